@@ -1,0 +1,26 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters of the collection's templates; the logic is in module_utils."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _render
+
+
+class FilterModule:
+    """Filters for the manifests of the roles."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name in templates and function."""
+        return {
+            "command_flags": _render.command_flags,
+            "image_version": _render.image_version,
+            "model_repository_paths": _render.model_repository_paths,
+            "override_pod_spec": _render.override_pod_spec,
+            "yaml_documents": _render.yaml_documents,
+        }

@@ -1,0 +1,128 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What templates of manifests need and Jinja would make unreadable.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+
+def image_version(image: str) -> str:
+    """The value of the label app.kubernetes.io/version for an image: its tag, or the start of its digest.
+
+    A label is at most 63 characters of letters, digits, '-', '_' and '.', with a letter or digit at both ends
+    (https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set).
+    """
+    name, _, digest = image.partition("@")
+    last = name.rsplit("/", 1)[-1]
+    tag = last.partition(":")[2] or digest.partition(":")[2][:12] or "unknown"
+    return re.sub(r"[^A-Za-z0-9._-]", "-", tag)[:63].strip("._-") or "unknown"
+
+
+def command_flags(flags: Mapping[str, Any]) -> list[str]:
+    """{'log-verbose': 1, 'load-model': ['a', 'b']} as --log-verbose=1, --load-model=a, --load-model=b.
+
+    A boolean becomes true or false, a list gives the flag once for each item, None and [] leave it out.
+    """
+    arguments: list[str] = []
+    for flag, value in flags.items():
+        values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        for item in values:
+            if item is None:
+                continue
+            text = str(item).lower() if isinstance(item, bool) else str(item)
+            arguments.append(f"--{str(flag).lstrip('-')}={text}")
+    return arguments
+
+
+def model_repository_paths(repositories: Sequence[Mapping[str, Any]], mount_path: str) -> list[str]:
+    """Where the server finds each repository: an image brings its own folder, a claim may be served from a folder
+    inside it, everything else is served from where it is mounted."""
+    paths: list[str] = []
+    for repository in repositories:
+        if repository["kind"] == "image":
+            paths.append(str(repository["path"]))
+            continue
+        parts = [mount_path, str(repository["name"])]
+        if repository["kind"] == "pvc" and repository.get("path"):
+            parts.append(str(repository["path"]).strip("/"))
+        paths.append("/".join(parts))
+    return paths
+
+
+def override_pod_spec(objects: Sequence[Mapping[str, Any]], overrides: Mapping[str, Any]) -> list[Any]:
+    """The objects, with overrides merged into the pod template of every workload among them."""
+    result: list[Any] = []
+    for item in objects:
+        template = item.get("spec", {}).get("template") if isinstance(item.get("spec"), Mapping) else None
+        if overrides and isinstance(template, Mapping) and "spec" in template:
+            merged = {**template, "spec": _merge(template["spec"], overrides)}
+            result.append({**item, "spec": {**item["spec"], "template": merged}})
+        else:
+            result.append(item)
+    return result
+
+
+def _merge(base: Any, overrides: Any) -> Any:
+    """Dictionaries are merged recursively, lists whose items have names by name; anything else is replaced."""
+    if isinstance(base, Mapping) and isinstance(overrides, Mapping):
+        merged = dict(base)
+        for key, value in overrides.items():
+            merged[key] = _merge(base[key], value) if key in base else value
+        return merged
+    if _named(base) and _named(overrides):
+        by_name = {item["name"]: item for item in base}
+        for item in overrides:
+            by_name[item["name"]] = _merge(by_name.get(item["name"], {}), item)
+        return list(by_name.values())
+    return overrides
+
+
+def _named(value: Any) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and all(isinstance(item, Mapping) and "name" in item for item in value)
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Block style, with texts of several lines readable."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def yaml_documents(objects: Sequence[Any]) -> str:
+    """The objects as one YAML text, a document each, in the order given."""
+    return "".join(
+        "---\n" + yaml.dump(_plain(item), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+        for item in objects
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Plain Python types: values out of Ansible are of types of its own, which YAML cannot represent."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return str(value)
