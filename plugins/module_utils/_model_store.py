@@ -1,0 +1,670 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A store of model releases on a file system.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+One implementation serves both kinds of store: for a folder it is imported, for a volume its text is sent to a helper
+pod that has the volume mounted (see `serve`). So it needs Python 3.8, the standard library, and no other file.
+
+    format                 version of this layout
+    current                symbolic link to releases/<id>: what servers read, replaced by rename
+    releases/<id>/         one whole tree of models, immutable
+    manifests/<id>         its manifest, whose sha256 begins with <id>
+    objects/<aa>/<name>    contents, named by sha256 (and .x when executable); releases link to them where possible
+    history                releases in the order in which they were switched to, the latest first (JSON)
+    staging/<session>/     work in progress; outside every served tree, on the same file system
+    lock/holder            who publishes just now (JSON); touched while the publisher lives
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import re
+import select
+import shutil
+import socket
+import stat
+import sys
+import threading
+import time
+import typing as t
+import uuid
+
+FORMAT = "supersonic-store 1\n"
+MANIFEST_HEAD = "supersonic-release 1"
+ID_LENGTH = 40
+BLOCK = 1 << 20
+BEAT_SECONDS = 5.0
+STALE_SECONDS = 60.0
+# Below this number of files one fsync each is cheaper than flushing the whole file system.
+SYNCFS_FROM = 64
+_LINK_REFUSED = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.EACCES)
+_RELEASE = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
+
+
+class StoreError(Exception):
+    """An expected failure; its text is a sentence for the user."""
+
+
+class Entry(t.NamedTuple):
+    """One file, or one empty folder (mode `dir`), of a release."""
+
+    mode: str
+    digest: str
+    size: int
+    path: str
+
+    @property
+    def key(self) -> str:
+        """Name of its content: hard links share the mode, so an executable is another object."""
+        return self.digest + (".x" if self.mode == "755" else "")
+
+
+def format_manifest(entries: t.Iterable[Entry]) -> str:
+    ordered = sorted(entries, key=lambda entry: entry.path.encode())
+    lines = ["{} {} {} {}".format(*entry) for entry in ordered]
+    return "\n".join([MANIFEST_HEAD, *lines, ""])
+
+
+def parse_manifest(text: str) -> list[Entry]:
+    lines = text.split("\n")
+    if lines[0] != MANIFEST_HEAD or lines[-1]:
+        raise StoreError("A manifest in the store is damaged or of a newer version of the collection.")
+    entries = []
+    for line in lines[1:-1]:
+        mode, digest, size, path = line.split(" ", 3)
+        entries.append(Entry(mode, digest, int(size), path))
+    return entries
+
+
+def release_id(manifest: str) -> str:
+    return hashlib.sha256(manifest.encode()).hexdigest()[:ID_LENGTH]
+
+
+def readable(size: float) -> str:
+    """A number of bytes as people write it."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def explain(error: OSError, root: str) -> str:
+    """The sentence for a failed system call in the store."""
+    where = error.filename if isinstance(error.filename, str) else root
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The store {root} is full. What was published before is untouched; free or add space and run again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            f"{where} cannot be written by user {os.getuid()} (group {os.getgid()}): {error.strerror}. "
+            "Give the store to this user, or publish as its owner."
+        )
+    return f"{where}: {error.strerror or error}."
+
+
+class Store:
+    """Publishes releases below one folder. Every change happens between `open` and `close`."""
+
+    def __init__(self, root: str, beat: t.Callable[[], None] | None = None) -> None:
+        self.root = root
+        self.session = uuid.uuid4().hex
+        self.staging = self._path("staging", self.session)
+        self._staged: list[str] = []
+        self._beat = beat
+        self._done = threading.Event()
+        self._locked = False
+        self._linkable = True
+
+    # What may be asked for, here or from afar
+
+    def handle(self, operation: str, arguments: dict[str, t.Any]) -> t.Any:
+        operations: dict[str, t.Callable[..., t.Any]] = {
+            "open": self.open,
+            "missing": self.missing,
+            "commit": self.commit,
+            "publish": self.publish,
+            "manifest": self.manifest,
+            "close": self.close,
+        }
+        return operations[operation](**arguments)
+
+    def current(self) -> str | None:
+        """The release that servers read, without taking the lock."""
+        link = self._path("current")
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise StoreError(
+                f"{link} is not a symbolic link, so this folder holds something else. "
+                "Publish to an empty folder or volume, or move it away."
+            ) from error
+        folder, _, name = target.rpartition("/")
+        if folder != "releases" or not _RELEASE.fullmatch(name):
+            raise StoreError(f"{link} points to {target}, which is no release. Remove the link and run again.")
+        return name if os.path.isdir(self._path("releases", name)) else None
+
+    def manifest(self, release: str) -> str | None:
+        try:
+            with open(self._path("manifests", release), encoding="utf-8") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def open(self, holder: str, pods: list[str] | None = None, wait: float = 0.0) -> dict[str, t.Any]:
+        """Take the lock and clear what killed publishers left. `pods` are the helper pods alive now."""
+        os.makedirs(self.root, exist_ok=True)
+        self._check_format()
+        current = self.current()
+        for name in ("objects", "releases", "manifests", "staging"):
+            self._folder(self._path(name))
+        self._folder(self.staging)
+        threading.Thread(target=self._live, daemon=True).start()
+        self._lock(holder, pods, wait)
+        self._linkable = self._links()
+        for name in os.listdir(self._path("staging")):
+            if name != self.session:
+                shutil.rmtree(self._path("staging", name), ignore_errors=True)
+        return {"current": current}
+
+    def missing(self, manifest: str, verify: bool = False) -> list[str]:
+        """Names of the contents that have to be sent; with `verify` stored ones are read and damaged ones dropped."""
+        needed = {entry.key: entry.size for entry in parse_manifest(manifest) if entry.mode != "dir"}
+        absent = [key for key, size in needed.items() if not self._sound(self._object(key), key, size, verify)]
+        sizes = [needed[key] for key in absent]
+        if not self._linkable and not os.path.isdir(self._path("releases", release_id(manifest))):
+            sizes += [entry.size for entry in parse_manifest(manifest) if entry.mode != "dir"]
+        self._check_space(sum(sizes), len(sizes))
+        return absent
+
+    def receive(self, key: str, size: int, read: t.Callable[[int], bytes]) -> None:
+        """Store one content in staging. It counts only after `commit`."""
+        staged = os.path.join(self.staging, key)
+        digest = hashlib.sha256()
+        left = size
+        with open(staged, "wb") as file:
+            while left:
+                block = read(min(left, BLOCK))
+                if not block:
+                    break
+                digest.update(block)
+                file.write(block)
+                left -= len(block)
+        if left or digest.hexdigest() != key.split(".")[0]:
+            raise StoreError("A source file changed while it was published. Run again when nobody writes to it.")
+        os.chmod(staged, 0o755 if key.endswith(".x") else 0o644)
+        self._staged.append(key)
+
+    def commit(self) -> None:
+        """Make the received contents durable, then visible: whatever lies in objects/ survives a power cut."""
+        self._flush([os.path.join(self.staging, key) for key in self._staged])
+        for key in self._staged:
+            os.makedirs(os.path.dirname(self._object(key)), exist_ok=True)
+            os.replace(os.path.join(self.staging, key), self._object(key))
+        self._staged.clear()
+
+    def publish(self, manifest: str, keep: int, verify: bool = False) -> dict[str, t.Any]:
+        """Assemble the release from stored contents, switch to it, and remove what is not kept."""
+        self.commit()
+        release = release_id(manifest)
+        entries = parse_manifest(manifest)
+        folder = self._path("releases", release)
+        self._write(self._path("manifests", release), manifest)
+        repaired = 0
+        if os.path.isdir(folder):
+            repaired = self._fill(folder, entries, verify)
+        else:
+            tree = os.path.join(self.staging, "tree")
+            self._folder(tree)
+            self._fill(tree, entries, False)
+            os.rename(tree, folder)
+            self._sync(self._path("releases"))
+        previous = self.current()
+        switched = previous != release
+        if switched:
+            self._switch(release)
+        pruned = self._prune(release, keep) if switched or repaired else []
+        return {"previous": previous, "switched": switched, "repaired": repaired, "pruned": pruned}
+
+    def close(self) -> None:
+        """Leave nothing of this session behind. May be called at any time, and twice."""
+        self._done.set()
+        if self._locked and self._holder().get("session") == self.session:
+            os.rename(self._path("lock"), os.path.join(self.staging, "unlocked"))
+        self._locked = False
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    # The tree
+
+    def _fill(self, folder: str, entries: list[Entry], verify: bool) -> int:
+        """Make a folder equal the manifest, file by file; says how many things were put right."""
+        wanted: set[str] = {""}
+        touched: set[str] = {folder}
+        copies: list[str] = []
+        mended = 0
+        for entry in entries:
+            parts = entry.path.split("/")
+            for depth in range(1, len(parts) + (entry.mode == "dir")):
+                name = "/".join(parts[:depth])
+                if name not in wanted:
+                    wanted.add(name)
+                    inner = os.path.join(folder, name)
+                    self._clear(inner, keep=stat.S_ISDIR)
+                    if self._folder(inner):
+                        touched.update((inner, os.path.dirname(inner)))
+            if entry.mode == "dir":
+                continue
+            wanted.add(entry.path)
+            target = os.path.join(folder, entry.path)
+            if self._placed(target, entry, verify):
+                continue
+            self._clear(target, keep=stat.S_ISREG)
+            if self._place(entry, target):
+                copies.append(target)
+            touched.add(os.path.dirname(target))
+            mended += 1
+        for parent, folders, files in os.walk(folder):
+            inside = os.path.relpath(parent, folder).replace(os.sep, "/")
+            for name in [*folders, *files]:
+                if (name if inside == "." else inside + "/" + name) not in wanted:
+                    self._clear(os.path.join(parent, name))
+                    mended += 1
+            folders[:] = [name for name in folders if os.path.isdir(os.path.join(parent, name))]
+        self._flush([*copies, *touched])
+        return mended
+
+    def _placed(self, target: str, entry: Entry, verify: bool) -> bool:
+        try:
+            info = os.lstat(target)
+        except FileNotFoundError:
+            return False
+        if self._linkable:
+            # A stored content that was damaged is stored anew: a release that links to the old one is damaged too.
+            content = os.lstat(self._object(entry.key))
+            return (info.st_dev, info.st_ino) == (content.st_dev, content.st_ino)
+        return self._sound(target, entry.key, entry.size, verify)
+
+    def _place(self, entry: Entry, target: str) -> bool:
+        """Put a stored content in place, at once whole; True when it had to be copied."""
+        content = self._object(entry.key)
+        draft = os.path.join(self.staging, "draft")
+        copied = False
+        try:
+            os.link(content, draft)
+        except OSError as error:
+            if error.errno not in _LINK_REFUSED:
+                raise
+            shutil.copyfile(content, draft)
+            os.chmod(draft, int(entry.mode, 8))
+            copied = True
+        os.replace(draft, target)
+        return copied
+
+    def _clear(self, path: str, keep: t.Callable[[int], bool] | None = None) -> None:
+        """Remove what is in the way, unless it is of the kind to keep."""
+        try:
+            mode = os.lstat(path).st_mode
+        except FileNotFoundError:
+            return
+        if keep and keep(mode):
+            return
+        if stat.S_ISDIR(mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+    def _switch(self, release: str) -> None:
+        self._check_lock()
+        self._write(self._path("history"), json.dumps([release, *(i for i in self._history() if i != release)]))
+        link = os.path.join(self.staging, "current")
+        os.symlink("releases/" + release, link)
+        os.replace(link, self._path("current"))
+        self._sync(self.root)
+
+    def _history(self) -> list[str]:
+        try:
+            with open(self._path("history"), encoding="utf-8") as file:
+                return [str(name) for name in json.load(file)]
+        except (FileNotFoundError, ValueError):
+            return []
+
+    def _prune(self, current: str, keep: int) -> list[str]:
+        present = sorted(name for name in os.listdir(self._path("releases")) if _RELEASE.fullmatch(name))
+        history = [name for name in self._history() if name in present]
+        ordered = [current, *(name for name in [*history, *present] if name != current)]
+        kept = list(dict.fromkeys(ordered))[: max(keep, 1)]
+        pruned = [name for name in present if name not in kept]
+        self._check_lock()
+        for name in pruned:
+            trash = os.path.join(self.staging, name)
+            os.rename(self._path("releases", name), trash)
+            shutil.rmtree(trash)
+        for name in os.listdir(self._path("manifests")):
+            if name not in kept:
+                os.unlink(self._path("manifests", name))
+        self._write(self._path("history"), json.dumps([name for name in history if name in kept]))
+        used: set[str] = set()
+        for name in kept:
+            used.update(entry.key for entry in parse_manifest(self.manifest(name) or MANIFEST_HEAD + "\n"))
+        for shelf in os.listdir(self._path("objects")):
+            for key in os.listdir(self._path("objects", shelf)):
+                if key not in used:
+                    os.unlink(self._path("objects", shelf, key))
+        return pruned
+
+    # The lock
+
+    def _lock(self, holder: str, pods: list[str] | None, wait: float) -> None:
+        deadline = time.monotonic() + wait
+        while not self._take_lock(holder):
+            try:
+                other, age = self._holder(), self._lock_age()
+            except FileNotFoundError:
+                continue
+            if age is None:
+                continue
+            if self._is_gone(other, age, pods):
+                self._break_lock(other)
+            elif time.monotonic() > deadline:
+                since = max(time.time() - float(other.get("since", time.time())), 0)
+                raise StoreError(
+                    f"Another publisher works on this store: {other.get('holder', 'unknown')} (for {since:.0f} s, last "
+                    f"sign of life {age:.0f} s ago). Run again when it is done; one that died is taken over after "
+                    f"{STALE_SECONDS:.0f} s."
+                )
+            else:
+                time.sleep(0.2)
+        self._locked = True
+
+    def _take_lock(self, holder: str) -> bool:
+        # A folder never replaces one that is not empty, so exactly one publisher wins. Who has the lock clears the
+        # staging of all others, so this draft may vanish before the rename, never after it.
+        ready = os.path.join(self.staging, "lock")
+        try:
+            os.makedirs(ready, exist_ok=True)
+            with open(os.path.join(ready, "holder"), "w", encoding="utf-8") as file:
+                json.dump({"session": self.session, "holder": holder, "since": time.time(), **_self()}, file)
+            os.rename(ready, self._path("lock"))
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
+            return False
+        self._folder(self.staging)
+        return True
+
+    def _live(self) -> None:
+        while not self._done.wait(BEAT_SECONDS):
+            try:
+                if self._beat:
+                    self._beat()
+                if self._locked:
+                    os.utime(self._path("lock", "holder"))
+            except OSError:
+                # Nobody listens, or the lock is gone: `_check_lock` tells before the next change.
+                return
+
+    def _holder(self) -> dict[str, t.Any]:
+        try:
+            with open(self._path("lock", "holder"), encoding="utf-8") as file:
+                found = json.load(file)
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _lock_age(self) -> float | None:
+        """Seconds since the holder's last sign of life, by the file system's clock; None when the lock is gone."""
+        probe = os.path.join(self.staging, "probe")
+        with open(probe, "w", encoding="utf-8"):
+            os.utime(probe)
+        for name in ("holder", ""):
+            try:
+                return os.stat(probe).st_mtime - os.stat(self._path("lock", name)).st_mtime
+            except FileNotFoundError:
+                continue
+        return None
+
+    def _is_gone(self, other: dict[str, t.Any], age: float, pods: list[str] | None) -> bool:
+        if age > STALE_SECONDS:
+            return True
+        here = _self()
+        if other and all(other.get(name) == here[name] for name in ("host", "boot", "pids")):
+            return _started(int(other.get("pid", 0))) != other.get("started")
+        # A pod's host name is its own name.
+        return pods is not None and str(other.get("holder", "")).startswith("pod ") and other.get("host") not in pods
+
+    def _break_lock(self, other: dict[str, t.Any]) -> None:
+        taken = os.path.join(self.staging, "broken-" + uuid.uuid4().hex)
+        try:
+            os.rename(self._path("lock"), taken)
+        except FileNotFoundError:
+            return
+        try:
+            with open(os.path.join(taken, "holder"), encoding="utf-8") as file:
+                same = json.load(file).get("session") == other.get("session")
+        except (OSError, ValueError):
+            same = not other
+        if not same:
+            # Somebody else was faster and this is the new lock, not the stale one.
+            os.rename(taken, self._path("lock"))
+
+    def _check_lock(self) -> None:
+        if self._holder().get("session") != self.session:
+            raise StoreError(
+                f"This publisher was taken for dead (no sign of life for {STALE_SECONDS:.0f} s) and another one "
+                "took over. Nothing was switched; run again."
+            )
+
+    # Files
+
+    def _path(self, *names: str) -> str:
+        return os.path.join(self.root, *names)
+
+    def _object(self, key: str) -> str:
+        return self._path("objects", key[:2], key)
+
+    def _folder(self, path: str) -> bool:
+        """Make a folder that servers of other users can read, whatever the umask is; True when it was not there."""
+        if os.path.isdir(path):
+            return False
+        os.makedirs(path, exist_ok=True)
+        os.chmod(path, 0o755)
+        return True
+
+    def _sound(self, path: str, key: str, size: int, read: bool) -> bool:
+        try:
+            info = os.lstat(path)
+            mode = 0o755 if key.endswith(".x") else 0o644
+            if info.st_size != size or info.st_mode != stat.S_IFREG | mode:
+                return False
+            if not read:
+                return True
+            digest = hashlib.sha256()
+            with open(path, "rb") as file:
+                for block in iter(lambda: file.read(BLOCK), b""):
+                    digest.update(block)
+        except FileNotFoundError:
+            return False
+        return digest.hexdigest() == key.split(".")[0]
+
+    def _links(self) -> bool:
+        source, link = (os.path.join(self.staging, name) for name in ("probe", "probe-link"))
+        with open(source, "w", encoding="utf-8"):
+            pass
+        try:
+            os.link(source, link)
+        except OSError as error:
+            if error.errno not in _LINK_REFUSED:
+                raise
+            return False
+        os.unlink(link)
+        return True
+
+    def _check_space(self, needed: int, files: int) -> None:
+        space = os.statvfs(self.root)
+        free = space.f_bavail * space.f_frsize
+        # Some network file systems report nothing at all.
+        if space.f_blocks and needed > free:
+            raise StoreError(
+                f"The store has {readable(free)} free and the release needs {readable(needed)} "
+                f"({readable(needed - free)} too little). Free or enlarge it, or keep fewer releases."
+            )
+        if space.f_files and files > space.f_favail:
+            raise StoreError(f"The store has room for {space.f_favail} more files and the release needs {files}.")
+
+    def _check_format(self) -> None:
+        path = self._path("format")
+        try:
+            with open(path, encoding="utf-8") as file:
+                found = file.read()
+        except FileNotFoundError:
+            self._write_plain(path, FORMAT)
+            return
+        if found != FORMAT:
+            raise StoreError(
+                f"{path} says '{found.strip()[:40]}'; this version of the collection writes '{FORMAT.strip()}'. "
+                "Use the version that made this store."
+            )
+
+    def _write(self, path: str, text: str) -> None:
+        """Replace a small file by rename, durably."""
+        draft = os.path.join(self.staging, "draft")
+        with open(draft, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+
+    def _write_plain(self, path: str, text: str) -> None:
+        # Before the lock two publishers may do this at once; both write the same.
+        draft = f"{path}.{self.session}"
+        with open(draft, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(draft, path)
+
+    def _flush(self, paths: list[str]) -> None:
+        if len(paths) >= SYNCFS_FROM and self._syncfs():
+            return
+        for path in paths:
+            self._sync(path)
+
+    def _sync(self, path: str) -> None:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _syncfs(self) -> bool:
+        handle = os.open(self.root, os.O_RDONLY)
+        try:
+            return bool(ctypes.CDLL(None).syncfs(handle) == 0)
+        except (AttributeError, OSError):
+            return False
+        finally:
+            os.close(handle)
+
+
+def _started(pid: int) -> str:
+    """When a process began, so that a reused number is not taken for it; empty when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in ("Z", "X") else fields[19]
+
+
+def _self() -> dict[str, t.Any]:
+    """Which process on which machine this is."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+            boot = file.read().strip()
+        pids = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        boot = pids = ""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "boot": boot, "pids": pids, "pid": pid, "started": _started(pid)}
+
+
+# From afar: one JSON line asks, one answers. "put" is followed by that many bytes and answered only when it fails, so
+# that contents stream without a pause. Lines {"beat": true} say that the store works on something long. Whatever goes
+# wrong ends the session, and with it the lock.
+
+
+class Input:
+    """Exact reads from a pipe whose other end may vanish without a word."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+        self._buffer = b""
+
+    def line(self) -> bytes:
+        while b"\n" not in self._buffer:
+            block = self._more(1 << 16)
+            if not block:
+                return b""
+            self._buffer += block
+        found, self._buffer = self._buffer.split(b"\n", 1)
+        return found
+
+    def read(self, size: int) -> bytes:
+        if self._buffer:
+            found, self._buffer = self._buffer[:size], self._buffer[size:]
+            return found
+        return self._more(size)
+
+    def _more(self, size: int) -> bytes:
+        ready, _, _ = select.select([self._handle], [], [], STALE_SECONDS)
+        return os.read(self._handle, size) if ready else b""
+
+
+def serve(root: str, handle_in: int = 0, handle_out: int = 1) -> int:
+    """Answer one publisher until it says close or vanishes."""
+    guard = threading.Lock()
+
+    def answer(message: dict[str, t.Any]) -> None:
+        data = json.dumps(message).encode() + b"\n"
+        with guard:
+            while data:
+                data = data[os.write(handle_out, data) :]
+
+    source = Input(handle_in)
+    store = Store(root, beat=lambda: answer({"beat": True}))
+    try:
+        while True:
+            line = source.line()
+            if not line:
+                return 3
+            request = json.loads(line.decode())
+            operation, arguments = request["do"], request.get("with", {})
+            if operation == "put":
+                store.receive(arguments["key"], arguments["size"], source.read)
+            elif operation != "pulse":
+                answer({"result": store.handle(operation, arguments)})
+                if operation == "close":
+                    return 0
+    except StoreError as error:
+        answer({"error": str(error)})
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            return 3
+        answer({"error": explain(error, root)})
+    finally:
+        store.close()
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(serve(sys.argv[-1]))
