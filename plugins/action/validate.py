@@ -1,0 +1,185 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Judge an inventory on the controller, where variables and their files are known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+
+ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
+# Every role takes these from the role common.
+SHARED = "common"
+
+
+class ActionModule(ActionBase):
+    """See the module of the same name."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Collect every problem of this host and fail with all of them at once."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, arguments = self.validate_argument_spec(
+            argument_spec={
+                "roles": {"type": "list", "elements": "str", "required": True},
+                "whole_inventory": {"type": "bool", "default": False},
+                "instances_group": {"type": "str", "default": "supersonic_instances"},
+            },
+        )
+        variables: Mapping[str, Any] = task_vars or {}
+        problems = self._problems(arguments["roles"], arguments["whole_inventory"], variables)
+        if arguments["whole_inventory"]:
+            problems += self._duplicates(arguments["instances_group"], variables)
+        result["changed"] = False
+        if problems:
+            lines = "\n".join(f"- {sentence}" for sentence in problems)
+            host = variables.get("inventory_hostname", "")
+            result["failed"] = True
+            result["msg"] = f"The inventory of {host} has {len(problems)} problem(s); nothing was changed.\n{lines}"
+        else:
+            result["msg"] = f"The variables of {', '.join(arguments['roles'])} are right."
+        return result
+
+    # ---- one host ------------------------------------------------------------------------------------------------
+
+    def _problems(self, roles: list[str], whole_inventory: bool, variables: Mapping[str, Any]) -> list[str]:
+        specs = {role: self._specification(role) for role in dict.fromkeys([SHARED, *roles])}
+        prefixes = ["supersonic" if role == SHARED else role for role in specs]
+        everything = {name for role in self._roles() for name in self._specification(role)}
+        known = everything | {name for role in self._roles() for name in self._defaults(role)}
+
+        problems: list[_inventory.Problem] = []
+        names = [str(name) for name in variables]
+        for problem in _inventory.unknown_variables(names, known, prefixes):
+            # Without the whole inventory this is somebody's playbook: names that only look alike are none of ours.
+            if whole_inventory or problem.variable.startswith(tuple(f"{prefix}_" for prefix in prefixes)):
+                problems.append(problem)
+
+        # Defaults of roles lie below the inventory, as in a play that includes them.
+        available: dict[str, Any] = {}
+        for role in specs:
+            available.update(self._defaults(role))
+        available.update(variables)
+        templar = self._templar.copy_with_new_env(available_variables=available)
+
+        values: dict[str, Any] = {}
+        absent = {role for role in specs if available.get(f"{role}_state") == "absent"}
+        for role, options in specs.items():
+            for name, option in options.items():
+                if name not in available:
+                    if option.get("required") and role not in absent:
+                        problems.append(
+                            _inventory.Problem(name, f"it is not set, but the role {role} needs it: "
+                                                     f"{_first(option.get('description'))}"))  # fmt: skip
+                    continue
+                try:
+                    value = templar.template(available[name])
+                except AnsibleError as error:
+                    text = str(error).split("\n", 1)[0]
+                    problems.append(_inventory.Problem(name, f"it cannot be evaluated: {text}"))
+                    continue
+                wrong = list(_inventory.check_value(name, value, option))
+                problems.extend(wrong)
+                # What is removed needs names and types, but not that everything fits together.
+                if not wrong and role not in absent:
+                    values[name] = value
+        problems.extend(_inventory.check_relations(values))
+
+        hidden = {name for options in specs.values() for name, option in options.items() if option.get("no_log")}
+        return [
+            problem.sentence(self._origin(problem, variables), hidden=problem.variable in hidden)
+            for problem in problems
+        ]
+
+    def _origin(self, problem: _inventory.Problem, variables: Mapping[str, Any]) -> str:
+        """File and line that a variable comes from; Ansible keeps them with texts, dictionaries and lists."""
+        if problem.variable not in variables:
+            return "" if not problem.variable or problem.value is None else "the role's default"
+        for candidate in _places(problem, variables):
+            origin = _origin_tag(candidate)
+            if origin:
+                return origin
+        return ""
+
+    # ---- between hosts -------------------------------------------------------------------------------------------
+
+    def _duplicates(self, group: str, variables: Mapping[str, Any]) -> list[str]:
+        host = str(variables.get("inventory_hostname", ""))
+        hosts = [str(name) for name in variables.get("groups", {}).get(group, [])]
+        if host not in hosts:
+            return []
+        defaults = self._defaults(SHARED)
+        instances = {
+            name: {
+                key: variables["hostvars"][name].get(key, defaults.get(key))
+                for key in ("supersonic_name", "supersonic_namespace", "supersonic_kubeconfig", "supersonic_context")
+            }
+            for name in hosts
+        }
+        problems = _inventory.check_instances(host, instances)
+        return [problem.sentence(self._origin(problem, variables)) for problem in problems]
+
+    # ---- the roles' own files ------------------------------------------------------------------------------------
+
+    def _roles(self) -> list[str]:
+        return sorted(os.listdir(ROLES))
+
+    def _specification(self, role: str) -> dict[str, Any]:
+        path = os.path.join(ROLES, role, "meta", "argument_specs.yml")
+        if not os.path.isfile(path):
+            return {}
+        content = self._loader.load_from_file(path)
+        return dict(content["argument_specs"]["main"]["options"])
+
+    def _defaults(self, role: str) -> dict[str, Any]:
+        path = os.path.join(ROLES, role, "defaults", "main.yml")
+        if not os.path.isfile(path):
+            return {}
+        return dict(self._loader.load_from_file(path, trusted_as_template=True) or {})
+
+
+def _first(description: Any) -> str:
+    text = description[0] if isinstance(description, list) and description else description
+    sentence, dot, _ = str(text or "").partition(". ")
+    return sentence + ("." if dot else "")
+
+
+def _places(problem: _inventory.Problem, variables: Mapping[str, Any]) -> Iterator[Any]:
+    """What may know where it comes from, the most precise first."""
+    yield problem.value
+    value = variables.get(problem.variable)
+    yield value
+    if isinstance(value, Mapping):
+        yield from value
+        yield from value.values()
+    elif isinstance(value, (list, tuple)):
+        yield from value
+    for name in variables:
+        if name == problem.variable:
+            yield name
+
+
+def _origin_tag(value: Any) -> str:
+    # Ansible's own record of where a value was written. It is not part of the public interface, so a release without
+    # it costs the file's name in messages and nothing else.
+    try:
+        from ansible._internal._datatag._tags import Origin
+    except ImportError:
+        return ""
+    origin = Origin.get_tag(value)
+    if origin is None:
+        return ""
+    if origin.path:
+        path = os.path.relpath(str(origin.path)) if str(origin.path).startswith(os.getcwd()) else str(origin.path)
+        return f"{path}:{origin.line_num}" if origin.line_num else path
+    return str(origin.description or "").strip("<>")

@@ -1,0 +1,65 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: validate
+short_description: Judge the variables of roles before anything changes
+version_added: 1.0.0
+author:
+  - fastml.supersonic contributors (@fastmachinelearning)
+description:
+  - Compares the variables of a host with the argument specifications of roles of this collection and with the rules
+    that join several variables, such as a termination grace that has to be longer than the drain before it.
+  - Finds misspelt variables, keys and values, and says which file and line they come from.
+  - All problems of a host are reported at once. Runs on the controller and asks no cluster.
+options:
+  roles:
+    description:
+      - Roles of this collection whose variables are judged. The role P(fastml.supersonic.common#role) is always
+        among them.
+    type: list
+    elements: str
+    required: true
+  whole_inventory:
+    description:
+      - Also judge what only a whole inventory can tell - names that are a slip away from a variable of this
+        collection, and two instances of one name in one namespace.
+    type: bool
+    default: false
+  instances_group:
+    description:
+      - Group of the inventory whose hosts are instances, for O(whole_inventory).
+    type: str
+    default: supersonic_instances
+attributes:
+  check_mode:
+    description: Can run in check mode and gives the same answer.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed when in diff mode.
+    support: N/A
+    details: Changes nothing.
+  idempotent:
+    description: When run twice with the same arguments, the second run changes nothing.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Judge the variables of a pool before it is touched
+  fastml.supersonic.validate:
+    roles: [triton, envoy]
+"""
+
+RETURN = r"""
+msg:
+  description: What was judged, or every problem of the host with the variable, its value and where it comes from.
+  returned: always
+  type: str
+  sample: |-
+    The inventory of cms has 1 problem(s); nothing was changed.
+    - triton_replicas is -1 (inventories/site/host_vars/cms.yml:4): it has to be 0 or more.
+"""
