@@ -1,0 +1,189 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a cluster offers and allows, asked before anything is changed.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+
+
+def inspect(api: Api, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask everything at once and say what is missing.
+
+    wanted: the module's options. Returns version, namespace, storage_classes, node_resources and problems (sentences).
+    Raises SupersonicError when the API cannot be reached or does not know who we are.
+    """
+    # The first answer decides: an API that is away or refuses us would only be the cause of every other problem.
+    version = str(api.get("/version", "version of the cluster")["gitVersion"])
+    namespace = str(wanted["namespace"])
+    result: dict[str, Any] = {"version": version, "problems": []}
+    questions: dict[str, Callable[[], list[str]]] = {
+        "version": lambda: _version(version, wanted.get("minimum_version")),
+        "namespace": lambda: _namespace(api, namespace, bool(wanted.get("create_namespace")), result),
+        "permissions": lambda: _permissions(api, namespace, wanted.get("permissions") or []),
+        "storage_classes": lambda: _storage_classes(api, wanted.get("storage_classes") or [], result),
+        "node_resources": lambda: _node_resources(api, wanted.get("node_resources") or {}, result),
+    }
+    with ThreadPoolExecutor(max_workers=len(questions)) as pool:
+        for problems in pool.map(lambda ask: ask(), questions.values()):
+            result["problems"].extend(problems)
+    return result
+
+
+def _version(version: str, minimum: str | None) -> list[str]:
+    if minimum and _numbers(version) < _numbers(minimum):
+        return [f"The cluster runs Kubernetes {version}, but {minimum} or newer is needed."]
+    return []
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """1.34 of v1.34.4+vendor: patch levels and suffixes do not decide."""
+    return tuple(int(number) for number in re.findall(r"[0-9]+", version)[:2])
+
+
+def _namespace(api: Api, name: str, may_create: bool, result: dict[str, Any]) -> list[str]:
+    result["namespace"] = {"name": name, "phase": "unknown"}
+    try:
+        found = api.find(f"/api/v1/namespaces/{segment(name)}", f"Namespace {name}")
+    except ApiError as error:
+        if error.status == 403 and not may_create:
+            # Rights inside a namespace need not include reading it.
+            return []
+        if error.status != 403:
+            raise
+        found = None
+        result["namespace"]["phase"] = "forbidden"
+        if not allowed(api, {"verb": "create", "resource": "namespaces"}, None):
+            return [
+                f"Nobody lets us see or create the namespace {name}. If it exists, set supersonic_create_namespace: "
+                "false; otherwise ask for it."
+            ]
+        return []
+    if found is not None:
+        result["namespace"]["phase"] = found.get("status", {}).get("phase", "unknown")
+        if found["metadata"].get("deletionTimestamp"):
+            return [f"The namespace {name} is being deleted. Wait until it is gone, or find out what holds it."]
+        return []
+    result["namespace"]["phase"] = "absent"
+    if not may_create:
+        return [f"The namespace {name} does not exist. Create it, or set supersonic_create_namespace: true."]
+    if not allowed(api, {"verb": "create", "resource": "namespaces"}, None):
+        return [
+            f"The namespace {name} does not exist and we may not create namespaces. Ask for it, then set "
+            "supersonic_create_namespace: false."
+        ]
+    return []
+
+
+def allowed(api: Api, permission: Mapping[str, Any], namespace: str | None) -> bool:
+    """Whether we hold a permission, by SelfSubjectAccessReview (every user may ask about itself)."""
+    resource, _, subresource = str(permission["resource"]).partition("/")
+    attributes = {
+        "verb": permission["verb"],
+        "group": permission.get("group") or "",
+        "resource": resource,
+        "subresource": subresource,
+    }
+    if namespace:
+        attributes["namespace"] = namespace
+    review = api.call(
+        "POST",
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        "SelfSubjectAccessReview",
+        body={
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        },
+    )
+    return json.loads(review)["status"].get("allowed") is True
+
+
+def _permissions(api: Api, namespace: str, permissions: Sequence[Mapping[str, Any]]) -> list[str]:
+    single = [
+        {"verb": verb, "resource": item["resource"], "group": item.get("group") or ""}
+        for item in permissions
+        for verb in item["verbs"]
+    ]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        answers = list(pool.map(lambda item: allowed(api, item, namespace), single))
+    missing: dict[str, list[str]] = {}
+    for item, answer in zip(single, answers, strict=True):
+        if not answer:
+            name = item["resource"] + (f".{item['group']}" if item["group"] else "")
+            missing.setdefault(name, []).append(item["verb"])
+    return [
+        f"We may not {_and(verbs)} {resource} in the namespace {namespace}. Ask for a Role with these verbs on it."
+        for resource, verbs in missing.items()
+    ]
+
+
+def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) -> list[str]:
+    wanted = list(wanted)
+    if not wanted:
+        return []
+    try:
+        classes = api.list("/apis/storage.k8s.io/v1/storageclasses", "storage classes")
+    except ApiError as error:
+        if error.status == 403:
+            return []
+        raise
+    names = sorted(item["metadata"]["name"] for item in classes)
+    default = [
+        item["metadata"]["name"]
+        for item in classes
+        if (item["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"
+    ]
+    result["storage_classes"] = names
+    listed = ", ".join(names) or "none at all"
+    problems = []
+    for name in wanted:
+        if name and name not in names:
+            problems.append(f"There is no storage class {name}. The cluster has {listed}.")
+        elif not name and not default:
+            problems.append(f"The cluster has no default storage class, so one has to be named. It has {listed}.")
+    return problems
+
+
+def _node_resources(api: Api, wanted: Mapping[str, Any], result: dict[str, Any]) -> list[str]:
+    wanted = {name: amount for name, amount in wanted.items() if _inventory.quantity(amount)}
+    if not wanted:
+        return []
+    try:
+        nodes = api.list("/api/v1/nodes", "nodes")
+    except ApiError as error:
+        if error.status == 403:
+            return []
+        raise
+    result["node_resources"] = {
+        node["metadata"]["name"]: {name: node["status"].get("allocatable", {}).get(name, "0") for name in wanted}
+        for node in nodes
+    }
+    problems = []
+    for name, amount in wanted.items():
+        needed = _inventory.quantity(amount)
+        offers = [_inventory.quantity(node[name]) or 0 for node in result["node_resources"].values()]
+        if needed is not None and not any(offer >= needed for offer in offers):
+            most = max(offers, default=0)
+            problems.append(
+                f"No node offers {amount} of {name} for one pod; the largest of {len(nodes)} node(s) offers {most}."
+            )
+    return problems
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
