@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy
 import onnx
@@ -50,7 +51,7 @@ def build_digits(model: Path) -> None:
     onnx_model.opset_import.extend(operator_sets)
     (model / "1" / "model.onnx").write_bytes(onnx_model.SerializeToString(deterministic=True))
 
-    def write(name: str, chosen: numpy.ndarray) -> None:
+    def write(name: str, chosen: numpy.ndarray[Any, Any]) -> None:
         probabilities = classifier.predict_proba(chosen)
         write_golden(
             model,

@@ -11,6 +11,7 @@ particle takes them for a neighbour, and are left out of the mean over the jet.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy
 import onnx
@@ -38,7 +39,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
-    def constant(self, value: numpy.ndarray) -> str:
+    def constant(self, value: numpy.ndarray[Any, Any]) -> str:
         name = f"constant_{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(value, name))
         return name
@@ -136,7 +137,7 @@ def make_model() -> onnx.ModelProto:
     return model
 
 
-def make_jets(seed: int, jets: int, particles: int, real: int) -> dict[str, numpy.ndarray]:
+def make_jets(seed: int, jets: int, particles: int, real: int) -> dict[str, numpy.ndarray[Any, Any]]:
     """Jets of particles of which only the first ones are real, in few digits so that the files stay readable."""
     random = numpy.random.default_rng(seed)
     mask = numpy.zeros((jets, 1, particles), dtype=numpy.float32)

@@ -1,0 +1,350 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Sends golden requests to all targets at once and says what is wrong where.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import typing as t
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _kserve
+from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Comparison, Deviation, compare, larger
+from ansible_collections.fastml.supersonic.plugins.module_utils._diagnose import diagnose
+from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Client
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Absence, Place, Resolver, Target
+
+# No probe that looks for the cause of a failure waits longer than this.
+_PROBE_SECONDS = 3.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+_MOST_IN_MESSAGE = 6
+
+OK = "ok"
+# What may be over in a moment, and is tried again while there is time.
+PASSING = frozenset({"refused", "unreachable", "hang", "model_missing", "model_not_ready", "unavailable", "no_pod"})
+
+
+class Failure(Exception):
+    """Why a request failed: a status of the module's results, and words. scope says what it is the same for."""
+
+    def __init__(
+        self, status: str, reason: str, scope: str = "request", *, comparison: Comparison | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.scope = scope
+        self.comparison = comparison
+
+
+@dataclass(frozen=True)
+class Settings:
+    timeout: float
+    wait: float = 0.0
+    retry_wrong_answers: bool = False
+    parallel: int = 8
+
+
+@dataclass
+class Check:
+    """The outcome of one golden request (all its repetitions) at one server."""
+
+    layer: str
+    target: str
+    protocol: str
+    model: str = ""
+    golden: str = ""
+    status: str = OK
+    message: str = ""
+    scope: str = "request"
+    requests: int = 0
+    latency_ms: float = 0.0
+    absolute: Deviation | None = None
+    relative: Deviation | None = None
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return {
+            "layer": self.layer,
+            "target": self.target,
+            "protocol": self.protocol,
+            "model": self.model or None,
+            "golden": self.golden or None,
+            "status": self.status,
+            "message": self.message,
+            "requests": self.requests,
+            "latency_ms": round(self.latency_ms, 2) if self.requests else None,
+            "max_absolute": self.absolute.as_dict() if self.absolute else None,
+            "max_relative": self.relative.as_dict() if self.relative else None,
+        }
+
+
+class Line:
+    """One server under check, with the clients that talk to it."""
+
+    def __init__(self, target: Target, place: Place) -> None:
+        self.target = target
+        self.place = place
+        # A failure of the server as a whole: the other requests need not find it out again.
+        self.failure: Failure | None = None
+        self._clients: dict[int, Client] = {}
+        self._lock = threading.Lock()
+
+    def client(self, number: int) -> Client:
+        """One connection per repetition, so that a balancer in front sends them to different servers."""
+        with self._lock:
+            if number not in self._clients:
+                self._clients[number] = _kserve.open_client(self.place.endpoint)
+            return self._clients[number]
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+
+@dataclass
+class Run:
+    """Everything that the checks of one call share."""
+
+    settings: Settings
+    resolver: Resolver
+    deadline: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.deadline = time.monotonic() + self.settings.wait
+
+    def left(self) -> float:
+        return self.deadline - time.monotonic()
+
+
+def check_all(
+    targets: Sequence[Target], goldens: Sequence[Golden], resolver: Resolver, settings: Settings
+) -> list[Check]:
+    """Send every golden request to every server of every target."""
+    if any(target.protocol == "grpc" for target in targets):
+        _kserve.load_grpc()
+    run = Run(settings, resolver)
+    # Targets wait for their servers in threads of their own, so that a late one does not hold up the others' requests.
+    with ThreadPoolExecutor(settings.parallel) as pool, ThreadPoolExecutor(len(targets)) as waiting:
+        parts = waiting.map(lambda target: check_target(run, pool, target, goldens), targets)
+        return [check for part in parts for check in part]
+
+
+def check_target(run: Run, pool: ThreadPoolExecutor, target: Target, goldens: Sequence[Golden]) -> list[Check]:
+    places, absences = find_servers(run, target)
+    checks = [
+        Check(target.layer, absence.name, target.protocol, status="no_pod", message=absence.reason, scope="target")
+        for absence in absences
+    ]
+    lines = [Line(target, place) for place in places]
+    try:
+        pairs = [
+            (line, golden) for line in lines for golden in goldens if not target.models or golden.model in target.models
+        ]
+        return checks + list(pool.map(lambda pair: check_one(run, *pair), pairs))
+    finally:
+        for line in lines:
+            line.close()
+
+
+def find_servers(run: Run, target: Target) -> tuple[list[Place], list[Absence]]:
+    """The servers of a target, all of them if they appear in time."""
+    pause = _FIRST_PAUSE
+    while True:
+        places, absences = run.resolver.resolve(target)
+        left = run.left()
+        if not absences or left <= 0:
+            return places, absences
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def check_one(run: Run, line: Line, golden: Golden) -> Check:
+    """Send one golden request as often as the target asks for; the first failure ends it."""
+    check = Check(line.target.layer, line.place.name, line.target.protocol, golden.model, golden.name)
+    total = 0.0
+    try:
+        for number in range(line.target.repeat):
+            seconds, comparison = attempt(run, line, golden, number)
+            total += seconds
+            check.requests += 1
+            check.latency_ms = total / check.requests * 1000
+            check.absolute = larger(check.absolute, comparison.absolute)
+            check.relative = larger(check.relative, comparison.relative)
+    except Failure as failure:
+        check.status, check.message, check.scope = failure.status, str(failure), failure.scope
+        if failure.comparison:
+            check.absolute = larger(check.absolute, failure.comparison.absolute)
+            check.relative = larger(check.relative, failure.comparison.relative)
+    return check
+
+
+def attempt(run: Run, line: Line, golden: Golden, number: int) -> tuple[float, Comparison]:
+    """One request, tried again while its failure may pass and there is time."""
+    pause = _FIRST_PAUSE
+    while True:
+        if line.failure is not None:
+            raise line.failure
+        try:
+            return exchange(run, line, golden, number)
+        except Failure as failure:
+            left = run.left()
+            may_pass = failure.status in PASSING or (
+                failure.status == "wrong_answer" and run.settings.retry_wrong_answers
+            )
+            if not may_pass or left <= 0:
+                if failure.scope == "target":
+                    line.failure = failure
+                raise
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def exchange(run: Run, line: Line, golden: Golden, number: int) -> tuple[float, Comparison]:
+    """Send one request. Returns how long it took and how the answer compares; raises Failure when it is wrong."""
+    client = line.client(number)
+    refusal = line.target.expect_error or golden.error
+    started = time.monotonic()
+    try:
+        answer = client.infer(golden, run.settings.timeout)
+    except CallError as exc:
+        seconds = time.monotonic() - started
+        failure = explain(client, line, golden, exc, run.settings.timeout)
+        if refusal is None or failure.status in ("refused", "unreachable", "hang", "tls", "wrong_protocol"):
+            raise failure from exc
+        if exc.status == refusal.status and refusal.message in exc.message:
+            return seconds, Comparison()
+        if failure.status in PASSING:
+            raise failure from exc
+        wanted = refusal.status + (f" ({refusal.message})" if refusal.message else "")
+        raise Failure("not_refused", f"refused with {exc.status} ({exc.message}), expected {wanted}") from exc
+    seconds = time.monotonic() - started
+    if refusal is not None:
+        scope = "target" if line.target.expect_error else "request"
+        raise Failure("not_refused", f"answered, but must be refused with {refusal.status}", scope)
+    comparison = compare(golden.expected, answer, golden.tolerance)
+    if comparison.problems:
+        raise Failure("wrong_answer", "; ".join(comparison.problems), comparison=comparison)
+    return seconds, comparison
+
+
+def explain(client: Client, line: Line, golden: Golden, error: CallError, timeout: float) -> Failure:
+    """Find out what is behind a failed call: the connection, the server, the model, or the request."""
+    said = f"{error.status}: {error.message}" if error.message else error.status
+    probe = min(timeout, _PROBE_SECONDS)
+    if error.status == "UNAUTHENTICATED":
+        return Failure("unauthorized", said, "target")
+    if error.status == "PERMISSION_DENIED":
+        return Failure("unauthorized", said, "model")
+    if error.status in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN", "INTERNAL", "UNIMPLEMENTED", "CANCELLED"):
+        found = diagnose(line.place.endpoint, probe)
+        if found:
+            return Failure(found.kind, found.reason, "target")
+    if error.status == "DEADLINE_EXCEEDED":
+        return explain_silence(client, timeout, probe)
+    if error.status == "UNIMPLEMENTED":
+        return Failure("wrong_protocol", f"no KServe v2 inference service answers there ({said})", "target")
+    if error.status in ("NOT_FOUND", "UNAVAILABLE") or "unknown model" in error.message.lower():
+        found_model = explain_model(client, golden, probe)
+        if found_model:
+            return found_model
+        if error.status == "UNAVAILABLE":
+            return Failure("unavailable", said, "target")
+        return Failure("model_missing", said, "model")
+    return Failure("error", said)
+
+
+def explain_silence(client: Client, timeout: float, probe: float) -> Failure:
+    try:
+        client.live(probe)
+    except CallError:
+        return Failure("hang", f"it accepts connections but answers no request within {timeout:g} s", "target")
+    return Failure("hang", f"the model does not answer within {timeout:g} s, although the server is live", "model")
+
+
+def explain_model(client: Client, golden: Golden, probe: float) -> Failure | None:
+    """What the server's repository index says about a model, if it says anything."""
+    try:
+        index = client.index(probe)
+    except CallError:
+        return None
+    entries = [entry for entry in index if entry["name"] == golden.model]
+    if not entries:
+        names = ", ".join(sorted({entry["name"] for entry in index})) or "none"
+        return Failure("model_missing", f"the server has no such model; its models are {names}", "model")
+    if golden.version:
+        entries = [entry for entry in entries if entry.get("version") == golden.version]
+        if not entries:
+            return Failure("model_missing", f"the server has no version {golden.version} of it", "model")
+    if any(entry.get("state") == "READY" for entry in entries):
+        return None
+    state, reason = entries[-1].get("state") or "not loaded", entries[-1].get("reason")
+    return Failure("model_not_ready", f"it is {state}" + (f": {reason}" if reason else ""), "model")
+
+
+def summarize(checks: Sequence[Check]) -> list[dict[str, t.Any]]:
+    """One line per server: the table that a person reads first."""
+    result: dict[tuple[str, str, str], dict[str, t.Any]] = {}
+    for check in checks:
+        line = result.setdefault(
+            (check.layer, check.target, check.protocol),
+            {
+                "layer": check.layer,
+                "target": check.target,
+                "protocol": check.protocol,
+                "checks": 0,
+                "failed": 0,
+                "models": [],
+                "slowest_ms": None,
+                "max_absolute": None,
+                "max_relative": None,
+            },
+        )
+        line["checks"] += 1
+        line["failed"] += check.status != OK
+        if check.model and check.model not in line["models"]:
+            line["models"].append(check.model)
+        if check.requests:
+            line["slowest_ms"] = max(line["slowest_ms"] or 0.0, round(check.latency_ms, 2))
+        for key, deviation in (("max_absolute", check.absolute), ("max_relative", check.relative)):
+            if deviation:
+                value = deviation.as_dict()["value"]
+                line[key] = max(line[key] or 0.0, value, key=float)
+    return list(result.values())
+
+
+def describe_failures(checks: Sequence[Check]) -> str:
+    """What is wrong, where: failures with one cause are told once."""
+    failed = [check for check in checks if check.status != OK]
+    groups: dict[tuple[str, ...], list[Check]] = {}
+    for check in failed:
+        key: tuple[str, ...] = (check.layer, check.target, check.status, check.message)
+        if check.scope != "target":
+            key += (check.model,)
+        if check.scope == "request":
+            key += (check.golden,)
+        groups.setdefault(key, []).append(check)
+    sentences = [_sentence(group) for group in groups.values()]
+    rest = len(sentences) - _MOST_IN_MESSAGE
+    if rest > 0:
+        sentences = [*sentences[:_MOST_IN_MESSAGE], f"and {rest} more"]
+    return f"{len(failed)} of {len(checks)} inference checks failed. " + "; ".join(sentences) + "."
+
+
+def _sentence(group: Sequence[Check]) -> str:
+    first = group[0]
+    kinds = ("address", "pod", "service", "selector")
+    where = first.target if first.layer in kinds else f"{first.layer} ({first.target})"
+    if first.scope == "target":
+        return f"{where}: {first.message.rstrip('.')}"
+    what = f"model {first.model}"
+    if first.scope == "request":
+        what += f", golden request {first.golden}"
+    return f"{where}: {what}: {first.message.rstrip('.')}"
