@@ -179,7 +179,7 @@ class Store:
         return {"current": current}
 
     def missing(self, manifest: str, verify: bool = False) -> list[str]:
-        """Names of the contents that have to be sent; with `verify` stored ones are read and damaged ones dropped."""
+        """Names of the contents that have to be sent; with `verify` stored ones are read, and damaged ones count."""
         needed = {entry.key: entry.size for entry in parse_manifest(manifest) if entry.mode != "dir"}
         absent = [key for key, size in needed.items() if not self._sound(self._object(key), key, size, verify)]
         sizes = [needed[key] for key in absent]

@@ -1,0 +1,246 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Brings a source of models into a store and switches to it.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+import typing as t
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
+    Store,
+    StoreError,
+    explain,
+    parse_manifest,
+    readable,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, models_of, scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
+
+if t.TYPE_CHECKING:
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
+    from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+
+# What is received becomes durable in batches: a killed publication loses at most one.
+_BATCH_BYTES = 256 << 20
+_BATCH_FILES = 1000
+_ATTEMPTS = 3
+
+
+class Session(t.Protocol):
+    """An open store, here or in a pod."""
+
+    def call(self, operation: str, **arguments: t.Any) -> t.Any: ...
+
+    def send(self, key: str, size: int, path: str) -> None: ...
+
+
+class Published(t.NamedTuple):
+    """What a store holds now, as far as it can be known without opening it. Models None: not known."""
+
+    release: str | None
+    models: list[dict[str, t.Any]] | None
+
+
+class Target(t.Protocol):
+    """A place that holds a store."""
+
+    def published(self) -> Published: ...
+
+    def session(self) -> contextlib.AbstractContextManager[tuple[Session, str, list[str] | None]]: ...
+
+    def record(self, release: str, models: list[dict[str, t.Any]], /) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to publish."""
+
+    keep: int = 3
+    verify: bool = False
+    check: bool = False
+    lock_seconds: int = 120
+
+
+class FolderTarget:
+    """A store in a folder of this machine."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def published(self) -> Published:
+        with _sentences(self._path):
+            store = Store(self._path)
+            release = store.current()
+            manifest = store.manifest(release) if release else None
+            # Without its manifest a release proves nothing: it is published again.
+            if release and manifest is not None:
+                return Published(release, [model.as_result() for model in models_of(parse_manifest(manifest))])
+        return Published(None, [])
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[tuple[Session, str, list[str] | None]]:
+        store = Store(self._path)
+        try:
+            with _sentences(self._path):
+                yield _Local(store), f"{_user()} on {socket.gethostname()} (process {os.getpid()})", None
+        finally:
+            store.close()
+
+    def record(self, _release: str, _models: list[dict[str, t.Any]], /) -> bool:
+        """A folder says by itself what it holds."""
+        return False
+
+
+class ClaimTarget:
+    """A store on a persistent volume."""
+
+    def __init__(self, api: Api, namespace: str, claim: str, options: PodOptions) -> None:
+        # Imported here so that stores in folders need nothing of Kubernetes.
+        from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store_pod
+
+        self._api = api
+        self._options = options
+        self._pod = _model_store_pod
+        self._claim = _model_store_pod.Claim(api, namespace, claim)
+
+    def published(self) -> Published:
+        release = self._claim.release
+        return Published(release, self._claim.models if release else [])
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[tuple[Session, str, list[str] | None]]:
+        with self._pod.session(self._api, self._claim, self._options) as opened:
+            yield opened
+
+    def record(self, release: str, models: list[dict[str, t.Any]], /) -> bool:
+        return self._claim.record(release, models)
+
+
+class _Local:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def call(self, operation: str, **arguments: t.Any) -> t.Any:
+        return self._store.handle(operation, arguments)
+
+    def send(self, key: str, size: int, path: str) -> None:
+        with open(path, "rb", buffering=0) as file:
+            self._store.receive(key, size, file.read)
+
+
+def publish(target: Target, sources: Sequence[str], options: Options) -> dict[str, t.Any]:
+    """Make the store serve exactly these sources. Returns the module's result."""
+    tree = scan(sources)
+    before = target.published()
+    models = [model.as_result() for model in tree.models]
+    result: dict[str, t.Any] = {
+        "changed": before.release != tree.release,
+        "release": tree.release,
+        "previous_release": before.release,
+        "models": models,
+        "sent_bytes": 0,
+        "pruned": [],
+        "diff": difference(before, Published(tree.release, models)),
+    }
+    if not result["changed"] and (options.check or not options.verify):
+        return result
+    validate(tree)
+    if options.check:
+        return result
+    result.update(_with_patience(lambda: _publish(target, tree, models, options)))
+    return result
+
+
+def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options: Options) -> dict[str, t.Any]:
+    with target.session() as (session, holder, pods):
+        session.call("open", holder=holder, pods=pods, wait=options.lock_seconds)
+        missing = session.call("missing", manifest=tree.manifest, verify=options.verify)
+        sent = _send(session, tree, missing)
+        outcome = session.call("publish", manifest=tree.manifest, keep=options.keep, verify=options.verify)
+        # While the lock is held, so that of two publishers the later one also has the last word here.
+        recorded = target.record(tree.release, models)
+        session.call("close")
+    return {
+        "changed": bool(outcome["switched"] or outcome["repaired"] or recorded),
+        "previous_release": outcome["previous"],
+        "sent_bytes": sent,
+        "pruned": outcome["pruned"],
+    }
+
+
+def _send(session: Session, tree: Tree, missing: Sequence[str]) -> int:
+    wanted = set(missing)
+    sent = batch = files = 0
+    for entry in tree.entries:
+        if entry.key not in wanted or entry.mode == "dir":
+            continue
+        wanted.discard(entry.key)
+        session.send(entry.key, entry.size, tree.places[entry.path])
+        sent += entry.size
+        batch += entry.size
+        files += 1
+        if batch >= _BATCH_BYTES or files >= _BATCH_FILES:
+            session.call("commit")
+            batch = files = 0
+    return sent
+
+
+def _with_patience(attempt: Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
+    """Once more when a connection or a pod was lost: what has arrived is not sent again."""
+    from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Lost
+
+    for _number in range(_ATTEMPTS - 1):
+        try:
+            return attempt()
+        except Lost:
+            continue
+    return attempt()
+
+
+def difference(before: Published, after: Published) -> dict[str, str]:
+    """Both states as text, one line per model."""
+    return {
+        "before_header": f"release {before.release or 'none'}",
+        "after_header": f"release {after.release or 'none'}",
+        "before": _listing(before),
+        "after": _listing(after),
+    }
+
+
+def _listing(state: Published) -> str:
+    if state.models is None:
+        return f"release {state.release}, its models are not known here\n"
+    lines = []
+    for model in state.models:
+        versions = ", ".join(str(version) for version in model["versions"]) or "none"
+        lines.append(f"{model['name']}: versions {versions}; {readable(model['size'])}; content {model['digest']}\n")
+    return "".join(lines)
+
+
+@contextlib.contextmanager
+def _sentences(root: str) -> Iterator[None]:
+    try:
+        yield
+    except StoreError as exc:
+        raise SupersonicError(str(exc)) from exc
+    except OSError as exc:
+        raise SupersonicError(explain(exc, root)) from exc
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"

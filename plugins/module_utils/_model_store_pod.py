@@ -1,0 +1,407 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The store on a persistent volume: a short-lived pod mounts it, the store's own code runs there.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+The pod needs an image with Python 3.8 or newer, which Triton's own images have; those are on the nodes already. It
+ends by itself when nobody has used it for a while, and at the latest when its deadline is over.
+"""
+
+from __future__ import annotations
+
+import calendar
+import contextlib
+import hashlib
+import json
+import secrets
+import time
+import typing as t
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec, Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import troubles, warning_events
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
+
+RELEASE_ANNOTATION = "supersonic.fastml.org/release"
+MODELS_ANNOTATION = "supersonic.fastml.org/models"
+CLAIM_LABEL = "supersonic.fastml.org/claim"
+_COMPONENT = "model-publisher"
+_CONTAINER = "publisher"
+_MOUNT = "/store"
+_MANAGER = "fastml.supersonic.models"
+_MERGE = "application/merge-patch+json"
+# All annotations of an object together may have 256 kB.
+_MODELS_ANNOTATION_LIMIT = 64 * 1024
+_IDLE_SECONDS = 60
+_POLL_SECONDS = 0.2
+_PENDING_LEFTOVER_SECONDS = 60.0
+
+# The pod's own process: ends when no publisher's process has been there for a while, so that a killed publisher leaves
+# no running pod, and at once when it is asked to.
+_IDLE = f"""
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+quiet = time.monotonic()
+while time.monotonic() - quiet < {_IDLE_SECONDS}:
+    if any(name.isdigit() and int(name) != os.getpid() for name in os.listdir("/proc")):
+        quiet = time.monotonic()
+    time.sleep(1)
+"""
+# Takes as many bytes from standard input as the store's code has, and runs them.
+_BOOT = """
+import os, sys
+code = b""
+while len(code) < int(sys.argv[1]):
+    block = os.read(0, int(sys.argv[1]) - len(code))
+    if not block:
+        sys.exit(3)
+    code += block
+exec(compile(code, "store", "exec"), {"__name__": "__main__"})
+"""
+
+
+@dataclass(frozen=True)
+class PodOptions:
+    """What a site may decide about the helper pod."""
+
+    image: str
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    user: int = 1000
+    group: int = 1000
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, t.Any], ...] = ()
+    resources: Mapping[str, t.Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    start_seconds: int = 300
+    deadline_seconds: int = 7200
+
+
+class Claim:
+    """A persistent volume claim, and what is known about its store without mounting it."""
+
+    def __init__(self, api: Api, namespace: str, name: str) -> None:
+        self._api = api
+        self.namespace = namespace
+        self.name = name
+        self.what = f"PersistentVolumeClaim {namespace}/{name}"
+        self.path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
+        self.live = api.find(self.path, self.what)
+
+    def _annotation(self, name: str) -> str | None:
+        annotations = ((self.live or {}).get("metadata") or {}).get("annotations") or {}
+        return annotations.get(name) or None
+
+    @property
+    def release(self) -> str | None:
+        return self._annotation(RELEASE_ANNOTATION)
+
+    @property
+    def models(self) -> list[dict[str, t.Any]] | None:
+        """The models of the release, as they were noted when it was published."""
+        with contextlib.suppress(ValueError, TypeError):
+            found = json.loads(self._annotation(MODELS_ANNOTATION) or "null")
+            if isinstance(found, list):
+                return [dict(item) for item in found]
+        return None
+
+    def record(self, release: str, models: list[dict[str, t.Any]]) -> bool:
+        """Note on the claim what was published; True when it said something else before."""
+        noted = json.dumps(models, separators=(",", ":"))
+        wanted = {
+            RELEASE_ANNOTATION: release,
+            MODELS_ANNOTATION: noted if len(noted) < _MODELS_ANNOTATION_LIMIT else None,
+        }
+        if all(self._annotation(name) == value for name, value in wanted.items()):
+            return False
+        body = {"metadata": {"annotations": wanted}}
+        query = {"fieldManager": _MANAGER}
+        self.live = json.loads(
+            self._api.call("PATCH", self.path, self.what, query=query, body=body, content_type=_MERGE)
+        )
+        return True
+
+    def check_usable(self) -> None:
+        if self.live is None:
+            raise SupersonicError(f"{self.what} does not exist. Create it before models are published to it.")
+        if self.live["metadata"].get("deletionTimestamp"):
+            raise SupersonicError(f"{self.what} is being deleted. Wait until it is gone and create it anew.")
+        if self.modes == {"ReadOnlyMany"}:
+            raise SupersonicError(
+                f"{self.what} can only be read (its access mode is ReadOnlyMany), so not published to."
+            )
+
+    @property
+    def modes(self) -> set[str]:
+        return set(((self.live or {}).get("spec") or {}).get("accessModes") or [])
+
+
+class Helper:
+    """The helper pod of one publication."""
+
+    def __init__(self, api: Api, claim: Claim, options: PodOptions) -> None:
+        self._api = api
+        self._claim = claim
+        self._options = options
+        self._pods = f"/api/v1/namespaces/{claim.namespace}/pods"
+        # Long names of claims are no labels.
+        self._label = hashlib.sha256(claim.name.encode()).hexdigest()[:16]
+        self.name = f"{claim.name[:40].rstrip('-.')}-publish-{secrets.token_hex(4)}"
+        self._path = f"{self._pods}/{self.name}"
+        self._what = f"Pod {claim.namespace}/{self.name}"
+        self._uid = ""
+
+    def __enter__(self) -> Helper:
+        try:
+            self._clear_leftovers()
+            answer = self._api.apply(
+                self._path, self.definition(self._node()), self._what, manager=_MANAGER, force=True, dry_run=False
+            )
+            self._uid = answer["metadata"]["uid"]
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        # What cannot be deleted now ends by itself and is cleared by the next publication.
+        with contextlib.suppress(SupersonicError):
+            if self._uid:
+                self._api.delete(self._path, self._what, uid=self._uid, propagation="Background")
+
+    def definition(self, node: str | None) -> dict[str, t.Any]:
+        options = self._options
+        spec: dict[str, t.Any] = {
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": options.deadline_seconds,
+            "terminationGracePeriodSeconds": 5,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": options.user,
+                "runAsGroup": options.group,
+                "fsGroup": options.group,
+                "fsGroupChangePolicy": "OnRootMismatch",
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": _CONTAINER,
+                    "image": options.image,
+                    "imagePullPolicy": options.image_pull_policy,
+                    "command": ["python3", "-c", _IDLE],
+                    "resources": dict(options.resources),
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [{"name": "store", "mountPath": _MOUNT}],
+                }
+            ],
+            "volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": self._claim.name}}],
+        }
+        if options.image_pull_secrets:
+            spec["imagePullSecrets"] = [{"name": name} for name in options.image_pull_secrets]
+        if options.node_selector:
+            spec["nodeSelector"] = dict(options.node_selector)
+        if options.tolerations:
+            spec["tolerations"] = [dict(item) for item in options.tolerations]
+        if node:
+            rule = {"key": "metadata.name", "operator": "In", "values": [node]}
+            terms = {"nodeSelectorTerms": [{"matchFields": [rule]}]}
+            spec["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+        labels = {
+            **options.labels,
+            "app.kubernetes.io/name": _COMPONENT,
+            "app.kubernetes.io/component": _COMPONENT,
+            "app.kubernetes.io/part-of": "supersonic",
+            "app.kubernetes.io/managed-by": "fastml.supersonic",
+            CLAIM_LABEL: self._label,
+        }
+        metadata = {"name": self.name, "namespace": self._claim.namespace, "labels": labels}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+    def alive(self) -> list[str]:
+        """The helper pods that may be at work on this claim; one that is being deleted ends at once."""
+        pods = [pod for pod in self._siblings() if not pod["metadata"].get("deletionTimestamp")]
+        return [pod["metadata"]["name"] for pod in pods if not _is_over(pod)]
+
+    def connect(self) -> Remote:
+        """Start the store's code in the pod."""
+        code = _source().encode()
+        stream = Exec(
+            self._api,
+            namespace=self._claim.namespace,
+            pod=self.name,
+            container=_CONTAINER,
+            command=["python3", "-B", "-c", _BOOT, str(len(code)), _MOUNT],
+            silence=_model_store.STALE_SECONDS,
+        )
+        try:
+            stream.write(code)
+        except BaseException:
+            stream.close()
+            raise
+        return Remote(stream)
+
+    def _siblings(self) -> list[dict[str, t.Any]]:
+        query = {"labelSelector": f"{CLAIM_LABEL}={self._label}"}
+        return self._api.list(self._pods, f"pods in namespace {self._claim.namespace}", query)
+
+    def _clear_leftovers(self) -> None:
+        """Remove what killed publications left: pods that ended, and pods that never started in their time."""
+        for pod in self._siblings():
+            metadata, phase = pod["metadata"], (pod.get("status") or {}).get("phase")
+            late = phase == "Pending" and _age(metadata) > self._options.start_seconds + _PENDING_LEFTOVER_SECONDS
+            if (_is_over(pod) or late) and not metadata.get("deletionTimestamp"):
+                path = f"{self._pods}/{metadata['name']}"
+                self._api.delete(path, f"Pod {metadata['name']}", uid=metadata["uid"], propagation="Background")
+
+    def _node(self) -> str | None:
+        """Where the pod has to run: a volume that only one node can mount may be in use already."""
+        if "ReadWriteMany" in self._claim.modes:
+            return None
+        for pod in self._api.list(self._pods, f"pods in namespace {self._claim.namespace}"):
+            spec = pod.get("spec") or {}
+            claims = [
+                (volume.get("persistentVolumeClaim") or {}).get("claimName") for volume in spec.get("volumes") or []
+            ]
+            if self._claim.name in claims and spec.get("nodeName") and not _is_over(pod):
+                return str(spec["nodeName"])
+        return None
+
+    def _wait(self) -> None:
+        """Until the container runs; a reason why it cannot ends the wait as soon as it is final."""
+        begin = time.monotonic()
+        since: dict[str, float] = {}
+        while True:
+            pod = self._api.find(self._path, self._what)
+            if pod is None:
+                raise Lost(f"{self._what} was deleted by somebody while it started.")
+            status = pod.get("status") or {}
+            if any("running" in (item.get("state") or {}) for item in status.get("containerStatuses") or []):
+                return
+            now = time.monotonic()
+            found = troubles([pod])
+            since = {trouble.text: since.get(trouble.text, now) for trouble in found}
+            final = [trouble for trouble in found if now - since[trouble.text] > trouble.patience]
+            if final or _is_over(pod) or now - begin > self._options.start_seconds:
+                reasons = [trouble.text for trouble in final or found]
+                raise SupersonicError(self._explanation(reasons, status, now - begin))
+            time.sleep(_POLL_SECONDS if now - begin < 10 else 1.0)
+
+    def _explanation(self, reasons: list[str], status: Mapping[str, t.Any], waited: float) -> str:
+        query = {"fieldSelector": "type=Warning"}
+        events: list[dict[str, t.Any]] = []
+        # Reading events may not be allowed, and the reason is often known without them.
+        with contextlib.suppress(ApiError):
+            where = f"/api/v1/namespaces/{self._claim.namespace}/events"
+            events = self._api.list(where, "events", query)
+        said = warning_events(events, [self.name, self._claim.name])
+        phase = status.get("phase", "unknown")
+        details = [*reasons, *(line for line in said if not any(line.partition(": ")[2] in text for text in reasons))]
+        return (
+            f"The helper pod for {self._claim.what} did not start within {waited:.0f} s (its phase is {phase}): "
+            f"{'; '.join(details) or 'nothing says why'}. What was published before is untouched."
+        )
+
+
+class Remote:
+    """The store in the pod, asked over a connection. Any failure ends it."""
+
+    def __init__(self, stream: Exec) -> None:
+        self._stream = stream
+
+    def call(self, operation: str, **arguments: t.Any) -> t.Any:
+        self._say(operation, arguments)
+        return self._answer()["result"]
+
+    def send(self, key: str, size: int, path: str) -> None:
+        """Stream one file; only a failure is answered."""
+        self._say("put", {"key": key, "size": size})
+        left = size
+        with open(path, "rb") as file:
+            while left:
+                block = file.read(min(left, _model_store.BLOCK))
+                if not block:
+                    raise SupersonicError(f"{path} became shorter while it was published. Run again.")
+                left -= len(block)
+                self._write(block)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _say(self, operation: str, arguments: Mapping[str, t.Any]) -> None:
+        self._write(json.dumps({"do": operation, "with": arguments}).encode() + b"\n")
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._stream.write(data)
+            while line := self._stream.line_if_any():
+                _understood(line)
+        except Lost:
+            # The store's own last words say more than the end of the connection.
+            while line := self._stream.line_if_any():
+                _understood(line)
+            raise
+
+    def _answer(self) -> dict[str, t.Any]:
+        while True:
+            message = _understood(self._stream.line())
+            if "result" in message:
+                return message
+            # The store works and says so: answer, or it would take the silence for a dead publisher.
+            self._say("pulse", {})
+
+
+def _understood(line: bytes) -> dict[str, t.Any]:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        message = None
+    if not isinstance(message, dict):
+        raise SupersonicError(
+            f"The helper pod said something unexpected: {line[:200].decode(errors='replace').strip()}"
+        )
+    if "error" in message:
+        raise SupersonicError(str(message["error"]))
+    return message
+
+
+@contextlib.contextmanager
+def session(api: Api, claim: Claim, options: PodOptions) -> Iterator[tuple[Remote, str, list[str]]]:
+    """A connection to the store in a new helper pod, its holder's name, and the helper pods that live."""
+    claim.check_usable()
+    with Helper(api, claim, options) as helper:
+        remote = helper.connect()
+        try:
+            yield remote, f"pod {claim.namespace}/{helper.name}", helper.alive()
+        finally:
+            remote.close()
+
+
+def _source() -> str:
+    """The store's code as it was shipped with this module, from a folder or from Ansible's archive."""
+    loader = getattr(_model_store.__spec__, "loader", None)
+    source = loader.get_source(_model_store.__name__) if loader else None
+    if not source:
+        raise SupersonicError("The code of the store cannot be read; is the collection installed completely?")
+    return str(source)
+
+
+def _is_over(pod: Mapping[str, t.Any]) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def _age(metadata: Mapping[str, t.Any]) -> float:
+    stamp = time.strptime(metadata["creationTimestamp"], "%Y-%m-%dT%H:%M:%SZ")
+    return time.time() - calendar.timegm(stamp)
