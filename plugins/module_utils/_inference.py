@@ -12,21 +12,31 @@ from __future__ import annotations
 import threading
 import time
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Comparison, Deviation, compare, larger
 from ansible_collections.fastml.supersonic.plugins.module_utils._diagnose import diagnose
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Client
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Absence, Place, Resolver, Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Client, Endpoint
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import (
+    KINDS,
+    Absence,
+    Place,
+    Resolver,
+    Target,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._tensor import Tensor
 
 # No probe that looks for the cause of a failure waits longer than this.
 _PROBE_SECONDS = 3.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 _MOST_IN_MESSAGE = 6
+
+Result = t.TypeVar("Result")
 
 OK = "ok"
 # What may be over in a moment, and is tried again while there is time.
@@ -172,7 +182,7 @@ def check_one(run: Run, line: Line, golden: Golden) -> Check:
     total = 0.0
     try:
         for number in range(line.target.repeat):
-            seconds, comparison = attempt(run, line, golden, number)
+            seconds, comparison = attempt(run, line, partial(exchange, run, line, golden, number))
             total += seconds
             check.requests += 1
             check.latency_ms = total / check.requests * 1000
@@ -186,14 +196,14 @@ def check_one(run: Run, line: Line, golden: Golden) -> Check:
     return check
 
 
-def attempt(run: Run, line: Line, golden: Golden, number: int) -> tuple[float, Comparison]:
-    """One request, tried again while its failure may pass and there is time."""
+def attempt(run: Run, line: Line, send: Callable[[], Result]) -> Result:
+    """Send one request, again while its failure may pass and there is time."""
     pause = _FIRST_PAUSE
     while True:
         if line.failure is not None:
             raise line.failure
         try:
-            return exchange(run, line, golden, number)
+            return send()
         except Failure as failure:
             left = run.left()
             may_pass = failure.status in PASSING or (
@@ -207,8 +217,17 @@ def attempt(run: Run, line: Line, golden: Golden, number: int) -> tuple[float, C
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
+def call(run: Run, line: Line, golden: Golden) -> list[Tensor]:
+    """Send one request and return the answer; raises Failure when there is none."""
+    client = line.client(0)
+    try:
+        return client.infer(golden, run.settings.timeout)
+    except CallError as exc:
+        raise explain(client, line.place.endpoint, exc, run.settings.timeout, golden) from exc
+
+
 def exchange(run: Run, line: Line, golden: Golden, number: int) -> tuple[float, Comparison]:
-    """Send one request. Returns how long it took and how the answer compares; raises Failure when it is wrong."""
+    """Send one request. Returns how long it took and how the answer compares; raises Failure when that is wrong."""
     client = line.client(number)
     refusal = line.target.expect_error or golden.error
     started = time.monotonic()
@@ -216,7 +235,7 @@ def exchange(run: Run, line: Line, golden: Golden, number: int) -> tuple[float, 
         answer = client.infer(golden, run.settings.timeout)
     except CallError as exc:
         seconds = time.monotonic() - started
-        failure = explain(client, line, golden, exc, run.settings.timeout)
+        failure = explain(client, line.place.endpoint, exc, run.settings.timeout, golden)
         if refusal is None or failure.status in ("refused", "unreachable", "hang", "tls", "wrong_protocol"):
             raise failure from exc
         if exc.status == refusal.status and refusal.message in exc.message:
@@ -235,7 +254,9 @@ def exchange(run: Run, line: Line, golden: Golden, number: int) -> tuple[float, 
     return seconds, comparison
 
 
-def explain(client: Client, line: Line, golden: Golden, error: CallError, timeout: float) -> Failure:
+def explain(
+    client: Client, endpoint: Endpoint, error: CallError, timeout: float, golden: Golden | None = None
+) -> Failure:
     """Find out what is behind a failed call: the connection, the server, the model, or the request."""
     said = f"{error.status}: {error.message}" if error.message else error.status
     probe = min(timeout, _PROBE_SECONDS)
@@ -244,7 +265,7 @@ def explain(client: Client, line: Line, golden: Golden, error: CallError, timeou
     if error.status == "PERMISSION_DENIED":
         return Failure("unauthorized", said, "model")
     if error.status in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN", "INTERNAL", "UNIMPLEMENTED", "CANCELLED"):
-        found = diagnose(line.place.endpoint, probe)
+        found = diagnose(endpoint, probe)
         if found:
             return Failure(found.kind, found.reason, "target")
     if error.status == "DEADLINE_EXCEEDED":
@@ -252,7 +273,7 @@ def explain(client: Client, line: Line, golden: Golden, error: CallError, timeou
     if error.status == "UNIMPLEMENTED":
         return Failure("wrong_protocol", f"no KServe v2 inference service answers there ({said})", "target")
     if error.status in ("NOT_FOUND", "UNAVAILABLE") or "unknown model" in error.message.lower():
-        found_model = explain_model(client, golden, probe)
+        found_model = explain_model(client, golden, probe) if golden else None
         if found_model:
             return found_model
         if error.status == "UNAVAILABLE":
@@ -340,8 +361,7 @@ def describe_failures(checks: Sequence[Check]) -> str:
 
 def _sentence(group: Sequence[Check]) -> str:
     first = group[0]
-    kinds = ("address", "pod", "service", "selector")
-    where = first.target if first.layer in kinds else f"{first.layer} ({first.target})"
+    where = first.target if first.layer in KINDS else f"{first.layer} ({first.target})"
     if first.scope == "target":
         return f"{where}: {first.message.rstrip('.')}"
     what = f"model {first.model}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ssl
 import threading
 import typing as t
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _client, _rest
@@ -21,6 +21,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._golden import E
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import ApiServer, Relay, Tunnel
 
+KINDS = ("address", "pod", "service", "selector")
 DEFAULT_PORTS = {"grpc": "8001", "http": "8000"}
 
 TLS_SPEC: dict[str, t.Any] = {
@@ -33,12 +34,6 @@ TLS_SPEC: dict[str, t.Any] = {
         "validate": {"type": "bool", "default": True},
     },
     "required_together": [("client_cert", "client_key")],
-}
-# What can be said once for all targets and again for one of them.
-COMMON_SPEC: dict[str, t.Any] = {
-    "tls": TLS_SPEC,
-    "token": {"type": "str", "no_log": True},
-    "headers": {"type": "dict", "no_log": True},
 }
 TARGET_SPEC: dict[str, t.Any] = {
     "type": "list",
@@ -72,18 +67,19 @@ TARGET_SPEC: dict[str, t.Any] = {
                 "min": {"type": "int", "default": 1},
             },
         },
-        "protocol": {"type": "str", "choices": ["grpc", "http"]},
-        "anonymous": {"type": "bool", "default": False},
-        **COMMON_SPEC,
+        "protocol": {"type": "str", "choices": ["grpc", "http"], "default": "grpc"},
+        "tls": TLS_SPEC,
+        "token": {"type": "str", "no_log": True},
+        "headers": {"type": "dict", "no_log": True},
     },
-    "mutually_exclusive": [("address", "pod", "service", "selector")],
-    "required_one_of": [("address", "pod", "service", "selector")],
+    "mutually_exclusive": [KINDS],
+    "required_one_of": [KINDS],
 }
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the user names, with everything that was said for all targets filled in."""
+    """What the user names."""
 
     kind: str
     place: Mapping[str, t.Any]
@@ -124,27 +120,33 @@ class Absence:
     reason: str
 
 
-def parse_targets(params: Mapping[str, t.Any]) -> list[Target]:
+def parse_targets(entries: Sequence[Mapping[str, t.Any]]) -> list[Target]:
     """The targets of a module's options."""
     result = []
-    for index, entry in enumerate(params["targets"]):
+    for index, entry in enumerate(entries):
         where = f"targets[{index}]"
-        kind = next(name for name in ("address", "pod", "service", "selector") if entry.get(name) is not None)
+        kind = next(name for name in KINDS if entry.get(name) is not None)
         place = parse_address(entry["address"], where) if kind == "address" else entry[kind]
         if kind == "selector" and not place["labels"]:
             raise SupersonicError(f"{where}.selector.labels is empty; it would take every pod of the namespace.")
+        headers = {str(name): str(value) for name, value in (entry.get("headers") or {}).items()}
+        if entry.get("token"):
+            headers["authorization"] = f"Bearer {entry['token']}"
         expected = entry.get("expect_error")
+        repeat = entry.get("repeat", 1)
+        if repeat < 1:
+            raise SupersonicError(f"{where}.repeat is {repeat}; it must be at least 1.")
         result.append(
             Target(
                 kind=kind,
                 place=place,
                 layer=entry.get("name") or kind,
-                protocol=entry.get("protocol") or params.get("protocol") or "grpc",
-                tls=entry["tls"] if entry.get("tls") is not None else params.get("tls"),
-                headers=_headers(params, entry),
+                protocol=entry.get("protocol", "grpc"),
+                tls=entry.get("tls"),
+                headers=tuple(headers.items()),
                 models=tuple(entry.get("models") or ()),
                 expect_error=parse_error(expected, f"{where}.expect_error") if expected else None,
-                repeat=entry.get("repeat") or params.get("repeat") or 1,
+                repeat=repeat,
             )
         )
     return result
@@ -156,16 +158,6 @@ def parse_address(address: str, where: str) -> dict[str, t.Any]:
     if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536 or "/" in host:
         raise SupersonicError(f"{where}.address is '{address}'; it must be host:port, for example 192.0.2.10:8001.")
     return {"host": host, "port": int(port)}
-
-
-def _headers(params: Mapping[str, t.Any], entry: Mapping[str, t.Any]) -> tuple[tuple[str, str], ...]:
-    if entry.get("anonymous"):
-        return ()
-    headers = {str(k): str(v) for k, v in {**(params.get("headers") or {}), **(entry.get("headers") or {})}.items()}
-    token = entry.get("token") or params.get("token")
-    if token:
-        headers["authorization"] = f"Bearer {token}"
-    return tuple(headers.items())
 
 
 class Resolver:
