@@ -1,0 +1,93 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who decides on the number of replicas: an autoscaler, or the definition.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._diff import field_managers
+from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
+    DEPLOYMENT,
+    REPLICA_SET,
+    STATEFUL_SET,
+    GroupKind,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
+
+Object = Mapping[str, t.Any]
+
+SCALABLE = frozenset({DEPLOYMENT, STATEFUL_SET, REPLICA_SET})
+HPA = GroupKind("autoscaling", "HorizontalPodAutoscaler")
+SCALED_OBJECT = GroupKind("keda.sh", "ScaledObject")
+# The field managers under which the HorizontalPodAutoscaler and KEDA write to the scale subresource.
+_MANAGERS = frozenset({"kube-controller-manager", "keda", "keda-operator"})
+
+
+class Scaled(t.NamedTuple):
+    """A workload that an autoscaler names."""
+
+    namespace: str
+    kind: str
+    name: str
+
+    @classmethod
+    def of(cls, key: Key) -> Scaled:
+        return cls(key.namespace or "", key.kind, key.name)
+
+
+def targets(autoscalers: Iterable[Object], gone_owners: Iterable[str] = ()) -> set[Scaled]:
+    """What these autoscalers scale, without those made by an owner (a uid) that is going to be removed."""
+    ignored = set(gone_owners)
+    found: set[Scaled] = set()
+    for autoscaler in autoscalers:
+        metadata = autoscaler["metadata"]
+        owners = {owner.get("uid") for owner in metadata.get("ownerReferences") or []}
+        reference = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
+        if reference.get("name") and not (owners | {metadata.get("uid")}) & ignored:
+            # A ScaledObject may leave the kind out.
+            kind = str(reference.get("kind") or DEPLOYMENT.kind)
+            found.add(Scaled(str(metadata.get("namespace")), kind, str(reference["name"])))
+    return found
+
+
+def leave_replicas(definition: Object, live: Object | None, manager: str) -> dict[str, t.Any]:
+    """The definition of an autoscaled workload: the number of replicas is not ours to set.
+
+    Leaving out a field that only this manager owns resets it to its default of one. So as long as it is still ours
+    (the autoscaler is new and has not changed it yet) the live number is repeated.
+    """
+    spec = {key: value for key, value in (definition.get("spec") or {}).items() if key != "replicas"}
+    if live is not None:
+        ours = [
+            entry
+            for entry in field_managers(live, "spec", "replicas")
+            if entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource")
+        ]
+        replicas = (live.get("spec") or {}).get("replicas")
+        if ours and replicas is not None:
+            spec["replicas"] = replicas
+    return {**definition, "spec": spec}
+
+
+def scaled_by_machine(live: Object) -> bool:
+    """The number of replicas was last written by an autoscaler."""
+    return any(
+        entry.get("manager") in _MANAGERS and entry.get("subresource") == "scale"
+        for entry in field_managers(live, "spec", "replicas")
+    )
+
+
+def only_about_replicas(causes: Iterable[Object]) -> bool:
+    """A conflict about nothing but the number of replicas that a former autoscaler has left."""
+    found = list(causes)
+    return bool(found) and all(
+        cause.get("field") == ".spec.replicas" and any(f'"{name}"' in str(cause.get("message")) for name in _MANAGERS)
+        for cause in found
+    )
