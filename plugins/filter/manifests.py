@@ -22,5 +22,6 @@ class FilterModule:
             "image_version": _render.image_version,
             "model_repository_paths": _render.model_repository_paths,
             "override_pod_spec": _render.override_pod_spec,
+            "verification_table": _render.verification_table,
             "yaml_documents": _render.yaml_documents,
         }

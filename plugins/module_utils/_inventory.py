@@ -494,6 +494,8 @@ def _files(variables: Variables) -> Iterator[Problem]:
     kubeconfig = variables.get("supersonic_kubeconfig")
     if kubeconfig and not os.path.isfile(os.path.expanduser(kubeconfig)):
         yield Problem("supersonic_kubeconfig", "there is no such file.", kubeconfig)
+    if variables.get("verify_golden_directories") == []:
+        yield Problem("verify_golden_directories", "without golden requests nothing is proved; name a folder.", [])
     for name in ("model_repository_sources", "verify_golden_directories"):
         for index, folder in enumerate(variables.get(name) or []):
             if not os.path.isdir(os.path.expanduser(str(folder))):

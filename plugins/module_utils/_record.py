@@ -82,10 +82,7 @@ def write(recordings: Sequence[Recording]) -> None:
     """Write what has changed; each file appears whole or not at all."""
     for recording in recordings:
         if recording.changed:
-            try:
-                _write_file(recording.path, recording.after)
-            except OSError as exc:
-                raise SupersonicError(f"{recording.path} cannot be written: {exc.strerror}.") from exc
+            write_file(recording.path, recording.after)
 
 
 def _ask(run: Run, line: Line, golden: Golden) -> list[Tensor]:
@@ -155,16 +152,19 @@ def _present(path: str, golden: Golden) -> tuple[str, Golden | None]:
     return text, kept
 
 
-def _write_file(path: str, text: str) -> None:
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
+def write_file(path: str, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    folder = os.path.dirname(os.path.abspath(path))
+    temporary = ""
     try:
+        os.makedirs(folder, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             os.fchmod(file.fileno(), 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    except OSError as exc:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise SupersonicError(f"{path} cannot be written: {exc.strerror}.") from exc

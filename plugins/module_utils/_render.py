@@ -95,6 +95,26 @@ def _named(value: Any) -> bool:
     )
 
 
+def verification_table(targets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What inference_check found for each server, as lines of a table."""
+    rows = [("layer", "server", "protocol", "passed", "models", "slowest", "largest deviation")]
+    for target in targets:
+        slowest, deviation = target.get("slowest_ms"), target.get("max_relative")
+        rows.append(
+            (
+                str(target["layer"]),
+                str(target["target"]),
+                str(target["protocol"]),
+                f"{int(target['checks']) - int(target['failed'])} of {target['checks']}",
+                ", ".join(map(str, target["models"])) or "-",
+                "-" if slowest is None else f"{slowest:.1f} ms",
+                "none" if not deviation else f"{float(deviation):.1e}",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 class _Dumper(yaml.SafeDumper):
     """Block style, with texts of several lines readable."""
 

@@ -195,6 +195,11 @@ options:
     description: How many requests may be on their way at a time.
     type: int
     default: 8
+  report:
+    description:
+      - File to write the outcome to, as JSON - C(passed), C(targets) and C(checks), see the return values. It is written
+        at every check, also one that fails, like a log, and is therefore no change.
+    type: path
   record:
     description:
       - Do not check, but record the answers of the server as golden requests. The requests come from O(repositories)
@@ -349,6 +354,7 @@ recorded:
   elements: str
 """
 
+import json
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -382,6 +388,7 @@ SPEC: dict[str, t.Any] = {
     "wait": {"type": "float", "default": 0},
     "retry_wrong_answers": {"type": "bool", "default": False},
     "parallel": {"type": "int", "default": 8},
+    "report": {"type": "path"},
     "record": {
         "type": "dict",
         "options": {
@@ -408,7 +415,13 @@ def check(module: AnsibleModule, resolver: Resolver) -> None:
         "checks": [each.as_dict() for each in checks],
         "targets": _inference.summarize(checks),
     }
-    if any(each.status != _inference.OK for each in checks):
+    passed = all(each.status == _inference.OK for each in checks)
+    if module.params["report"] and not module.check_mode:
+        _record.write_file(
+            module.params["report"],
+            json.dumps({"passed": passed, "targets": result["targets"], "checks": result["checks"]}, indent=2) + "\n",
+        )
+    if not passed:
         module.fail_json(msg=_inference.describe_failures(checks), **result)
     module.exit_json(msg=f"{len(checks)} inference checks passed.", **result)
 

@@ -1,0 +1,265 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Wrong inventories, each refused before anything changes with a message that says what would be right.
+
+All of them are hosts of one inventory, so that one real run of site.yml judges them all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CLONE = Path(__file__).resolve().parents[3]
+RIGHT: dict[str, Any] = {
+    "triton_image": "example.org/tritonserver:26.04-py3",
+    "triton_model_repositories": [{"name": "models", "kind": "pvc", "claim": "models", "path": "current"}],
+    "verify_golden_directories": [str(CLONE / "tests")],
+}
+
+# What is wrong, variables that differ from RIGHT (None: not set), and what the message says.
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    # misspelt, at any level
+    ("misspelt-variable", {"triton_replica": 2}, r"triton_replica .*no role knows.*Did you mean triton_replicas\?"),
+    ("misspelt-prefix", {"tritn_replicas": 2}, r"tritn_replicas .*Did you mean triton_replicas\?"),
+    ("misspelt-shared", {"supersonic_namspace": "x"}, r"supersonic_namspace .*Did you mean supersonic_namespace\?"),
+    ("foreign-option", {"envoy_ingress_hosts": ["x"]}, r"envoy_ingress_hosts .*no role knows this variable"),
+    (
+        "misspelt-key",
+        {"triton_model_repositories": [{"name": "a", "kynd": "pvc", "claim": "a"}]},
+        r"triton_model_repositories\[0\]\.kynd .*Did you mean kind\?",
+    ),
+    (
+        "misspelt-probe-key",
+        {"triton_readiness_probe": {"httpGet": {"path": "/", "port": "http"}, "periodSecond": 1}},
+        r"triton_readiness_probe\.periodSecond is 1 .*Did you mean periodSeconds\?",
+    ),
+    ("misspelt-resources", {"triton_resources": {"request": {}}}, r"triton_resources\.request .*requests, limits"),
+    ("misspelt-choice", {"envoy_log_level": "warn"}, r'envoy_log_level is "warn" .*Did you mean warning\?'),
+    (
+        "misspelt-hash",
+        {"envoy_hash_policy": [{"headr": "a"}]},
+        r"envoy_hash_policy\[0\]\.headr .*Did you mean header\?",
+    ),
+    # wrong type
+    ("number-as-word", {"triton_replicas": "two"}, r'triton_replicas is "two" .*a whole number'),
+    ("boolean-in-quotes", {"triton_wait": "yes"}, r'triton_wait is "yes" .*true or false, without quotes'),
+    ("text-as-number", {"supersonic_name": 12}, r"supersonic_name is 12 .*a text; put it in quotes"),
+    ("list-as-text", {"triton_command": "tritonserver"}, r'triton_command is "tritonserver" .*has to be a list'),
+    ("dict-as-list", {"triton_node_selector": ["gpu"]}, r"triton_node_selector .*has to be a dictionary"),
+    ("item-type", {"triton_load_models": [1]}, r"triton_load_models\[0\] is 1 .*a text"),
+    ("fraction", {"envoy_retries": 1.5}, r"envoy_retries is 1\.5 .*a whole number"),
+    ("annotation-number", {"triton_annotations": {"a": 1}}, r"triton_annotations\.a is 1 .*annotation is a text"),
+    # not there
+    ("no-image", {"triton_image": None}, r"triton_image: it is not set, but the role triton needs it"),
+    ("no-namespace", {"supersonic_namespace": None}, r"supersonic_namespace: it is not set"),
+    ("no-repository", {"triton_model_repositories": []}, r"triton_model_repositories .*at least one repository"),
+    (
+        "no-kind",
+        {"triton_model_repositories": [{"name": "a"}]},
+        r"triton_model_repositories\[0\].*the key kind is missing",
+    ),
+    (
+        "no-claim",
+        {"triton_model_repositories": [{"name": "a", "kind": "pvc"}]},
+        r"triton_model_repositories\[0\].*kind pvc needs claim",
+    ),
+    (
+        "no-nfs-server",
+        {"triton_model_repositories": [{"name": "a", "kind": "nfs", "path": "/x"}]},
+        r"kind nfs needs server",
+    ),
+    ("undefined", {"triton_gpus": "{{ gpus_per_server }}"}, r"triton_gpus .*cannot be evaluated.*gpus_per_server"),
+    # unknown words
+    (
+        "unknown-balancing",
+        {"envoy_load_balancing_policy": "NONSENSE"},
+        r'"NONSENSE" .*one of LEAST_REQUEST, ROUND_ROBIN, RANDOM, RING_HASH, MAGLEV',
+    ),
+    (
+        "unknown-storage",
+        {"triton_model_repositories": [{"name": "a", "kind": "cvmfss"}]},
+        r'kind is "cvmfss" .*one of pvc, nfs, image',
+    ),
+    ("unknown-service", {"envoy_service_type": "Nodeport"}, r"envoy_service_type .*Did you mean NodePort\?"),
+    ("unknown-api", {"triton_restricted_apis": ["shared_memory"]}, r"Did you mean shared-memory\?"),
+    # out of range
+    ("negative-replicas", {"triton_replicas": -1}, r"triton_replicas is -1 .*0 or more"),
+    ("no-envoy", {"envoy_replicas": 0}, r"envoy_replicas is 0 .*1 or more"),
+    ("negative-budget", {"triton_startup_budget": -5}, r"triton_startup_budget is -5 .*1 or more"),
+    (
+        "negative-probe",
+        {"triton_liveness_probe": {"httpGet": {"path": "/", "port": 1}, "failureThreshold": -1}},
+        r"triton_liveness_probe\.failureThreshold is -1 .*1 or more",
+    ),
+    ("port", {"envoy_service_port": 70000}, r"envoy_service_port is 70000 .*65535 or less"),
+    ("percent", {"envoy_outlier_max_ejection_percent": 120}, r"is 120 .*100 or less"),
+    ("quantity", {"triton_shared_memory_size": "256 MB"}, r'"256 MB" .*Kubernetes quantity'),
+    ("resource-quantity", {"triton_resources": {"limits": {"memory": "2GiB"}}}, r'limits\.memory is "2GiB" .*quantity'),
+    # what does not fit together
+    ("grace", {"triton_termination_grace": 38}, r"triton_termination_grace is 38 .*more than .*, 38"),
+    ("envoy-grace", {"envoy_drain_time": 60}, r"envoy_termination_grace is 40 .*together, 72"),
+    (
+        "request-above-limit",
+        {"triton_resources": {"requests": {"memory": "4Gi"}, "limits": {"memory": "2Gi"}}},
+        r"requests\.memory is \"4Gi\" .*above its limit, 2Gi",
+    ),
+    ("hash-policy-missing", {"envoy_load_balancing_policy": "MAGLEV"}, r'"MAGLEV" .*needs envoy_hash_policy'),
+    ("hash-policy-unused", {"envoy_hash_policy": [{"header": "a"}]}, r"only RING_HASH and MAGLEV hash"),
+    (
+        "hash-policy-both",
+        {"envoy_load_balancing_policy": "MAGLEV", "envoy_hash_policy": [{"header": "a", "source_ip": True}]},
+        r"envoy_hash_policy\[0\] .*either header or source_ip",
+    ),
+    ("node-port", {"envoy_service_node_port": 30001}, r"ClusterIP has no port on the nodes"),
+    ("load-models", {"triton_load_models": ["a"]}, r"only with triton_model_control_mode: explicit"),
+    ("no-surge", {"triton_rolling_update": {"maxSurge": 0, "maxUnavailable": 0}}, r"cannot both be 0"),
+    ("budget-both", {"envoy_pod_disruption_budget": {"minAvailable": 1, "maxUnavailable": 1}}, r"exactly one of"),
+    ("probe-handler", {"triton_startup_probe": {"periodSeconds": 1}}, r"triton_startup_probe .*exactly one of"),
+    ("shell", {"triton_command": ["/bin/sh", "-c", "tritonserver"]}, r"a shell as process 1 never hands SIGTERM on"),
+    ("owned-flag", {"triton_flags": {"exit-timeout-secs": 90}}, r"this flag is set by triton_exit_timeout"),
+    ("dashed-flag", {"triton_flags": {"--log-verbose": 1}}, r"without the leading dashes"),
+    ("port-flag", {"triton_extra_args": ["--grpc-port=9001"]}, r"ports and addresses are fixed"),
+    ("health-closed", {"triton_restricted_apis": ["health"]}, r"no server would ever be ready"),
+    (
+        "volume-name",
+        {"triton_volumes": [{"name": "tmp", "emptyDir": {}}]},
+        r"triton_volumes\[0\]\.name is \"tmp\" .*already has",
+    ),
+    (
+        "repository-twice",
+        {
+            "triton_model_repositories": [
+                {"name": "a", "kind": "image", "path": "/a"},
+                {"name": "a", "kind": "image", "path": "/b"},
+            ]
+        },
+        r"another repository in this list has the same name",
+    ),
+    (
+        "path-outside",
+        {"triton_model_repositories": [{"name": "a", "kind": "pvc", "claim": "a", "path": "../x"}]},
+        r"a folder inside the volume",
+    ),
+    (
+        "path-relative",
+        {"triton_model_repositories": [{"name": "a", "kind": "image", "path": "models"}]},
+        r"it has to be absolute",
+    ),
+    (
+        "key-of-other-kind",
+        {"triton_model_repositories": [{"name": "a", "kind": "image", "path": "/a", "claim": "x"}]},
+        r"kind image has no claim",
+    ),
+    # names and images
+    ("name-upper-case", {"supersonic_name": "CMS"}, r'supersonic_name is "CMS" .*a DNS label'),
+    ("name-too-long", {"supersonic_name": "a" * 41}, r"supersonic_name .*at most 40 characters"),
+    ("namespace-underscore", {"supersonic_namespace": "my_ns"}, r"supersonic_namespace .*a DNS label"),
+    ("label-value", {"supersonic_labels": {"team": "a b"}}, r"supersonic_labels\.team .*value of a Kubernetes label"),
+    ("latest", {"triton_image": "example.org/triton:latest"}, r"name a tag other than latest"),
+    ("untagged", {"envoy_image": "example.org/envoy"}, r"name a tag other than latest"),
+    ("digest", {"envoy_image": "example.org/envoy@sha256:12"}, r"64 hexadecimal digits"),
+    # files
+    ("no-kubeconfig", {"supersonic_kubeconfig": "/nowhere/kubeconfig"}, r"/nowhere/kubeconfig.*there is no such file"),
+    ("no-models", {"model_repository_sources": ["/nowhere"]}, r"model_repository_sources\[0\] .*no such folder"),
+    ("nothing-to-prove", {"verify_golden_directories": []}, r"without golden requests nothing is proved"),
+    ("no-golden", {"verify_golden_directories": ["/nowhere"]}, r"verify_golden_directories\[0\] .*no such folder"),
+]
+
+
+def run_site(inventory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """site.yml from the clone, results as JSON, one line each."""
+    environment = {
+        **os.environ,
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+        "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"),
+        "ANSIBLE_FORKS": "4",
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "ansible", "playbook", "site.yml", "-i", str(inventory), *arguments],
+        cwd=CLONE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def messages(output: str) -> dict[str, str]:
+    """The message of every failed host."""
+    found = {}
+    for match in re.finditer(r"^fatal: \[([^\]]+)\]: FAILED! => ", output, re.M):
+        result, _ = json.JSONDecoder().raw_decode(output, match.end())
+        found[match[1]] = result["msg"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], str]:
+    """Messages by host, and the whole output, of one run over all wrong inventories and one that is right."""
+    inventory = tmp_path_factory.mktemp("inventory")
+    (inventory / "host_vars").mkdir()
+    cases = [("right", {}, ""), *WRONG]
+    hosts = {name: None for name, _, _ in cases}
+    (inventory / "hosts.yml").write_text(yaml.safe_dump({"supersonic_instances": {"hosts": hosts}}))
+    for name, changes, _ in cases:
+        variables = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "supersonic_namespace": name,
+            **RIGHT,
+            **changes,
+        }
+        variables = {key: value for key, value in variables.items() if value is not None}
+        (inventory / "host_vars" / f"{name}.yml").write_text(yaml.safe_dump(variables, sort_keys=False))
+    done = run_site(inventory)
+    return messages(done.stdout), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("name", "changes", "expected"), WRONG, ids=[case[0] for case in WRONG])
+def test_wrong_inventory(
+    refused: tuple[dict[str, str], str], name: str, changes: dict[str, Any], expected: str
+) -> None:
+    found, output = refused
+    assert name in found, output[-3000:]
+    assert re.search(expected, found[name], re.S), found[name]
+    assert "nothing was changed" in found[name], found[name]
+    for variable, value in changes.items():
+        if value is not None and variable in found[name] and f"{variable}: it" not in found[name]:
+            # Where it was written: file and line, for whatever Ansible can trace.
+            assert f"host_vars/{name}.yml" in found[name], found[name]
+
+
+def test_right_inventory_is_not_among_them(refused: tuple[dict[str, str], str]) -> None:
+    assert "right" not in refused[0]
+
+
+def test_nothing_ran_after_the_refusal(refused: tuple[dict[str, str], str]) -> None:
+    _, output = refused
+    assert "Deploy every instance" not in output
+    assert not re.search(r"changed=[1-9]", output)
+
+
+def test_two_instances_of_one_name(tmp_path: Path) -> None:
+    shared = {"ansible_connection": "local", "supersonic_namespace": "cms", "supersonic_name": "pool", **RIGHT}
+    hosts = {"supersonic_instances": {"hosts": {"first": shared, "second": shared}}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    found = messages(run_site(tmp_path).stdout)
+    assert 'supersonic_name is "pool"' in found["first"]
+    assert "host second is an instance of the same name in the same namespace, cms" in found["first"]
+    assert "host first is an instance of the same name" in found["second"]
+
+
+def test_table_is_long_enough() -> None:
+    assert len({name for name, _, _ in WRONG}) == len(WRONG) >= 40
