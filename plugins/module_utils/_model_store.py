@@ -21,6 +21,7 @@ pod that has the volume mounted (see `serve`). So it needs Python 3.8, the stand
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import hashlib
@@ -134,7 +135,8 @@ class Store:
             "manifest": self.manifest,
             "close": self.close,
         }
-        return operations[operation](**arguments)
+        with self._fenced():
+            return operations[operation](**arguments)
 
     def current(self) -> str | None:
         """The release that servers read, without taking the lock."""
@@ -193,7 +195,7 @@ class Store:
         staged = os.path.join(self.staging, key)
         digest = hashlib.sha256()
         left = size
-        with open(staged, "wb") as file:
+        with self._fenced(), open(staged, "wb") as file:
             while left:
                 block = read(min(left, BLOCK))
                 if not block:
@@ -464,6 +466,16 @@ class Store:
                 f"This publisher was taken for dead (no sign of life for {STALE_SECONDS:.0f} s) and another one "
                 "took over. Nothing was switched; run again."
             )
+
+    @contextlib.contextmanager
+    def _fenced(self) -> t.Iterator[None]:
+        """Who took the lock over has also cleared our staging: say that, not which file is missing."""
+        try:
+            yield
+        except FileNotFoundError:
+            if self._locked:
+                self._check_lock()
+            raise
 
     # Files
 

@@ -1,0 +1,240 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module as Ansible runs it, and the store asked through pipes as in a pod."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, Published, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.modules import model_repository
+
+
+def run(capfd: pytest.CaptureFixture[str], **arguments: t.Any) -> dict[str, t.Any]:
+    with patch_module_args(arguments), pytest.raises(SystemExit) as ended:
+        model_repository.main()
+    result = json.loads(capfd.readouterr().out)
+    assert bool(result.get("failed")) == bool(ended.value.code)
+    return t.cast("dict[str, t.Any]", result)
+
+
+def test_publish_then_nothing(source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = {"source": [str(source)], "store": {"type": "path", "path": str(tmp_path / "store")}}
+    check = run(capfd, **arguments, _ansible_check_mode=True, _ansible_diff=True)
+    assert (check["changed"], check["sent_bytes"]) == (True, 0)
+    assert check["diff"]["after"].startswith("alpha: versions 1, 2; ")
+    assert not (tmp_path / "store").exists()
+    first = run(capfd, **arguments)
+    assert first["changed"]
+    assert first["release"] == check["release"] == scan([str(source)]).release
+    assert [(model["name"], model["versions"]) for model in first["models"]] == [("alpha", [1, 2]), ("beta", [1])]
+    assert "diff" not in first
+    second = run(capfd, **arguments)
+    assert (second["changed"], second["previous_release"]) == (False, first["release"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"source": "/nowhere"}, "The source /nowhere is no folder."),
+        ({"keep": 0}, "keep is below 1, but the current release always stays."),
+        ({"store": {"type": "path"}}, "type is path but all of the following are missing: path"),
+        ({"store": {"type": "pvc", "claim": "c"}}, "type is pvc but all of the following are missing: namespace"),
+        (
+            {"store": {"type": "pvc", "claim": "c", "namespace": "n"}},
+            "A store of type pvc needs the option pod with the image that mounts the claim.",
+        ),
+        (
+            {"store": {"type": "pvc", "claim": "c", "namespace": "n"}, "pod": {"image": "x", "run_as_user": 0}},
+            "pod.run_as_user is 0, but the pod does not run as root. Name another user.",
+        ),
+    ],
+)
+def test_wrong_options(
+    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: dict[str, t.Any], message: str
+) -> None:
+    usual = {"source": [str(source)], "store": {"type": "path", "path": str(tmp_path / "store")}}
+    result = run(capfd, **{**usual, **arguments})
+    assert message in result["msg"]
+
+
+class Pipe:
+    """Stands for the connection to a pod: the same code, started the same way, in a process of this machine."""
+
+    def __init__(self, root: Path, change: tuple[str, str] = ("", "")) -> None:
+        code = _model_store_pod._source().replace(*change).encode()
+        command = [sys.executable, "-B", "-c", _model_store_pod._BOOT, str(len(code)), str(root)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.output = b""
+        self.write(code)
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(data)
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            self.process.wait()
+            raise Lost("the pod is gone") from None
+
+    def line(self) -> bytes:
+        while not (found := self.line_if_any()):
+            if self.process.poll() is not None and not (found := self.line_if_any()):
+                raise Lost("the pod is gone")
+            time.sleep(0.005)
+        return found
+
+    def line_if_any(self) -> bytes:
+        assert self.process.stdout is not None
+        self.output += self.process.stdout.read() or b""
+        found, end, rest = self.output.partition(b"\n")
+        if not end:
+            return b""
+        self.output = rest
+        return found + end
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class PipeTarget:
+    """A store behind pipes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.recorded: list[str] = []
+        self.opened: list[Pipe] = []
+
+    def published(self) -> Published:
+        return Published(self.recorded[-1] if self.recorded else None, None)
+
+    def session(self) -> t.Any:
+        return self._session()
+
+    @contextlib.contextmanager
+    def _session(self) -> t.Iterator[tuple[t.Any, str, list[str] | None]]:
+        pipe = Pipe(self.root)
+        self.opened.append(pipe)
+        try:
+            yield _model_store_pod.Remote(t.cast("t.Any", pipe)), "pod test/publisher", []
+        finally:
+            pipe.close()
+
+    def record(self, release: str, _models: list[dict[str, t.Any]], /) -> bool:
+        self.recorded.append(release)
+        return True
+
+
+def test_through_pipes(source: Path, tmp_path: Path) -> None:
+    big = os.urandom(3_000_000)
+    (source / "beta/1/weights").write_bytes(big)
+    target = PipeTarget(tmp_path / "store")
+    result = publish(target, [str(source)], Options())
+    assert result["changed"]
+    assert (tmp_path / "store/current/beta/1/weights").read_bytes() == big
+    assert scan([str(tmp_path / "store/current")]).release == result["release"] == target.recorded[-1]
+    assert publish(target, [str(source)], Options())["changed"] is False
+    assert len(target.opened) == 1
+    (source / "alpha/1/model.py").write_text("# new\n")
+    assert publish(target, [str(source)], Options())["sent_bytes"] == len("# new\n")
+    assert not (tmp_path / "store/lock").exists()
+
+
+def test_a_refusal_of_the_store_comes_back_as_its_sentence(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "store/current").mkdir(parents=True)
+    target = PipeTarget(tmp_path / "store")
+    with pytest.raises(SupersonicError, match="current is not a symbolic link"):
+        publish(target, [str(source)], Options())
+    assert target.recorded == []
+    assert target.opened[0].process.returncode == 1
+
+
+def test_a_file_that_changes_while_it_is_sent(source: Path, tmp_path: Path) -> None:
+    (source / "beta/1/weights").write_bytes(bytes(5_000_000))
+    pipe = Pipe(tmp_path / "store")
+    remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
+    remote.call("open", holder="me", pods=None, wait=0)
+    tree = scan([str(source)])
+    (source / "beta/1/weights").write_bytes(bytes(4_999_999) + b"x")
+    entry = next(entry for entry in tree.entries if entry.path == "beta/1/weights")
+    remote.send(entry.key, entry.size, tree.places[entry.path])
+    with pytest.raises(SupersonicError, match="A source file changed while it was published"):
+        remote.call("commit")
+    pipe.close()
+    assert list((tmp_path / "store/staging").iterdir()) == []
+    assert not (tmp_path / "store/lock").exists()
+
+
+def test_a_lost_connection_is_made_again_and_nothing_sent_twice(source: Path, tmp_path: Path) -> None:
+    for number in range(5):
+        (source / f"beta/1/weights{number}").write_bytes(os.urandom(100_000))
+    target = PipeTarget(tmp_path / "store")
+    real = _model_store_pod.Remote.send
+    sent: list[str] = []
+
+    def send(self: _model_store_pod.Remote, key: str, size: int, path: str) -> None:
+        real(self, key, size, path)
+        sent.append(key)
+        if len(sent) == 4:
+            self.call("commit")
+            target.opened[-1].process.kill()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_model_store_pod.Remote, "send", send)
+        result = publish(target, [str(source)], Options())
+    assert len(target.opened) == 2
+    assert not set(sent[:4]).intersection(sent[4:])
+    assert scan([str(tmp_path / "store/current")]).release == result["release"]
+
+
+def test_a_store_whose_publisher_vanishes_gives_the_lock_back(tmp_path: Path) -> None:
+    pipe = Pipe(tmp_path / "store")
+    _model_store_pod.Remote(t.cast("t.Any", pipe)).call("open", holder="me", pods=None, wait=0)
+    assert (tmp_path / "store/lock/holder").exists()
+    pipe.close()
+    assert not (tmp_path / "store/lock").exists()
+    assert pipe.process.returncode == 3
+
+
+def test_a_store_that_works_for_long_says_so(tmp_path: Path) -> None:
+    """While it waits for the lock, for example; the publisher answers, so neither takes the other for dead."""
+    other = _model_store.Store(str(tmp_path / "store"))
+    other.open("somebody")
+    pipe = Pipe(tmp_path / "store", ("BEAT_SECONDS = 5.0", "BEAT_SECONDS = 0.1"))
+    remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
+    heard: list[bytes] = []
+    real = pipe.line
+
+    def line() -> bytes:
+        heard.append(real())
+        return heard[-1]
+
+    pipe.line = line  # type: ignore[method-assign]
+    with pytest.raises(SupersonicError, match="Another publisher works on this store: somebody"):
+        remote.call("open", holder="me", pods=None, wait=0.5)
+    assert json.loads(heard[0]) == {"beat": True}
+    pipe.close()
+    other.close()

@@ -1,0 +1,462 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The store in a folder: what is on disk after publishing, and after trouble."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_publish, _model_store, _model_validation
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, StoreError, release_id
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+
+
+def put(source: Path, store: Path, **options: object) -> dict[str, object]:
+    return publish(FolderTarget(str(store)), [str(source)], Options(**options))  # type: ignore[arg-type]
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int] | None]:
+    """Every file with content and mode, every empty folder."""
+    found: dict[str, tuple[bytes, int] | None] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_file():
+            found[name] = (path.read_bytes(), stat.S_IMODE(path.stat().st_mode))
+        elif not any(path.iterdir()):
+            found[name] = None
+    return found
+
+
+def assert_sound(store: Path) -> None:
+    """`current` is a whole release, and nothing is left over."""
+    release = os.readlink(store / "current").removeprefix("releases/")
+    manifest = (store / "manifests" / release).read_text()
+    assert release_id(manifest) == release
+    assert scan([str(store / "current")]).manifest == manifest
+    assert list((store / "staging").iterdir()) == []
+    assert not (store / "lock").exists()
+    releases = {path.name for path in (store / "releases").iterdir()}
+    assert {path.name for path in (store / "manifests").iterdir()} == releases
+    assert set(json.loads((store / "history").read_text())) == releases
+    used = {
+        entry.key
+        for name in releases
+        for entry in _model_store.parse_manifest((store / "manifests" / name).read_text())
+        if entry.mode != "dir"
+    }
+    assert {path.name for path in (store / "objects").glob("*/*")} == used
+
+
+def test_the_published_tree_equals_the_source(source: Path, tmp_path: Path) -> None:
+    (source / "alpha/1/run.sh").write_text("#!/bin/sh\n")
+    (source / "alpha/1/run.sh").chmod(0o700)
+    (source / "beta/2").mkdir()
+    (source / "beta/2/model.py").write_text("")
+    (source / "beta/empty").mkdir()
+    store = tmp_path / "store"
+    umask = os.umask(0o077)
+    try:
+        result = put(source, store)
+    finally:
+        os.umask(umask)
+    expected = {
+        name: item and (item[0], 0o755 if item[1] & 0o100 else 0o644) for name, item in contents(source).items()
+    }
+    assert contents(store / "current") == expected
+    assert os.readlink(store / "current") == f"releases/{result['release']}"
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (store / "current/").rglob("*") if p.is_dir()} == {0o755}
+    assert stat.S_IMODE((store / "releases").stat().st_mode) == 0o755
+    assert result["changed"] is True
+    assert result["previous_release"] is None
+    assert_sound(store)
+
+
+def test_the_second_run_changes_nothing(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    first = put(source, store)
+    before = {path: path.lstat().st_mtime_ns for path in store.rglob("*")}
+    second = put(source, store)
+    assert (second["changed"], second["sent_bytes"], second["release"]) == (False, 0, first["release"])
+    assert {path: path.lstat().st_mtime_ns for path in store.rglob("*")} == before
+
+
+def test_only_new_contents_are_sent_and_old_ones_linked(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    first = put(source, store)
+    (source / "beta/1/model.py").write_text("# changed\n")
+    second = put(source, store)
+    assert second["sent_bytes"] == len("# changed\n")
+    assert second["previous_release"] == first["release"]
+    old, new = (store / "releases" / str(result["release"]) for result in (first, second))
+    assert (old / "alpha/1/model.py").samefile(new / "alpha/1/model.py")
+    assert (old / "beta/1/model.py").read_text() == "# beta\n"
+    assert_sound(store)
+
+
+def test_check_mode_predicts_and_writes_nothing(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    predicted = put(source, store, check=True)
+    assert predicted["changed"] is True
+    assert not store.exists()
+    real = put(source, store)
+    assert predicted["release"] == real["release"]
+    assert predicted["diff"] == real["diff"]
+    assert put(source, store, check=True)["changed"] is False
+
+
+def test_the_diff_names_models(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    put(source, store)
+    shutil.rmtree(source / "beta")
+    (source / "alpha/1/model.py").write_text("# longer than before\n")
+    diff = put(source, store, check=True)["diff"]
+    assert isinstance(diff, dict)
+    assert [line.split(":")[0] for line in diff["before"].splitlines()] == ["alpha", "beta"]
+    assert [line.split(";")[0] for line in diff["after"].splitlines()] == ["alpha: versions 1, 2"]
+    assert diff["before"].splitlines()[0] != diff["after"].splitlines()[0]
+
+
+def test_refused_models_do_not_touch_the_store(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    put(source, store)
+    before = contents(store)
+    (source / "beta/1/model.py").unlink()
+    with pytest.raises(SupersonicError, match=r"lacks model\.py"):
+        put(source, store)
+    with pytest.raises(SupersonicError, match=r"lacks model\.py"):
+        put(source, store, check=True)
+    assert contents(store) == before
+
+
+def test_old_releases_go_but_never_the_current_one(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    releases = []
+    for number in range(4):
+        (source / "beta/1/model.py").write_text(f"# {number}\n")
+        releases.append(put(source, store, keep=2)["release"])
+        assert_sound(store)
+    assert {path.name for path in (store / "releases").iterdir()} == set(releases[2:])
+    # Back to the older one: it is the newest by use, and the other one goes.
+    (source / "beta/1/model.py").write_text("# 2\n")
+    back = put(source, store, keep=2)
+    assert back["release"] == releases[2]
+    assert back["sent_bytes"] == 0
+    (source / "beta/1/model.py").write_text("# 9\n")
+    last = put(source, store, keep=2)
+    assert last["pruned"] == [releases[3]]
+    assert put(source, store, keep=1)["changed"] is False
+    assert_sound(store)
+
+
+def test_a_source_that_changes_meanwhile_is_refused(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    put(source, store)
+    before = os.readlink(store / "current")
+    (source / "beta/1/model.py").write_text("# new\n")
+    real = _model_validation.validate
+
+    def change_then_validate(tree: object) -> None:
+        (source / "beta/1/model.py").write_text("# NEW\n")
+        real(tree)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_model_publish, "validate", change_then_validate)
+    with pytest.raises(SupersonicError, match="changed while it was published"):
+        put(source, store)
+    assert os.readlink(store / "current") == before
+    assert list((store / "staging").iterdir()) == []
+
+
+def _edit_in_place(release: Path) -> None:
+    (release / "alpha/1/model.py").write_text("# ALPHA 1\n")
+
+
+def _truncate(release: Path) -> None:
+    (release / "alpha/1/model.py").write_text("")
+
+
+def _lose_a_file(release: Path) -> None:
+    (release / "beta/1/model.py").unlink()
+
+
+def _lose_a_model(release: Path) -> None:
+    shutil.rmtree(release / "beta")
+
+
+def _add_a_file(release: Path) -> None:
+    (release / "beta/2").mkdir()
+    (release / "beta/2/model.py").write_text("# foreign\n")
+
+
+def _add_a_link(release: Path) -> None:
+    (release / "gamma").symlink_to("/usr")
+
+
+def _replace_a_file(release: Path) -> None:
+    (release / "beta/1/model.py").unlink()
+    (release / "beta/1/model.py").write_text("# BETA\n")
+
+
+def _replace_a_folder(release: Path) -> None:
+    shutil.rmtree(release / "beta/1")
+    (release / "beta/1").write_text("x")
+
+
+def _change_a_mode(release: Path) -> None:
+    (release / "beta/1/model.py").chmod(0o600)
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _edit_in_place,
+        _truncate,
+        _lose_a_file,
+        _lose_a_model,
+        _add_a_file,
+        _add_a_link,
+        _replace_a_file,
+        _replace_a_folder,
+        _change_a_mode,
+    ],
+)
+def test_verify_finds_and_mends(
+    source: Path, tmp_path: Path, damage: Callable[[Path], None], links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+        forbid_links(monkeypatch)
+    store = tmp_path / "store"
+    put(source, store)
+    good = contents(store / "current")
+    damage(store / "current")
+    assert put(source, store)["changed"] is False
+    assert put(source, store, verify=True)["changed"] is True
+    assert contents(store / "current") == good
+    assert put(source, store, verify=True)["changed"] is False
+    assert_sound(store)
+
+
+def forbid_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_arguments: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+
+
+def test_without_hard_links_contents_are_copied(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid_links(monkeypatch)
+    store = tmp_path / "store"
+    put(source, store)
+    (source / "beta/1/model.py").write_text("# 2\n")
+    put(source, store)
+    assert all(path.stat().st_nlink == 1 for path in store.rglob("*") if path.is_file())
+    assert_sound(store)
+
+
+def test_a_full_store_is_refused_before_anything_is_sent(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    real = os.statvfs(store)
+    little = os.statvfs_result((real.f_bsize, 1, 100, 10, 10, 100, 10, 10, real.f_flag, real.f_namemax))
+    monkeypatch.setattr(os, "statvfs", lambda _path: little)
+    with pytest.raises(SupersonicError, match=r"The store has 10 B free and the release needs \d+ B"):
+        put(source, store)
+    assert list((store / "objects").iterdir()) == []
+    few = os.statvfs_result((4096, 4096, 10**9, 10**9, 10**9, 100, 2, 2, real.f_flag, real.f_namemax))
+    monkeypatch.setattr(os, "statvfs", lambda _path: few)
+    with pytest.raises(SupersonicError, match="room for 2 more files"):
+        put(source, store)
+    # Some file systems know nothing about their space.
+    nothing = os.statvfs_result((4096, 4096, 0, 0, 0, 0, 0, 0, real.f_flag, real.f_namemax))
+    monkeypatch.setattr(os, "statvfs", lambda _path: nothing)
+    assert put(source, store)["changed"] is True
+
+
+def test_a_disk_that_fills_up_leaves_the_old_release(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    put(source, store)
+    served = contents(store / "current")
+    (source / "beta/1/model.py").write_text("# new\n")
+    with monkeypatch.context() as patch:
+
+        def full(_store: Store, _paths: list[str]) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(Store, "_flush", full)
+        with pytest.raises(SupersonicError, match=r"The store .* is full\. What was published before is untouched"):
+            put(source, store)
+    assert contents(store / "current") == served
+    assert_sound(store)
+    put(source, store)
+    assert_sound(store)
+
+
+def _plain_folder(store: Path) -> None:
+    (store / "current").mkdir(parents=True)
+
+
+def _foreign_link(store: Path) -> None:
+    store.mkdir()
+    (store / "current").symlink_to("/data/models")
+
+
+def _newer_format(store: Path) -> None:
+    store.mkdir()
+    (store / "format").write_text("supersonic-store 2\n")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (_plain_folder, "current is not a symbolic link, so this folder holds something else"),
+        (_foreign_link, "current points to /data/models, which is no release"),
+        (_newer_format, "format says 'supersonic-store 2'; this version of the collection writes 'supersonic-store 1'"),
+    ],
+)
+def test_a_folder_that_is_something_else_is_refused(
+    source: Path, tmp_path: Path, prepare: Callable[[Path], None], message: str
+) -> None:
+    store = tmp_path / "store"
+    prepare(store)
+    with pytest.raises(SupersonicError, match=message):
+        put(source, store)
+
+
+def test_foreign_files_beside_the_releases_stay(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    (store / "lost+found").mkdir(parents=True)
+    (store / "old-model").mkdir()
+    put(source, store)
+    assert (store / "lost+found").is_dir()
+    assert (store / "old-model").is_dir()
+
+
+def test_a_folder_that_cannot_be_written(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: str, *_arguments: object, **_options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "makedirs", refused)
+    with pytest.raises(SupersonicError, match=r"/store cannot be written by user \d+ \(group \d+\): Permission denied"):
+        put(source, tmp_path / "store")
+
+
+def test_two_publishers_at_once(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    sources = []
+    for number in range(6):
+        copy = tmp_path / f"source{number}"
+        shutil.copytree(source, copy)
+        (copy / "beta/1/model.py").write_text(f"# {number}\n")
+        sources.append(copy)
+    failures: list[Exception] = []
+
+    def work(folder: Path) -> None:
+        try:
+            put(folder, store, keep=10)
+        except SupersonicError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(folder,)) for folder in sources]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(list((store / "releases").iterdir())) == 6
+    assert_sound(store)
+
+
+def test_a_living_publisher_is_named(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    other = Store(str(store))
+    other.open("somebody on host-a")
+    try:
+        with pytest.raises(SupersonicError, match=r"Another publisher .* somebody on host-a \(for \d+ s, last sign"):
+            put(source, store, lock_seconds=0)
+    finally:
+        other.close()
+    assert put(source, store)["changed"] is True
+
+
+def leave_lock(store: Path, **changes: object) -> None:
+    """What a publisher leaves that died."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2]); import _model_store as m, os\n"
+        "s = m.Store(sys.argv[1]); s.open('somebody'); os._exit(9)"
+    )
+    folder = Path(_model_store.__file__).parent
+    subprocess.run([sys.executable, "-c", code, str(store), str(folder)], check=False)
+    holder = store / "lock/holder"
+    holder.write_text(json.dumps({**json.loads(holder.read_text()), **changes}))
+
+
+def test_the_lock_of_a_process_that_died_here_is_taken_over_at_once(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    leave_lock(store)
+    assert put(source, store, lock_seconds=0)["changed"] is True
+    assert_sound(store)
+
+
+def test_the_lock_of_another_machine_is_taken_over_when_it_is_stale(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    leave_lock(store, host="elsewhere")
+    with pytest.raises(SupersonicError, match="Another publisher"):
+        put(source, store, lock_seconds=0)
+    old = time.time() - _model_store.STALE_SECONDS - 5
+    os.utime(store / "lock/holder", (old, old))
+    assert put(source, store, lock_seconds=0)["changed"] is True
+    assert_sound(store)
+
+
+def test_the_lock_of_a_pod_that_is_gone_is_taken_over_at_once(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    leave_lock(store, host="publish-1", holder="pod cms/publish-1")
+    with pytest.raises(StoreError, match="Another publisher"):
+        Store(str(store)).open("me", pods=["publish-1", "publish-2"])
+    mine = Store(str(store))
+    mine.open("me", pods=["publish-2"])
+    mine.close()
+
+
+def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    tree = scan([str(source)])
+    slow = Store(str(store))
+    slow.open("slow")
+    session = _model_publish._Local(slow)
+    _model_publish._send(session, tree, slow.missing(tree.manifest))
+    slow._done.set()
+    old = time.time() - _model_store.STALE_SECONDS - 5
+    os.utime(store / "lock/holder", (old, old))
+    fast = Store(str(store))
+    fast.open("fast")
+    with pytest.raises(StoreError, match="This publisher was taken for dead"):
+        session.call("publish", manifest=tree.manifest, keep=3)
+    assert fast.current() is None
+    slow.close()
+    _model_publish._send(_model_publish._Local(fast), tree, fast.missing(tree.manifest))
+    fast.publish(tree.manifest, 3)
+    fast.close()
+    assert_sound(store)

@@ -1,0 +1,180 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The manifest and the id of a release."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.filter.model_release_id import FilterModule
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+
+
+def test_the_manifest_lists_every_file_in_a_stable_order(source: Path) -> None:
+    tree = scan([str(source)])
+    lines = tree.manifest.splitlines()
+    assert lines[0] == "supersonic-release 1"
+    assert [line.split(" ", 3)[3] for line in lines[1:]] == sorted(
+        str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()
+    )
+    digest = hashlib.sha256(b"# beta\n").hexdigest()
+    assert f"644 {digest} 7 beta/1/model.py" in lines
+    assert tree.release == hashlib.sha256(tree.manifest.encode()).hexdigest()[:40]
+    assert tuple(_model_store.parse_manifest(tree.manifest)) == tree.entries
+
+
+def test_models_have_versions_sizes_and_a_digest_of_their_own(source: Path) -> None:
+    before = {model.name: model for model in scan([str(source)]).models}
+    assert before["alpha"].versions == (1, 2)
+    assert before["alpha"].size == sum(p.stat().st_size for p in (source / "alpha").rglob("*") if p.is_file())
+    (source / "alpha/2/model.py").write_text("# other\n")
+    after = {model.name: model for model in scan([str(source)]).models}
+    assert after["alpha"].digest != before["alpha"].digest
+    assert after["beta"] == before["beta"]
+
+
+def _touch(source: Path) -> None:
+    for path in source.rglob("*"):
+        os.utime(path, (1, 1))
+
+
+def _tighten(source: Path) -> None:
+    (source / "beta/1/model.py").chmod(0o600)
+    (source / "beta").chmod(0o700)
+
+
+def _litter(source: Path) -> None:
+    (source / "alpha/1/__pycache__").mkdir()
+    (source / "alpha/1/__pycache__/model.cpython-311.pyc").write_bytes(b"x")
+    (source / ".git").mkdir()
+    (source / ".gitignore").write_text("x")
+
+
+@pytest.mark.parametrize("change", [_touch, _tighten, _litter])
+def test_the_id_ignores(source: Path, change: Callable[[Path], None]) -> None:
+    before = scan([str(source)]).release
+    change(source)
+    assert scan([str(source)]).release == before
+
+
+def _content(source: Path) -> None:
+    (source / "beta/1/model.py").write_text("# Beta\n")
+
+
+def _name(source: Path) -> None:
+    (source / "beta").rename(source / "gamma")
+
+
+def _executable(source: Path) -> None:
+    (source / "beta/1/model.py").chmod(0o755)
+
+
+def _empty_folder(source: Path) -> None:
+    (source / "beta/3").mkdir()
+
+
+def _new_file(source: Path) -> None:
+    (source / "beta/labels.txt").write_text("")
+
+
+@pytest.mark.parametrize("change", [_content, _name, _executable, _empty_folder, _new_file])
+def test_the_id_depends_on(source: Path, change: Callable[[Path], None]) -> None:
+    before = scan([str(source)]).release
+    change(source)
+    assert scan([str(source)]).release != before
+
+
+def test_the_id_is_the_same_elsewhere_and_for_any_split_into_sources(source: Path, tmp_path: Path) -> None:
+    whole = scan([str(source)]).release
+    shutil.copytree(source / "alpha", tmp_path / "one/alpha")
+    shutil.copytree(source / "beta", tmp_path / "two/beta")
+    assert scan([str(tmp_path / "two"), str(tmp_path / "one")]).release == whole
+
+
+def test_links_inside_the_source_are_followed(source: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(source, plain)
+    shutil.copytree(source / "alpha/1", plain / "alpha/3")
+    (source / "alpha/3").symlink_to("1")
+    (source / "beta/1/model.py").rename(source / "beta/1/again")
+    (source / "beta/1/model.py").symlink_to("again")
+    shutil.copy(source / "beta/1/again", plain / "beta/1/again")
+    assert scan([str(source)]).release == scan([str(plain)]).release
+
+
+def _escaping_link(source: Path) -> None:
+    (source.parent / "secret").write_text("x")
+    (source / "beta/1/weights").symlink_to("../../../secret")
+
+
+def _escaping_folder(source: Path) -> None:
+    (source / "gamma").symlink_to("/usr")
+
+
+def _dangling_link(source: Path) -> None:
+    (source / "beta/1/weights").symlink_to("nowhere")
+
+
+def _loop(source: Path) -> None:
+    (source / "beta/1/again").symlink_to("..")
+
+
+def _link_to_itself(source: Path) -> None:
+    (source / "beta/1/self").symlink_to("self")
+
+
+def _pipe(source: Path) -> None:
+    os.mkfifo(source / "beta/1/pipe")
+
+
+def _newline(source: Path) -> None:
+    (source / "beta/1/a\nb").write_text("x")
+
+
+def _not_utf8(source: Path) -> None:
+    Path(os.fsdecode(os.fsencode(source / "beta/1/") + b"/\xff")).write_text("x")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_escaping_link, "beta/1/weights is a link to .*/secret, outside of the source"),
+        (_escaping_folder, "gamma is a link to /usr, outside of the source"),
+        (_dangling_link, "beta/1/weights is a link to something that does not exist"),
+        (_loop, "beta/1/again is a link to .*/source/beta, a folder that it lies in"),
+        (_link_to_itself, "beta/1/self cannot be read: Too many levels"),
+        (_pipe, "beta/1/pipe is neither a file nor a folder"),
+        (_newline, r"'a\\nb' in .*beta/1 has characters that cannot be printed"),
+        (_not_utf8, r"'\\udcff' in .*beta/1/? has characters that cannot be printed"),
+    ],
+)
+def test_refused(source: Path, change: Callable[[Path], None], message: str) -> None:
+    change(source)
+    with pytest.raises(SupersonicError, match=message):
+        scan([str(source)])
+
+
+def test_one_name_in_two_sources_is_refused(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source / "beta", tmp_path / "other/beta")
+    with pytest.raises(SupersonicError, match=r"'beta' is in two sources, .*source and .*other"):
+        scan([str(source), str(tmp_path / "other")])
+
+
+def test_a_source_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SupersonicError, match=r"The source .*/nothing is no folder"):
+        scan([str(tmp_path / "nothing")])
+
+
+def test_the_filter_gives_the_same_id(source: Path) -> None:
+    model_release_id = FilterModule().filters()["model_release_id"]
+    assert model_release_id(str(source)) == model_release_id([str(source)]) == scan([str(source)]).release
