@@ -1,0 +1,137 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the local cluster needs of the machine that holds it.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import run
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_images import ARCHITECTURES
+
+DEBIAN = ("12", "13")
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What is needed."""
+
+    memory_gib: float
+    disk_gib: Mapping[str, float]
+    interface: str
+    network: str
+
+
+def os_release(text: str) -> dict[str, str]:
+    """The fields of an os-release file."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {name: value.strip().strip("\"'") for name, value in pairs}
+
+
+def existing(path: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return path if path.exists() or path == path.parent else existing(path.parent)
+
+
+def total_memory(meminfo: str) -> int:
+    """Memory of the machine in bytes."""
+    line = next(line for line in meminfo.splitlines() if line.startswith("MemTotal:"))
+    return int(line.split()[1]) * 1024
+
+
+def used_networks(addresses: str) -> dict[str, list[ipaddress.IPv4Interface]]:
+    """Addresses by interface, from the JSON of ip -4 address."""
+    return {
+        link["ifname"]: [ipaddress.IPv4Interface(f"{info['local']}/{info['prefixlen']}") for info in link["addr_info"]]
+        for link in json.loads(addresses or "[]")
+        if link
+    }
+
+
+def disk_problems(disk_gib: Mapping[str, float]) -> list[str]:
+    """Where space is missing. Folders on one file system add up."""
+    needed: dict[int, float] = {}
+    places: dict[int, Path] = {}
+    for name, size in disk_gib.items():
+        place = existing(Path(name))
+        device = place.stat().st_dev
+        needed[device] = needed.get(device, 0) + size
+        places.setdefault(device, place)
+    found = []
+    for device, size in needed.items():
+        free = shutil.disk_usage(places[device]).free / GIB
+        if free < size:
+            found.append(
+                f"The file system of {places[device]} has {free:.1f} GiB free and {size:.1f} GiB are needed: make room, "
+                "or choose folders on another disk (local_cluster_directory, local_cluster_cache_directory)."
+            )
+    return found
+
+
+def problems(needs: Needs, root: Path = Path("/")) -> list[str]:
+    """Everything that stands in the way, a sentence each."""
+    found = []
+    if os.geteuid() != 0:
+        found.append("It takes root: run it as root (the node has network and process namespaces of its own).")
+    release = root / "etc/os-release"
+    system = os_release(release.read_text()) if release.is_file() else {}
+    if system.get("ID") != "debian" or system.get("VERSION_ID") not in DEBIAN:
+        name = system.get("PRETTY_NAME", "an unknown system")
+        found.append(f"It takes Debian {' or '.join(DEBIAN)}, and this is {name}.")
+    if platform.machine() not in ARCHITECTURES:
+        found.append(f"There are no programs for the processor type {platform.machine()}.")
+    memory = total_memory((root / "proc/meminfo").read_text()) / GIB
+    if memory < needs.memory_gib:
+        found.append(f"The machine has {memory:.1f} GiB of memory and {needs.memory_gib:.1f} GiB are needed.")
+    if not any(line.split()[-1] == "cpu" for line in _controllers(root)):
+        found.append("No control groups are mounted in /sys/fs/cgroup: containers cannot be run here.")
+    found += disk_problems(needs.disk_gib)
+    if shutil.which("ip"):
+        wanted = ipaddress.IPv4Network(needs.network, strict=False)
+        for link, addresses in used_networks(run(["ip", "-j", "-4", "address"], what="Reading the addresses")).items():
+            found += [
+                f"The interface {link} already has {address}: choose other addresses (local_cluster_outside_address, "
+                "local_cluster_inside_address)."
+                for address in addresses
+                if link != needs.interface and address.network.overlaps(wanted)
+            ]
+    return found
+
+
+def _controllers(root: Path) -> list[str]:
+    """Names of the control group controllers, old or new style, a line each."""
+    found = []
+    mounts = root / "proc/self/mounts"
+    for line in mounts.read_text().splitlines() if mounts.is_file() else ():
+        _device, target, kind, options, *_rest = line.split()
+        if kind == "cgroup":
+            found += [option for option in options.split(",") if option == "cpu"]
+        elif kind == "cgroup2":
+            controllers = root / target.lstrip("/") / "cgroup.controllers"
+            found += controllers.read_text().split() if controllers.is_file() else []
+    return found
+
+
+def missing_packages(packages: Sequence[str], status: Path = Path("/var/lib/dpkg/status")) -> list[str]:
+    """Those packages that are not installed."""
+    installed = set()
+    name = ""
+    for line in status.read_text(errors="replace").splitlines() if status.is_file() else ():
+        if line.startswith("Package: "):
+            name = line.removeprefix("Package: ")
+        elif line == "Status: install ok installed":
+            installed.add(name)
+    return [package for package in packages if package not in installed]

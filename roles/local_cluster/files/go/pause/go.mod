@@ -1,0 +1,3 @@
+module fastml.supersonic/local/pause
+
+go 1.26
