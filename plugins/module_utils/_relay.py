@@ -39,6 +39,8 @@ _CHUNK = 64 * 1024
 _MAX_HEAD = 64 * 1024
 _SECONDS_TO_CONNECT = 10.0
 
+_CUT_HANDSHAKE = "it cut the TLS handshake; does it speak TLS on this port?"
+
 _CONTINUATION, _BINARY, _CLOSE, _PING, _PONG = 0, 2, 8, 9, 10
 _DATA_CHANNEL, _ERROR_CHANNEL = 0, 1
 
@@ -99,6 +101,8 @@ class Relay:
                 return await asyncio.wait_for(opening, _SECONDS_TO_CONNECT)
             except ssl.SSLError as exc:
                 raise RelayError("tls", _tls_reason(exc)) from exc
+            except (ConnectionResetError, ConnectionAbortedError) as exc:
+                raise RelayError("tls", _CUT_HANDSHAKE) from exc
 
         return self._open(connect, _PlainPump)
 
@@ -309,6 +313,8 @@ def _port_error(text: str) -> RelayError:
 def _tls_reason(exc: ssl.SSLError) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {exc.verify_message}"
+    if isinstance(exc, ssl.SSLEOFError):
+        return _CUT_HANDSHAKE
     if exc.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
         return "it does not speak TLS on this port"
     return f"the TLS handshake failed: {exc.reason or exc}"

@@ -1,0 +1,152 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A real Envoy on loopback, in front of inference servers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import envoy
+
+from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status
+
+_TYPES = "type.googleapis.com/envoy"
+_MANAGER = f"{_TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER = f"{_TYPES}.extensions.filters.http.router.v3.Router"
+_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+STARTS = 3
+
+
+class Envoy:
+    """A running proxy: gRPC goes to the servers at grpc, everything else to those at http."""
+
+    def __init__(
+        self,
+        scratch: Path,
+        *,
+        grpc: Sequence[str],
+        http: Sequence[str] = (),
+        filters: Sequence[Mapping[str, Any]] = (),
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
+        scratch.mkdir(parents=True, exist_ok=True)
+        for attempt in range(STARTS):
+            self.port, self.admin_port = free_ports(2)
+            config = scratch / f"envoy-{attempt}.json"
+            config.write_text(json.dumps(self._config(grpc, http, filters, certificate), indent=1))
+            self.process = Process(
+                [str(program()), "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"],
+                scratch / f"envoy-{attempt}.log",
+            )
+            try:
+                self.process.wait_until(lambda: http_status(f"http://127.0.0.1:{self.admin_port}/ready") == 200, 20)
+                return
+            except RuntimeError:
+                self.process.stop()
+                if attempt == STARTS - 1 or "Address already in use" not in self.process.tail():
+                    raise
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        self.process.stop()
+
+    def _config(
+        self,
+        grpc: Sequence[str],
+        http: Sequence[str],
+        filters: Sequence[Mapping[str, Any]],
+        certificate: tuple[Path, Path] | None,
+    ) -> dict[str, Any]:
+        chain: dict[str, Any] = {
+            "filters": [
+                {
+                    "name": "envoy.filters.network.http_connection_manager",
+                    "typed_config": {
+                        "@type": _MANAGER,
+                        "stat_prefix": "test",
+                        "route_config": {
+                            "virtual_hosts": [
+                                {
+                                    "name": "all",
+                                    "domains": ["*"],
+                                    "routes": [
+                                        {"match": {"prefix": "/", "grpc": {}}, "route": _route("grpc")},
+                                        {"match": {"prefix": "/"}, "route": _route("http")},
+                                    ],
+                                }
+                            ]
+                        },
+                        "http_filters": [
+                            *filters,
+                            {"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}},
+                        ],
+                    },
+                }
+            ]
+        }
+        if certificate:
+            chain["transport_socket"] = {
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": {
+                    "@type": f"{_TYPES}.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                    "common_tls_context": {
+                        "alpn_protocols": ["h2", "http/1.1"],
+                        "tls_certificates": [
+                            {
+                                "certificate_chain": {"filename": str(certificate[0])},
+                                "private_key": {"filename": str(certificate[1])},
+                            }
+                        ],
+                    },
+                },
+            }
+        return {
+            "admin": {"address": _address(f"127.0.0.1:{self.admin_port}")},
+            "static_resources": {
+                "listeners": [
+                    {"name": "test", "address": _address(f"127.0.0.1:{self.port}"), "filter_chains": [chain]}
+                ],
+                "clusters": [_cluster("grpc", grpc, http2=True), _cluster("http", http, http2=False)],
+            },
+        }
+
+
+def program() -> Path:
+    return Path(str(envoy.__file__)).parent / "_bin" / "envoy"
+
+
+def _route(cluster: str) -> dict[str, Any]:
+    return {"cluster": cluster, "timeout": "0s"}
+
+
+def _address(address: str) -> dict[str, Any]:
+    host, _colon, port = address.rpartition(":")
+    return {"socket_address": {"address": host, "port_value": int(port)}}
+
+
+def _cluster(name: str, addresses: Sequence[str], *, http2: bool) -> dict[str, Any]:
+    protocol = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "lb_policy": "ROUND_ROBIN",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(address)}} for address in addresses]}],
+        },
+        "typed_extension_protocol_options": {
+            _PROTOCOL_OPTIONS: {
+                "@type": f"type.googleapis.com/{_PROTOCOL_OPTIONS}",
+                "explicit_http_config": protocol,
+            }
+        },
+    }

@@ -1,0 +1,111 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A real Triton server on loopback, out of the wheel nvidia-pytriton."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status
+
+# Carries Triton 2.51.0, the version that the local cluster serves with.
+WHEEL = "nvidia-pytriton==0.7.0"
+# The backend runs Python of the version of these tests, with the libraries of their environment.
+STUB = f"{sys.version_info.major}.{sys.version_info.minor}"
+CACHE = Path(os.environ.get("SUPERSONIC_TEST_CACHE", "/var/cache/fastml-supersonic/integration"))
+STARTS = 3
+
+
+def server_directory() -> Path:
+    """The unpacked server, from the cache or fetched into it: once per version, also when tests run side by side."""
+    home = CACHE / f"{WHEEL.replace('==', '-')}-python{STUB}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not home.exists():
+            with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+                _unpack(Path(scratch)).rename(home)
+    return home / "pytriton" / "tritonserver"
+
+
+def _unpack(scratch: Path) -> Path:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", scratch, WHEEL],
+        check=True,
+    )
+    (wheel,) = scratch.glob("*.whl")
+    tree = scratch / "tree"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tree)
+    server = tree / "pytriton" / "tritonserver"
+    stub = server / "backends" / "python" / "triton_python_backend_stub"
+    shutil.copyfile(server / "python_backend_stubs" / STUB / "triton_python_backend_stub", stub)
+    for program in (server / "bin" / "tritonserver", stub):
+        program.chmod(program.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    return tree
+
+
+class Triton:
+    """A running server: address of each interface, and the process."""
+
+    def __init__(self, models: Path, scratch: Path, options: Sequence[str] = (), *, wait: bool = True) -> None:
+        self._models = models
+        self._options = options
+        self._server = server_directory()
+        scratch.mkdir(parents=True, exist_ok=True)
+        for attempt in range(STARTS):
+            self.http_port, self.grpc_port, self.metrics_port = free_ports(3)
+            self.process = Process(self._command(), scratch / f"triton-{attempt}.log", self._environment())
+            try:
+                if wait:
+                    self.wait_until_live()
+                return
+            except RuntimeError:
+                self.process.stop()
+                # Somebody else may have taken a port in between.
+                if attempt == STARTS - 1 or "Address already in use" not in self.process.tail():
+                    raise
+
+    def _command(self) -> list[str]:
+        return [
+            str(self._server / "bin" / "tritonserver"),
+            f"--model-repository={self._models}",
+            f"--backend-directory={self._server / 'backends'}",
+            f"--cache-directory={self._server / 'caches'}",
+            "--http-address=127.0.0.1",
+            "--grpc-address=127.0.0.1",
+            "--metrics-address=127.0.0.1",
+            f"--http-port={self.http_port}",
+            f"--grpc-port={self.grpc_port}",
+            f"--metrics-port={self.metrics_port}",
+            *self._options,
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        # The python backend takes the python3 that it finds first, and that environment's libraries.
+        return {**os.environ, "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+    @property
+    def grpc(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    @property
+    def http(self) -> str:
+        return f"127.0.0.1:{self.http_port}"
+
+    def wait_until_live(self, seconds: float = 60.0) -> None:
+        self.process.wait_until(lambda: http_status(f"http://{self.http}/v2/health/live") == 200, seconds)
+
+    def stop(self) -> None:
+        self.process.stop()
