@@ -58,6 +58,8 @@ class Target(t.Protocol):
 
     def published(self) -> Published: ...
 
+    def unfinished(self) -> bool: ...
+
     def session(self) -> contextlib.AbstractContextManager[tuple[Session, str, list[str] | None]]: ...
 
     def record(self, release: str, models: list[dict[str, t.Any]], /) -> bool: ...
@@ -89,6 +91,10 @@ class FolderTarget:
                 return Published(release, [model.as_result() for model in models_of(parse_manifest(manifest))])
         return Published(None, [])
 
+    def unfinished(self) -> bool:
+        with _sentences(self._path):
+            return Store(self._path).unfinished()
+
     @contextlib.contextmanager
     def session(self) -> Iterator[tuple[Session, str, list[str] | None]]:
         store = Store(self._path)
@@ -118,6 +124,10 @@ class ClaimTarget:
     def published(self) -> Published:
         release = self._claim.release
         return Published(release, self._claim.models if release else [])
+
+    def unfinished(self) -> bool:
+        """The claim names the release only when everything is done."""
+        return False
 
     @contextlib.contextmanager
     def session(self) -> Iterator[tuple[Session, str, list[str] | None]]:
@@ -154,7 +164,8 @@ def publish(target: Target, sources: Sequence[str], options: Options) -> dict[st
         "pruned": [],
         "diff": difference(before, Published(tree.release, models)),
     }
-    if not result["changed"] and (options.check or not options.verify):
+    again = options.verify or target.unfinished()
+    if not result["changed"] and (options.check or not again):
         return result
     validate(tree)
     if options.check:
@@ -173,7 +184,7 @@ def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options
         recorded = target.record(tree.release, models)
         session.call("close")
     return {
-        "changed": bool(outcome["switched"] or outcome["repaired"] or recorded),
+        "changed": bool(outcome["switched"] or outcome["repaired"] or outcome["pruned"] or recorded),
         "previous_release": outcome["previous"],
         "sent_bytes": sent,
         "pruned": outcome["pruned"],

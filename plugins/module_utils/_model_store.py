@@ -157,6 +157,13 @@ class Store:
             raise StoreError(f"{link} points to {target}, which is no release. Remove the link and run again.")
         return name if os.path.isdir(self._path("releases", name)) else None
 
+    def unfinished(self) -> bool:
+        """Whether somebody works on the store now, or was killed before everything was cleared up."""
+        try:
+            return bool(os.listdir(self._path("staging")))
+        except FileNotFoundError:
+            return False
+
     def manifest(self, release: str) -> str | None:
         try:
             with open(self._path("manifests", release), encoding="utf-8") as file:
@@ -236,8 +243,12 @@ class Store:
         switched = previous != release
         if switched:
             self._switch(release)
-        pruned = self._prune(release, keep) if switched or repaired else []
-        return {"previous": previous, "switched": switched, "repaired": repaired, "pruned": pruned}
+        return {
+            "previous": previous,
+            "switched": switched,
+            "repaired": repaired,
+            "pruned": self._prune(release, keep),
+        }
 
     def close(self) -> None:
         """Leave nothing of this session behind. May be called at any time, and twice."""

@@ -131,6 +131,9 @@ class PipeTarget:
     def published(self) -> Published:
         return Published(self.recorded[-1] if self.recorded else None, None)
 
+    def unfinished(self) -> bool:
+        return False
+
     def session(self) -> t.Any:
         return self._session()
 

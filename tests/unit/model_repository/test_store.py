@@ -400,6 +400,17 @@ def test_a_living_publisher_is_named(source: Path, tmp_path: Path) -> None:
     assert put(source, store)["changed"] is True
 
 
+def test_what_a_killed_publisher_left_goes_with_the_next_run(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    put(source, store)
+    leave_lock(store)
+    (store / "staging/0000").mkdir()
+    assert put(source, store, check=True)["changed"] is False
+    assert (store / "lock").exists()
+    assert put(source, store)["changed"] is False
+    assert_sound(store)
+
+
 def leave_lock(store: Path, **changes: object) -> None:
     """What a publisher leaves that died."""
     code = (
