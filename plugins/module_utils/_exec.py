@@ -95,7 +95,7 @@ class Exec:
         except OSError as exc:
             raise Lost(f"The Kubernetes API at {api.connection.host} cannot be reached: {exc}.") from exc
         headers = {
-            **api._headers(),
+            **{name: value for name, value in api._headers().items() if name != "Accept"},
             "Host": api._address.netloc,
             "Connection": "Upgrade",
             "Upgrade": "websocket",

@@ -95,8 +95,8 @@ def _named(value: Any) -> bool:
     )
 
 
-def verification_table(targets: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What inference_check found for each server, as lines of a table."""
+def verification_table(targets: Sequence[Mapping[str, Any]]) -> str:
+    """What inference_check found for each server, as a table."""
     rows = [("layer", "server", "protocol", "passed", "models", "slowest", "largest deviation")]
     for target in targets:
         slowest, deviation = target.get("slowest_ms"), target.get("max_relative")
@@ -112,7 +112,7 @@ def verification_table(targets: Sequence[Mapping[str, Any]]) -> list[str]:
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 class _Dumper(yaml.SafeDumper):
