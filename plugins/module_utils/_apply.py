@@ -60,6 +60,8 @@ _WORKERS = 8
 # After a definition is established the API server still needs a moment until it serves the kind.
 _SERVING_SECONDS = 15.0
 _SERVING_PAUSE = 0.1
+# And until it checks objects against the new version of a schema.
+_SCHEMA_SECONDS = 5.0
 _CRD_SECONDS = 60.0
 
 In = t.TypeVar("In")
@@ -114,10 +116,21 @@ class Run:
         self.mask = mask
         self.differences = Differences(mask)
         self.actions: dict[Key, str] = {}
+        self.order: list[Key] = []
         self.remarks: list[str] = []
+        self._fresh: dict[GroupKind, float] = {}
         self._set = ApplySet(options.name, options.namespace)
         self._kinds = Kinds(api)
         self._deadline = time.monotonic() + options.wait_timeout
+
+    def done(self) -> list[tuple[Key, str]]:
+        """What was done (in check mode: would be), in the order of the definitions, removed objects last."""
+        keys = [*(key for key in self.order if key in self.actions), *self.actions]
+        return [(key, self.actions[key]) for key in dict.fromkeys(keys)]
+
+    def shown(self) -> list[dict[str, t.Any]]:
+        """The differences in the same order."""
+        return self.differences.show([key for key, _action in self.done()])
 
     # ---- state: present
 
@@ -130,6 +143,7 @@ class Run:
         items = read(self.definitions)
         resources, brought = self._look_up(items)
         wanted = place(items, resources, self.options.namespace, self.options.additional_namespaces)
+        self.order = [self._own_namespace, self._parent_key, *(entry.key for entry in wanted)]
         with ThreadPoolExecutor(_WORKERS) as pool:
             self._pool = pool
             self._present(wanted, brought)
@@ -173,6 +187,7 @@ class Run:
             self._predict(plans, namespace_missing, parent, final, leaving, kept)
             return
         self._make_namespace(plans, namespace_missing)
+        self._compare_parent(parent, final)
         parent = self._write_parent(parent, old_scope | final)
         self._apply_all(plans, changing, scaled)
         removed = self._delete(leaving, "pruned")
@@ -227,7 +242,7 @@ class Run:
                     f"The namespace '{name}' is being deleted. Wait until it is gone, then run again."
                 )
             return False
-        if not self.options.create_namespace and not any(w.key == Key("", "Namespace", None, name) for w in wanted):
+        if not self.options.create_namespace and not any(w.key == self._own_namespace for w in wanted):
             raise SupersonicError(
                 f"The namespace '{name}' does not exist. Create it, or set create_namespace: true to have it made here."
             )
@@ -337,12 +352,18 @@ class Run:
                     return
             if scaled(key, plan.live) and "replicas" in (plan.body.get("spec") or {}):
                 plan.body = leave_replicas(plan.body, plan.live, self.options.field_manager)
-            try:
-                self._dry_run(plan)
-            except ApiError as exc:
-                if final or not self._may_come(exc, plan, missing, changing, roles):
-                    raise
-                plan.deferred = True
+            while True:
+                try:
+                    self._dry_run(plan)
+                    return
+                except ApiError as exc:
+                    if final and exc.bad_request and time.monotonic() < self._fresh.get(key.group_kind, 0.0):
+                        time.sleep(_SERVING_PAUSE)
+                    elif not final and self._may_come(exc, plan, missing, changing, roles):
+                        plan.deferred = True
+                        return
+                    else:
+                        raise
 
         untouched = not final and set(self.actions.values()) <= {"unchanged"}
         self._each(one, plans, nothing_changed=untouched)
@@ -384,7 +405,7 @@ class Run:
         if exc.status == 404 and details.get("kind") == "namespaces":
             return plan.key.namespace in missing
         if plan.key.group_kind in changing:
-            return exc.status in (400, 404, 422)
+            return exc.bad_request or exc.status == 404
         if plan.key.group_kind in BINDINGS and exc.status in (403, 404):
             # Rights can be given only by someone who has them, so the server looks into the role first.
             role = plan.body.get("roleRef") or {}
@@ -412,7 +433,7 @@ class Run:
         leaving: Mapping[Key, Object],
         kept: Iterable[Key],
     ) -> None:
-        own = Key("", "Namespace", None, self.options.namespace)
+        own = self._own_namespace
         if namespace_missing and own not in {plan.key for plan in plans}:
             self.differences.create(own, self._namespace_definition())
             self.actions[own] = "created"
@@ -440,7 +461,7 @@ class Run:
         """The set's own namespace comes before everything: the parent lives in it."""
         if not missing:
             return
-        own = Key("", "Namespace", None, self.options.namespace)
+        own = self._own_namespace
         for plan in plans:
             if plan.key == own:
                 self._apply_one(plan)
@@ -460,6 +481,10 @@ class Run:
         return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.options.namespace, "labels": labels}}
 
     @property
+    def _own_namespace(self) -> Key:
+        return Key("", NAMESPACE.kind, None, self.options.namespace)
+
+    @property
     def _parent_key(self) -> Key:
         return Key("", CONFIG_MAP.kind, self.options.namespace, self._set.parent_name)
 
@@ -470,7 +495,7 @@ class Run:
     def _write_parent(self, parent: Object | None, scope: Scope) -> Object:
         if parent is not None and not self._parent_differs(parent, scope):
             return parent
-        result = self.api.apply(
+        return self.api.apply(
             self._set.parent_path,
             self._set.parent(scope),
             self._parent_label,
@@ -478,8 +503,6 @@ class Run:
             force=True,
             dry_run=False,
         )
-        self._compare_parent(parent, scope)
-        return result
 
     def _compare_parent(self, parent: Object | None, scope: Scope) -> None:
         if parent is None:
@@ -488,7 +511,7 @@ class Run:
         elif self._parent_differs(parent, scope):
             after = _overlay(parent, self._set.parent(scope))
             self.differences.compare(self._parent_key, parent, after, self.options.field_manager)
-            self.actions.setdefault(self._parent_key, "configured")
+            self.actions[self._parent_key] = "configured"
 
     def _parent_differs(self, parent: Object, scope: Scope) -> bool:
         wanted = self._set.parent(scope)["metadata"]
@@ -513,6 +536,7 @@ class Run:
             waiter = Waiter(self.api, self.mask, min(_CRD_SECONDS, max(10.0, self.options.wait_timeout)))
             waiter.ready(Target(p.key, p.wanted.path, p.result) for p in definitions if p.result is not None)
             self._kinds.forget(kind.group for kind in changing)
+            self._fresh = dict.fromkeys(changing, time.monotonic() + _SCHEMA_SECONDS)
         deferred = [plan for number in sorted(set(waves) - first) for plan in waves[number] if plan.deferred]
         self._settle(deferred, scaled)
         for number in sorted(set(waves) - first):
@@ -643,7 +667,7 @@ class Run:
 
     def _remove_namespace(self) -> None:
         """Remove the namespace that create_namespace made, unless another set still lives in it."""
-        own = Key("", "Namespace", None, self.options.namespace)
+        own = self._own_namespace
         if own in self.actions:
             return
         path = f"/api/v1/namespaces/{segment(own.name)}"

@@ -113,7 +113,7 @@ class Differences:
     """The one place that decides whether something changes: result, diff and check mode all read it."""
 
     mask: Mask
-    entries: list[tuple[str, str, Object, Object]] = field(default_factory=list)
+    entries: dict[Key, tuple[str, Object, Object]] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
@@ -139,16 +139,20 @@ class Differences:
     def remove(self, key: Key, how: str) -> None:
         self._add(key, how, {"apiVersion": key.group or "v1", "kind": key.kind, "name": key.name}, {})
 
-    def show(self) -> list[dict[str, t.Any]]:
+    def show(self, order: Iterable[Key]) -> list[dict[str, t.Any]]:
         """As Ansible's diff mode wants it."""
-        return [
-            {"before_header": header, "after_header": f"{header} ({how})", "before": before, "after": after}
-            for header, how, before, after in self.entries
-        ]
+        shown = []
+        for key in order:
+            if key in self.entries:
+                how, before, after = self.entries[key]
+                header = f"{key} in {key.namespace}" if key.namespace else str(key)
+                shown.append(
+                    {"before_header": header, "after_header": f"{header} ({how})", "before": before, "after": after}
+                )
+        return shown
 
     def _add(self, key: Key, how: str, before: Object, after: Object) -> None:
-        where = f" in {key.namespace}" if key.namespace else ""
-        self.entries.append((f"{key}{where}", how, before, after))
+        self.entries[key] = (how, before, after)
 
 
 def normalise(value: Mapping[str, t.Any]) -> Object:

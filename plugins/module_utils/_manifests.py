@@ -67,7 +67,7 @@ def run(module: t.Any) -> None:
     _warn(module, work, mask)
     result: dict[str, t.Any] = {"changed": not work.differences.empty, "objects": _objects(work)}
     if module._diff:
-        result["diff"] = work.differences.show()
+        result["diff"] = work.shown()
     module.exit_json(**result)
 
 
@@ -125,7 +125,7 @@ def _objects(work: Run | None) -> list[dict[str, str]]:
         return []
     return [
         {"kind": key.kind, "name": key.name, "namespace": key.namespace or "", "action": action}
-        for key, action in work.actions.items()
+        for key, action in work.done()
     ]
 
 

@@ -10,6 +10,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 from __future__ import annotations
 
 import base64
+import binascii
 import copy
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
@@ -158,7 +159,17 @@ def _problem(definition: t.Any) -> str | None:
     group = str(definition["apiVersion"]).rpartition("/")[0]
     if GroupKind(group, definition["kind"]) == SECRET:
         # Checked here because the API server's own message would quote the value.
-        return _texts(definition.get("data"), "data") or _texts(definition.get("stringData"), "stringData")
+        problem = _texts(definition.get("data"), "data") or _texts(definition.get("stringData"), "stringData")
+        return problem or _base64(definition.get("data") or {})
+    return None
+
+
+def _base64(data: Mapping[str, str]) -> str | None:
+    for name, value in data.items():
+        try:
+            base64.b64decode("".join(value.split()), validate=True)
+        except (binascii.Error, ValueError):
+            return f"data.{name} is not base64; plain text belongs in stringData"
     return None
 
 

@@ -45,6 +45,10 @@ _FORBIDDEN = re.compile(
     r'(?: in the namespace "(?P<namespace>[^"]*)")?'
 )
 _WEBHOOK = re.compile(r'(?:admission webhook|failed calling webhook) "(?P<name>[^"]+)"')
+# Server-side apply answers 500 for a body that does not fit the schema, and quotes the value, which may be secret.
+_TYPED_PATCH = re.compile(r"failed to create typed patch object \([^)]*\): (?P<errors>.*)", re.DOTALL)
+_UNUSABLE = re.compile(r"failed to create typed patch object|failed to convert new object|error decoding")
+_GOT = re.compile(r", got &?value\S*\{.*?\}(?=$|\n)|, got .*?(?=$|\n)")
 _ADMISSION_POLICY = re.compile(r"ValidatingAdmissionPolicy '(?P<name>[^']+)'")
 
 
@@ -60,6 +64,11 @@ class ApiError(SupersonicError):
     @property
     def causes(self) -> list[dict[str, t.Any]]:
         return (self.body.get("details") or {}).get("causes") or []
+
+    @property
+    def bad_request(self) -> bool:
+        """What was sent is wrong, whatever the status says."""
+        return self.status in (400, 422) or bool(_UNUSABLE.search(str(self.body.get("message"))))
 
     @property
     def no_such_path(self) -> bool:
@@ -148,7 +157,7 @@ class Api:
         started = time.monotonic()
         attempt = 0
         while True:
-            failure: SupersonicError
+            failure: ApiError | Unreachable
             delay = min(8.0, 0.25 * 2**attempt) * random.uniform(0.8, 1.2)
             cause: Exception | None = None
             try:
@@ -168,7 +177,7 @@ class Api:
                 if status < 300:
                     return answer
                 failure = api_error(status, answer, self.connection, method, what)
-                if status not in _RETRIED:
+                if status not in _RETRIED or failure.bad_request:
                     raise failure
                 delay = max(delay, _seconds(headers.get("Retry-After")))
             limit = self._patience if self._answered else self._first_contact
@@ -351,6 +360,9 @@ def _sentence(status: int, body: Mapping[str, t.Any], connection: Connection, me
         return f"{what}: the API server finds it invalid: {causes}.{hint}"
     if status == 400 and "strict decoding error:" in message:
         return f"{what}: {message.partition('strict decoding error:')[2].strip()}. Correct or remove it."
+    typed = _TYPED_PATCH.search(message)
+    if typed:
+        return f"{what}: {_schema_errors(typed['errors'])}"
     if status == 429:
         return f"{what}: the API server is overloaded or the operation is not allowed now (429): {message}"
     if status >= 500:
@@ -388,6 +400,15 @@ def _conflict(body: Mapping[str, t.Any]) -> str:
         f"another field manager has set {'; '.join(parts)}. "
         "Remove these fields from the definition to leave them, or set force_conflicts to take them over."
     )
+
+
+def _schema_errors(errors: str) -> str:
+    lines = [_GOT.sub("", line.strip(" -")) for line in errors.splitlines()]
+    lines = [line for line in lines if line and line != "errors:"]
+    unknown = [line.partition(": ")[0] for line in lines if line.endswith("field not declared in schema")]
+    if len(unknown) == len(lines):
+        return f"unknown field {', '.join(unknown)}. Correct or remove it."
+    return f"{'; '.join(lines)}. Correct the type."
 
 
 def _tail(message: str, after: str = "") -> str:
