@@ -16,8 +16,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
 
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
-# Every role takes these from the role common.
-SHARED = "common"
+# The role whose variables every other role takes.
+SHARED = "supersonic"
 
 
 class ActionModule(ActionBase):
@@ -54,16 +54,14 @@ class ActionModule(ActionBase):
 
     def _problems(self, roles: list[str], whole_inventory: bool, variables: Mapping[str, Any]) -> list[str]:
         specs = {role: self._specification(role) for role in dict.fromkeys([SHARED, *roles])}
-        prefixes = ["supersonic" if role == SHARED else role for role in specs]
-        everything = {name for role in self._roles() for name in self._specification(role)}
-        known = everything | {name for role in self._roles() for name in self._defaults(role)}
-
-        problems: list[_inventory.Problem] = []
-        names = [str(name) for name in variables]
-        for problem in _inventory.unknown_variables(names, known, prefixes):
-            # Without the whole inventory this is somebody's playbook: names that only look alike are none of ours.
-            if whole_inventory or problem.variable.startswith(tuple(f"{prefix}_" for prefix in prefixes)):
-                problems.append(problem)
+        prefixes = list(specs)
+        # Without the whole inventory this is somebody's playbook: only names with a prefix of these roles are ours.
+        looked_up = self._roles() if whole_inventory else list(specs)
+        known = {name for role in looked_up for name in (*self._specification(role), *self._defaults(role))}
+        names = [
+            str(name) for name in variables if whole_inventory or str(name).startswith(tuple(f"{p}_" for p in prefixes))
+        ]
+        problems = _inventory.unknown_variables(names, known, prefixes)
 
         # Defaults of roles lie below the inventory, as in a play that includes them.
         available: dict[str, Any] = {}

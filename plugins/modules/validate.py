@@ -19,7 +19,7 @@ description:
 options:
   roles:
     description:
-      - Roles of this collection whose variables are judged. The role P(fastml.supersonic.common#role) is always
+      - Roles of this collection whose variables are judged. The role P(fastml.supersonic.supersonic#role) is always
         among them.
     type: list
     elements: str
