@@ -117,7 +117,9 @@ class Relay:
         tunnel = Tunnel(os.path.join(self._folder, str(next(self._count))))
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await _serve(tunnel, connect, pump, (reader, writer))
+            # Cancelled only when the relay is closed, and then nobody wants to hear of it.
+            with contextlib.suppress(asyncio.CancelledError):
+                await _serve(tunnel, connect, pump, (reader, writer))
 
         async def listen() -> None:
             self._servers.append(await asyncio.start_unix_server(serve, tunnel.path))
@@ -141,15 +143,9 @@ async def _serve(
     remote = None
     try:
         remote = await connect()
-        tunnel.error = None
-        passing = pump(local, remote)
-        directions = [asyncio.ensure_future(passing.outwards()), asyncio.ensure_future(passing.inwards())]
-        done, rest = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
-        for task in done:
-            task.result()
+        await pump(tunnel, local, remote).run()
+    except _ClientGone:
+        pass
     except RelayError as exc:
         tunnel.error = exc
     except TimeoutError:
@@ -167,29 +163,62 @@ async def _serve(
                     streams[1].close()
 
 
+class _ClientGone(Exception):
+    """The client ended its connection, which says nothing about the server."""
+
+
 class _PlainPump:
     """Passes bytes on as they are."""
 
-    def __init__(self, local: Streams, remote: Streams) -> None:
+    def __init__(self, tunnel: Tunnel, local: Streams, remote: Streams) -> None:
+        self._tunnel = tunnel
         self._local_reader, self._local_writer = local
         self._remote_reader, self._remote_writer = remote
 
+    async def run(self) -> None:
+        """Pass on in both directions until one of them ends."""
+        directions = [asyncio.ensure_future(self.outwards()), asyncio.ensure_future(self.inwards())]
+        try:
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in directions:
+                task.cancel()
+            results = await asyncio.gather(*directions, return_exceptions=True)
+        for result in reversed(results):
+            # What came from the server explains more than what could not be sent to it.
+            if isinstance(result, Exception):
+                raise result
+
     async def outwards(self) -> None:
-        while data := await self._local_reader.read(_CHUNK):
+        while data := await self._receive():
             self._remote_writer.write(data)
             await self._remote_writer.drain()
 
     async def inwards(self) -> None:
         while data := await self._remote_reader.read(_CHUNK):
+            await self._deliver(data)
+
+    async def _receive(self) -> bytes:
+        try:
+            return await self._local_reader.read(_CHUNK)
+        except OSError as exc:
+            raise _ClientGone from exc
+
+    async def _deliver(self, data: bytes) -> None:
+        # The server answers: whatever an earlier connection met with is over.
+        self._tunnel.error = None
+        try:
             self._local_writer.write(data)
             await self._local_writer.drain()
+        except OSError as exc:
+            raise _ClientGone from exc
 
 
 class _WebSocketPump(_PlainPump):
     """Passes bytes on as messages of the channels of a port-forward."""
 
     async def outwards(self) -> None:
-        while data := await self._local_reader.read(_CHUNK):
+        while data := await self._receive():
             self._remote_writer.write(_frame(_BINARY, bytes([_DATA_CHANNEL]) + data))
             await self._remote_writer.drain()
         self._remote_writer.write(_frame(_CLOSE, b""))
@@ -212,8 +241,7 @@ class _WebSocketPump(_PlainPump):
                         continue
                 if channel == _ERROR_CHANNEL:
                     raise _port_error(payload.decode(errors="replace"))
-                self._local_writer.write(payload)
-                await self._local_writer.drain()
+                await self._deliver(payload)
 
 
 class ApiServer:

@@ -304,6 +304,9 @@ def why_not_running(pod: Mapping[str, t.Any]) -> str | None:
             if reason == "PodInitializing":
                 continue
             return f"container {container['name']} is in {reason}" + (f": {message}" if message else "")
+        ended = state.get("terminated")
+        if ended and (ended.get("exitCode") or container in (status.get("containerStatuses") or [])):
+            return f"container {container['name']} has ended with exit code {ended.get('exitCode')}"
     if status.get("phase") == "Running":
         return None
     for condition in status.get("conditions") or []:
