@@ -1,0 +1,157 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Targets, and the sentences about what failed at them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _inference, _targets
+from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Deviation
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import Check
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [("a:1", "a", 1), ("192.0.2.1:8001", "192.0.2.1", 8001), ("[2001:db8::1]:443", "2001:db8::1", 443)],
+)
+def test_addresses(address: str, host: str, port: int) -> None:
+    assert _targets.parse_address(address, "x") == {"host": host, "port": port}
+
+
+@pytest.mark.parametrize("address", ["a", "a:", ":1", "a:b", "a:0", "a:65536", "grpc://a:1", ""])
+def test_bad_addresses(address: str) -> None:
+    with pytest.raises(SupersonicError, match=r"targets\[0\].address is .* it must be host:port"):
+        _targets.parse_address(address, "targets[0]")
+
+
+def test_a_token_is_a_header_and_stays_out_of_sight() -> None:
+    (target,) = _targets.parse_targets([{"address": "a:1", "token": "geheim", "headers": {"x-team": "stumm"}}])
+    assert dict(target.headers) == {"authorization": "Bearer geheim", "x-team": "stumm"}
+    assert "geheim" not in repr(target)
+    assert "stumm" not in repr(target)
+
+
+def pod(phase: str = "Running", **status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "p", "namespace": "n"}, "status": {"phase": phase, **status}}
+
+
+def container(**state: Any) -> list[dict[str, Any]]:
+    return [{"name": "c", "state": state}]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (pod(), None),
+        (pod(containerStatuses=container(running={})), None),
+        (pod("Pending"), "it is Pending"),
+        (pod(""), "it is not started"),
+        (
+            pod("Pending", containerStatuses=container(waiting={"reason": "ImagePullBackOff", "message": "no image"})),
+            "container c is in ImagePullBackOff: no image",
+        ),
+        (
+            pod(containerStatuses=container(waiting={"reason": "CrashLoopBackOff"})),
+            "container c is in CrashLoopBackOff",
+        ),
+        (pod(containerStatuses=container(terminated={"exitCode": 0})), "container c has ended with exit code 0"),
+        (pod(initContainerStatuses=container(terminated={"exitCode": 0})), None),
+        (
+            pod("Pending", initContainerStatuses=container(terminated={"exitCode": 2})),
+            "container c has ended with exit code 2",
+        ),
+        (
+            pod(
+                "Pending",
+                initContainerStatuses=container(waiting={"reason": "CreateContainerError"}),
+                containerStatuses=container(waiting={"reason": "PodInitializing"}),
+            ),
+            "container c is in CreateContainerError",
+        ),
+        (
+            pod("Pending", conditions=[{"type": "PodScheduled", "status": "False", "message": "no GPU"}]),
+            "it cannot be scheduled: no GPU",
+        ),
+    ],
+)
+def test_why_a_pod_cannot_answer(status: dict[str, Any], reason: str | None) -> None:
+    assert _targets.why_not_running(status) == reason
+
+
+@pytest.mark.parametrize(
+    ("entry", "leaving"),
+    [
+        (pod(), False),
+        (pod("Succeeded"), True),
+        (pod("Failed"), True),
+        ({"metadata": {"deletionTimestamp": "now"}, "status": {"phase": "Running"}}, True),
+    ],
+)
+def test_pods_that_are_no_part_of_the_service_any_more(entry: dict[str, Any], leaving: bool) -> None:
+    assert _targets.is_leaving(entry) is leaving
+
+
+def test_ready_endpoints_of_a_service() -> None:
+    def endpoint(name: str, **conditions: bool) -> dict[str, Any]:
+        return {"targetRef": {"kind": "Pod", "name": name}, "conditions": conditions}
+
+    slices = [
+        {
+            "ports": [{"name": "http", "port": 8000}, {"name": "grpc", "port": 8001}],
+            "endpoints": [endpoint("b", ready=True), endpoint("a"), endpoint("c", ready=False), {"conditions": {}}],
+        },
+        {"ports": None, "endpoints": [endpoint("d")]},
+        {"ports": [{"name": "grpc", "port": 9}], "endpoints": None},
+    ]
+    assert _targets.ready_endpoints(slices, "grpc") == [("a", 8001), ("b", 8001)]
+    assert _targets.ready_endpoints(slices, "metrics") == []
+
+
+# Sentences and summaries
+
+
+def failure(**values: Any) -> Check:
+    return Check(**{"layer": "pod", "target": "pod n/p", "protocol": "grpc", "status": "error", **values})
+
+
+def test_a_failure_of_a_whole_server_is_told_once() -> None:
+    checks = [failure(model=m, golden=g, message="it is gone", scope="target") for m in "ab" for g in "12"]
+    assert _inference.describe_failures(checks) == "4 of 4 inference checks failed. pod n/p: it is gone."
+
+
+def test_a_failure_of_a_model_is_told_once() -> None:
+    checks = [failure(model="m", golden=g, message="not loaded", scope="model") for g in "12"]
+    assert _inference.describe_failures([*checks, Check("pod", "pod n/p", "grpc", "o")]) == (
+        "2 of 3 inference checks failed. pod n/p: model m: not loaded."
+    )
+
+
+def test_a_long_list_of_failures_is_cut() -> None:
+    checks = [failure(model="m", golden=str(number), message=f"wrong {number}") for number in range(9)]
+    text = _inference.describe_failures(checks)
+    assert "golden request 5: wrong 5" in text
+    assert text.endswith("; and 3 more.")
+    assert "wrong 6" not in text
+
+
+def test_the_name_of_a_target_stands_in_front() -> None:
+    text = _inference.describe_failures([failure(layer="Envoy", scope="target", message="x")])
+    assert text.endswith("Envoy (pod n/p): x.")
+
+
+def test_the_summary_has_a_line_for_each_server() -> None:
+    checks = [
+        Check("a", "s", "grpc", "m", requests=1, latency_ms=2.0, absolute=Deviation(0.5, "y", (0,))),
+        Check("a", "s", "grpc", "n", requests=1, latency_ms=1.0, absolute=Deviation(float("inf"), "y", (0,))),
+        failure(layer="a", target="s", model="n"),
+        Check("b", "s", "grpc", "m"),
+    ]
+    first, second = _inference.summarize(checks)
+    assert (first["checks"], first["failed"], first["models"]) == (3, 1, ["m", "n"])
+    assert (first["slowest_ms"], first["max_absolute"], first["max_relative"]) == (2.0, "Infinity", None)
+    assert (second["layer"], second["checks"], second["slowest_ms"]) == ("b", 1, None)
