@@ -75,8 +75,8 @@ def disk_problems(disk_gib: Mapping[str, float]) -> list[str]:
         free = shutil.disk_usage(places[device]).free / GIB
         if free < size:
             found.append(
-                f"The file system of {places[device]} has {free:.1f} GiB free and {size:.1f} GiB are needed: make room, "
-                "or choose folders on another disk (local_cluster_directory, local_cluster_cache_directory)."
+                f"The file system of {places[device]} has {free:.1f} GiB free and {size:.1f} GiB are needed: "
+                "make room, or choose folders on another disk (local_cluster_directory, local_cluster_cache_directory)."
             )
     return found
 

@@ -20,6 +20,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 NETWORK_NAMESPACES = Path("/run/netns")
 CGROUPS = Path("/sys/fs/cgroup")
 POLL_SECONDS = 0.25
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+# Settings and caches of the user's own kubectl stay out of it.
+KUBECTL_ENVIRONMENT = {"PATH": PATH, "HOME": "/nonexistent"}
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,8 @@ class Machine:
             except OSError:
                 continue
             numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
-            if len(numbers) > 1 and numbers[-1] == "1":
+            # A number here and a number in the node; what runs in a pod has one more.
+            if len(numbers) == 2 and numbers[1] == "1":
                 return pid
         return None
 
@@ -196,6 +201,10 @@ class Machine:
             run(["ip", "link", "delete", self.interface], what=f"Removing the link {self.interface}")
         if self.namespace.exists():
             run(["ip", "netns", "delete", self.name], what=f"Removing the network namespace {self.name}")
+        # The folder of the names is a mount that the first name makes and the last leaves behind.
+        if NETWORK_NAMESPACES.is_mount() and not any(NETWORK_NAMESPACES.iterdir()):
+            run(["umount", NETWORK_NAMESPACES], what=f"Removing the mount {NETWORK_NAMESPACES}")
+            NETWORK_NAMESPACES.rmdir()
         for group in self.cgroups():
             wait_for(f"Removing the control group {group}", lambda group=group: remove_group(group), 30)  # type: ignore[misc]
 
@@ -253,7 +262,7 @@ class Inside:
 
     def run(self, command: Sequence[str | Path], what: str) -> str:
         """Run one and give its output."""
-        return run([*self.prefix, *command], what=what, env={"PATH": os.defpath + ":/usr/sbin:/sbin", "HOME": "/root"})
+        return run([*self.prefix, *command], what=what, env={"PATH": PATH, "HOME": "/root"})
 
 
 class Node:
@@ -323,7 +332,7 @@ class Node:
                 left.unlink()
         self._wait_for_api()
         yield from self._apply()
-        self._wait_for_node()
+        self._wait_for_node(started_at(first))
         written(self._mark("bootstrapped"), "")
         admin = (spec.directory / "kubernetes" / "admin.conf").read_text()
         if not spec.kubeconfig.is_file() or spec.kubeconfig.read_text() != admin:
@@ -374,6 +383,7 @@ class Node:
                     "/usr/bin/python3", spec.directory / "supervisor.py", spec.directory,
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/", preexec_fn=join,
+                env={"PATH": PATH},
             )  # fmt: skip
         status = spec.directory / "status.json"
         wait_for(
@@ -434,8 +444,8 @@ class Node:
 
     def _control_plane(self, inside: Inside) -> None:
         spec = self.spec
-        kubeadm = [spec.programs["kubeadm"], "init", "phase"]
-        config = ["--config", spec.config / "kubeadm.yaml"]
+        kubeadm: list[str | Path] = [spec.programs["kubeadm"], "init", "phase"]
+        config: list[str | Path] = ["--config", spec.config / "kubeadm.yaml"]
         pki = spec.directory / "kubernetes"
         if self._marked("control-plane") is None:
             # Certificates of which only the key was written would stop the next attempt.
@@ -451,15 +461,14 @@ class Node:
             written(pki / f"{user.rsplit(':', 1)[-1]}.conf", text)
         written(self._mark("control-plane"), spec.control_plane)
 
-    def kubectl(self, *arguments: str, what: str, stdin: str | None = None) -> str:
-        """Run kubectl with all rights, from outside of the node."""
+    def _kubectl(self, *arguments: str) -> list[str | Path]:
+        """A command of kubectl with all rights, for use from outside of the node."""
         admin = self.spec.directory / "kubernetes" / "super-admin.conf"
-        return run(
-            [self.spec.programs["kubectl"], "--kubeconfig", admin, "--request-timeout=10s", *arguments],
-            what=what,
-            stdin=stdin,
-            env={"PATH": os.defpath, "HOME": "/nonexistent"},
-        )
+        return [self.spec.programs["kubectl"], "--kubeconfig", admin, "--request-timeout=10s", *arguments]
+
+    def kubectl(self, *arguments: str, what: str, stdin: str | None = None) -> str:
+        """Run it and give its output."""
+        return run(self._kubectl(*arguments), what=what, stdin=stdin, env=KUBECTL_ENVIRONMENT)
 
     def _wait_for_api(self) -> None:
         def ready() -> str | None:
@@ -476,11 +485,8 @@ class Node:
         text = "\n---\n".join(self.spec.addons)
         options = ("--server-side", "--force-conflicts", "--field-manager=fastml.supersonic.local", "-f", "-")
         compared = subprocess.run(
-            [
-                self.spec.programs["kubectl"], "--kubeconfig", self.spec.directory / "kubernetes" / "super-admin.conf",
-                "diff", *options,
-            ],
-            input=text, capture_output=True, text=True, check=False, env={"PATH": os.defpath, "HOME": "/nonexistent"},
+            [str(word) for word in self._kubectl("diff", *options)],
+            input=text, capture_output=True, text=True, check=False, env=KUBECTL_ENVIRONMENT,
         )  # fmt: skip
         if compared.returncode == 0:
             return
@@ -496,34 +502,57 @@ class Node:
             return str(error)
         return None
 
-    def _wait_for_node(self) -> None:
-        """Wait until the node is Ready and every add-on Deployment is available."""
+    def _wait_for_node(self, since: float) -> None:
+        """Wait until the node and its add-ons are ready. What was reported before the node started does not count."""
 
         def ready() -> str | None:
             try:
                 text = self.kubectl(
-                    "get", "nodes,deployments.apps", "-A", "-o", "json", "-l", "supersonic.fastml.org/local=true",
+                    "get", "nodes,deployments.apps,pods", "-A", "-o", "json", "-l", "supersonic.fastml.org/local=true",
                     what="Reading the node's state",
                 )  # fmt: skip
             except SupersonicError as error:
                 return str(error)
-            return unready(json.loads(text)["items"])
+            return unready(json.loads(text)["items"], since)
 
         wait_for(f"The start of node {self.spec.name}", ready, self.spec.timeout)
 
 
-def unready(items: Sequence[Mapping[str, Any]]) -> str | None:
-    """The first thing in a list of nodes and Deployments that is not ready, in words."""
+def started_at(pid: int) -> float:
+    """When a process started, in seconds of the epoch; whole seconds, as in Kubernetes, and never too late."""
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
+    return int(boot.split()[1]) + ticks // os.sysconf("SC_CLK_TCK") - 1
+
+
+def seconds(timestamp: str) -> float:
+    """A Kubernetes timestamp in seconds of the epoch."""
+    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+
+
+def unready(items: Sequence[Mapping[str, Any]], since: float) -> str | None:
+    """The first of some nodes, Deployments and Pods that has not been ready since then, in words."""
     if not any(item["kind"] == "Node" for item in items):
         return "the node has not registered"
+    if not any(item["kind"] == "Pod" for item in items):
+        return "no add-on has a pod yet"
     for item in items:
-        wanted = "Ready" if item["kind"] == "Node" else "Available"
-        conditions = {condition["type"]: condition for condition in item.get("status", {}).get("conditions", [])}
-        met = conditions.get(wanted, {})
-        current = item["metadata"].get("generation", 0) <= item.get("status", {}).get("observedGeneration", 1 << 62)
-        if met.get("status") != "True" or not current:
-            name = item["metadata"]["name"]
-            return f"{item['kind']} {name} is not {wanted}: {met.get('message') or 'nothing is known of it yet'}"
+        kind, metadata, status = item["kind"], item["metadata"], item.get("status", {})
+        if metadata.get("deletionTimestamp"):
+            continue
+        wanted = "Available" if kind == "Deployment" else "Ready"
+        condition: Mapping[str, Any] = next(
+            (entry for entry in status.get("conditions", []) if entry["type"] == wanted), {}
+        )
+        times = [condition["lastHeartbeatTime"]] if condition.get("lastHeartbeatTime") else []
+        if kind == "Pod":
+            running = [entry.get("state", {}).get("running", {}) for entry in status.get("containerStatuses", [])]
+            times = [entry.get("startedAt", "1970-01-01T00:00:00Z") for entry in running]
+        current = metadata.get("generation", 0) <= status.get("observedGeneration", metadata.get("generation", 0))
+        if condition.get("status") != "True" or not current or any(seconds(time) < since for time in times):
+            return (
+                f"{kind} {metadata['name']} is not {wanted}: {condition.get('message') or 'nothing is known of it yet'}"
+            )
     return None
 
 
@@ -531,7 +560,8 @@ def import_images(inside: Inside, ctr: Sequence[str], folders: Sequence[Path]) -
     """Stream image layouts into containerd."""
     command = [*inside.prefix, *ctr, "images", "import", "-"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             stream_archive(folders, process.stdin)
             process.stdin.close()

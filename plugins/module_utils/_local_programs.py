@@ -126,6 +126,14 @@ class Program:
         """Where the built programs are."""
         return go.cache.path("programs", self.name, self.key(go))
 
+    def download(self, go: Go) -> None:
+        """Fetch the modules that the build needs, which can be done beside another build."""
+        tags = ["-tags", ",".join(self.tags)] if self.tags else []
+        go.run(
+            "list", "-mod=readonly", "-deps", *tags, *self.packages.values(), cwd=self.source,
+            what=f"Downloading what {self.name} is made of",
+        )  # fmt: skip
+
     def build(self, go: Go) -> bool:
         """Build unless it is there; whether it was built."""
         if not (self.source / "go.mod").is_file():

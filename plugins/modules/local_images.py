@@ -92,6 +92,7 @@ built:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_images import Recipe
@@ -116,9 +117,9 @@ def main() -> None:
             name: Recipe(cache, params["registry"], name, recipe, params["programs"])
             for name, recipe in params["images"].items()
         }
+        if unknown := sorted(set(params["build"]) - set(recipes)):
+            raise SupersonicError(f"{', '.join(unknown)} is to be composed, and is not in images.")
         for name in params["build"]:
-            if name not in recipes:
-                raise SupersonicError(f"build names {name}, which is not in images.")
             if recipes[name].image.folder.is_dir():
                 continue
             if not module.check_mode:

@@ -65,8 +65,8 @@ options:
   daemons:
     description:
       - The daemons by name, in the order of their first start; C(containerd) is one of them.
-      - Each has C(command), a list of words, and C(reads), the names of the files in O(configuration) that make it start
-        anew when they change.
+      - Each has C(command), a list of words, and C(reads), the names of the files in O(configuration) that make it
+        start anew when they change.
     type: dict
     default: {}
   addons:
@@ -126,6 +126,7 @@ actions:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache, locked
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_node import (

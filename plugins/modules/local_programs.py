@@ -29,11 +29,19 @@ options:
   programs:
     description:
       - All programs by the name of their folder in O(source).
-      - Each has C(packages), which gives the Go package of each binary, and may have C(ldflags) and C(tags), both lists.
+      - Each has C(packages), which gives the Go package of each binary, and may have C(ldflags) and C(tags), both
+        lists.
     type: dict
     required: true
   build:
     description: Names of those in O(programs) that are to be in the cache afterwards. The others are only looked at.
+    type: list
+    elements: str
+    default: []
+  download:
+    description:
+      - Names of those in O(programs) whose sources are fetched now, so that a later build need not wait for them.
+      - It makes no difference to what the module reports, and it does nothing in check mode.
     type: list
     elements: str
     default: []
@@ -84,6 +92,7 @@ built:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_programs import Go, Program
@@ -97,6 +106,7 @@ def main() -> None:
             "source": {"type": "path", "required": True},
             "programs": {"type": "dict", "required": True},
             "build": {"type": "list", "elements": "str", "default": []},
+            "download": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -114,9 +124,12 @@ def main() -> None:
     }
     built = []
     try:
+        if unknown := sorted({*params["build"], *params["download"]} - set(programs)):
+            raise SupersonicError(f"{', '.join(unknown)} is to be built, and is not in programs.")
+        for name in params["download"] if not module.check_mode else ():
+            go.install()
+            programs[name].download(go)
         for name in params["build"]:
-            if name not in programs:
-                raise SupersonicError(f"build names {name}, which is not in programs.")
             if programs[name].folder(go).is_dir():
                 continue
             if not module.check_mode:

@@ -25,6 +25,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 POLL_SECONDS = 0.5
 # A daemon that ends is started again after a pause that doubles, until it has run for a while.
@@ -34,7 +35,7 @@ LOG_BYTES = 16 * 1024 * 1024
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 
 
-def arrange(directory: Path, node: dict[str, list[str]]) -> None:
+def arrange(directory: Path, node: dict[str, Any]) -> None:
     """Give the node its own view of the file system, so that it leaves no trace on the machine's."""
 
     def mount(*words: str | Path) -> None:
