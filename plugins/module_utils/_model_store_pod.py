@@ -23,10 +23,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec, Lost
-from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import troubles, warning_events
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Target, Waiter, WaitError
 
 RELEASE_ANNOTATION = "supersonic.fastml.org/release"
 MODELS_ANNOTATION = "supersonic.fastml.org/models"
@@ -39,7 +41,6 @@ _MERGE = "application/merge-patch+json"
 # All annotations of an object together may have 256 kB.
 _MODELS_ANNOTATION_LIMIT = 64 * 1024
 _IDLE_SECONDS = 60
-_POLL_SECONDS = 0.2
 _PENDING_LEFTOVER_SECONDS = 60.0
 
 # The pod's own process: ends when no publisher's process has been there for a while, so that a killed publisher leaves
@@ -164,7 +165,7 @@ class Helper:
                 self._path, self.definition(self._node()), self._what, manager=_MANAGER, force=True, dry_run=False
             )
             self._uid = answer["metadata"]["uid"]
-            self._wait()
+            self._wait(answer)
         except BaseException:
             self.__exit__()
             raise
@@ -279,40 +280,21 @@ class Helper:
                 return str(spec["nodeName"])
         return None
 
-    def _wait(self) -> None:
-        """Until the container runs; a reason why it cannot ends the wait as soon as it is final."""
-        begin = time.monotonic()
-        since: dict[str, float] = {}
-        while True:
-            pod = self._api.find(self._path, self._what)
-            if pod is None:
-                raise Lost(f"{self._what} was deleted by somebody while it started.")
-            status = pod.get("status") or {}
-            if any("running" in (item.get("state") or {}) for item in status.get("containerStatuses") or []):
-                return
-            now = time.monotonic()
-            found = troubles([pod])
-            since = {trouble.text: since.get(trouble.text, now) for trouble in found}
-            final = [trouble for trouble in found if now - since[trouble.text] > trouble.patience]
-            if final or _is_over(pod) or now - begin > self._options.start_seconds:
-                reasons = [trouble.text for trouble in final or found]
-                raise SupersonicError(self._explanation(reasons, status, now - begin))
-            time.sleep(_POLL_SECONDS if now - begin < 10 else 1.0)
-
-    def _explanation(self, reasons: list[str], status: Mapping[str, t.Any], waited: float) -> str:
-        query = {"fieldSelector": "type=Warning"}
-        events: list[dict[str, t.Any]] = []
-        # Reading events may not be allowed, and the reason is often known without them.
-        with contextlib.suppress(ApiError):
-            where = f"/api/v1/namespaces/{self._claim.namespace}/events"
-            events = self._api.list(where, "events", query)
-        said = warning_events(events, [self.name, self._claim.name])
-        phase = status.get("phase", "unknown")
-        details = [*reasons, *(line for line in said if not any(line.partition(": ")[2] in text for text in reasons))]
-        return (
-            f"The helper pod for {self._claim.what} did not start within {waited:.0f} s (its phase is {phase}): "
-            f"{'; '.join(details) or 'nothing says why'}. What was published before is untouched."
-        )
+    def _wait(self, pod: dict[str, t.Any]) -> None:
+        claim = self._claim
+        targets = [Target(Key("", "Pod", claim.namespace, self.name), self._path, pod)]
+        if claim.live:
+            # A claim that cannot be bound says so sooner and better than the pod that waits for it.
+            targets.append(
+                Target(Key("", "PersistentVolumeClaim", claim.namespace, claim.name), claim.path, claim.live)
+            )
+        try:
+            Waiter(self._api, Mask(), self._options.start_seconds).ready(targets)
+        except WaitError as exc:
+            raise SupersonicError(
+                f"The helper pod that publishes to {claim.what} did not start. What was published before is untouched. "
+                f"{exc}"
+            ) from exc
 
 
 class Remote:
