@@ -51,10 +51,47 @@ verify: $(VENV)/local  ## Prove the local instance again
 	ansible-playbook playbooks/verify.yml -i $(INVENTORY)
 
 # ---- tests --------------------------------------------------------------------------------------------------------
+# One level after the other, each with a closing line of its own; the first that fails ends it.
 .PHONY: test
-test: test-fast test-cluster  ## All tests; brings the local cluster up
-	tests/summary.py
+test: test-fast test-cluster molecule  ## All tests; brings the local cluster up
 
 .PHONY: test-fast
-test-fast: lint test-unit test-content test-golden test-integration  ## Everything that needs no cluster
+test-fast: lint test-unit test-golden test-integration  ## Everything that needs no cluster
 
+.PHONY: test-unit
+test-unit: $(VENV)/dev  ## Logic, messages and the gates over all files; seconds
+	pytest -q -n 2 tests/unit tests/content
+
+.PHONY: test-golden
+test-golden: $(VENV)/dev  ## Manifests of every inventory against what they were, their schemas and Envoy itself
+	pytest -q tests/golden
+
+.PHONY: test-integration
+test-integration: $(VENV)/dev  ## Modules against real Triton servers and a real Envoy on loopback
+	pytest -q tests/integration
+
+.PHONY: test-cluster
+test-cluster: $(VENV)/dev local  ## Modules, roles and playbooks on the local cluster, and faults under load
+	pytest -q tests/cluster
+
+.PHONY: molecule
+molecule: $(VENV)/dev local  ## The life of an instance from check mode on an empty cluster to nothing left
+	molecule test --all
+
+.PHONY: lint
+lint: $(VENV)/dev  ## ruff, mypy, yamllint, ansible-lint, ansible-test sanity, changelog
+	ruff check .
+	ruff format --check .
+	mypy -p ansible_collections.fastml.supersonic.plugins
+	yamllint --strict .
+	ansible-lint
+	antsibull-changelog lint
+	python tests/sanity/run.py
+
+.PHONY: golden
+golden: $(VENV)/dev  ## Write tests/golden anew from the inventories
+	python tests/golden/render.py
+
+.PHONY: docs
+docs: $(VENV)/dev  ## Write the roles' READMEs anew from their argument specifications
+	python docs/role_readmes.py

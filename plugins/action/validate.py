@@ -53,7 +53,8 @@ class ActionModule(ActionBase):
     # ---- one host ------------------------------------------------------------------------------------------------
 
     def _problems(self, roles: list[str], whole_inventory: bool, variables: Mapping[str, Any]) -> list[str]:
-        specs = {role: self._specification(role) for role in dict.fromkeys([SHARED, *roles])}
+        shared = [SHARED] if any(self._depends_on_shared(role) for role in roles) else []
+        specs = {role: self._specification(role) for role in [*shared, *roles]}
         prefixes = list(specs)
         # Without the whole inventory this is somebody's playbook: only names with a prefix of these roles are ours.
         looked_up = self._roles() if whole_inventory else list(specs)
@@ -131,6 +132,11 @@ class ActionModule(ActionBase):
 
     def _roles(self) -> list[str]:
         return sorted(os.listdir(ROLES))
+
+    def _depends_on_shared(self, role: str) -> bool:
+        path = os.path.join(ROLES, role, "meta", "main.yml")
+        names = [item["role"] for item in self._loader.load_from_file(path).get("dependencies") or []]
+        return f"fastml.supersonic.{SHARED}" in names
 
     def _specification(self, role: str) -> dict[str, Any]:
         path = os.path.join(ROLES, role, "meta", "argument_specs.yml")

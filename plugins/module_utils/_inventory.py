@@ -254,6 +254,12 @@ def _numbers(variables: Variables) -> Iterator[Problem]:
             yield Problem(name, f"it has to be {largest} or less.", value)
 
 
+def _integers(variables: Variables, *names: str) -> list[int]:
+    """The numbers, or nothing when one of them is not there."""
+    values = [variables.get(name) for name in names]
+    return [] if None in values else [int(value) for value in values if value is not None]
+
+
 def _common(variables: Variables) -> Iterator[Problem]:
     for name, longest in (("supersonic_name", LONGEST_NAME), ("supersonic_namespace", 63)):
         value = variables.get(name)
@@ -379,12 +385,14 @@ def _triton(variables: Variables) -> Iterator[Problem]:
                 "itself, or let the shell exec it.",
                 list(command),
             )
-    grace, drain, leave = (variables.get(f"triton_{name}") for name in
-                           ("termination_grace", "drain_wait", "exit_timeout"))  # fmt: skip
-    if None not in (grace, drain, leave) and int(grace) <= int(drain) + int(leave):  # type: ignore[arg-type]
+    grace, waits = (
+        variables.get("triton_termination_grace"),
+        _integers(variables, "triton_drain_wait", "triton_exit_timeout"),
+    )
+    if grace is not None and waits and int(grace) <= sum(waits):
         yield Problem(
             "triton_termination_grace",
-            f"it has to be more than triton_drain_wait plus triton_exit_timeout, {int(drain) + int(leave)}: "  # type: ignore[arg-type]
+            f"it has to be more than triton_drain_wait plus triton_exit_timeout, {sum(waits)}: "
             "otherwise servers are killed while they finish requests.",
             grace,
         )
@@ -473,9 +481,9 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
                     "envoy_hash_policy", "each item has either header or source_ip: true.", dict(item), f"[{index}]"
                 )
     grace = variables.get("envoy_termination_grace")
-    waits = [variables.get(f"envoy_{name}") for name in ("endpoint_wait", "drain_time", "in_flight_wait")]
-    if grace is not None and None not in waits:
-        total = sum(int(wait) for wait in waits)  # type: ignore[arg-type]
+    waits = _integers(variables, "envoy_endpoint_wait", "envoy_drain_time", "envoy_in_flight_wait")
+    if grace is not None and waits:
+        total = sum(waits)
         if int(grace) <= total:
             yield Problem(
                 "envoy_termination_grace",

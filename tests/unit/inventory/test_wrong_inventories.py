@@ -236,7 +236,7 @@ def test_wrong_inventory(
     assert re.search(expected, found[name], re.S), found[name]
     assert "nothing was changed" in found[name], found[name]
     for variable, value in changes.items():
-        if value is not None and variable in found[name] and f"{variable}: it" not in found[name]:
+        if value is not None and f"- {variable}" in found[name] and f"{variable}: it" not in found[name]:
             # Where it was written: file and line, for whatever Ansible can trace.
             assert f"host_vars/{name}.yml" in found[name], found[name]
 

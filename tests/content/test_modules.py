@@ -1,0 +1,78 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gates over modules and module_utils."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+CLONE = Path(__file__).resolve().parents[2]
+MODULES = sorted((CLONE / "plugins/modules").glob("*.py"))
+UTILS = sorted((CLONE / "plugins/module_utils").glob("*.py"))
+
+
+def documentation(path: Path) -> dict[str, object]:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            if node.targets[0].id == "DOCUMENTATION" and isinstance(node.value, ast.Constant):
+                found: dict[str, object] = yaml.safe_load(str(node.value.value))
+                return found
+    raise AssertionError(f"{path.name} has no DOCUMENTATION")
+
+
+@pytest.mark.parametrize("path", UTILS, ids=lambda path: path.stem)
+def test_module_utils_are_private(path: Path) -> None:
+    assert path.name.startswith("_")
+    if path.stem != "_errors":
+        assert "PRIVATE to the collection" in path.read_text()
+
+
+def test_module_utils_import_without_ansible() -> None:
+    """And without any library that the controller may lack: only what a call really needs is imported, when it needs
+    it. PyYAML comes with Ansible."""
+    script = "import sys, importlib\n" + "".join(
+        f"importlib.import_module('ansible_collections.fastml.supersonic.plugins.module_utils.{path.stem}')\n"
+        for path in UTILS
+    )
+    script += (
+        "loaded = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(sorted(loaded & {'ansible', 'kubernetes', 'tritonclient', 'grpc', 'onnx', 'sklearn'}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": str(CLONE / ".collections"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_modules_say_what_they_promise(path: Path) -> None:
+    attributes = documentation(path)["attributes"]
+    assert isinstance(attributes, dict)
+    assert {"check_mode", "diff_mode", "idempotent"} <= set(attributes)
+
+
+def test_action_group_names_every_module_that_has_a_connection() -> None:
+    groups = yaml.safe_load((CLONE / "meta/runtime.yml").read_text())["action_groups"]
+    connected = [path.stem for path in MODULES if "CONNECTION_SPEC" in path.read_text()]
+    assert sorted(groups["supersonic"]) == connected
+
+
+def test_nothing_is_left_to_do() -> None:
+    word = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+    for folder in ("plugins", "roles", "playbooks", "tests"):
+        for path in (CLONE / folder).rglob("*"):
+            if path.suffix in (".py", ".yml", ".j2") and path != Path(__file__):
+                assert not word.search(path.read_text()), path

@@ -1,0 +1,148 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gates over the roles' files: what linters do not see."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CLONE = Path(__file__).resolve().parents[2]
+ROLES = sorted(path for path in (CLONE / "roles").iterdir() if path.is_dir())
+TYPES = {"bool": bool, "dict": dict, "int": int, "list": list, "path": str, "str": str, "float": (int, float)}
+# Programs that no module runs, each with the file that may call it.
+COMMANDS_ALLOWED = {"roles/local_cluster/tasks/models.yml": ["{{ ansible_playbook_python }}"]}
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text()) if path.is_file() else None
+
+
+def specification(role: Path) -> dict[str, Any]:
+    found: dict[str, Any] = load(role / "meta/argument_specs.yml")
+    return found["argument_specs"]
+
+
+def tasks(role: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Every task of a role, those in blocks too."""
+    found = []
+    for path in sorted((role / "tasks").glob("*.yml")):
+        queue = list(load(path) or [])
+        while queue:
+            task = queue.pop(0)
+            found.append((path, task))
+            for part in ("block", "rescue", "always"):
+                queue += task.get(part, [])
+    return found
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_defaults_equal_the_specification(role: Path) -> None:
+    defaults = load(role / "defaults/main.yml") or {}
+    options = specification(role)["main"]["options"]
+    assert set(defaults) <= set(options), "a default without an option"
+    for name, option in options.items():
+        assert option.get("description"), f"{name} has no description"
+        assert option["type"] in TYPES, f"{name} has no type that we know"
+        if name not in defaults:
+            assert "default" not in option, f"{name}: the specification has a default that defaults/main.yml lacks"
+            continue
+        value = defaults[name]
+        if "{{" in str(value):
+            # Ansible never applies a default of a specification, so one that is worked out stands in words there.
+            assert "default" not in option or option["default"] == value, f"{name}: two different defaults"
+            continue
+        assert not option.get("required"), f"{name} is required and has a default"
+        assert "default" in option, f"{name}: the specification lacks the default {value!r}"
+        assert option["default"] == value, f"{name}: two different defaults"
+        assert isinstance(value, TYPES[option["type"]]), f"{name}: its default is of another type"
+        assert isinstance(value, bool) == (option["type"] == "bool"), f"{name}: boolean and not"
+        if option["type"] == "list":
+            assert option.get("elements"), f"{name}: a list without a type of its items"
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_variables_carry_the_name_of_their_role(role: Path) -> None:
+    for name in specification(role)["main"]["options"]:
+        assert name.startswith(f"{role.name}_")
+    for path in (role / "vars").glob("*.yml"):
+        for name in load(path) or {}:
+            assert name.startswith(f"__{role.name}_"), f"{path}: {name}"
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_entry_point_that_users_call_has_a_specification(role: Path) -> None:
+    if not (role / "tasks/main.yml").is_file():
+        assert role.name == "supersonic"
+        return
+    assert "main" in specification(role)
+    if (role / "tasks/render.yml").is_file():
+        assert "render" in specification(role)
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if (role / "tasks").is_dir()], ids=lambda role: role.name)
+def test_variables_are_judged_first(role: Path) -> None:
+    first = load(role / "tasks/main.yml")[0] if (role / "tasks/main.yml").is_file() else {}
+    if not first:
+        return
+    assert first.get("fastml.supersonic.validate", {}).get("roles") == [role.name], "the first task judges the variables"
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if (role / "tasks").is_dir()], ids=lambda role: role.name)
+def test_no_role_reads_the_variables_of_another(role: Path) -> None:
+    names = {
+        name
+        for other in ROLES
+        if other != role and other.name != "supersonic"
+        for name in specification(other)["main"]["options"]
+    }
+    for path in [*role.rglob("*.yml"), *role.rglob("*.j2")]:
+        if "files" in path.parts or path.name == "argument_specs.yml":
+            continue
+        # Comments may name them.
+        text = re.sub(r"(^|\s)#.*|\{#.*?#\}", " ", path.read_text())
+        used = set(re.findall(r"\b[a-z][a-z0-9_]+\b", text)) & names
+        assert not used, f"{path.relative_to(CLONE)} reads {sorted(used)}"
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if (role / "tasks").is_dir()], ids=lambda role: role.name)
+def test_tasks_use_modules_and_tell_the_truth(role: Path) -> None:
+    for path, task in tasks(role):
+        where = f"{path.relative_to(CLONE)}: {task.get('name')}"
+        for module in ("shell", "raw", "script"):
+            assert not {module, f"ansible.builtin.{module}"} & set(task), f"{where} uses {module}"
+        command = task.get("ansible.builtin.command") or task.get("command")
+        if command:
+            allowed = COMMANDS_ALLOWED.get(str(path.relative_to(CLONE)), [])
+            assert command["argv"][0] in allowed, f"{where} runs a program"
+        assert "ignore_errors" not in task, f"{where} ignores errors"
+        assert task.get("changed_when") is not False, f"{where} hides changes"
+        assert "tags" not in task, f"{where} has tags; tags belong to the playbook"
+
+
+def test_no_image_without_a_version() -> None:
+    for path in [*CLONE.glob("roles/**/*.yml"), *CLONE.glob("inventories/**/*.yml")]:
+        for image in re.findall(r"^\s*(?:[a-z_]*_)?image:\s*['\"]?([^\s'\"{]+)", path.read_text(), re.M):
+            if path.name == "argument_specs.yml" or image.startswith("#"):
+                continue
+            tag = image.partition("@")[0].rsplit("/", 1)[-1].partition(":")[2]
+            assert "@sha256:" in image or tag not in ("", "latest"), f"{path.relative_to(CLONE)}: {image}"
+
+
+def test_secrets_are_not_logged() -> None:
+    secret = re.compile(r"(token|password|secret|api_key)$")
+    for role in ROLES:
+        for entry in specification(role).values():
+            for name, option in entry["options"].items():
+                if secret.search(name):
+                    assert option.get("no_log"), f"{name} of role {role.name} can be logged"
+
+
+def test_roles_reach_for_nothing_outside_of_the_collection() -> None:
+    for path in CLONE.glob("roles/*/tasks/*.yml"):
+        assert not re.search(r"\.\./(inventories|docs|tests|extensions)", path.read_text()), path

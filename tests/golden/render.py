@@ -1,0 +1,59 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Render every inventory by the real playbook; as a script, keep the result as what is expected from now on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CLONE = HERE.parents[1]
+EXPECTED = HERE / "expected"
+# The inventories of sites, and one of instances that together use every option.
+INVENTORIES = [*sorted(path for path in (CLONE / "inventories").iterdir() if path.is_dir()), HERE / "options"]
+
+
+def stand_in(folder: Path) -> Path:
+    """What inventories expect to find on the machine, small and the same everywhere."""
+    (folder / "kubeconfig").write_text("")
+    source = CLONE / "roles/local_cluster/files/models/sources/identity"
+    model = folder / "models/identity"
+    (model / "1").mkdir(parents=True)
+    shutil.copyfile(source / "config.pbtxt", model / "config.pbtxt")
+    shutil.copyfile(source / "model.py", model / "1/model.py")
+    return folder
+
+
+def render(inventory: Path, destination: Path) -> None:
+    """Manifests of all instances of an inventory, a folder each."""
+    with tempfile.TemporaryDirectory() as scratch:
+        extra = {"render_directory": str(destination), "local_directory": str(stand_in(Path(scratch)))}
+        done = subprocess.run(
+            ["ansible-playbook", "playbooks/render.yml", "-i", str(inventory), "-e", json.dumps(extra)],
+            cwd=CLONE,
+            env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode or not any(destination.glob("*/*.yaml")):
+        raise SystemExit(f"{inventory} cannot be rendered:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
+
+
+def main() -> None:
+    """Write the expected manifests anew."""
+    shutil.rmtree(EXPECTED, ignore_errors=True)
+    for inventory in INVENTORIES:
+        render(inventory, EXPECTED / inventory.name)
+        print(f"{inventory.name}: {len(list((EXPECTED / inventory.name).glob('*/*.yaml')))} files")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manifests of every inventory: what they were, what Kubernetes' schemas allow, what Envoy itself accepts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import envoy
+import kubernetes_validate
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+import render
+
+ENVOY = Path(envoy.__file__).parent / "_bin/envoy"
+KUBERNETES = "1.34"
+
+
+@pytest.fixture(scope="module", params=render.INVENTORIES, ids=lambda path: path.name)
+def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """Name of an inventory and the folder of its manifests."""
+    folder = tmp_path_factory.mktemp(request.param.name)
+    render.render(request.param, folder)
+    return request.param.name, folder
+
+
+def documents(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for path in sorted(folder.glob("*/*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            found.append((f"{path.relative_to(folder)} {document['kind']}/{document['metadata']['name']}", document))
+    return found
+
+
+def test_manifests_are_as_expected(rendered: tuple[str, Path]) -> None:
+    name, folder = rendered
+    expected = render.EXPECTED / name
+    files = {path.relative_to(folder) for path in folder.glob("*/*.yaml")}
+    assert files == {path.relative_to(expected) for path in expected.glob("*/*.yaml")}
+    for file in sorted(files):
+        assert (folder / file).read_text() == (expected / file).read_text(), f"{file}: if this is right, `make golden`"
+
+
+def test_manifests_fit_the_schemas_of_kubernetes(rendered: tuple[str, Path]) -> None:
+    found = documents(rendered[1])
+    assert found
+    for where, document in found:
+        try:
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            pytest.fail(f"{where}: {error}")
+
+
+def test_objects_have_the_names_and_labels_that_others_rely_on(rendered: tuple[str, Path]) -> None:
+    for where, document in documents(rendered[1]):
+        labels = document["metadata"]["labels"]
+        instance = labels["app.kubernetes.io/instance"]
+        assert document["metadata"]["name"] in (instance, f"{instance}-{labels['app.kubernetes.io/component']}") or (
+            document["kind"] == "PersistentVolumeClaim"
+        ), where
+        assert labels["app.kubernetes.io/managed-by"] == "fastml.supersonic", where
+        assert labels["app.kubernetes.io/part-of"] == "supersonic", where
+
+
+def test_envoy_accepts_its_configuration(rendered: tuple[str, Path], tmp_path: Path) -> None:
+    configurations = [
+        (where, document["data"]["envoy.yaml"])
+        for where, document in documents(rendered[1])
+        if document["kind"] == "ConfigMap"
+    ]
+    assert configurations
+    for where, text in configurations:
+        path = tmp_path / "envoy.yaml"
+        path.write_text(text)
+        done = subprocess.run(
+            [ENVOY, "--mode", "validate", "-c", path, "-l", "warning"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{where}: {done.stderr}"
+        assert "deprecated" not in done.stderr, f"{where}: {done.stderr}"
