@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Filters of the collection's templates; the logic is in module_utils."""
+"""Filters of the collection's templates; the logic is in plugin_utils."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _render
+from ansible_collections.fastml.supersonic.plugins.plugin_utils import _render
 
 
 class FilterModule:

@@ -4,7 +4,7 @@
 
 """What templates of manifests need and Jinja would make unreadable.
 
-This module util is PRIVATE to the collection. It can have breaking changes at any time.
+This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """
 
 from __future__ import annotations

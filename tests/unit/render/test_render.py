@@ -1,0 +1,116 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What templates of manifests need."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils import _render
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("example.org/triton:26.04-py3", "26.04-py3"),
+        ("example.org:5000/triton", "unknown"),
+        ("example.org:5000/triton:1.2", "1.2"),
+        ("triton:1.2@sha256:" + "a" * 64, "1.2"),
+        ("triton@sha256:" + "ab" * 32, "abababababab"),
+        ("triton:" + "x" * 80, "x" * 63),
+        ("triton:_odd+tag_", "odd-tag"),
+    ],
+)
+def test_image_version(image: str, version: str) -> None:
+    assert _render.image_version(image) == version
+
+
+def test_command_flags() -> None:
+    flags = {"log-verbose": 1, "exit-on-error": False, "load-model": ["a", "b"], "none": None, "empty": [], "x": "y=z"}
+    assert _render.command_flags(flags) == [
+        "--log-verbose=1",
+        "--exit-on-error=false",
+        "--load-model=a",
+        "--load-model=b",
+        "--x=y=z",
+    ]
+
+
+def test_model_repository_paths() -> None:
+    repositories = [
+        {"name": "a", "kind": "pvc", "claim": "c", "path": "current/"},
+        {"name": "b", "kind": "pvc", "claim": "c"},
+        {"name": "c", "kind": "nfs", "server": "s", "path": "/export"},
+        {"name": "d", "kind": "image", "path": "/opt/models"},
+    ]
+    assert _render.model_repository_paths(repositories, "/models") == [
+        "/models/a/current",
+        "/models/b",
+        "/models/c",
+        "/opt/models",
+    ]
+
+
+def test_override_pod_spec_merges_by_name() -> None:
+    pod = {"containers": [{"name": "a", "image": "x", "args": ["1"]}, {"name": "b"}], "volumes": [], "hostIPC": False}
+    service = {"kind": "Service", "spec": {"ports": []}}
+    objects = [service, {"kind": "Deployment", "spec": {"replicas": 1, "template": {"metadata": {}, "spec": pod}}}]
+    overrides = {"hostIPC": True, "containers": [{"name": "a", "args": ["2"]}, {"name": "c"}], "volumes": [{"name": "v"}]}
+    same, changed = _render.override_pod_spec(objects, overrides)
+    assert same == service
+    assert changed["spec"]["replicas"] == 1
+    assert changed["spec"]["template"]["spec"] == {
+        "containers": [{"name": "a", "image": "x", "args": ["2"]}, {"name": "b"}, {"name": "c"}],
+        "volumes": [{"name": "v"}],
+        "hostIPC": True,
+    }
+    assert pod["hostIPC"] is False, "the input is left as it is"
+
+
+def test_override_pod_spec_without_overrides_changes_nothing() -> None:
+    objects = [{"spec": {"template": {"spec": {"a": 1}}}}]
+    assert _render.override_pod_spec(objects, {}) == objects
+
+
+def test_yaml_documents_can_be_read_back() -> None:
+    objects = [{"data": {"text": "a: 1\nb: 2\n", "yes": "yes", "number": "1"}, "n": 1, "t": True, "z": None}, {"a": []}]
+    text = _render.yaml_documents(objects)
+    assert list(yaml.safe_load_all(text)) == objects
+    assert text.startswith("---\n")
+    assert "text: |\n" in text, "texts of several lines are readable"
+
+
+def test_verification_table() -> None:
+    targets = [
+        {
+            "layer": "server",
+            "target": "pod a/b port 8001",
+            "protocol": "grpc",
+            "checks": 11,
+            "failed": 1,
+            "models": ["digits", "identity"],
+            "slowest_ms": 21.44,
+            "max_relative": 3.1e-6,
+        },
+        {
+            "layer": "endpoint",
+            "target": "address h:1",
+            "protocol": "grpc",
+            "checks": 1,
+            "failed": 1,
+            "models": [],
+            "slowest_ms": None,
+            "max_relative": None,
+        },
+    ]
+    heading, first, second = _render.verification_table(targets).split("\n")
+    assert heading.split() == ["layer", "server", "protocol", "passed", "models", "slowest", "largest", "deviation"]
+    assert "10 of 11" in first
+    assert "digits, identity" in first
+    assert "21.4 ms" in first
+    assert first.endswith("3.1e-06")
+    assert "0 of 1" in second
+    assert second.endswith("none")
+    assert first.index("grpc") == second.index("grpc") == heading.index("protocol")
