@@ -68,7 +68,7 @@ class ExpectedError:
     """A request that must be refused: with this status, and this text in the message."""
 
     status: str
-    message: str = ""
+    contains: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,11 +182,11 @@ def parse(document: t.Any, model: str, name: str, where: str, recording: bool = 
 
 def parse_error(value: t.Any, where: str) -> ExpectedError:
     error = _mapping(value, where)
-    _known(error, where, ("status", "message"))
+    _known(error, where, ("status", "contains"))
     status = error.get("status")
     if status not in STATUS_NAMES:
         raise SupersonicError(f"{where}: status {status!r} is none of {', '.join(STATUS_NAMES)}.")
-    return ExpectedError(status=status, message=str(error.get("message") or ""))
+    return ExpectedError(status=status, contains=str(error.get("contains") or ""))
 
 
 def parse_tolerances(value: t.Any, expected: Sequence[Tensor], where: str) -> dict[str, Tolerance]:

@@ -238,11 +238,11 @@ def exchange(run: Run, line: Line, golden: Golden, number: int) -> tuple[float, 
         failure = explain(client, line.place.endpoint, exc, run.settings.timeout, golden)
         if refusal is None or failure.status in ("refused", "unreachable", "hang", "tls", "wrong_protocol"):
             raise failure from exc
-        if exc.status == refusal.status and refusal.message in exc.message:
+        if exc.status == refusal.status and refusal.contains in exc.message:
             return seconds, Comparison()
         if failure.status in PASSING:
             raise failure from exc
-        wanted = refusal.status + (f" ({refusal.message})" if refusal.message else "")
+        wanted = refusal.status + (f" ({refusal.contains})" if refusal.contains else "")
         raise Failure("not_refused", f"refused with {exc.status} ({exc.message}), expected {wanted}") from exc
     seconds = time.monotonic() - started
     if refusal is not None:

@@ -153,18 +153,19 @@ def _present(path: str, golden: Golden) -> tuple[str, Golden | None]:
 
 
 def write_file(path: str, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    folder = os.path.dirname(os.path.abspath(path))
-    temporary = ""
+    """Write a file so that others see the old or the new content, never a part of it."""
+    folder = os.path.dirname(path) or "."
     try:
         os.makedirs(folder, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)
-        os.replace(temporary, path)
-    except OSError as exc:
-        if temporary:
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                os.fchmod(file.fileno(), 0o644)
+            os.replace(temporary, path)
+        except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+            raise
+    except OSError as exc:
         raise SupersonicError(f"{path} cannot be written: {exc.strerror}.") from exc

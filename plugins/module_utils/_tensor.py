@@ -127,7 +127,7 @@ def from_json(entry: t.Any, where: str) -> Tensor:
         raise SupersonicError(f"{where} has the unknown key '{unknown[0]}'; use name, datatype, shape and data or raw.")
     if datatype not in DATATYPES:
         raise SupersonicError(f"{where} has the datatype {datatype!r}; it must be one of {', '.join(DATATYPES)}.")
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+    if not isinstance(shape, list) or not all(_is_whole(size) and size >= 0 for size in shape):
         raise SupersonicError(f"{where} needs a shape: a list of sizes, for example [1, 4].")
     if ("data" in entry) == ("raw" in entry):
         raise SupersonicError(f"{where} needs either data or raw.")
@@ -183,6 +183,11 @@ def _number_to_json(value: t.Any) -> float | str:
     return number
 
 
+def _is_whole(value: t.Any) -> bool:
+    # In Python true and false are integers; in JSON they are not.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _flatten(data: t.Any) -> Iterator[t.Any]:
     if isinstance(data, list):
         for item in data:
@@ -208,7 +213,7 @@ def _encode(values: list[t.Any], datatype: str, where: str) -> bytes:
         return _encode_floats(values, datatype, where)
     limits = numpy.iinfo(NUMPY_TYPES[datatype])
     for index, value in enumerate(values):
-        if type(value) is not int or not limits.min <= value <= limits.max:
+        if not _is_whole(value) or not limits.min <= value <= limits.max:
             raise SupersonicError(
                 f"{where}: value {index} is {value!r}, "
                 f"{datatype} takes whole numbers from {limits.min} to {limits.max}."

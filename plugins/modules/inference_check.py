@@ -146,7 +146,7 @@ options:
                 for example 401.
             type: str
             required: true
-          message:
+          contains:
             description: Text that the server's message must contain.
             type: str
             default: ""
@@ -159,7 +159,7 @@ options:
         Without them V(1e-5) and V(1e-4) hold for FP32, V(1e-9) and V(1e-7) for FP64, V(1e-3) and V(1e-2) for FP16,
         V(1e-2) and V(2e-2) for BF16; all other types are compared exactly. C(source) may say where the answer comes
         from, C(version) which version of the model is meant.
-      - Instead of C(response), C(error) with a C(status) and perhaps a C(message) says how the request must be refused.
+      - Instead of C(response), C(error) says how the request must be refused, as in O(targets[].expect_error).
       - The values of a tensor are C(data), a list of values, or C(raw), its bytes in base64. NaN and infinities are
         written as the strings V(NaN), V(Infinity) and V(-Infinity).
     type: list
@@ -197,8 +197,8 @@ options:
     default: 8
   report:
     description:
-      - File to write the outcome to, as JSON - C(passed), C(targets) and C(checks), see the return values. It is written
-        at every check, also one that fails, like a log, and is therefore no change.
+      - File to write the outcome to, as JSON - C(passed), C(targets) and C(checks), see the return values. It is
+        written at every check, also one that fails, like a log, and is therefore no change.
     type: path
   record:
     description:
@@ -374,7 +374,7 @@ CHECK_TARGET_SPEC = {
             "type": "dict",
             "options": {
                 "status": {"type": "str", "required": True},
-                "message": {"type": "str", "default": ""},
+                "contains": {"type": "str", "default": ""},
             },
         },
     },

@@ -245,7 +245,7 @@ def test_a_request_that_must_fail(misbehaving: Triton) -> None:
     bad = golden("identity", [1.0], name="bad")
     bad["request"]["inputs"][0]["name"] = "INPUT7"
     del bad["response"]
-    right = {**bad, "error": {"status": "INVALID_ARGUMENT", "message": "INPUT7"}}
+    right = {**bad, "error": {"status": "INVALID_ARGUMENT", "contains": "INPUT7"}}
     wrong = {**bad, "error": {"status": "NOT_FOUND"}}
     accepted = {**golden("identity", [1.0], name="good"), "error": {"status": "INVALID_ARGUMENT"}}
     del accepted["response"]
@@ -446,7 +446,7 @@ def test_tokens(guarded: tuple[Envoy, Callable[..., str]], examples: Path, proto
         ({"headers": {"Authorization": f"Bearer {secret}"}}, "ok"),
         ({**refused}, "ok"),
         ({**refused, "token": "nonsense"}, "ok"),
-        ({"token": foreign, "expect_error": {"status": "PERMISSION_DENIED", "message": "Audience"}}, "ok"),
+        ({"token": foreign, "expect_error": {"status": "PERMISSION_DENIED", "contains": "Audience"}}, "ok"),
         ({}, "unauthorized"),
         ({**refused, "token": secret}, "not_refused"),
         ({**refused, "token": foreign}, "not_refused"),
@@ -543,6 +543,40 @@ def test_recording_from_a_dead_server_writes_nothing(tmp_path: Path) -> None:
     assert result["failed"]
     assert "connection refused" in result["msg"]
     assert not (tmp_path / "models").exists()
+
+
+# Reporting
+
+
+@pytest.mark.parametrize("value", [1.0, 2.0])
+def test_the_report_is_written_whatever_comes_out(misbehaving: Triton, tmp_path: Path, value: float) -> None:
+    path = tmp_path / "reports" / "last.json"
+    options = {
+        "requests": [golden("identity", [value])],
+        "targets": [{"address": misbehaving.grpc}],
+        "report": str(path),
+    }
+    run_module("inference_check", options, check=True)
+    assert not path.exists()
+    result = run_module("inference_check", options)
+    assert result["failed"] is (value == 2.0)
+    assert result["changed"] is False
+    report = json.loads(path.read_text())
+    assert report == {"passed": not result["failed"], "checks": result["checks"], "targets": result["targets"]}
+
+
+def test_a_report_that_cannot_be_written_is_told(misbehaving: Triton, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = run_module(
+        "inference_check",
+        {
+            "requests": [golden("identity", [1.0])],
+            "targets": [{"address": misbehaving.grpc}],
+            "report": str(tmp_path / "file" / "report.json"),
+        },
+    )
+    assert result["failed"]
+    assert "report.json cannot be written" in result["msg"]
 
 
 # Options
