@@ -212,6 +212,11 @@ def _one_form(definition: Mapping[str, t.Any], group_kind: GroupKind) -> dict[st
     result.pop("status", None)
     for field in ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"):
         result["metadata"].pop(field, None)
+    for field in ("labels", "annotations"):
+        # The server forgets an empty map that it creates, and has it owned as soon as a controller fills it: a change
+        # on the second run.
+        if not result["metadata"].get(field):
+            result["metadata"].pop(field, None)
     if group_kind == SECRET and "stringData" in result:
         # stringData is write-only: with server-side apply a key removed from it would stay in data for ever.
         extra = {k: base64.b64encode(v.encode()).decode() for k, v in (result.pop("stringData") or {}).items()}
