@@ -176,9 +176,9 @@ def _node_resources(api: Api, wanted: Mapping[str, Any], result: dict[str, Any])
     problems = []
     for name, amount in wanted.items():
         needed = _inventory.quantity(amount)
-        offers = [_inventory.quantity(node[name]) or 0 for node in result["node_resources"].values()]
-        if needed is not None and not any(offer >= needed for offer in offers):
-            most = max(offers, default=0)
+        offers = {str(node[name]): _inventory.quantity(node[name]) or 0 for node in result["node_resources"].values()}
+        if needed is not None and not any(offer >= needed for offer in offers.values()):
+            most = max(offers, key=lambda text: offers[text], default="none")
             problems.append(
                 f"No node offers {amount} of {name} for one pod; the largest of {len(nodes)} node(s) offers {most}."
             )

@@ -313,7 +313,7 @@ def quantity(value: Any) -> Decimal | None:
         return None
     number, suffix = match.group(1), match.group(2) or ""
     try:
-        if suffix[:1] in ("e", "E") and suffix[1:]:
+        if suffix[1:].isdigit():
             return Decimal(number) * Decimal(10) ** int(suffix[1:])
         return Decimal(number) * SUFFIXES[suffix]
     except InvalidOperation:

@@ -13,11 +13,14 @@ import os
 import re
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
 
 CLONE = Path(__file__).resolve().parents[3]
 RIGHT: dict[str, Any] = {
@@ -263,3 +266,17 @@ def test_two_instances_of_one_name(tmp_path: Path) -> None:
 
 def test_table_is_long_enough() -> None:
     assert len({name for name, _, _ in WRONG}) == len(WRONG) >= 40
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", "1"), ("500m", "0.5"), ("1Ki", "1024"), ("2Gi", "2147483648"), ("1e3", "1000"), ("1Ei", str(2**60)),
+     ("1E", "1e18"), (2, "2"), (".5", "0.5")],
+)  # fmt: skip
+def test_quantity(text: Any, value: str) -> None:
+    assert _inventory.quantity(text) == Decimal(value)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1GB", "1 Gi", "-1", True, "1ee3", "1e"])
+def test_no_quantity(text: Any) -> None:
+    assert _inventory.quantity(text) is None
