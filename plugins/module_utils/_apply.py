@@ -63,6 +63,7 @@ _SERVING_PAUSE = 0.1
 # And until it checks objects against the new version of a schema.
 _SCHEMA_SECONDS = 5.0
 _CRD_SECONDS = 60.0
+_FRESH_READS = 5
 
 In = t.TypeVar("In")
 Out = t.TypeVar("Out")
@@ -121,7 +122,7 @@ class Run:
         self._fresh: dict[GroupKind, float] = {}
         self._set = ApplySet(options.name, options.namespace)
         self._kinds = Kinds(api)
-        self._deadline = time.monotonic() + options.wait_timeout
+        self._deadline: float | None = None
 
     def done(self) -> list[tuple[Key, str]]:
         """What was done (in check mode: would be), in the order of the definitions, removed objects last."""
@@ -180,6 +181,7 @@ class Run:
         self._plan([plan for plan in plans if plan.key.group_kind != CRD], missing, changing & brought, scaled)
 
         kept = {key for key in members if key not in leaving and key not in {w.key for w in wanted}}
+        self.order += _in_order_of_deletion([*leaving, *kept])
         final = scope | Scope.of((key.group_kind, key.namespace) for key in kept)
         if not options.prune:
             final |= old_scope
@@ -196,7 +198,11 @@ class Run:
         if options.wait:
             waiter = self._waiter()
             waiter.gone(removed)
-            waiter.ready(Target(plan.key, plan.wanted.path, plan.result) for plan in plans if plan.result is not None)
+            waiter.ready(
+                Target(plan.key, plan.wanted.path, plan.result, plan.live is None)
+                for plan in plans
+                if plan.result is not None
+            )
 
     def _look_up(self, items: Sequence[Item]) -> tuple[dict[int, Resource], frozenset[GroupKind]]:
         """Where each item is served. Kinds that a definition of this very set brings need no server."""
@@ -372,6 +378,15 @@ class Run:
                 self._compare(plan)
 
     def _dry_run(self, plan: _Plan) -> None:
+        self._dry_run_once(plan)
+        for _attempt in range(_FRESH_READS):
+            if plan.live is None or plan.result is None or _version(plan.live) == _version(plan.result):
+                return
+            # Somebody (often a controller) has written between our two looks; that is not a change of ours.
+            plan.live = self.api.find(plan.wanted.path, str(plan.key))
+            self._dry_run_once(plan)
+
+    def _dry_run_once(self, plan: _Plan) -> None:
         plan.force = self.options.force_conflicts
         try:
             plan.result = self._send(plan, dry_run=True)
@@ -533,7 +548,7 @@ class Run:
         definitions = [plan for plan in waves.get(rank(CRD), []) if plan.result is not None]
         if definitions:
             # Without this nothing of the set could be applied, so it does not depend on the option wait.
-            waiter = Waiter(self.api, self.mask, min(_CRD_SECONDS, max(10.0, self.options.wait_timeout)))
+            waiter = Waiter(self.api, self.mask, _CRD_SECONDS, budget=_CRD_SECONDS)
             waiter.ready(Target(p.key, p.wanted.path, p.result) for p in definitions if p.result is not None)
             self._kinds.forget(kind.group for kind in changing)
             self._fresh = dict.fromkeys(changing, time.monotonic() + _SCHEMA_SECONDS)
@@ -597,12 +612,7 @@ class Run:
             assert resource is not None
             path = resource.path(key.namespace, key.name)
             if not live["metadata"].get("deletionTimestamp"):
-                try:
-                    self.api.delete(path, str(key), uid=live["metadata"]["uid"])
-                except ApiError as exc:
-                    # Gone meanwhile, or gone and made anew by somebody else.
-                    if exc.status not in (404, 409):
-                        raise
+                self._delete_object(path, key, live)
                 self.differences.remove(key, how)
                 self.actions[key] = how
             return Target(key, path, live)
@@ -610,6 +620,14 @@ class Run:
         for number in sorted(waves, reverse=True):
             found += self._each(one, waves[number])
         return found
+
+    def _delete_object(self, path: str, key: Key, live: Object, propagation: str = "Foreground") -> None:
+        try:
+            self.api.delete(path, str(key), uid=live["metadata"]["uid"], propagation=propagation)
+        except ApiError as exc:
+            # Gone meanwhile, or gone and made anew by somebody else.
+            if exc.status not in (404, 409):
+                raise
 
     def _note_kept(self, kept: Iterable[Key]) -> None:
         for key in kept:
@@ -634,6 +652,7 @@ class Run:
         members = self._members(kinds, scope.namespaces | spaces | {options.namespace})
         leaving = self._leaving(members, set())
         kept = set(members) - set(leaving)
+        self.order = _in_order_of_deletion(members)
         if options.check:
             for key, live in leaving.items():
                 if not live["metadata"].get("deletionTimestamp"):
@@ -661,7 +680,7 @@ class Run:
 
     def _remove_parent(self, parent: Object) -> None:
         if not self.options.check:
-            self.api.delete(self._set.parent_path, self._parent_label, uid=parent["metadata"]["uid"])
+            self._delete_object(self._set.parent_path, self._parent_key, parent, propagation="Background")
         self.differences.remove(self._parent_key, "deleted")
         self.actions[self._parent_key] = "deleted"
 
@@ -695,8 +714,17 @@ class Run:
     # ---- common
 
     def _waiter(self) -> Waiter:
-        left = max(1.0, self._deadline - time.monotonic())
-        return Waiter(self.api, self.mask, round(left), load_balancers=self.options.wait_for_load_balancer)
+        """All waiting of one run shares one time budget, which begins with the first wait."""
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + self.options.wait_timeout
+        return Waiter(
+            self.api,
+            self.mask,
+            max(1.0, self._deadline - now),
+            budget=self.options.wait_timeout,
+            load_balancers=self.options.wait_for_load_balancer,
+        )
 
     def _each(
         self, function: Callable[[In], Out], entries: Iterable[In], *, nothing_changed: bool = False
@@ -723,6 +751,14 @@ _SET_PARENTS = f"applyset.kubernetes.io/id,app.kubernetes.io/managed-by={TOOL}"
 
 def _fixes_replicas(wanted: Wanted) -> bool:
     return wanted.key.group_kind in SCALABLE and "replicas" in (wanted.definition.get("spec") or {})
+
+
+def _version(value: Object) -> str | None:
+    return t.cast("str | None", value["metadata"].get("resourceVersion"))
+
+
+def _in_order_of_deletion(keys: Iterable[Key]) -> list[Key]:
+    return sorted(keys, key=lambda key: (-rank(key.group_kind), key.kind, key.namespace or "", key.name))
 
 
 def _overlay(live: t.Any, wanted: t.Any) -> t.Any:

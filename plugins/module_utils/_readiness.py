@@ -79,6 +79,8 @@ class Trouble:
     where: str
     text: str
     patience: float
+    # What stays the same while the words change: patience counts from when it was first seen.
+    what: str = ""
     container: str | None = None
     previous_log: bool = False
     wants_events: bool = False
@@ -233,11 +235,22 @@ def _container_trouble(pod: str, status: Object, spec: Object) -> Trouble | None
         image = spec.get("image") or status.get("image")
         final = reason in ("InvalidImageName", "ErrImageNeverPull") or bool(_FINAL_PULL.search(message))
         text = f"the image {image} of container {name} cannot be pulled: {message or reason}"
-        return Trouble(pod, text, _AT_ONCE if final else _LONG, wants_events="pull" not in message.partition(":")[2])
+        return Trouble(
+            pod,
+            text,
+            _AT_ONCE if final else _LONG,
+            f"pull {name}",
+            wants_events="pull" not in message.partition(":")[2],
+        )
     if reason in ("CreateContainerConfigError", "CreateContainerError"):
-        return Trouble(pod, f"container {name} cannot be created: {message or reason}", _SOME)
+        return Trouble(pod, f"container {name} cannot be created: {message or reason}", _SOME, f"create {name}")
     if reason == "RunContainerError" or last.get("reason") in ("StartError", "ContainerCannotRun"):
-        return Trouble(pod, f"container {name} cannot be started: {message or last.get('message') or reason}", _SHORT)
+        return Trouble(
+            pod,
+            f"container {name} cannot be started: {message or last.get('message') or reason}",
+            _SHORT,
+            f"start {name}",
+        )
     terminated = state.get("terminated") or {}
     if reason == "CrashLoopBackOff" or (restarts and not status.get("ready") and last):
         text = f"container {name} {_ending(last, spec)}, restarted {restarts} times"
@@ -267,7 +280,7 @@ def _ending(terminated: Object, spec: Object) -> str:
 
 def _deployment(live: Object) -> Verdict:
     spec, status = live.get("spec") or {}, live.get("status") or {}
-    if not _observed(live):
+    if not observed(live):
         return Verdict(False, "its controller has not seen it yet")
     if spec.get("paused"):
         return READY
@@ -288,7 +301,7 @@ def _deployment(live: Object) -> Verdict:
 
 def _stateful_set(live: Object) -> Verdict:
     spec, status = live.get("spec") or {}, live.get("status") or {}
-    if not _observed(live):
+    if not observed(live):
         return Verdict(False, "its controller has not seen it yet")
     wanted = int(spec.get("replicas", 1))
     ready, updated = int(status.get("readyReplicas") or 0), int(status.get("updatedReplicas") or 0)
@@ -305,7 +318,7 @@ def _stateful_set(live: Object) -> Verdict:
 
 def _daemon_set(live: Object) -> Verdict:
     spec, status = live.get("spec") or {}, live.get("status") or {}
-    if not _observed(live):
+    if not observed(live):
         return Verdict(False, "its controller has not seen it yet")
     wanted = int(status.get("desiredNumberScheduled") or 0)
     updated, available = int(status.get("updatedNumberScheduled") or 0), int(status.get("numberAvailable") or 0)
@@ -318,7 +331,7 @@ def _daemon_set(live: Object) -> Verdict:
 def _replica_set(live: Object) -> Verdict:
     wanted = int((live.get("spec") or {}).get("replicas", 1))
     available = int((live.get("status") or {}).get("availableReplicas") or 0)
-    if _observed(live) and available >= wanted:
+    if observed(live) and available >= wanted:
         return READY
     return Verdict(False, f"{available} of {wanted} pods are available")
 
@@ -415,7 +428,8 @@ _CHECKS: dict[GroupKind, Callable[[Object], Verdict]] = {
 }
 
 
-def _observed(live: Object) -> bool:
+def observed(live: Object) -> bool:
+    """The controller of a workload has seen its present specification."""
     seen = int((live.get("status") or {}).get("observedGeneration") or 0)
     return seen >= int(live["metadata"].get("generation") or 0)
 

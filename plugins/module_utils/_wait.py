@@ -39,6 +39,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._readiness impor
     Verdict,
     creation_trouble,
     newest_template_hash,
+    observed,
     of_newest_revision,
     probe_words,
     selector,
@@ -71,6 +72,8 @@ class Target:
     key: Key
     path: str
     live: dict[str, t.Any]
+    # Made just now: then every event about it belongs to this run.
+    new: bool = False
 
     @property
     def label(self) -> str:
@@ -101,10 +104,12 @@ class _State:
 class Waiter:
     """Waits for several objects at once within one time budget."""
 
-    def __init__(self, api: Api, mask: Mask, timeout: float, *, load_balancers: bool = False) -> None:
+    def __init__(self, api: Api, mask: Mask, seconds: float, *, budget: float, load_balancers: bool = False) -> None:
         self._api = api
         self._mask = mask
-        self._timeout = timeout
+        self._seconds = seconds
+        # What the user has allowed, for the message: seconds is what is left of it.
+        self._budget = budget
         self._load_balancers = load_balancers
         self._classes: dict[str, tuple[bool, str | None]] = {}
 
@@ -122,8 +127,7 @@ class Waiter:
             self._run(states, lambda state: READY if state.gone else Verdict(False), "is still there")
 
     def _run(self, states: list[_State], step: t.Callable[[_State], Verdict], what: str) -> None:
-        started = time.monotonic()
-        deadline = started + self._timeout
+        deadline = time.monotonic() + self._seconds
         deleting = what == "is still there"
         with _Followers(self._api, deadline) as followers:
             for number, state in enumerate(states):
@@ -151,7 +155,7 @@ class Waiter:
                         failed = [open_states.pop(number), *open_states.values()]
                         raise self._error(failed, f"{what} and will not be", deleting, first_only=True)
         if open_states:
-            raise self._error(list(open_states.values()), f"{what} after {self._timeout:g} s", deleting)
+            raise self._error(list(open_states.values()), f"{what} after {self._budget:g} s", deleting)
 
     def _follow(self, followers: _Followers, number: int, state: _State, deleting: bool) -> None:
         key, live = state.target.key, state.live
@@ -169,9 +173,8 @@ class Waiter:
             followers.add(number, _PODS, f"{core}/pods", {"labelSelector": pods}, None)
         if key.group_kind in _SPEAK_IN_EVENTS:
             about = f"involvedObject.kind={key.kind},involvedObject.name={key.name}"
-            followers.add(
-                number, _EVENTS, f"{core}/events", {"fieldSelector": about}, None, only_new=key.group_kind != PVC
-            )
+            only_new = key.group_kind != PVC and not state.target.new
+            followers.add(number, _EVENTS, f"{core}/events", {"fieldSelector": about}, None, only_new=only_new)
 
     def _take(self, state: _State, seen: _Seen, deleting: bool) -> None:
         if seen.what == _PODS:
@@ -210,7 +213,7 @@ class Waiter:
         if result.ready or result.final:
             return result
         now = time.monotonic()
-        present = {(trouble.where, trouble.text): trouble for trouble in self._troubles(state)}
+        present = {(trouble.where, trouble.what or trouble.text): trouble for trouble in self._troubles(state)}
         state.since = {key: state.since.get(key, now) for key in present}
         if any(now - state.since[key] >= trouble.patience for key, trouble in present.items()):
             return Verdict(False, result.why, True)
@@ -249,6 +252,9 @@ class Waiter:
     def _new_pods(self, state: _State) -> list[t.Any]:
         pods = list(state.pods.values())
         kind = state.target.key.group_kind
+        if kind in WORKLOADS and kind != JOB and not observed(state.live):
+            # Which pods belong to the new template is known once its controller has seen it.
+            return []
         if kind == DEPLOYMENT and pods and troubles(pods):
             generation = int((state.live.get("status") or {}).get("observedGeneration") or 0)
             if state.template_hash[0] != generation or state.template_hash[1] is None:

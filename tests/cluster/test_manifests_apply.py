@@ -262,7 +262,7 @@ def test_second_namespace_must_be_allowed(cluster: Cluster, namespace: str) -> N
         "ConfigMap/settings": "unchanged",
         "ConfigMap/elsewhere": "pruned",
     }
-    assert cluster.get(f"/api/v1/namespaces/{other}/configmaps/elsewhere") is None
+    until(lambda: cluster.get(f"/api/v1/namespaces/{other}/configmaps/elsewhere") is None)
 
 
 def test_kind_that_the_cluster_does_not_have(cluster: Cluster, namespace: str) -> None:

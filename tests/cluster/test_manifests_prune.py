@@ -48,7 +48,7 @@ def test_object_that_left_the_set_is_pruned(cluster: Cluster, namespace: str) ->
     )
     assert predicted["diff"] == applied["diff"]
     assert f"ConfigMap/two in {namespace} (pruned)" in [entry["after_header"] for entry in applied["diff"]]
-    assert cluster.get(f"/api/v1/namespaces/{namespace}/configmaps/two") is None
+    until(lambda: cluster.get(f"/api/v1/namespaces/{namespace}/configmaps/two") is None)
     assert parent_of(cluster, namespace)["annotations"][GROUP_KINDS] == "ConfigMap"
     assert not cluster.manifests(namespace, config_map("one"))["changed"]
 

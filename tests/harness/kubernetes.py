@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +23,12 @@ from ansible_collections.fastml.supersonic.tests.harness.modules import run_modu
 Object = dict[str, Any]
 # Every local cluster has this image, and with it bash, sleep and Python.
 IMAGE = "docker.io/fastml/triton-local:2.51.0"
+
+_RUN_MODULE = """
+import json, sys
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+print(json.dumps(run_module("manifests", json.load(sys.stdin))))
+"""
 
 
 class Cluster:
@@ -38,6 +47,24 @@ class Cluster:
         if "host" not in given:
             given.setdefault("kubeconfig", self.kubeconfig)
         return run_module("manifests", given, check=check, diff=diff)
+
+    def start_manifests(self, namespace: str, *definitions: Any, **options: Any) -> subprocess.Popen[str]:
+        """The same in a process of its own, for tests that kill it or run many at once."""
+        given = {"name": "set", "namespace": namespace, "definitions": list(definitions), "wait": False, **options}
+        if "host" not in given:
+            given.setdefault("kubeconfig", self.kubeconfig)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _RUN_MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=_environment(),
+        )
+        assert process.stdin
+        process.stdin.write(json.dumps(given))
+        process.stdin.close()
+        process.stdin = None
+        return process
 
     def get(self, path: str) -> Object | None:
         return self.api.find(path, path)
@@ -111,6 +138,10 @@ class Cluster:
             with contextlib.suppress(ApiError):
                 self.api.delete(f"/api/v1/namespaces/{name}", name, propagation="Background")
         self._namespaces.clear()
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 @contextlib.contextmanager
