@@ -204,7 +204,7 @@ def _head(plain: socket.socket) -> tuple[bytes, bytes]:
     data = b""
     while b"\r\n\r\n" not in data and (block := plain.recv(_BLOCK)):
         data += block
-    head, _, rest = data.partition(b"\r\n\r\n")
+    head, _end, rest = data.partition(b"\r\n\r\n")
     length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
     while length and len(rest) < int(length[1]) and (block := plain.recv(_BLOCK)):
         rest += block

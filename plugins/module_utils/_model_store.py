@@ -152,7 +152,7 @@ class Store:
                 f"{link} is not a symbolic link, so this folder holds something else. "
                 "Publish to an empty folder or volume, or move it away."
             ) from error
-        folder, _, name = target.rpartition("/")
+        folder, _slash, name = target.rpartition("/")
         if folder != "releases" or not _RELEASE.fullmatch(name):
             raise StoreError(f"{link} points to {target}, which is no release. Remove the link and run again.")
         return name if os.path.isdir(self._path("releases", name)) else None
@@ -649,7 +649,7 @@ class Input:
         return self._more(size)
 
     def _more(self, size: int) -> bytes:
-        ready, _, _ = select.select([self._handle], [], [], STALE_SECONDS)
+        ready = select.select([self._handle], [], [], STALE_SECONDS)[0]
         return os.read(self._handle, size) if ready else b""
 
 
@@ -690,4 +690,4 @@ def serve(root: str, handle_in: int = 0, handle_out: int = 1) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(sys.argv[-1]))
+    raise SystemExit(serve(sys.argv[-1]))

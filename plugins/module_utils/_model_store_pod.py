@@ -40,7 +40,7 @@ _MANAGER = "fastml.supersonic.models"
 _MERGE = "application/merge-patch+json"
 # All annotations of an object together may have 256 kB.
 _MODELS_ANNOTATION_LIMIT = 64 * 1024
-_IDLE_SECONDS = 60
+_IDLE_SECONDS = 30
 _PENDING_LEFTOVER_SECONDS = 60.0
 
 # The pod's own process: ends when no publisher's process has been there for a while, so that a killed publisher leaves
@@ -289,7 +289,8 @@ class Helper:
                 Target(Key("", "PersistentVolumeClaim", claim.namespace, claim.name), claim.path, claim.live)
             )
         try:
-            Waiter(self._api, Mask(), self._options.start_seconds).ready(targets)
+            seconds = self._options.start_seconds
+            Waiter(self._api, Mask(), seconds, budget=seconds).ready(targets)
         except WaitError as exc:
             raise SupersonicError(
                 f"The helper pod that publishes to {claim.what} did not start. What was published before is untouched. "

@@ -70,12 +70,12 @@ def validate(tree: Tree) -> None:
 def _problems(tree: Tree) -> Iterable[str]:
     contents: dict[str, dict[str, set[str]]] = {}
     for entry in tree.entries:
-        name, _, rest = entry.path.partition("/")
+        name, _slash, rest = entry.path.partition("/")
         if not rest and entry.mode != "dir":
             yield f"{tree.places[entry.path]} is a file, but the source holds folders of models only. Move it away."
             continue
         inside = contents.setdefault(name, {})
-        first, _, below = rest.partition("/")
+        first, _slash, below = rest.partition("/")
         # A folder maps to what lies in it, a file to nothing.
         known = inside.setdefault(first, set()) if first else set()
         if below:

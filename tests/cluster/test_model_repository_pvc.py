@@ -153,7 +153,10 @@ def test_publish_and_update(cluster: Cluster, volume: str, source: Path, ca_file
     assert (verified["changed"], verified["sent_bytes"]) == (False, 0)
 
 
-def test_the_rights_that_are_enough(cluster: Cluster, volume: str, source: Path, ca_file: str) -> None:
+def test_the_rights_that_are_enough(cluster: Cluster, source: Path, ca_file: str) -> None:
+    """In a namespace that enforces the strictest of the pod security standards, too."""
+    volume = cluster.new_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
+    cluster.create(f"/api/v1/namespaces/{volume}/persistentvolumeclaims", claim("models"))
     token = cluster.user(
         volume,
         "publisher",
@@ -163,6 +166,7 @@ def test_the_rights_that_are_enough(cluster: Cluster, volume: str, source: Path,
     )
     result = publish(cluster, volume, source, **cluster.as_user(token, ca_file))
     assert result["changed"], result
+    cluster.cleanup()
 
 
 def test_a_right_that_is_missing_is_named(cluster: Cluster, volume: str, source: Path, ca_file: str) -> None:
@@ -275,7 +279,7 @@ def test_a_killed_publisher(cluster: Cluster, volume: str, source: Path) -> None
 def test_a_pod_that_cannot_run_is_explained(
     cluster: Cluster, volume: str, source: Path, pod: dict[str, Any], message: str
 ) -> None:
-    result = publish(cluster, volume, source, pod=pod, wait_timeout=15)
+    result = publish(cluster, volume, source, pod=pod, wait_timeout=10)
     assert result["failed"]
     assert message in result["msg"], result["msg"]
     until(lambda: pods(cluster, volume) == [])
