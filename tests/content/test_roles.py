@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,9 @@ def test_variables_are_judged_first(role: Path) -> None:
     first = load(role / "tasks/main.yml")[0] if (role / "tasks/main.yml").is_file() else {}
     if not first:
         return
-    assert first.get("fastml.supersonic.validate", {}).get("roles") == [role.name], "the first task judges the variables"
+    assert first.get("fastml.supersonic.validate", {}).get("roles") == [role.name], (
+        "the first task judges the variables"
+    )
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if (role / "tasks").is_dir()], ids=lambda role: role.name)
@@ -146,3 +149,13 @@ def test_secrets_are_not_logged() -> None:
 def test_roles_reach_for_nothing_outside_of_the_collection() -> None:
     for path in CLONE.glob("roles/*/tasks/*.yml"):
         assert not re.search(r"\.\./(inventories|docs|tests|extensions)", path.read_text()), path
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_readme_is_what_the_specification_says(role: Path) -> None:
+    spec = importlib.util.spec_from_file_location("role_readmes", CLONE / "docs/role_readmes.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (role / "README.md").read_text() == module.render(role), "run `make docs`"

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""README.md of every role, from its argument specifications. A test compares them with what is committed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+CLONE = Path(__file__).resolve().parents[1]
+TEMPLATE = """\
+<!-- Written by docs/role_readmes.py from meta/argument_specs.yml; change that file, then run `make docs`. -->
+# fastml.supersonic.{{ role }}
+
+{{ main.short_description }}.
+
+{% for paragraph in main.description %}
+{{ paragraph | plain }}
+
+{% endfor %}
+{% if shared %}
+Needs the variables of [fastml.supersonic.supersonic](../supersonic/README.md) too: the name of the instance, its
+namespace and how its cluster is reached.
+
+{% endif %}
+## Variables
+
+{% for name, option in main.options.items() %}
+- **`{{ name }}`** ({{ option | kind }}{% if option.required %}, required{% endif %})
+  {{ option.description | plain }}
+{% if option.choices %}
+  One of {% for choice in option.choices %}`{{ choice | json }}`{{ ", " if not loop.last }}{% endfor %}.
+{% endif %}
+{% if "default" in option %}
+  Default: `{{ option.default | json }}`.
+{% endif %}
+{% for key, part in (option.options or {}).items() %}
+  - **`{{ key }}`** ({{ part | kind }}{% if part.required %}, required{% endif %}) {{ part.description | plain }}
+{%- if part.choices %} One of {% for choice in part.choices %}`{{ choice }}`{{ ", " if not loop.last }}{% endfor %}.
+{%- endif %}
+
+{% endfor %}
+{% endfor %}
+{% if others %}
+
+## Entry points
+
+{% for name, entry in others.items() %}
+- `tasks_from: {{ name }}`: {{ entry.short_description | plain }}.
+{% endfor %}
+{% endif %}
+
+## Example
+
+```yaml
+- hosts: supersonic_instances
+  gather_facts: false
+  roles:
+    - role: fastml.supersonic.{{ role }}
+```
+
+"""
+
+
+def plain(text: str | list[str]) -> str:
+    """Ansible's markup as Markdown."""
+    joined = " ".join(text) if isinstance(text, list) else text
+    joined = re.sub(r"O\(fastml\.supersonic\.\w+#module:([^)]+)\)", r"`\1`", joined)
+    return re.sub(r"[COVEMP]\(([^()]*(?:\([^()]*\)[^()]*)*)\)", r"`\1`", joined).strip()
+
+
+def kind(option: dict[str, Any]) -> str:
+    """Type, with that of the items of a list."""
+    return f"list of {option['elements']}" if option.get("elements") else str(option["type"])
+
+
+def as_json(value: Any) -> str:
+    """A value as YAML in one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10000, sort_keys=False).replace("\n...", "").strip()
+
+
+def render(role: Path) -> str:
+    """The text of a role's README."""
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.ChainableUndefined)
+    environment.filters.update(plain=plain, kind=kind, json=as_json)
+    entries = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
+    dependencies = yaml.safe_load((role / "meta/main.yml").read_text()).get("dependencies") or []
+    return environment.from_string(TEMPLATE).render(
+        role=role.name,
+        main=entries["main"],
+        shared=bool(dependencies),
+        others={name: entry for name, entry in entries.items() if name != "main"},
+    )
+
+
+def main() -> None:
+    """Write them all."""
+    for role in sorted((CLONE / "roles").iterdir()):
+        if role.is_dir():
+            (role / "README.md").write_text(render(role))
+
+
+if __name__ == "__main__":
+    main()
