@@ -238,8 +238,11 @@ def _as_dict(message: t.Any) -> dict[str, t.Any]:
 
 
 class HttpClient(Client):
+    """Keeps connections alive: through a port-forward a new one costs several round trips and processes."""
+
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self._idle: list[_HttpConnection] = []
 
     def infer(self, golden: Golden, timeout: float) -> list[Tensor]:
         head, body = http_request(golden)
@@ -271,7 +274,8 @@ class HttpClient(Client):
         return t.cast("list[dict[str, t.Any]]", answer.get("model_stats") or [])
 
     def close(self) -> None:
-        """Nothing to do: every call has a connection of its own."""
+        while self._idle:
+            self._idle.pop().close()
 
     def _is_ok(self, path: str, timeout: float) -> bool:
         try:
@@ -299,29 +303,60 @@ class HttpClient(Client):
         headers: Mapping[str, str] | None = None,
     ) -> tuple[bytes, bytes]:
         """One request. Returns the JSON part of the answer and the binary part behind it."""
-        connection = _HttpConnection(self._endpoint, timeout)
+        full = {**dict(self._endpoint.headers), **(headers or {})}
         try:
-            connection.request(method, path, body=body, headers={**dict(self._endpoint.headers), **(headers or {})})
-            response = connection.getresponse()
-            payload = response.read()
+            response, payload = self._request(method, path, timeout, body, full)
         except TimeoutError as exc:
             raise CallError("DEADLINE_EXCEEDED", f"no answer within {timeout:g} s") from exc
         except (OSError, http.client.HTTPException) as exc:
             raise CallError("UNAVAILABLE", str(exc) or type(exc).__name__) from exc
-        finally:
-            connection.close()
         if response.status != 200:
             raise CallError(_HTTP_STATUS.get(response.status, "UNKNOWN"), _http_error(response, payload))
         split = response.headers.get("Inference-Header-Content-Length")
         length = int(split) if split and split.isdigit() else len(payload)
         return payload[:length], payload[length:]
 
+    def _request(
+        self, method: str, path: str, timeout: float, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        while True:
+            try:
+                kept = self._idle.pop()
+            except IndexError:
+                kept = None
+            connection = kept or _HttpConnection(self._endpoint)
+            try:
+                connection.prepare(timeout)
+                connection.request(method, path, body=body, headers=dict(headers))
+                response = connection.getresponse()
+                payload = response.read()
+            except (ConnectionError, http.client.HTTPException):
+                connection.close()
+                if kept is None:
+                    raise
+                # A kept connection that the server has closed meanwhile says nothing; a new one will.
+                continue
+            except BaseException:
+                connection.close()
+                raise
+            if response.will_close:
+                connection.close()
+            else:
+                self._idle.append(connection)
+            return response, payload
+
 
 class _HttpConnection(http.client.HTTPConnection):
-    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
-        super().__init__(endpoint.authority or endpoint.host or "localhost", endpoint.port or None, timeout=timeout)
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint.authority or endpoint.host or "localhost", endpoint.port or None)
         self._endpoint = endpoint
-        self._seconds = timeout
+        self._seconds = 0.0
+
+    def prepare(self, seconds: float) -> None:
+        """Set how long each step of the next request may take."""
+        self._seconds = seconds
+        if self.sock is not None:
+            self.sock.settimeout(seconds)
 
     def connect(self) -> None:
         self.sock = self._endpoint.connect(self._seconds)

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import glob
 import os
+import socket
+import socketserver
 import tempfile
 import threading
 import time
@@ -288,6 +291,44 @@ def test_a_missing_permission_is_told(core: client.CoreV1Api, namespace: str, mo
     result = check([{"service": {"name": "triton", "namespace": namespace}}], **options)
     assert result["failed"]
     assert "services" in result["msg"]
+
+
+def test_the_port_forward_goes_through_a_proxy(namespace: str, models: Path) -> None:
+    asked: list[str] = []
+
+    class Proxy(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.rfile.readline().decode().strip())
+            while self.rfile.readline().strip():
+                pass
+            host, port = asked[-1].split()[1].rsplit(":", 1)
+            with socket.create_connection((host, int(port))) as server:
+                self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                back = threading.Thread(target=pump, args=(server, self.connection))
+                back.start()
+                pump(self.connection, server)
+                back.join()
+
+    def pump(source: socket.socket, destination: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                destination.sendall(data)
+            destination.shutdown(socket.SHUT_WR)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        result = check(
+            [{"pod": {"name": "triton-a", "namespace": namespace}}],
+            repositories=[str(models)],
+            models=["particlenet"],
+            proxy=f"http://127.0.0.1:{server.server_address[1]}",
+        )
+        server.shutdown()
+    assert not result["failed"], result["msg"]
+    # One connection for looking up the pod, one for the port-forward.
+    assert len(asked) >= 2
+    assert {line.split()[0] for line in asked} == {"CONNECT"}
 
 
 def test_an_unreachable_api_server_is_told(models: Path) -> None:

@@ -50,7 +50,7 @@ class Graph:
     def number(self, value: float) -> str:
         return self.constant(numpy.array(value, dtype=numpy.float32))
 
-    def add(self, operator: str, *inputs: str, output: str = "", **attributes: object) -> str:
+    def add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         name = output or f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
         return name
