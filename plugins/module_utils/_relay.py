@@ -39,6 +39,8 @@ _CHUNK = 64 * 1024
 _MAX_HEAD = 64 * 1024
 _SECONDS_TO_CONNECT = 10.0
 
+# The kernel takes no longer path of a Unix socket than 107 bytes.
+_LONGEST_FOLDER = 96
 _CUT_HANDSHAKE = "it cut the TLS handshake; does it speak TLS on this port?"
 
 _CONTINUATION, _BINARY, _CLOSE, _PING, _PONG = 0, 2, 8, 9, 10
@@ -69,6 +71,9 @@ class Relay:
 
     def __init__(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="supersonic-relay-")
+        if len(self._folder) > _LONGEST_FOLDER:
+            os.rmdir(self._folder)
+            self._folder = tempfile.mkdtemp(prefix="supersonic-relay-", dir="/tmp")
         self._count = itertools.count()
         self._servers: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
