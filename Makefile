@@ -79,11 +79,10 @@ molecule: $(VENV)/dev local  ## The life of an instance from check mode on an em
 	molecule test --all
 
 .PHONY: lint
-lint: $(VENV)/dev  ## ruff, mypy, yamllint, ansible-lint, ansible-test sanity, changelog
+lint: $(VENV)/dev  ## ruff, mypy, ansible-lint, ansible-test sanity, changelog
 	ruff check .
 	ruff format --check .
 	mypy -p ansible_collections.fastml.supersonic.plugins
-	yamllint --strict .
 	ansible-lint
 	antsibull-changelog lint
 	python tests/sanity/run.py
