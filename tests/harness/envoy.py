@@ -133,7 +133,7 @@ def _address(address: str) -> dict[str, Any]:
 
 
 def _cluster(name: str, addresses: Sequence[str], *, http2: bool) -> dict[str, Any]:
-    protocol = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+    protocol: dict[str, Any] = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
     return {
         "name": name,
         "type": "STATIC",

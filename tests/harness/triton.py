@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -29,6 +30,10 @@ STARTS = 3
 
 def server_directory() -> Path:
     """The unpacked server, from the cache or fetched into it: once per version, also when tests run side by side."""
+    try:
+        ctypes.CDLL(f"libpython{STUB}.so.1.0")
+    except OSError as exc:
+        raise RuntimeError(f"Triton's python backend needs the Debian package libpython{STUB}: {exc}") from exc
     home = CACHE / f"{WHEEL.replace('==', '-')}-python{STUB}"
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
