@@ -12,6 +12,7 @@ groups) is found by the name of its network namespace, so nothing depends on a f
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import content_key, run
@@ -560,14 +561,10 @@ def import_images(inside: Inside, ctr: Sequence[str], folders: Sequence[Path]) -
     """Stream image layouts into containerd."""
     command = [*inside.prefix, *ctr, "images", "import", "-"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            stream_archive(folders, process.stdin)
-            process.stdin.close()
-        except BrokenPipeError:
-            pass
-        said = process.stdout.read().decode(errors="replace")
+        # When ctr gives up early, what it says is more than that its input broke.
+        with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as archive:
+            stream_archive(folders, archive)
+        said = cast(IO[bytes], process.stdout).read().decode(errors="replace")
     if process.returncode:
         raise SupersonicError(f"Importing images failed: ctr ended with {process.returncode}: {said.strip()[-2000:]}")
 

@@ -1,0 +1,200 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role local_cluster itself, on a second node beside the one that the other tests use: it recovers, and leaves
+nothing. The tests follow one another on that node."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_node import Machine, hierarchies
+
+CLONE = Path(__file__).resolve().parents[2]
+NAME, INTERFACE = "supersonic-test", "supersonic-test"
+STATE = Path("/var/lib/fastml-supersonic-test")
+PLAYBOOK = """
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: fastml.supersonic.local_cluster
+    - ansible.builtin.copy:
+        content: "{{ __local_cluster_node.actions | to_json }}"
+        dest: actions.json
+        mode: "0600"
+      changed_when: false
+      check_mode: false
+"""
+
+
+class Role:
+    """Runs the role for the second node."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kubeconfig = folder / "kubeconfig"
+        (folder / "play.yml").write_text(PLAYBOOK)
+
+    def command(self, *arguments: str, **changes: Any) -> tuple[list[str], dict[str, str]]:
+        """The command and its environment."""
+        variables = {
+            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+            "local_cluster_name": NAME,
+            "local_cluster_interface": INTERFACE,
+            "local_cluster_directory": str(STATE),
+            "local_cluster_outside_address": "198.18.0.9",
+            "local_cluster_inside_address": "198.18.0.10",
+            "local_cluster_kubeconfig": str(self.kubeconfig),
+            "local_cluster_gpus": 2,
+            **{f"local_cluster_{name}": value for name, value in changes.items()},
+        }
+        command = ["ansible-playbook", "-i", "localhost,", str(self.folder / "play.yml"), "-e", json.dumps(variables)]
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(CLONE / ".collections"),
+            "ANSIBLE_NOCOLOR": "true",
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+        }
+        return [*command, *arguments], environment
+
+    def run(self, *arguments: str, **changes: Any) -> tuple[bool, list[str]]:
+        """Run it; whether it changed something, and what the node module did."""
+        command, environment = self.command(*arguments, **changes)
+        done = subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+        recap = re.search(r"^localhost +:.* changed=(\d+)", done.stdout, re.MULTILINE)
+        assert recap is not None
+        return int(recap[1]) > 0, json.loads((self.folder / "actions.json").read_text())
+
+    def run_and_kill(self, seconds: float) -> None:
+        """Run it and kill everything of the run after a while."""
+        command, environment = self.command()
+        mark = f"KILLED_WITH_THE_RUN={os.getpid()}"
+        environment.update([mark.split("=")])
+        run = subprocess.Popen(
+            command, env=environment, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(seconds)
+        # A module is a process of its own, which outlives ansible-playbook; what it starts has its environment.
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                        os.kill(int(entry.name), signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL
+
+    def kubectl(self, *arguments: str) -> str:
+        """What kubectl of the node says."""
+        kubelet = json.loads((STATE / "daemons/kubelet.json").read_text())["command"][0]
+        command = [str(Path(kubelet).with_name("kubectl")), "--kubeconfig", str(self.kubeconfig), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def traces() -> dict[str, list[str]]:
+    """Everything of this machine that a node could leave something in."""
+    folders = ("/etc", "/var/lib", "/var/log", "/run", "/opt", "/usr/libexec", *map(str, hierarchies()))
+    found = {folder: sorted(os.listdir(folder)) for folder in folders if Path(folder).is_dir()}
+    found["mounts"] = sorted(line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
+    found["links"] = sorted(os.listdir("/sys/class/net"))
+    found["rules"] = subprocess.run(
+        ["nft", "list", "ruleset"], capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    return found
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, list[str]]:
+    """The machine before the node."""
+    return traces()
+
+
+@pytest.fixture(scope="module")
+def role(before: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Role]:
+    """A running second node."""
+    assert INTERFACE not in before["links"], "an earlier run of these tests left its node: remove it first"
+    found = Role(tmp_path_factory.mktemp("node"))
+    found.run_and_kill(6)
+    assert found.run()[0], "the run after the killed one had nothing to do"
+    yield found
+    found.run(state="absent")
+
+
+def wait_for(ready: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.5)
+
+
+def kill(name: str) -> int:
+    """Kill a daemon of the node; the number of its process was this."""
+    for pid in Machine(NAME, INTERFACE).pids():
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if Path(words[0].decode()).name == name:
+            os.kill(pid, signal.SIGKILL)
+            return pid
+    raise AssertionError(f"{name} does not run")
+
+
+def gpus(role: Role) -> str:
+    """Simulated devices that pods can have."""
+    return role.kubectl("get", "nodes", "-o", r"jsonpath={.items[0].status.allocatable.nvidia\.com/gpu}")
+
+
+def test_running_again_changes_nothing(role: Role) -> None:
+    assert role.run() == (False, [])
+    assert role.run("--check") == (False, [])
+    assert gpus(role) == "2"
+
+
+@pytest.mark.parametrize("daemon", ["kubelet", "containerd", "kube-apiserver"])
+def test_a_killed_daemon_comes_back(role: Role, daemon: str) -> None:
+    pid = kill(daemon)
+    role.run()
+    again = [
+        other
+        for other in Machine(NAME, INTERFACE).pids()
+        if Path(f"/proc/{other}/cmdline").read_bytes().split(b"\0")[0].endswith(daemon.encode())
+    ]
+    assert again
+    assert pid not in again
+    wait_for(lambda: gpus(role) == "2")
+
+
+def test_a_reboot_keeps_the_data(role: Role) -> None:
+    role.kubectl("create", "configmap", "kept", "--from-literal=a=b")
+    # A reboot takes processes, links, namespaces and control groups, and leaves the disk.
+    Machine(NAME, INTERFACE).remove()
+    assert role.run() == (True, ["started the node's namespaces"])
+    assert role.kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.a}") == "b"
+
+
+def test_another_number_of_devices_leaves_the_rest_running(role: Role) -> None:
+    first = Machine(NAME, INTERFACE).first_process()
+    assert role.run(gpus=3) == (True, ["started gpu-simulator"])
+    wait_for(lambda: gpus(role) == "3")
+    assert Machine(NAME, INTERFACE).first_process() == first
+
+
+def test_removal_leaves_nothing(role: Role, before: dict[str, list[str]]) -> None:
+    assert role.run("--check", state="absent")[0]
+    assert Machine(NAME, INTERFACE).first_process() is not None
+    assert role.run(state="absent") == (True, ["removed the node"])
+    assert traces() == before
+    assert role.run(state="absent") == (False, [])
