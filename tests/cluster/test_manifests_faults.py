@@ -97,13 +97,13 @@ def test_nobody_listens(cluster: Cluster) -> None:
         free.bind(("127.0.0.1", 0))
         address = f"https://127.0.0.1:{free.getsockname()[1]}"
         started = time.monotonic()
-        result = cluster.manifests("x", config_map(), host=address, api_key="t")
+        result = cluster.manifests("x", config_map(), host=address, api_key="some-token")
     assert result["msg"] == f"The Kubernetes API at {address} (host {address}) cannot be reached: connection refused."
     assert time.monotonic() - started < 5
 
 
 def test_name_that_does_not_resolve(cluster: Cluster) -> None:
-    result = cluster.manifests("x", config_map(), host="https://no-such-host.invalid:6443", api_key="t")
+    result = cluster.manifests("x", config_map(), host="https://no-such-host.invalid:6443", api_key="some-token")
     assert "the name no-such-host.invalid cannot be resolved" in result["msg"]
 
 
@@ -111,7 +111,9 @@ def test_untrusted_certificate(cluster: Cluster, tmp_path: Any) -> None:
     system = next(iter(ssl.create_default_context().get_ca_certs(binary_form=True)))
     other = tmp_path / "other.crt"
     other.write_text(ssl.DER_cert_to_PEM_cert(system))
-    result = cluster.manifests("x", config_map(), host=cluster.api.connection.host, api_key="t", ca_cert=str(other))
+    result = cluster.manifests(
+        "x", config_map(), host=cluster.api.connection.host, api_key="some-token", ca_cert=str(other)
+    )
     assert "has a certificate that is not trusted" in result["msg"]
     assert "Set ca_cert" in result["msg"]
 
