@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Lost
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
     Store,
     StoreError,
@@ -182,7 +183,9 @@ def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options
         outcome = session.call("publish", manifest=tree.manifest, keep=options.keep, verify=options.verify)
         # While the lock is held, so that of two publishers the later one also has the last word here.
         recorded = target.record(tree.release, models)
-        session.call("close")
+        # Nothing can go wrong any more: a store whose publisher hangs up closes itself.
+        with contextlib.suppress(Lost):
+            session.call("close")
     return {
         "changed": bool(outcome["switched"] or outcome["repaired"] or outcome["pruned"] or recorded),
         "previous_release": outcome["previous"],
@@ -210,8 +213,6 @@ def _send(session: Session, tree: Tree, missing: Sequence[str]) -> int:
 
 def _with_patience(attempt: Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
     """Once more when a connection or a pod was lost: what has arrived is not sent again."""
-    from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Lost
-
     for _number in range(_ATTEMPTS - 1):
         try:
             return attempt()

@@ -665,19 +665,20 @@ def serve(root: str, handle_in: int = 0, handle_out: int = 1) -> int:
 
     source = Input(handle_in)
     store = Store(root, beat=lambda: answer({"beat": True}))
+    closed = False
     try:
         while True:
             line = source.line()
             if not line:
-                return 3
+                return 0 if closed else 3
             request = json.loads(line.decode())
             operation, arguments = request["do"], request.get("with", {})
             if operation == "put":
                 store.receive(arguments["key"], arguments["size"], source.read)
             elif operation != "pulse":
                 answer({"result": store.handle(operation, arguments)})
-                if operation == "close":
-                    return 0
+                # What a process says last may be lost with its end: the publisher hangs up first.
+                closed = operation == "close"
     except StoreError as error:
         answer({"error": str(error)})
     except OSError as error:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec, Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Target, Waiter, WaitError
@@ -303,10 +303,15 @@ class Remote:
 
     def __init__(self, stream: Exec) -> None:
         self._stream = stream
+        self._answers: list[t.Any] = []
 
     def call(self, operation: str, **arguments: t.Any) -> t.Any:
         self._say(operation, arguments)
-        return self._answer()["result"]
+        while not self._answers:
+            if not self._hear(self._stream.line()):
+                # The store works and says so: answer, or it would take the silence for a dead publisher.
+                self._say("pulse", {})
+        return self._answers.pop(0)
 
     def send(self, key: str, size: int, path: str) -> None:
         """Stream one file; only a failure is answered."""
@@ -329,35 +334,25 @@ class Remote:
     def _write(self, data: bytes) -> None:
         try:
             self._stream.write(data)
+        finally:
+            # Answers may come at any time; after a lost connection the store's own last words say more than its end.
             while line := self._stream.line_if_any():
-                _understood(line)
-        except Lost:
-            # The store's own last words say more than the end of the connection.
-            while line := self._stream.line_if_any():
-                _understood(line)
-            raise
+                self._hear(line)
 
-    def _answer(self) -> dict[str, t.Any]:
-        while True:
-            message = _understood(self._stream.line())
-            if "result" in message:
-                return message
-            # The store works and says so: answer, or it would take the silence for a dead publisher.
-            self._say("pulse", {})
-
-
-def _understood(line: bytes) -> dict[str, t.Any]:
-    try:
-        message = json.loads(line)
-    except ValueError:
-        message = None
-    if not isinstance(message, dict):
-        raise SupersonicError(
-            f"The helper pod said something unexpected: {line[:200].decode(errors='replace').strip()}"
-        )
-    if "error" in message:
-        raise SupersonicError(str(message["error"]))
-    return message
+    def _hear(self, line: bytes) -> bool:
+        """Take one line from the store; True when it is an answer."""
+        try:
+            message = json.loads(line)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            said = line[:200].decode(errors="replace").strip()
+            raise SupersonicError(f"The helper pod said something unexpected: {said}")
+        if "error" in message:
+            raise SupersonicError(str(message["error"]))
+        if "result" in message:
+            self._answers.append(message["result"])
+        return "result" in message
 
 
 @contextlib.contextmanager

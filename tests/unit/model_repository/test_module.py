@@ -151,6 +151,30 @@ class PipeTarget:
         return True
 
 
+class Prompt:
+    """A connection whose answers are there as soon as the question is sent."""
+
+    def __init__(self, *lines: dict[str, t.Any]) -> None:
+        self.lines = [json.dumps(line).encode() + b"\n" for line in lines]
+        self.said: list[str] = []
+
+    def write(self, data: bytes) -> None:
+        self.said.append(json.loads(data)["do"])
+
+    def line_if_any(self) -> bytes:
+        return self.lines.pop(0) if self.lines else b""
+
+    line = line_if_any
+
+
+def test_an_answer_that_comes_with_a_sign_of_life_is_not_lost() -> None:
+    stream = Prompt({"beat": True}, {"result": 1}, {"beat": True}, {"result": None})
+    remote = _model_store_pod.Remote(t.cast("t.Any", stream))
+    assert remote.call("one") == 1
+    assert remote.call("two") is None
+    assert stream.said == ["one", "two"]
+
+
 def test_through_pipes(source: Path, tmp_path: Path) -> None:
     big = os.urandom(3_000_000)
     (source / "beta/1/weights").write_bytes(big)
