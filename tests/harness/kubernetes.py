@@ -133,10 +133,13 @@ class Cluster:
         """Connection options of somebody else."""
         return {"host": self.api.connection.host, "api_key": token, "ca_cert": ca_file}
 
+    def remove_namespace(self, name: str) -> None:
+        with contextlib.suppress(ApiError):
+            self.api.delete(f"/api/v1/namespaces/{name}", name, propagation="Background")
+
     def cleanup(self) -> None:
         for name in self._namespaces:
-            with contextlib.suppress(ApiError):
-                self.api.delete(f"/api/v1/namespaces/{name}", name, propagation="Background")
+            self.remove_namespace(name)
         self._namespaces.clear()
 
 

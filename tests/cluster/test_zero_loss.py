@@ -1,0 +1,143 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No request is lost while an instance is updated, scaled, restarted or shot at.
+
+Eight clients that never ask twice, on the address that users have, through everything that happens to an instance in
+its life. SUPERSONIC_REPEATS (1) says how often each event is tried, SUPERSONIC_FIGURES names a file that gets a line of
+JSON for each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.node import signal_server
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, SMALL, Instance
+
+REPEATS = int(os.environ.get("SUPERSONIC_REPEATS", "1"))
+# Longer than any event takes; the load never outlives it.
+LIMIT_S = 240
+# What a client may notice of an event: a server that dies with its request, and the request's way to another one.
+GAP_S = 5.0
+# Of what makes an instance of tests small: where it is, and who may ask.
+NOT_UNDER_TEST = {"supersonic_kubeconfig", "local_directory", "envoy_service_node_port", "verify_address"}
+
+
+class Service(Instance):
+    """The instance under load; what an event has changed stays, so that the next one changes nothing else."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._changes: dict[str, Any] = {}
+
+    def change(self, tag: str, **variables: Any) -> None:
+        """Change the instance as an operator would."""
+        self._changes.update(variables)
+        self.site("--tags", tag, **self._changes)
+
+
+@contextlib.contextmanager
+def load(address: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """Eight clients at the endpoint; what they have seen is in the yielded report after the end."""
+    stop = folder / "stop"
+    command = [sys.executable, str(CLONE / "tests" / "load.py"), "--address", address, "--clients", "8"]
+    limits = ["--seconds", str(LIMIT_S), "--stop-file", str(stop)]
+    report: dict[str, Any] = {}
+    with subprocess.Popen([*command, *limits], stdout=subprocess.PIPE, text=True) as clients:
+        try:
+            time.sleep(2)
+            yield report
+            time.sleep(2)
+        finally:
+            stop.touch()
+            output, _ = clients.communicate(timeout=60)
+    report.update(json.loads(output))
+
+
+@pytest.fixture(scope="module")
+def service(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """An instance like the local one: two servers, two Envoys, and the time to stop that the roles give by default."""
+    local = yaml.safe_load((CLONE / "inventories" / "local" / "host_vars" / "local.yml").read_text())
+    defaults = {
+        **yaml.safe_load((CLONE / "roles" / "triton" / "defaults" / "main.yml").read_text()),
+        **yaml.safe_load((CLONE / "roles" / "envoy" / "defaults" / "main.yml").read_text()),
+        **local,
+    }
+    changed = {name: defaults[name] for name in SMALL if name in defaults and name not in NOT_UNDER_TEST}
+    instance = Service(cluster, tmp_path_factory.mktemp("loss"), "loss", changed)
+    try:
+        instance.site("--skip-tags", "verify")
+        yield instance
+    finally:
+        instance.remove()
+
+
+def update_triton(service: Service) -> None:
+    before = set(service.pods("triton"))
+    service.change("triton", triton_pod_annotations={"example.org/update": uuid.uuid4().hex})
+    until(lambda: service.ready("triton", 2), 90)
+    assert not before & set(service.pods("triton")), "the servers were not replaced"
+
+
+def scale_triton(service: Service) -> None:
+    before = set(service.pods("triton"))
+    service.change("triton", triton_replicas=1)
+    until(lambda: service.ready("triton", 1), 90)
+    service.change("triton", triton_replicas=2)
+    until(lambda: service.ready("triton", 2), 90)
+    assert len(set(service.pods("triton")) - before) == 1, "one server was to go, and another one to come"
+
+
+def restart_envoy(service: Service) -> None:
+    before = set(service.pods("envoy"))
+    service.change("envoy", envoy_pod_annotations={"example.org/update": uuid.uuid4().hex})
+    until(lambda: service.ready("envoy", 2), 120)
+    assert not before & set(service.pods("envoy")), "the Envoys were not replaced"
+
+
+def kill_triton(service: Service) -> None:
+    uid, pod = sorted(service.pods("triton").items())[0]
+    restarts = pod["status"]["containerStatuses"][0]["restartCount"]
+    signal_server(uid, signal.SIGKILL)
+
+    def came_back() -> list[dict[str, Any]]:
+        statuses = service.pods("triton")[uid]["status"]["containerStatuses"]
+        return [status for status in statuses if status["restartCount"] > restarts and status["ready"]]
+
+    assert until(came_back, 120)[0]["lastState"]["terminated"]["exitCode"] == 137
+
+
+@pytest.mark.parametrize("repeat", range(1, REPEATS + 1))
+@pytest.mark.parametrize("event", [update_triton, scale_triton, restart_envoy, kill_triton])
+def test_no_request_is_lost(service: Service, tmp_path: Path, event: Callable[[Service], None], repeat: int) -> None:
+    until(lambda: service.ready("triton", 2) and service.ready("envoy", 2), 120)
+    with load(service.address(), tmp_path) as report:
+        started = time.time()
+        event(service)
+        ended = time.time()
+    figures = os.environ.get("SUPERSONIC_FIGURES")
+    if figures:
+        with Path(figures).open("a") as file:
+            file.write(json.dumps({"event": event.__name__, "repeat": repeat, **report}) + "\n")
+    assert report["failed"] == 0, report
+    assert report["wrong"] == 0, report
+    # The clients were there all the time, and every one of them was served.
+    assert report["first"] < started
+    assert report["last"] > ended
+    assert report["longest_gap_s"] < GAP_S, report
+    assert min(report["models"].values()) > 10 * (ended - started), report

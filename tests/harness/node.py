@@ -1,0 +1,29 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Processes of pods as this machine sees them: the node of the local cluster is a part of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def server_pid(pod_uid: str) -> int:
+    """The process of the tritonserver in a pod that the role triton has made (POD_UID is in its environment)."""
+    wanted = f"POD_UID={pod_uid}".encode()
+    found = []
+    for process in Path("/proc").iterdir():
+        # Processes come and go while we look.
+        with contextlib.suppress(OSError):
+            is_server = process.name.isdigit() and (process / "comm").read_text().strip() == "tritonserver"
+            if is_server and wanted in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    assert len(found) == 1, f"{len(found)} processes are the tritonserver of the pod {pod_uid}"
+    return found[0]
+
+
+def signal_server(pod_uid: str, number: int) -> None:
+    os.kill(server_pid(pod_uid), number)

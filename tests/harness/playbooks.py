@@ -1,0 +1,163 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbooks as a user runs them, on inventories made from inventories/local."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
+
+CLONE = Path(__file__).resolve().parents[2]
+LOCAL = CLONE / ".local"
+KUBECONFIG = Path(os.environ.get("KUBECONFIG") or LOCAL / "kubeconfig")
+# Small and quick to stop: for everything that is not about lost requests.
+SMALL: dict[str, Any] = {
+    "supersonic_kubeconfig": str(KUBECONFIG),
+    "local_directory": str(LOCAL),
+    "triton_replicas": 1,
+    "triton_drain_wait": 0,
+    "triton_exit_timeout": 1,
+    "triton_resources": {"requests": {"cpu": "10m", "memory": "256Mi"}, "limits": {"memory": "1536Mi"}},
+    "envoy_replicas": 1,
+    "envoy_endpoint_wait": 1,
+    "envoy_drain_time": 1,
+    "envoy_in_flight_wait": 1,
+    "envoy_resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
+    "envoy_service_node_port": 0,
+    "verify_address": "",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of ansible-playbook came to."""
+
+    code: int
+    output: str
+
+    @property
+    def recap(self) -> dict[str, dict[str, int]]:
+        """host -> ok, changed, unreachable, failed, ..."""
+        found = re.findall(r"^(\S+)\s+: (ok=\d+ .*)$", self.output.partition("PLAY RECAP")[2], re.M)
+        return {
+            host: {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in found
+        }
+
+    def changed(self, host: str) -> int:
+        """How many tasks changed something on a host; the run has to have succeeded."""
+        assert self.code == 0, self.output
+        return self.recap[host]["changed"]
+
+    @property
+    def text(self) -> str:
+        """The output without the line breaks and indents that its layout puts into sentences."""
+        return " ".join(self.output.split())
+
+
+class Instance:
+    """An instance of its own, with a namespace of its own, deployed and changed by the playbooks."""
+
+    def __init__(self, cluster: Cluster, folder: Path, name: str, variables: Mapping[str, Any] | None = None) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.namespace = cluster.free_name()
+        self.inventory = instance_inventory(
+            folder, {name: {"supersonic_namespace": self.namespace, **(variables or {})}}
+        )
+
+    def run(self, playbook: str | Path, *arguments: str, **extra: Any) -> Run:
+        return run_playbook(playbook, self.inventory, *arguments, extra=extra)
+
+    def site(self, *arguments: str, **extra: Any) -> Run:
+        """site.yml, which has to succeed."""
+        done = self.run("site.yml", *arguments, **extra)
+        assert done.code == 0, done.output
+        return done
+
+    def pods(self, component: str) -> dict[str, Object]:
+        """The pods of a component by UID, those on their way out included."""
+        found = self.cluster.api.list(f"/api/v1/namespaces/{self.namespace}/pods", "pods")
+        label = "app.kubernetes.io/component"
+        return {pod["metadata"]["uid"]: pod for pod in found if pod["metadata"]["labels"].get(label) == component}
+
+    def ready(self, component: str, count: int) -> bool:
+        """Whether exactly so many pods are there, all of them ready and none of them leaving."""
+        found = self.pods(component).values()
+        return len(found) == count and all(
+            not pod["metadata"].get("deletionTimestamp")
+            and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
+            for pod in found
+        )
+
+    def address(self) -> str:
+        """Where clients outside the cluster find the endpoint."""
+        service = self.cluster.there(f"/api/v1/namespaces/{self.namespace}/services/{self.name}")
+        return f"{urlsplit(self.cluster.api.connection.host).hostname}:{service['spec']['ports'][0]['nodePort']}"
+
+    def remove(self) -> None:
+        """Take it away whatever state it is in."""
+        self.cluster.remove_namespace(self.namespace)
+
+
+def run_playbook(
+    playbook: str | Path,
+    inventory: Path,
+    *arguments: str,
+    extra: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    directory: Path = CLONE,
+) -> Run:
+    """Run a playbook as from a shell in the clone, or in another directory."""
+    command = [sys.executable, "-m", "ansible", "playbook", str(playbook), "-i", str(inventory), *arguments]
+    if extra:
+        command += ["--extra-vars", json.dumps(extra)]
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        # Roles look at the directory that the shell says.
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "PWD": str(directory), "LC_ALL": "C.UTF-8", **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    return Run(done.returncode, done.stdout)
+
+
+def instance_inventory(folder: Path, hosts: Mapping[str, Mapping[str, Any]]) -> Path:
+    """A copy of inventories/local whose instances are these hosts: each the local one, but for some variables."""
+    inventory = folder / "inventory"
+    shutil.copytree(CLONE / "inventories" / "local", inventory)
+    local = yaml.safe_load((inventory / "host_vars" / "local.yml").read_text())
+    shutil.rmtree(inventory / "host_vars")
+    (inventory / "host_vars").mkdir()
+    for host, variables in hosts.items():
+        own = {
+            "supersonic_name": host,
+            "triton_model_repositories": [
+                {"name": "models", "kind": "pvc", "claim": f"{host}-models", "path": "current"},
+            ],
+            "verify_report": str(folder / f"{host}.json"),
+        }
+        text = yaml.safe_dump({**local, **SMALL, **own, **variables})
+        (inventory / "host_vars" / f"{host}.yml").write_text(text)
+    groups = {"supersonic_instances": {"hosts": dict.fromkeys(hosts)}}
+    (inventory / "hosts.yml").write_text(yaml.safe_dump(groups))
+    return inventory
