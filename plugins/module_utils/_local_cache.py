@@ -100,6 +100,7 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
+    timeout: float | None = None,
 ) -> str:
     """Run a program and give its output; SupersonicError with the end of what it said when it fails."""
     words = [str(word) for word in command]
@@ -112,7 +113,10 @@ def run(
             capture_output=True,
             text=True,
             check=False,
+            timeout=timeout,
         )
+    except subprocess.TimeoutExpired as error:
+        raise SupersonicError(f"{what} failed: {words[0]} did not end within {timeout:.0f} s.") from error
     except FileNotFoundError as error:
         raise SupersonicError(f"{what} failed: the program {words[0]} is not installed.") from error
     if done.returncode:

@@ -47,6 +47,9 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 NETWORK_NAMESPACES = Path("/run/netns")
 CGROUPS = Path("/sys/fs/cgroup")
 POLL_SECONDS = 0.25
+# How long one answer of a daemon may take, and how long a node that runs already may be without one.
+ANSWER_SECONDS = 10.0
+RUNNING_SECONDS = 60.0
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 # Settings and caches of the user's own kubectl stay out of it.
 KUBECTL_ENVIRONMENT = {"PATH": PATH, "HOME": "/nonexistent"}
@@ -103,6 +106,10 @@ class NodeSpec:
         return content_key(json.dumps([files, list(self.users)], sort_keys=True), str(self.programs["kubeadm"]))
 
 
+class NotReadyError(SupersonicError):
+    """Something did not become ready in time."""
+
+
 def written(path: Path, content: str, mode: int = 0o600) -> bool:
     """Make a file have that content, at once and whole; whether it was different."""
     if path.is_file() and path.read_text() == content:
@@ -120,7 +127,7 @@ def wait_for(what: str, ready: Callable[[], str | None], timeout: float) -> None
     end = time.monotonic() + timeout
     while (missing := ready()) is not None:
         if time.monotonic() > end:
-            raise SupersonicError(f"{what} did not happen within {timeout:.0f} s: {missing}")
+            raise NotReadyError(f"{what} did not happen within {timeout:.0f} s: {missing}")
         time.sleep(POLL_SECONDS)
 
 
@@ -261,9 +268,10 @@ class Inside:
     def __init__(self, first: int) -> None:
         self.prefix = ["nsenter", "--target", str(first), "--mount", "--net", "--pid", "--"]
 
-    def run(self, command: Sequence[str | Path], what: str) -> str:
+    def run(self, command: Sequence[str | Path], what: str, timeout: float | None = None) -> str:
         """Run one and give its output."""
-        return run([*self.prefix, *command], what=what, env={"PATH": PATH, "HOME": "/root"})
+        environment = {"PATH": PATH, "HOME": "/root"}
+        return run([*self.prefix, *command], what=what, env=environment, timeout=timeout)
 
 
 class Node:
@@ -274,6 +282,12 @@ class Node:
         self.check = check
         self.machine = Machine(spec.name, spec.network.interface)
         self.done: list[str] = []
+        self.started = False
+
+    @property
+    def patience(self) -> float:
+        """How long to wait for something: what has run all along needs less time than what has just started."""
+        return self.spec.timeout if self.started else min(self.spec.timeout, RUNNING_SECONDS)
 
     # What was reached. Each is written when the step it speaks of is complete.
     def _mark(self, name: str) -> Path:
@@ -285,10 +299,21 @@ class Node:
 
     def present(self) -> list[str]:
         """Bring the node to what the specification says; what was done (in check mode: would be)."""
+        try:
+            self._go()
+        except NotReadyError as error:
+            # The supervisor starts what has ended. What hangs is ended here, once.
+            if self.check or self.started:
+                raise
+            self.done.append(f"stopped the node, because it did not work: {error}")
+            self.machine.remove()
+            self._go()
+        return self.done
+
+    def _go(self) -> None:
         for _step in self._steps():
             if self.check:
                 break
-        return self.done
 
     def _steps(self) -> Iterator[None]:
         """The steps; each yields after it has noted in done what it is about to change, before it changes it."""
@@ -344,6 +369,7 @@ class Node:
     def _start(self, identity: str) -> int:
         """Make the namespaces and start the supervisor in them; its process number."""
         spec, network = self.spec, self.spec.network
+        self.started = True
         self.machine.remove()
         for name in ("config", "daemons", "done", "logs", "containerd", "volumes"):
             (spec.directory / name).mkdir(parents=True, exist_ok=True)
@@ -425,16 +451,16 @@ class Node:
     def _wait_for_containerd(self, inside: Inside, ctr: Sequence[str]) -> None:
         def ready() -> str | None:
             try:
-                inside.run([*ctr, "version"], what="Asking containerd")
+                inside.run([*ctr, "version"], what="Asking containerd", timeout=ANSWER_SECONDS)
             except SupersonicError as error:
                 return f"{error} (see {self.spec.directory}/logs/{CONTAINERD}.log)"
             return None
 
-        wait_for("An answer of containerd", ready, 30)
+        wait_for("An answer of containerd", ready, min(self.patience, 30))
 
     def _import(self, inside: Inside, ctr: Sequence[str]) -> Iterator[None]:
         """Import the images that containerd does not have, or has with another content."""
-        listed = inside.run([*ctr, "images", "list"], what="Listing the images")
+        listed = inside.run([*ctr, "images", "list"], what="Listing the images", timeout=60)
         there = {tuple(line.split()[i] for i in (0, 2)) for line in listed.splitlines()[1:] if len(line.split()) > 2}
         missing = [folder for folder in self.spec.images if image_identity(folder) not in there]
         if not missing:
@@ -479,7 +505,7 @@ class Node:
                 return str(error)
             return None
 
-        wait_for(f"An answer of the API server ({self.spec.directory}/logs)", ready, self.spec.timeout)
+        wait_for(f"An answer of the API server ({self.spec.directory}/logs)", ready, self.patience)
 
     def _apply(self) -> Iterator[None]:
         """Apply the add-ons when the API server's own comparison says that they differ."""
@@ -516,7 +542,7 @@ class Node:
                 return str(error)
             return unready(json.loads(text)["items"], since)
 
-        wait_for(f"The start of node {self.spec.name}", ready, self.spec.timeout)
+        wait_for(f"The start of node {self.spec.name}", ready, self.patience)
 
 
 def started_at(pid: int) -> float:

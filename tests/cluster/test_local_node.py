@@ -85,7 +85,7 @@ class Role:
         """Run it and kill everything of the run after a while."""
         command, environment = self.command()
         mark = f"KILLED_WITH_THE_RUN={os.getpid()}"
-        environment.update([mark.split("=")])
+        environment["KILLED_WITH_THE_RUN"] = str(os.getpid())
         run = subprocess.Popen(
             command, env=environment, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
