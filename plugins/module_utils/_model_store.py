@@ -648,6 +648,11 @@ class Input:
             return found
         return self._more(size)
 
+    def drain(self) -> None:
+        """Read until nobody sends any more."""
+        while self._more(BLOCK):
+            pass
+
     def _more(self, size: int) -> bytes:
         ready = select.select([self._handle], [], [], STALE_SECONDS)[0]
         return os.read(self._handle, size) if ready else b""
@@ -687,6 +692,8 @@ def serve(root: str, handle_in: int = 0, handle_out: int = 1) -> int:
         answer({"error": explain(error, root)})
     finally:
         store.close()
+    # Whoever is in the middle of sending a large file has to get that done to hear what went wrong.
+    source.drain()
     return 1
 
 

@@ -348,9 +348,11 @@ def test_a_command_that_fails_tells_why(cluster: Cluster, shell: str) -> None:
     with pytest.raises(Lost, match=r"exit code 7.* It said: no good"):
         stream.line()
     stream.close()
-    stream = run(cluster, shell, "shell", "bash", "-c", "head -c 10 > /dev/null; exit 3")
+    stream = run(cluster, shell, "shell", "bash", "-c", "head -c 10; exit 3")
+    stream.write(b"nine more\n")
+    assert stream.line() == b"nine more\n"
     with pytest.raises(Lost, match="exit code 3"):
-        stream.write(bytes(50_000_000))
+        stream.line()
     stream.close()
 
 

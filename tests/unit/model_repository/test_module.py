@@ -215,6 +215,22 @@ def test_a_file_that_changes_while_it_is_sent(source: Path, tmp_path: Path) -> N
     assert not (tmp_path / "store/lock").exists()
 
 
+def test_a_refusal_in_the_middle_of_large_files_is_heard(source: Path, tmp_path: Path) -> None:
+    (source / "beta/1/weights").write_bytes(bytes(5_000_000))
+    pipe = Pipe(tmp_path / "store")
+    remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
+    remote.call("open", holder="me", pods=None, wait=0)
+
+    def send_for_ever() -> None:
+        while True:
+            remote.send("0" * 64, 5_000_000, str(source / "beta/1/weights"))
+
+    with pytest.raises(SupersonicError, match="A source file changed while it was published"):
+        send_for_ever()
+    pipe.close()
+    assert pipe.process.returncode == 1
+
+
 def test_a_lost_connection_is_made_again_and_nothing_sent_twice(source: Path, tmp_path: Path) -> None:
     for number in range(5):
         (source / f"beta/1/weights{number}").write_bytes(os.urandom(100_000))
