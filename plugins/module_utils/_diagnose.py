@@ -41,11 +41,11 @@ def diagnose(endpoint: Endpoint, timeout: float) -> Diagnosis | None:
         return _connection_trouble(endpoint, exc)
     if spoken == wanted:
         return None
+    if spoken == SILENCE:
+        return Diagnosis("hang", f"it accepts connections but says nothing within {timeout:g} s")
     broken = _tunnel_trouble(endpoint)
     if broken:
         return broken
-    if spoken == SILENCE:
-        return Diagnosis("hang", f"it accepts connections but says nothing within {timeout:g} s")
     if not endpoint.tls and _speaks_tls(endpoint, timeout):
         return Diagnosis("tls", "the server expects TLS; set tls for this target")
     if wanted == HTTP2:
