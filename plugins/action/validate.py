@@ -29,7 +29,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         """Collect every problem of this host and fail with all of them at once."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
+        _unused, arguments = self.validate_argument_spec(
             argument_spec={
                 "roles": {"type": "list", "elements": "str", "required": True},
                 "whole_inventory": {"type": "bool", "default": False},
@@ -154,7 +154,7 @@ class ActionModule(ActionBase):
 
 def _first(description: Any) -> str:
     text = description[0] if isinstance(description, list) and description else description
-    sentence, dot, _ = str(text or "").partition(". ")
+    sentence, dot, _rest = str(text or "").partition(". ")
     return sentence + ("." if dot else "")
 
 

@@ -91,7 +91,7 @@ def _namespace(api: Api, name: str, may_create: bool, result: dict[str, Any]) ->
 
 def allowed(api: Api, permission: Mapping[str, Any], namespace: str | None) -> bool:
     """Whether we hold a permission, by SelfSubjectAccessReview (every user may ask about itself)."""
-    resource, _, subresource = str(permission["resource"]).partition("/")
+    resource, _slash, subresource = str(permission["resource"]).partition("/")
     attributes = {
         "verb": permission["verb"],
         "group": permission.get("group") or "",

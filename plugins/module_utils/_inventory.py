@@ -296,7 +296,7 @@ def _images(variables: Variables) -> Iterator[Problem]:
         image = variables.get(name)
         if not image:
             continue
-        repository, _, digest = image.partition("@")
+        repository, _at, digest = image.partition("@")
         tag = repository.rsplit("/", 1)[-1].partition(":")[2]
         if re.search(r"\s", image) or not repository:
             yield Problem(name, "this is no image (repository:tag or repository:tag@sha256:...).", image)

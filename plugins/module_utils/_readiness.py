@@ -260,9 +260,9 @@ def _container_trouble(pod: str, status: Object, spec: Object) -> Trouble | None
         return Trouble(pod, text, patience, container=name, previous_log=True, wants_events=True)
     if terminated and terminated.get("exitCode"):
         return Trouble(pod, f"container {name} {_ending(terminated, spec)}", _FOR_EVER, container=name)
-    if state.get("running") and not status.get("ready") and "readinessProbe" in spec:
+    if "running" in state and not status.get("ready") and "readinessProbe" in spec:
         return Trouble(pod, f"container {name} runs but is not ready", _FOR_EVER, container=name, wants_events=True)
-    if state.get("running") and status.get("started") is False and "startupProbe" in spec:
+    if "running" in state and status.get("started") is False and "startupProbe" in spec:
         return Trouble(pod, f"container {name} has not finished starting", _FOR_EVER, container=name, wants_events=True)
     return None
 

@@ -22,7 +22,7 @@ def image_version(image: str) -> str:
     A label is at most 63 characters of letters, digits, '-', '_' and '.', with a letter or digit at both ends
     (https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set).
     """
-    name, _, digest = image.partition("@")
+    name, _at, digest = image.partition("@")
     last = name.rsplit("/", 1)[-1]
     tag = last.partition(":")[2] or digest.partition(":")[2][:12] or "unknown"
     return re.sub(r"[^A-Za-z0-9._-]", "-", tag)[:63].strip("._-") or "unknown"

@@ -238,7 +238,7 @@ def killed_publisher(cluster: Cluster, volume: str, source: Path) -> None:
     arguments = [str(COLLECTIONS), cluster.kubeconfig, volume, IMAGE, str(source)]
     with subprocess.Popen([sys.executable, "-c", PUBLISHER, *arguments], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        for _ in range(2):
+        for _time in range(2):
             assert process.stdout.readline() == "sent\n"
         process.kill()
         process.wait()

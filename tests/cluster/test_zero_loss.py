@@ -65,7 +65,7 @@ def load(address: str, folder: Path) -> Iterator[dict[str, Any]]:
             time.sleep(2)
         finally:
             stop.touch()
-            output, _ = clients.communicate(timeout=60)
+            output, _errors = clients.communicate(timeout=60)
     report.update(json.loads(output))
 
 

@@ -21,12 +21,12 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fast
 SKIPPED = ["pslint", "shellcheck"]
 # The version of pip that each ansible-core wants, and the name it looks for.
 PIP = {"24.2": "get_pip_24_2.py", "25.2": "get_pip_25_2.py"}
-BOOTSTRAP = '''\
+BOOTSTRAP = """\
 import runpy, sys
 sys.path.insert(0, {wheel!r})
 sys.argv = ["pip", "install", *[word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]]
 runpy.run_module("pip", run_name="__main__")
-'''
+"""
 
 
 def copy() -> Path:

@@ -203,7 +203,7 @@ def messages(output: str) -> dict[str, str]:
     """The message of every failed host."""
     found = {}
     for match in re.finditer(r"^fatal: \[([^\]]+)\]: FAILED! => ", output, re.M):
-        result, _ = json.JSONDecoder().raw_decode(output, match.end())
+        result, _end = json.JSONDecoder().raw_decode(output, match.end())
         found[match[1]] = result["msg"]
     return found
 
@@ -214,9 +214,9 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], s
     inventory = tmp_path_factory.mktemp("inventory")
     (inventory / "host_vars").mkdir()
     cases = [("right", {}, ""), *WRONG]
-    hosts = {name: None for name, _, _ in cases}
+    hosts = dict.fromkeys(case[0] for case in cases)
     (inventory / "hosts.yml").write_text(yaml.safe_dump({"supersonic_instances": {"hosts": hosts}}))
-    for name, changes, _ in cases:
+    for name, changes, _expected in cases:
         variables = {
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
@@ -249,7 +249,7 @@ def test_right_inventory_is_not_among_them(refused: tuple[dict[str, str], str]) 
 
 
 def test_nothing_ran_after_the_refusal(refused: tuple[dict[str, str], str]) -> None:
-    _, output = refused
+    _found, output = refused
     assert "Deploy every instance" not in output
     assert not re.search(r"changed=[1-9]", output)
 
@@ -265,7 +265,7 @@ def test_two_instances_of_one_name(tmp_path: Path) -> None:
 
 
 def test_table_is_long_enough() -> None:
-    assert len({name for name, _, _ in WRONG}) == len(WRONG) >= 40
+    assert len({case[0] for case in WRONG}) == len(WRONG) >= 40
 
 
 @pytest.mark.parametrize(

@@ -136,11 +136,11 @@ def test_damaged_configurations_end_in_a_sentence(tmp_path: Path, write: Write) 
     source = write(tmp_path / "source", {"m/1/model.py": ""})
     dice = random.Random(7)
     accepted = 0
-    for _ in range(300):
+    for _round in range(300):
         data = bytearray(good.encode())
-        for _ in range(dice.randint(1, 4)):
+        for _change in range(dice.randint(1, 4)):
             at = dice.randrange(len(data))
-            data[at : at + dice.randint(0, 3)] = bytes(dice.randrange(256) for _ in range(dice.randint(0, 3)))
+            data[at : at + dice.randint(0, 3)] = bytes(dice.randrange(256) for _byte in range(dice.randint(0, 3)))
         (source / "m/config.pbtxt").write_bytes(bytes(data))
         with contextlib.suppress(SupersonicError):
             validate(scan([str(source)]))

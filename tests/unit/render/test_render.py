@@ -57,7 +57,11 @@ def test_override_pod_spec_merges_by_name() -> None:
     pod = {"containers": [{"name": "a", "image": "x", "args": ["1"]}, {"name": "b"}], "volumes": [], "hostIPC": False}
     service = {"kind": "Service", "spec": {"ports": []}}
     objects = [service, {"kind": "Deployment", "spec": {"replicas": 1, "template": {"metadata": {}, "spec": pod}}}]
-    overrides = {"hostIPC": True, "containers": [{"name": "a", "args": ["2"]}, {"name": "c"}], "volumes": [{"name": "v"}]}
+    overrides = {
+        "hostIPC": True,
+        "containers": [{"name": "a", "args": ["2"]}, {"name": "c"}],
+        "volumes": [{"name": "v"}],
+    }
     same, changed = _render.override_pod_spec(objects, overrides)
     assert same == service
     assert changed["spec"]["replicas"] == 1
