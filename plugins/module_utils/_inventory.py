@@ -19,9 +19,12 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-# The longest name of an object is NAME-<part>, at most 63 characters with what Kubernetes appends for pods.
-LONGEST_NAME = 40
+# Objects are called NAME-<part>, and a Deployment's pods get 17 characters more; 63 is the end.
+LONGEST_NAME = 30
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+# Services are called like the instance, and their names may not begin with a digit (RFC 1035).
+SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
@@ -80,9 +83,9 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "envoy_in_flight_wait": (1, None),
     "envoy_termination_grace": (1, None),
     "envoy_wait_timeout": (1, None),
-    "model_repository_keep": (1, None),
+    # The release that servers still run until they are replaced, and the new one.
+    "model_repository_keep": (2, None),
     "model_repository_timeout": (1, None),
-    "preflight_timeout": (1, None),
     "verify_repeat": (1, None),
     "verify_timeout": (1, None),
     "verify_wait_timeout": (0, None),
@@ -238,7 +241,18 @@ Check = Callable[[Variables], Iterator[Problem]]
 def check_relations(variables: Variables) -> list[Problem]:
     """Everything that a type cannot say. Only variables that are there, and of the right type, are looked at."""
     problems: list[Problem] = []
-    for check in (_numbers, _common, _images, _resources, _pods, _triton, _repositories, _envoy, _files):
+    for check in (
+        _numbers,
+        _common,
+        _images,
+        _resources,
+        _pods,
+        _triton,
+        _repositories,
+        _envoy,
+        _models_and_proof,
+        _files,
+    ):
         problems.extend(check(variables))
     return problems
 
@@ -261,12 +275,15 @@ def _integers(variables: Variables, *names: str) -> list[int]:
 
 
 def _common(variables: Variables) -> Iterator[Problem]:
-    for name, longest in (("supersonic_name", LONGEST_NAME), ("supersonic_namespace", 63)):
+    for name, longest, pattern, first in (
+        ("supersonic_name", LONGEST_NAME, SERVICE_NAME, ", a letter first"),
+        ("supersonic_namespace", 63, DNS_LABEL, ""),
+    ):
         value = variables.get(name)
-        if value is not None and (len(value) > longest or not DNS_LABEL.fullmatch(value)):
+        if value is not None and (len(value) > longest or not pattern.fullmatch(value)):
             yield Problem(
                 name,
-                f"it has to be a DNS label: lower-case letters, digits and '-', at most {longest} characters.",
+                f"it has to be a DNS label: lower-case letters, digits and '-'{first}, at most {longest} characters.",
                 value,
             )
     for name in ("supersonic_labels", "triton_pod_labels", "triton_service_labels",
@@ -361,15 +378,27 @@ def _pods(variables: Variables) -> Iterator[Problem]:
                 yield Problem(name, f"it has to be a whole number of {smallest} or more.", value, f".{key}")
     for name in BUDGETS:
         budget = variables.get(name) or {}
+        yield from _int_or_percent(name, budget, ("minAvailable", "maxUnavailable"))
         if budget and len({"minAvailable", "maxUnavailable"} & set(budget)) != 1:
             yield Problem(name, "it has exactly one of minAvailable and maxUnavailable.", dict(budget))
     for name in ROLLING_UPDATES:
         update = variables.get(name) or {}
-        for key in sorted(set(update) - {"maxSurge", "maxUnavailable"}):
-            yield Problem(name, "there are maxSurge and maxUnavailable.", update[key], f".{key}")
+        yield from _int_or_percent(name, update, ("maxSurge", "maxUnavailable"))
         if all(str(update.get(key, 1)).rstrip("%") in ("0", "") for key in ("maxSurge", "maxUnavailable")):
             yield Problem(
                 name, "maxSurge and maxUnavailable cannot both be 0: no pod could ever be replaced.", dict(update)
+            )
+
+
+def _int_or_percent(name: str, value: Mapping[str, Any], keys: Sequence[str]) -> Iterator[Problem]:
+    for key, item in value.items():
+        if key not in keys:
+            close = difflib.get_close_matches(str(key), keys, n=1)
+            hint = f"Did you mean {close[0]}?" if close else f"There are {' and '.join(keys)}."
+            yield Problem(name, f"there is no such key. {hint}", item, f".{key}")
+        elif isinstance(item, bool) or not re.fullmatch(r"[0-9]+|[0-9]+%", str(item)):
+            yield Problem(
+                name, "it has to be a number of pods, 0 or more, or a percentage such as 25%.", item, f".{key}"
             )
 
 
@@ -415,6 +444,13 @@ def _triton(variables: Variables) -> Iterator[Problem]:
             elif flag in FIXED_PORT_FLAGS:
                 yield Problem(name, "ports and addresses are fixed: others rely on 8000, 8001 and 8002.", flag)
     apis = variables.get("triton_restricted_apis") or []
+    if mode == "explicit" and "model-repository" not in apis and not variables.get("triton_open_model_control"):
+        yield Problem(
+            "triton_model_control_mode",
+            "every client could load and unload models. Add model-repository to triton_restricted_apis, or say "
+            "triton_open_model_control: true.",
+            mode,
+        )
     if "health" in apis:
         yield Problem("triton_restricted_apis", "without the health API no server would ever be ready.", list(apis))
     if "inference" in apis:
@@ -496,6 +532,28 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
         yield Problem(
             "envoy_service_node_port", "a Service of type ClusterIP has no port on the nodes. Use NodePort.", port
         )
+
+
+def _models_and_proof(variables: Variables) -> Iterator[Problem]:
+    sources, image = variables.get("model_repository_sources"), variables.get("model_repository_image")
+    if sources and not image:
+        yield Problem(
+            "model_repository_sources",
+            "publishing needs model_repository_image, an image with python3; that of the servers will do.",
+            list(sources),
+        )
+    claim = variables.get("model_repository_claim")
+    served = [item.get("claim") for item in variables.get("triton_model_repositories") or [] if item.get("claim")]
+    if sources and claim and variables.get("triton_model_repositories") is not None and claim not in served:
+        yield Problem(
+            "triton_model_repositories",
+            f"models are published to the claim {claim}, but no server loads from it.",
+            served,
+        )
+    address = variables.get("verify_address")
+    match = ADDRESS.fullmatch(address) if address else None
+    if address and (not match or not 0 < int(match[2]) < 65536):
+        yield Problem("verify_address", "it has to be host:port.", address)
 
 
 def _files(variables: Variables) -> Iterator[Problem]:
