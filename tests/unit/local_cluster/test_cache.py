@@ -115,3 +115,8 @@ def test_failure_says_what_and_the_end_of_the_output() -> None:
 def test_missing_program_is_named() -> None:
     with pytest.raises(SupersonicError, match=r"Counting failed: the program no-such-program is not installed\."):
         run(["no-such-program"], what="Counting")
+
+
+def test_a_program_that_does_not_end_is_ended() -> None:
+    with pytest.raises(SupersonicError, match=r"Waiting failed: sleep did not end within 0 s\."):
+        run(["sleep", "60"], what="Waiting", timeout=0.2)

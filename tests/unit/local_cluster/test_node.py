@@ -166,3 +166,27 @@ def test_remove_finishes_what_a_killed_removal_left(spec: node.NodeSpec) -> None
     node.remove(spec.name, "nolink0", spec.directory)
     assert not node.exists(spec.name, "nolink0", spec.directory)
     assert not left.exists()
+
+
+@pytest.mark.parametrize("just_started", [False, True])
+def test_a_node_that_hangs_is_started_anew_once(
+    spec: node.NodeSpec, monkeypatch: pytest.MonkeyPatch, just_started: bool
+) -> None:
+    tries: list[node.Node] = []
+
+    def go(one: node.Node) -> None:
+        tries.append(one)
+        one.started = just_started or len(tries) > 1
+        raise node.NotReadyError("the kubelet says nothing")
+
+    monkeypatch.setattr(node.Node, "_go", go)
+    with pytest.raises(SupersonicError, match="the kubelet says nothing"):
+        node.Node(spec).present()
+    assert len(tries) == (1 if just_started else 2)
+
+
+def test_a_node_that_runs_is_given_less_time_than_one_that_starts(spec: node.NodeSpec) -> None:
+    one = node.Node(spec)
+    assert one.patience == node.RUNNING_SECONDS
+    one.started = True
+    assert one.patience == spec.timeout
