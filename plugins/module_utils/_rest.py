@@ -265,7 +265,7 @@ class Api:
                 "Set ca_cert to the certificate of its authority, or correct the address."
             )
         if isinstance(exc, ssl.SSLError):
-            return Unreachable(f"{where} refused the TLS connection: {exc.reason or exc}.")
+            return Unreachable(f"{where} refused the TLS connection: {getattr(exc, 'reason', None) or exc}.")
         if isinstance(exc, socket.gaierror):
             return Unreachable(f"{where} cannot be reached: the name {self._address.hostname} cannot be resolved.")
         if isinstance(exc, TimeoutError):
