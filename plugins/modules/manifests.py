@@ -242,7 +242,7 @@ ARGUMENT_SPEC = {
 }
 
 
-class Module(QuietModule, AnsibleModule):  # type: ignore[misc]
+class Module(QuietModule, AnsibleModule):
     """AnsibleModule that does not show what it was given."""
 
 

@@ -1,0 +1,104 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module as Ansible calls it, as far as it gets without a cluster."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._apply import Options
+from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import labels
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.modules.manifests import ARGUMENT_SPEC
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+
+CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"p": "planted-value"}}
+# Nobody listens there: what comes so far would have gone to the cluster.
+NOWHERE = {"name": "set", "namespace": "n", "host": "http://127.0.0.1:9", "definitions": [CONFIG_MAP]}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens, and waiting for somebody to do so would only take time."""
+    monkeypatch.setitem(Api.__init__.__kwdefaults__, "first_contact", 0.0)
+
+
+def run(check: bool = False, **options: Any) -> dict[str, Any]:
+    return run_module("manifests", {**NOWHERE, **options}, check=check)
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "Not A Name"}, "name 'Not A Name' cannot name a set"),
+        ({"namespace": "UPPER"}, "namespace: 'UPPER' cannot be the name of a namespace"),
+        ({"additional_namespaces": ["ok", "a.b"]}, "additional_namespaces: 'a.b' cannot be the name"),
+        ({"wait_timeout": 0}, "wait_timeout is 0; at least 1 second is needed"),
+        ({"field_manager": ""}, "field_manager must have 1 to 128 characters"),
+        ({"definitions": []}, "The set 'set' has no definitions"),
+        (
+            {"definitions": [CONFIG_MAP, CONFIG_MAP]},
+            "definitions[1] (ConfigMap/a): the same object is already in definitions[0]",
+        ),
+        ({"definitions": [{"kind": "Pod"}]}, "definitions[0] (Pod): apiVersion is missing"),
+        ({"state": "gone"}, "value of state must be one of: present, absent"),
+        ({"keep": ["PersistentVolumeClaims"]}, "value of keep must be one or more of"),
+        ({"wait": "perhaps"}, "unable to convert to bool"),
+        ({"definition": []}, "Unsupported parameters"),
+        (
+            {},
+            "The Kubernetes API at http://127.0.0.1:9 (host http://127.0.0.1:9) cannot be reached: connection refused.",
+        ),
+    ],
+)
+def test_refused(options: dict[str, Any], message: str, check: bool) -> None:
+    result = run(check, **options)
+    assert result["failed"]
+    assert message in result["msg"]
+    assert not result.get("changed")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"wait": "perhaps"},
+        {"unknown": "option"},
+        {"definitions": [SECRET, {"kind": "Nothing"}]},
+        {"definitions": [{**SECRET, "kind": "secret"}]},
+        {"definitions": [SECRET["stringData"]]},
+        {"definitions": [str(SECRET)]},
+        {"definitions": str(SECRET)},
+    ],
+)
+def test_values_are_in_no_result(options: dict[str, Any]) -> None:
+    result = run(**{"definitions": [SECRET], **options})
+    assert result["failed"]
+    assert "planted-value" not in json.dumps(result)
+    assert "module_args" in json.dumps(result)
+
+
+def test_arguments_are_shown_by_name() -> None:
+    assert labels([CONFIG_MAP, SECRET, "text", None, {"kind": "X"}]) == [
+        "ConfigMap/a",
+        "Secret/s",
+        "(hidden)",
+        "(hidden)",
+        "X/None",
+    ]
+
+
+def test_defaults_agree() -> None:
+    """The options have their defaults in two places: in the specification and where the logic is."""
+    defaults = Options(name="", namespace="")
+    for name, spec in ARGUMENT_SPEC.items():
+        if "default" in spec and hasattr(defaults, name):
+            value = getattr(defaults, name)
+            assert (list(value) if isinstance(value, tuple) else value) == spec["default"], name

@@ -1,0 +1,360 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import (
+    Api,
+    ApiError,
+    Unreachable,
+    api_error,
+    joined,
+)
+
+CONNECTION = Connection(host="https://192.0.2.1:6443", source="context 'nrp' of /home/u/.kube/config")
+
+
+def status(code: int, message: str, reason: str = "", **details: Any) -> bytes:
+    return json.dumps(
+        {"kind": "Status", "code": code, "message": message, "reason": reason, "details": details}
+    ).encode()
+
+
+def cause(field: str, message: str, reason: str = "FieldValueInvalid") -> dict[str, str]:
+    return {"field": field, "message": message, "reason": reason}
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "message"),
+    [
+        (
+            401,
+            status(401, "Unauthorized", "Unauthorized"),
+            "The Kubernetes API at https://192.0.2.1:6443 does not accept the credentials of context 'nrp' of "
+            "/home/u/.kube/config: the token or certificate is wrong or has expired. Log in again, or set api_key or "
+            "kubeconfig.",
+        ),
+        (
+            403,
+            status(
+                403,
+                'deployments.apps "web" is forbidden: User "ann" cannot patch resource "deployments" '
+                'in API group "apps" in the namespace "cms"',
+                "Forbidden",
+            ),
+            'Deployment/web: user "ann" lacks the permission to patch deployments.apps in namespace "cms". '
+            'Ask for a Role with the verb "patch" on "deployments.apps".',
+        ),
+        (
+            403,
+            status(403, 'User "ann" cannot list resource "nodes" in API group "" at the cluster scope', "Forbidden"),
+            'Deployment/web: user "ann" lacks the permission to list nodes in the whole cluster. '
+            'Ask for a ClusterRole with the verb "list" on "nodes".',
+        ),
+        (
+            403,
+            status(403, 'pods "web" is forbidden: exceeded quota: small, requested: pods=1', "Forbidden"),
+            "Deployment/web: not allowed: exceeded quota: small, requested: pods=1",
+        ),
+        (
+            403,
+            status(403, "x", "Forbidden", causes=[{"reason": "NamespaceTerminating"}]),
+            "Deployment/web: its namespace is being deleted. Wait until it is gone, then run again.",
+        ),
+        (
+            403,
+            status(403, 'admission webhook "policy.example.org" denied the request: no latest tags'),
+            "Deployment/web: refused by the admission webhook policy.example.org: no latest tags",
+        ),
+        (
+            422,
+            status(
+                422,
+                'deployments.apps "web" is forbidden: '
+                "ValidatingAdmissionPolicy 'limits' with binding 'b' denied request: too big",
+            ),
+            "Deployment/web: refused by the admission policy limits: too big",
+        ),
+        (
+            500,
+            status(
+                500,
+                'Internal error occurred: failed calling webhook "hook.a.org": '
+                'failed to call webhook: Post "u": refused',
+            ),
+            'Deployment/web: the admission webhook hook.a.org could not be asked: Post "u": refused',
+        ),
+        (404, status(404, 'namespaces "cms" not found', "NotFound"), 'Deployment/web: namespaces "cms" not found'),
+        (
+            409,
+            status(
+                409,
+                "Apply failed",
+                "Conflict",
+                causes=[
+                    cause(".spec.replicas", 'conflict with "kubectl" using apps/v1', "FieldManagerConflict"),
+                    cause(".spec.paused", 'conflict with "kubectl" using apps/v1', "FieldManagerConflict"),
+                    cause(".data.x", 'conflict with "helm"', "FieldManagerConflict"),
+                ],
+            ),
+            "Deployment/web: another field manager has set .spec.replicas, .spec.paused (owned by kubectl); "
+            ".data.x (owned by helm). Remove these fields from the definition to leave them, or set force_conflicts to "
+            "take them over.",
+        ),
+        (
+            422,
+            status(422, "invalid", "Invalid", causes=[cause("spec.selector", "Invalid value: field is immutable")]),
+            "Deployment/web: the API server finds it invalid: spec.selector: Invalid value: field is immutable. This "
+            "cannot be changed in place: delete the object first, or give the new one another name.",
+        ),
+        (
+            400,
+            status(400, 'failed: strict decoding error: unknown field "spec.colour"', "BadRequest"),
+            'Deployment/web: unknown field "spec.colour". Correct or remove it.',
+        ),
+        (
+            500,
+            status(
+                500,
+                "failed to create typed patch object (n/web; apps/v1, Kind=Deployment): "
+                ".spec.replica: field not declared in schema",
+            ),
+            "Deployment/web: unknown field .spec.replica. Correct or remove it.",
+        ),
+        (
+            500,
+            status(
+                500,
+                "failed to create typed patch object (n/web; v1, Kind=ConfigMap): errors:\n"
+                "  .data.x: expected string, got &value.valueUnstructured{Value:987654}\n"
+                "  .data.y: expected string, got &{true}",
+            ),
+            "Deployment/web: .data.x: expected string; .data.y: expected string. Correct the type.",
+        ),
+        (429, b"busy", "Deployment/web: the API server is overloaded or the operation is not allowed now (429): busy"),
+        (503, b"", "Deployment/web: the API server answered PATCH with 503: Service Unavailable"),
+        (404, b"404 page not found\n", "Deployment/web: 404 page not found"),
+        (400, b"[1]", "Deployment/web: [1]"),
+    ],
+)
+def test_answers_become_sentences(code: int, body: bytes, message: str) -> None:
+    error = api_error(code, body, CONNECTION, "PATCH", "Deployment/web")
+    assert str(error) == message
+    assert isinstance(error, SupersonicError)
+    assert error.status == code
+
+
+@pytest.mark.parametrize(
+    ("body", "no_such_path"),
+    [
+        (b"404 page not found\n", True),
+        (status(404, "not found", "NotFound", name="web", kind="deployments"), False),
+    ],
+)
+def test_missing_kind_and_missing_object_differ(body: bytes, no_such_path: bool) -> None:
+    assert api_error(404, body, CONNECTION, "GET", "x").no_such_path is no_such_path
+
+
+@pytest.mark.parametrize(
+    ("exc", "message"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "cannot be reached: connection refused."),
+        (TimeoutError("timed out"), "cannot be reached: no answer in time."),
+        (socket.gaierror(-2, "Name or service not known"), "the name 192.0.2.1 cannot be resolved."),
+        (OSError(113, "No route to host"), "cannot be reached: No route to host."),
+        (ConnectionResetError(104, "reset"), "closed the connection without an answer."),
+        (http.client.RemoteDisconnected("gone"), "closed the connection without an answer."),
+        (http.client.BadStatusLine("SSH-2.0"), "does not speak HTTP; is the port right?"),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "refused the TLS connection: "),
+        (http.client.IncompleteRead(b""), "cannot be reached: "),
+    ],
+)
+def test_failures_to_reach_it_become_sentences(exc: Exception, message: str) -> None:
+    text = str(Api(CONNECTION)._unreachable(exc))
+    assert text.startswith("The Kubernetes API at https://192.0.2.1:6443 (context 'nrp' of /home/u/.kube/config)")
+    assert message in text
+
+
+def test_untrusted_certificate() -> None:
+    exc = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    exc.verify_message = "self-signed certificate in certificate chain"
+    text = str(Api(CONNECTION)._unreachable(exc))
+    assert "not trusted: self-signed certificate in certificate chain. Set ca_cert" in text
+
+
+def test_each_error_once() -> None:
+    assert joined([SupersonicError("a."), SupersonicError("b."), SupersonicError("a.")]) == "a. b."
+
+
+# ---- against a server on loopback
+
+
+class Server:
+    """Answers from a list, the last answer for ever."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, dict[str, str], bytes]] = []
+        self.seen: list[tuple[str, str, str | None]] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                server.seen.append((self.command, self.path, self.headers.get("Authorization")))
+                code, headers, body = server.answers[0] if len(server.answers) == 1 else server.answers.pop(0)
+                if code == 0:
+                    self.close_connection = True
+                    return
+                self.send_response(code)
+                for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_DELETE = do_PATCH = do_GET
+
+            def log_message(self, *_args: Any) -> None:
+                pass
+
+        self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.httpd.daemon_threads = True
+        threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.httpd.server_address[1]}"
+
+    def api(self, **more: Any) -> Api:
+        return Api(Connection(host=self.url, source="test", token="abc"), patience=2.0, first_contact=0.6, **more)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    found = Server()
+    yield found
+    found.httpd.shutdown()
+    found.httpd.server_close()
+
+
+OK = (200, {}, b'{"metadata": {}, "items": [], "kind": "PodList"}')
+
+
+def test_token_and_query(server: Server) -> None:
+    server.answers = [OK]
+    server.api().apply("/x", {}, "x", manager="me", force=False, dry_run=True)
+    assert server.seen == [
+        ("PATCH", "/x?fieldManager=me&fieldValidation=Strict&force=false&dryRun=All", "Bearer abc"),
+    ]
+
+
+@pytest.mark.parametrize("first", [(503, {}, b""), (429, {}, b""), (500, {}, b"oops"), (0, {}, b"")])
+def test_passing_faults_are_retried(server: Server, first: tuple[int, dict[str, str], bytes]) -> None:
+    server.answers = [first, OK]
+    assert server.api().list("/x", "x") == []
+    assert len(server.seen) == 2
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 422])
+def test_lasting_faults_are_not(server: Server, code: int) -> None:
+    server.answers = [(code, {}, b"")]
+    with pytest.raises(ApiError):
+        server.api().get("/x", "x")
+    assert len(server.seen) == 1
+
+
+def test_retries_end(server: Server) -> None:
+    server.answers = [(503, {}, b"")]
+    started = time.monotonic()
+    with pytest.raises(ApiError, match=r"with 503.*\(tried \d+ times within \d s\)"):
+        server.api().get("/x", "x")
+    assert time.monotonic() - started < 3
+    assert len(server.seen) > 2
+
+
+def test_wait_that_is_too_long_is_not_begun(server: Server) -> None:
+    server.answers = [(429, {"Retry-After": "60"}, b""), OK]
+    started = time.monotonic()
+    with pytest.raises(ApiError):
+        server.api().get("/x", "x")
+    assert time.monotonic() - started < 1
+
+
+def test_idle_connection_that_was_closed_is_no_fault(server: Server) -> None:
+    server.answers = [OK, (0, {}, b""), OK]
+    api = server.api()
+    api.list("/x", "x")
+    started = time.monotonic()
+    api.list("/x", "x")
+    assert time.monotonic() - started < 0.2
+
+
+def test_find(server: Server) -> None:
+    server.answers = [(404, {}, b""), OK]
+    assert server.api().find("/x", "x") is None
+    assert server.api().find("/x", "x") is not None
+
+
+def test_pages(server: Server) -> None:
+    one = {
+        "kind": "PodList",
+        "apiVersion": "v1",
+        "metadata": {"continue": "more"},
+        "items": [{"metadata": {"name": "a"}}],
+    }
+    two = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": [{"metadata": {"name": "b"}}]}
+    server.answers = [(200, {}, json.dumps(page).encode()) for page in (one, two)]
+    found = server.api().list("/x", "x")
+    assert [(item["kind"], item["apiVersion"], item["metadata"]["name"]) for item in found] == [
+        ("Pod", "v1", "a"),
+        ("Pod", "v1", "b"),
+    ]
+    assert "continue=more" in server.seen[1][1]
+
+
+def test_warnings_are_collected_once(server: Server) -> None:
+    server.answers = [(200, {"Warning": '299 - "this is \\"old\\"", 299 - "and that"'}, OK[2])]
+    api = server.api()
+    api.list("/x", "x")
+    api.list("/x", "x")
+    assert list(api.warnings) == ['this is "old"', "and that"]
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(Unreachable, match="connection refused"):
+        Api(Connection(host=url, source="test"), first_contact=0.3).get("/x", "x")
+
+
+def test_http_proxy_is_used(server: Server) -> None:
+    """The API's address does not exist: only the proxy can answer."""
+    server.answers = [OK]
+    with pytest.raises(Unreachable):
+        # A CONNECT that is not understood: the request did go to the proxy.
+        Api(Connection(host="http://api.invalid", source="test", proxy=server.url), first_contact=0.1).get("/x", "x")
+
+
+@pytest.mark.parametrize("proxy", ["socks5://h:1", "https://h:1", "h"])
+def test_unusable_proxy(proxy: str) -> None:
+    with pytest.raises(SupersonicError, match="is no http:// address"):
+        Api(Connection(host="http://h", source="test", proxy=proxy)).get("/x", "x")
+
+
+def test_unusable_certificates() -> None:
+    with pytest.raises(SupersonicError, match="The certificates of test cannot be used"):
+        Api(Connection(host="https://h", source="test", ca_pem="no certificate"))
