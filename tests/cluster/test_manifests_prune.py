@@ -6,7 +6,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -205,3 +210,36 @@ def test_namespace_of_others_is_left(cluster: Cluster, namespace: str) -> None:
     result = cluster.manifests(namespace, state="absent", delete_namespace=True)
     assert any("was not created by this collection" in str(warning) for warning in result["warnings"])
     assert cluster.there(f"/api/v1/namespaces/{namespace}")["status"]["phase"] == "Active"
+
+
+def kubectl(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """kubectl from PATH, or the one that was built for the local cluster."""
+    built = sorted(Path("/var/cache/fastml-supersonic/programs").glob("kubernetes-*/kubectl"))
+    program = shutil.which("kubectl") or (str(built[-1]) if built else None)
+    assert program, "there is no kubectl in PATH"
+    environment = {**os.environ, "KUBECTL_APPLYSET": "true", "KUBECONFIG": cluster.kubeconfig}
+    return subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_kubectl_understands_the_set(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    cluster.manifests(namespace, config_map("one"), service("web"))
+    (tmp_path / "one.json").write_text(json.dumps(config_map("one")))
+    apply = [
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--prune",
+        "-n",
+        namespace,
+        "-f",
+        str(tmp_path / "one.json"),
+    ]
+    refused = kubectl(cluster, *apply, "--applyset=configmaps/set-applyset")
+    assert 'is managed by tooling "fastml.supersonic" instead of "kubectl"' in refused.stderr
+    # With the name of the tool changed nothing is in its way: id, labels and annotations are as it wants them.
+    parent = f"/api/v1/namespaces/{namespace}/configmaps/set-applyset"
+    cluster.patch(parent, {"metadata": {"annotations": {TOOLING: "kubectl/v1.34.4"}}})
+    taken = kubectl(cluster, *apply, "--applyset=configmaps/set-applyset")
+    assert "service/web pruned" in taken.stdout, taken.stderr
+    refused_here = cluster.manifests(namespace, config_map("one"))
+    assert "is the set of another tool (kubectl)" in refused_here["msg"]
