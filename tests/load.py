@@ -122,9 +122,13 @@ def run(
     clients: int = 8,
     models: Sequence[str] = tuple(ANSWERS),
     seconds: float = 60.0,
+    start_file: Path | None = None,
     stop_file: Path | None = None,
 ) -> Report:
-    """Ask until the stop file is there, but for so many seconds at most. Clients take turns with the models."""
+    """Ask until the stop file is there, but for so many seconds at most. Clients take turns with the models.
+
+    The start file is written when every client has had an answer.
+    """
     stop = threading.Event()
     workers = [Client(number, address, models[number % len(models)], stop) for number in range(clients)]
     deadline = time.monotonic() + seconds
@@ -132,6 +136,9 @@ def run(
         worker.start()
     while time.monotonic() < deadline and not (stop_file and stop_file.exists()):
         time.sleep(0.05)
+        if start_file and all(worker.report.last for worker in workers):
+            start_file.touch()
+            start_file = None
     stop.set()
     total = Report()
     for worker in workers:
@@ -146,6 +153,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--model", action="append", choices=sorted(ANSWERS), help="may be given several times")
     parser.add_argument("--seconds", type=float, default=60.0, help="never longer than this")
+    parser.add_argument("--start-file", type=Path, help="written when every client has had an answer")
     parser.add_argument("--stop-file", type=Path, help="end as soon as this file exists")
     arguments = parser.parse_args()
     report = run(
@@ -153,6 +161,7 @@ def main() -> int:
         clients=arguments.clients,
         models=arguments.model or tuple(ANSWERS),
         seconds=arguments.seconds,
+        start_file=arguments.start_file,
         stop_file=arguments.stop_file,
     )
     print(json.dumps(report.as_dict(), indent=1))

@@ -54,14 +54,15 @@ class Service(Instance):
 @contextlib.contextmanager
 def load(address: str, folder: Path) -> Iterator[dict[str, Any]]:
     """Eight clients at the endpoint; what they have seen is in the yielded report after the end."""
-    stop = folder / "stop"
+    start, stop = folder / "start", folder / "stop"
     command = [sys.executable, str(CLONE / "tests" / "load.py"), "--address", address, "--clients", "8"]
-    limits = ["--seconds", str(LIMIT_S), "--stop-file", str(stop)]
+    limits = ["--seconds", str(LIMIT_S), "--start-file", str(start), "--stop-file", str(stop)]
     report: dict[str, Any] = {}
     with subprocess.Popen([*command, *limits], stdout=subprocess.PIPE, text=True) as clients:
         try:
-            time.sleep(2)
+            until(start.exists, 60)
             yield report
+            # Whatever the event has left behind is seen as well.
             time.sleep(2)
         finally:
             stop.touch()
