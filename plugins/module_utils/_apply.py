@@ -231,6 +231,7 @@ class Run:
                 )
         if wrong:
             raise SupersonicError("; ".join(wrong) + ".")
+        self._kinds.learn(found.values())
         return found, frozenset(resource.group_kind for resource in brought.values())
 
     def _namespace_missing(self, wanted: Iterable[Wanted]) -> bool:

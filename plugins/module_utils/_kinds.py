@@ -155,6 +155,7 @@ class Kinds:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._known: dict[tuple[str, str], dict[str, Resource]] = {}
+        self._learned: dict[GroupKind, Resource] = {}
         self._lock = threading.Lock()
 
     def find(self, group: str, version: str, kind: str) -> Resource | None:
@@ -164,11 +165,15 @@ class Kinds:
             return builtin
         return self._served(group, version).get(kind)
 
+    def learn(self, resources: Iterable[Resource]) -> None:
+        """These kinds are known already: any version will do to find their objects."""
+        self._learned.update((resource.group_kind, resource) for resource in resources)
+
     def find_any(self, group_kind: GroupKind) -> Resource | None:
-        """The kind in the version that the server prefers."""
-        builtin = _BY_KIND.get(group_kind)
-        if builtin:
-            return builtin
+        """The kind in a version that the server serves, if need be the one that it prefers."""
+        known = _BY_KIND.get(group_kind) or self._learned.get(group_kind)
+        if known:
+            return known
         group = self._api.find(f"/apis/{group_kind.group}", f"API group {group_kind.group}")
         if not group:
             return None

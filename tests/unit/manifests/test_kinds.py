@@ -120,6 +120,14 @@ def test_any_version_that_serves_the_kind() -> None:
     assert Kinds(FakeApi({})).find_any(GroupKind("keda.sh", "ScaledObject")) is None  # type: ignore[arg-type]
 
 
+def test_kind_that_is_known_already_is_not_looked_up() -> None:
+    api = FakeApi(KEDA)
+    kinds = Kinds(api)  # type: ignore[arg-type]
+    kinds.learn([SCALED_OBJECT])
+    assert kinds.find_any(GroupKind("keda.sh", "ScaledObject")) == SCALED_OBJECT
+    assert api.asked == []
+
+
 def test_defined_by() -> None:
     crd = {
         "spec": {
