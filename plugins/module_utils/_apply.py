@@ -375,8 +375,7 @@ class Run:
         untouched = not final and set(self.actions.values()) <= {"unchanged"}
         self._each(one, plans, nothing_changed=untouched)
         for plan in plans:
-            if plan.result is not None:
-                self._compare(plan)
+            self._compare(plan)
 
     def _dry_run(self, plan: _Plan) -> None:
         self._dry_run_once(plan)
@@ -429,7 +428,8 @@ class Run:
         return False
 
     def _compare(self, plan: _Plan) -> None:
-        assert plan.result is not None
+        if plan.result is None:
+            return
         if plan.live is None:
             plan.changed = True
             self.differences.create(plan.key, plan.result)
@@ -607,10 +607,12 @@ class Run:
             waves.setdefault(rank(key.group_kind), []).append((key, live))
         found: list[Target] = []
 
-        def one(entry: tuple[Key, Object]) -> Target:
+        def one(entry: tuple[Key, Object]) -> Target | None:
             key, live = entry
             resource = self._kinds.find_any(key.group_kind)
-            assert resource is not None
+            if resource is None:
+                # Its kind has gone meanwhile, and with it the object.
+                return None
             path = resource.path(key.namespace, key.name)
             if not live["metadata"].get("deletionTimestamp"):
                 self._delete_object(path, key, live)
@@ -619,7 +621,7 @@ class Run:
             return Target(key, path, live)
 
         for number in sorted(waves, reverse=True):
-            found += self._each(one, waves[number])
+            found += [target for target in self._each(one, waves[number]) if target]
         return found
 
     def _delete_object(self, path: str, key: Key, live: Object, propagation: str = "Foreground") -> None:
