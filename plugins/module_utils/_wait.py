@@ -282,8 +282,8 @@ class Waiter:
                     f"/apis/storage.k8s.io/v1/storageclasses/{segment(name)}", f"StorageClass/{name}"
                 )
             except ApiError:
-                # Not ours to read; the claim's events will tell.
-                pass
+                # Not ours to read, and waiting for a volume that itself waits for a pod would never end.
+                deferred = True
             else:
                 deferred = bool(found) and (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
                 problem = None if found else f"the storage class {name} does not exist"
