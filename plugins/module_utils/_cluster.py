@@ -113,16 +113,48 @@ def allowed(api: Api, permission: Mapping[str, Any], namespace: str | None) -> b
     return json.loads(review)["status"].get("allowed") is True
 
 
+def _rules(api: Api, namespace: str) -> list[Mapping[str, Any]]:
+    """What we may do in a namespace, by SelfSubjectRulesReview."""
+    review = api.call(
+        "POST",
+        "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
+        "SelfSubjectRulesReview",
+        body={
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectRulesReview",
+            "spec": {"namespace": namespace},
+        },
+    )
+    rules: list[Mapping[str, Any]] = json.loads(review)["status"].get("resourceRules") or []
+    return rules
+
+
+def _covers(rule: Mapping[str, Any], permission: Mapping[str, Any]) -> bool:
+    """Whether a rule grants a permission on every object; rules for single names do not."""
+    resource = str(permission["resource"])
+    resources = {resource, "*", f"*/{resource.partition('/')[2]}"} if "/" in resource else {resource, "*"}
+    return (
+        not rule.get("resourceNames")
+        and bool({permission["verb"], "*"} & set(rule.get("verbs") or []))
+        and bool({permission["group"], "*"} & set(rule.get("apiGroups") or []))
+        and bool(resources & set(rule.get("resources") or []))
+    )
+
+
 def _permissions(api: Api, namespace: str, permissions: Sequence[Mapping[str, Any]]) -> list[str]:
     single = [
         {"verb": verb, "resource": item["resource"], "group": item.get("group") or ""}
         for item in permissions
         for verb in item["verbs"]
     ]
+    # One question tells most; what its answer does not cover (it may be incomplete, and names no rights that a webhook
+    # or a node authorizer grants) is asked one by one.
+    rules = _rules(api, namespace)
+    open_questions = [item for item in single if not any(_covers(rule, item) for rule in rules)]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        answers = list(pool.map(lambda item: allowed(api, item, namespace), single))
+        answers = list(pool.map(lambda item: allowed(api, item, namespace), open_questions))
     missing: dict[str, list[str]] = {}
-    for item, answer in zip(single, answers, strict=True):
+    for item, answer in zip(open_questions, answers, strict=True):
         if not answer:
             name = item["resource"] + (f".{item['group']}" if item["group"] else "")
             missing.setdefault(name, []).append(item["verb"])
