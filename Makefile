@@ -17,17 +17,22 @@ help:  ## Say what there is
 # Any Python from 3.11 on; on an empty Debian the system's own, whose venv is a package of its own.
 PYTHON = $(firstword $(wildcard /usr/bin/python3.11 /usr/bin/python3.12 /usr/bin/python3.13))
 
-$(VENV)/bin/python:
+# The stamp is written last, so that a make that was killed begins again.
+$(VENV)/made:
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "Installing python3-venv"; apt-get update -qq && apt-get install -qqy --no-install-recommends python3-venv; }
-	$(or $(PYTHON),/usr/bin/python3) -m venv $(VENV)
+	$(or $(PYTHON),/usr/bin/python3) -m venv --clear $(VENV)
+	@touch $@
 
-$(VENV)/local: requirements.txt requirements-local.txt constraints.txt | $(VENV)/bin/python
+$(VENV)/local: requirements.txt requirements-local.txt constraints.txt | $(VENV)/made
 	@echo "Installing Python packages (usually 1 min)"
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-local.txt -c constraints.txt
 	@touch $@
 
+# The tests' Triton servers run on this machine with Python 3.11, whose library is a package of its own.
 $(VENV)/dev: requirements-dev.txt $(VENV)/local
+	@ldconfig -p | grep -q 'libpython3\.11\.so' || \
+	  { echo "Installing libpython3.11"; apt-get update -qq && apt-get install -qqy --no-install-recommends libpython3.11; }
 	@echo "Installing Python packages of the tests (usually 1 min)"
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	@touch $@
