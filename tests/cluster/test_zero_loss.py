@@ -112,8 +112,12 @@ def restart_envoy(service: Service) -> None:
 
 
 def kill_triton(service: Service) -> None:
-    uid, pod = sorted(service.pods("triton").items())[0]
-    restarts = pod["status"]["containerStatuses"][0]["restartCount"]
+    def restarted(pod: dict[str, Any]) -> int:
+        return int(pod["status"]["containerStatuses"][0]["restartCount"])
+
+    # Kubernetes waits longer and longer before it starts the same server again.
+    uid, pod = min(service.pods("triton").items(), key=lambda item: restarted(item[1]))
+    restarts = restarted(pod)
     signal_server(uid, signal.SIGKILL)
 
     def came_back() -> list[dict[str, Any]]:
