@@ -6,21 +6,17 @@
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
-Importing the kubernetes library takes a quarter of a second and the whole library is rarely needed, so settings are
-resolved here from the kubeconfig itself: `connection` serves modules that speak to the API through `_rest`,
-`api_client` those that need the library (port-forward, exec).
+Importing the kubernetes library takes a quarter of a second, so settings are resolved here from the kubeconfig itself,
+and `_rest` speaks to the API with them.
 """
 
 from __future__ import annotations
 
-import atexit
 import base64
 import binascii
 import json
 import os
-import shutil
 import subprocess
-import tempfile
 import time
 import typing as t
 from collections.abc import Mapping
@@ -28,9 +24,6 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
-
-if t.TYPE_CHECKING:
-    from kubernetes.client import ApiClient
 
 CONNECTION_SPEC: dict[str, dict[str, t.Any]] = {
     "kubeconfig": {"type": "path"},
@@ -113,41 +106,6 @@ def connection(params: Mapping[str, t.Any]) -> Connection:
     if (base.cert_pem is None) != (base.key_pem is None):
         raise SupersonicError(f"A client certificate and its key belong together; {base.source} has only one of them.")
     return replace(base, host=host, proxy=given["proxy"] or base.proxy or _environment_proxy(host))
-
-
-def api_client(params: Mapping[str, t.Any]) -> ApiClient:
-    """A client of the kubernetes library for the same options."""
-    resolved = connection(params)
-    try:
-        from kubernetes.client import ApiClient, Configuration
-    except ImportError as exc:
-        raise missing_library("kubernetes") from exc
-
-    configuration = Configuration()
-    configuration.host = resolved.host
-    configuration.verify_ssl = resolved.validate
-    configuration.tls_server_name = resolved.server_name
-    if resolved.proxy:
-        configuration.proxy = resolved.proxy
-    if resolved.ca_pem or resolved.cert_pem:
-        # The library takes files only and opens them when it connects, so they live as long as the process.
-        folder = tempfile.mkdtemp(prefix="supersonic-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        for attribute, content in (
-            ("ssl_ca_cert", resolved.ca_pem),
-            ("cert_file", resolved.cert_pem),
-            ("key_file", resolved.key_pem),
-        ):
-            if content:
-                path = os.path.join(folder, attribute)
-                with open(path, "w", encoding="utf-8") as file:
-                    file.write(content)
-                setattr(configuration, attribute, path)
-    client = ApiClient(configuration)
-    token = resolved.bearer()
-    if token:
-        client.set_default_header("authorization", token if token.startswith("Basic ") else f"Bearer {token}")
-    return client
 
 
 def _given(params: Mapping[str, t.Any], name: str) -> t.Any:

@@ -104,6 +104,8 @@ class Line:
         self.place = place
         # A failure of the server as a whole: the other requests need not find it out again.
         self.failure: Failure | None = None
+        # Models that have answered here: what fails after that is broken, not late.
+        self.answered: set[tuple[str, str]] = set()
         self._clients: dict[int, Client] = {}
         self._lock = threading.Lock()
 
@@ -182,7 +184,7 @@ def check_one(run: Run, line: Line, golden: Golden) -> Check:
     total = 0.0
     try:
         for number in range(line.target.repeat):
-            seconds, comparison = attempt(run, line, partial(exchange, run, line, golden, number))
+            seconds, comparison = attempt(run, line, partial(exchange, run, line, golden, number), golden)
             total += seconds
             check.requests += 1
             check.latency_ms = total / check.requests * 1000
@@ -196,17 +198,26 @@ def check_one(run: Run, line: Line, golden: Golden) -> Check:
     return check
 
 
-def attempt(run: Run, line: Line, send: Callable[[], Result]) -> Result:
-    """Send one request, again while its failure may pass and there is time."""
+def attempt(run: Run, line: Line, send: Callable[[], Result], golden: Golden) -> Result:
+    """Send one request, again while its failure may pass and there is time.
+
+    Only what is not there yet is waited for: a server that has answered for a model and then fails is not sound, and
+    asking until it answers would hide that.
+    """
+    model = golden.model, golden.version
     pause = _FIRST_PAUSE
     while True:
         if line.failure is not None:
             raise line.failure
+        # Asked before sending: another request may be the first to be answered while this one fails.
+        answered = model in line.answered
         try:
-            return send()
+            result = send()
         except Failure as failure:
             left = run.left()
-            may_pass = failure.status in PASSING or (
+            if failure.status in ("wrong_answer", "not_refused"):
+                line.answered.add(model)
+            may_pass = (failure.status in PASSING and not answered) or (
                 failure.status == "wrong_answer" and run.settings.retry_wrong_answers
             )
             if not may_pass or left <= 0:
@@ -215,6 +226,9 @@ def attempt(run: Run, line: Line, send: Callable[[], Result]) -> Result:
                 raise
             time.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE)
+        else:
+            line.answered.add(model)
+            return result
 
 
 def call(run: Run, line: Line, golden: Golden) -> list[Tensor]:

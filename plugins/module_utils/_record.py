@@ -87,7 +87,7 @@ def write(recordings: Sequence[Recording]) -> None:
 
 def _ask(run: Run, line: Line, golden: Golden) -> list[Tensor]:
     try:
-        return _inference.attempt(run, line, lambda: _inference.call(run, line, golden))
+        return _inference.attempt(run, line, lambda: _inference.call(run, line, golden), golden)
     except Failure as failure:
         raise SupersonicError(
             f"The golden request {golden.name} of model {golden.model} cannot be recorded from {line.place.name}: "

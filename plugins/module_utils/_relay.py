@@ -7,7 +7,7 @@
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
 Clients connect to a Unix socket in a folder that only we may enter. To a pod, every connection gets a WebSocket of its
-own at the API server (subprotocol v4.channel.k8s.io), so that many run side by side and both directions flow at once,
+own at the API server, so that many run side by side and both directions flow at once,
 as HTTP/2 needs; the port-forward of the kubernetes library is one blocking loop and costs the library's whole import.
 TLS is spoken here, because the client library of gRPC can neither skip the check of a certificate nor say clearly what
 is wrong with one.
@@ -16,34 +16,29 @@ is wrong with one.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import http.client
 import itertools
-import json
 import os
 import shutil
-import socket
 import ssl
-import struct
 import tempfile
 import threading
-import typing as t
 from collections.abc import Awaitable, Callable
-from urllib.parse import quote, unquote, urlsplit
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
 
-if t.TYPE_CHECKING:
-    from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils import _websocket
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
 _CHUNK = 64 * 1024
-_MAX_HEAD = 64 * 1024
+# Connections that can be opened at the same time; each takes a thread until it stands.
+_OPENERS = 32
 _SECONDS_TO_CONNECT = 10.0
 
 # The kernel takes no longer path of a Unix socket than 107 bytes.
 _LONGEST_FOLDER = 96
 _CUT_HANDSHAKE = "it cut the TLS handshake; does it speak TLS on this port?"
 
-_CONTINUATION, _BINARY, _CLOSE, _PING, _PONG = 0, 2, 8, 9, 10
 _DATA_CHANNEL, _ERROR_CHANNEL = 0, 1
 
 
@@ -77,6 +72,7 @@ class Relay:
         self._count = itertools.count()
         self._servers: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(_OPENERS, thread_name_prefix="relay"))
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()
 
@@ -86,11 +82,11 @@ class Relay:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def to_pod(self, api: ApiServer, namespace: str, pod: str, port: int) -> Tunnel:
+    def to_pod(self, api: Api, namespace: str, pod: str, port: int) -> Tunnel:
         """Offer a port of a pod. Whether it answers shows with the first connection."""
 
         async def connect() -> Streams:
-            return await asyncio.wait_for(api.open(namespace, pod, port), _SECONDS_TO_CONNECT)
+            return await asyncio.wait_for(_open_port(api, namespace, pod, port), _SECONDS_TO_CONNECT)
 
         return self._open(connect, _WebSocketPump)
 
@@ -157,8 +153,8 @@ async def _serve(
         tunnel.error = RelayError("unreachable", f"no connection within {_SECONDS_TO_CONNECT:.0f} s")
     except ConnectionRefusedError:
         tunnel.error = RelayError("refused", "connection refused")
-    except asyncio.IncompleteReadError:
-        tunnel.error = RelayError("unreachable", "the connection was cut")
+    except _websocket.ProtocolError as exc:
+        tunnel.error = RelayError("unreachable", f"the Kubernetes API is not understood: {exc}")
     except OSError as exc:
         tunnel.error = RelayError("unreachable", exc.strerror or str(exc))
     finally:
@@ -224,117 +220,66 @@ class _WebSocketPump(_PlainPump):
 
     async def outwards(self) -> None:
         while data := await self._receive():
-            self._remote_writer.write(_frame(_BINARY, bytes([_DATA_CHANNEL]) + data))
+            self._remote_writer.write(_websocket.message(_DATA_CHANNEL, data))
             await self._remote_writer.drain()
-        self._remote_writer.write(_frame(_CLOSE, b""))
+        self._remote_writer.write(_websocket.frame(_websocket.CLOSE, b""))
 
     async def inwards(self) -> None:
+        frames = _websocket.Frames()
         announced: set[int] = set()
-        channel = _DATA_CHANNEL
-        while True:
-            opcode, payload = await _read_frame(self._remote_reader)
-            if opcode == _PING:
-                self._remote_writer.write(_frame(_PONG, payload))
-            elif opcode == _CLOSE:
-                return
-            elif opcode in (_BINARY, _CONTINUATION) and payload:
-                if opcode == _BINARY:
-                    channel, payload = payload[0], payload[1:]
-                    if channel not in announced:
-                        # The first message of each channel only repeats the port.
-                        announced.add(channel)
-                        continue
+        announcing = False
+        while frames.closed is None:
+            data = await self._remote_reader.read(_CHUNK)
+            if not data:
+                raise RelayError("unreachable", "the connection was cut")
+            for channel, payload, first in frames.receive(data):
+                # The first message of each channel only repeats the port.
+                if first:
+                    announcing = channel not in announced
+                    announced.add(channel)
+                if announcing or not payload:
+                    continue
                 if channel == _ERROR_CHANNEL:
                     raise _port_error(payload.decode(errors="replace"))
                 await self._deliver(payload)
+            if replies := frames.replies():
+                self._remote_writer.write(replies)
 
 
-class ApiServer:
-    """Opens WebSockets to ports of pods at one API server."""
-
-    def __init__(self, connection: Connection, context: ssl.SSLContext | None) -> None:
-        self._connection = connection
-        self._context = context
-
-    async def open(self, namespace: str, pod: str, port: int) -> Streams:
-        try:
-            return await self._upgrade(namespace, pod, port)
-        except ssl.SSLError as exc:
-            raise RelayError("unreachable", f"{self._where()}: {_tls_reason(exc)}") from exc
-        except OSError as exc:
-            raise RelayError("unreachable", f"{self._where()} cannot be reached: {exc.strerror or exc}") from exc
-
-    def _where(self) -> str:
-        return f"the Kubernetes API at {self._connection.host}"
-
-    async def _upgrade(self, namespace: str, pod: str, port: int) -> Streams:
-        """Connect to the API server and turn the connection into a WebSocket to the pod."""
-        address = urlsplit(self._connection.host)
-        tls = address.scheme == "https"
-        reader, writer = await self._connect(address.hostname or "", address.port or (443 if tls else 80), tls)
-        path = f"{address.path.rstrip('/')}/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}"
-        head = [
-            f"GET {path}/portforward?ports={port} HTTP/1.1",
-            f"Host: {address.netloc}",
-            "Connection: Upgrade",
-            "Upgrade: websocket",
-            "Sec-WebSocket-Version: 13",
-            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
-            "Sec-WebSocket-Protocol: v4.channel.k8s.io",
-        ]
-        token = self._connection.bearer()
-        if token:
-            head.append(f"Authorization: {token if token.startswith('Basic ') else f'Bearer {token}'}")
-        writer.write("\r\n".join([*head, "", ""]).encode())
-        try:
-            answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        except asyncio.LimitOverrunError as exc:
-            raise RelayError("unreachable", f"{self._where()} does not answer in HTTP") from exc
-        status = answer.split(" ", 2)[1:2]
-        if status != ["101"]:
-            reason = _refusal(answer, await _body(reader, answer))
-            raise RelayError("unreachable", f"{self._where()} refused the port-forward: {reason}")
-        return reader, writer
-
-    async def _connect(self, host: str, port: int, tls: bool) -> Streams:
-        context = self._context if tls else None
-        name = (self._connection.server_name or host) if tls else None
-        if not self._connection.proxy:
-            return await asyncio.open_connection(host, port, ssl=context, server_hostname=name, limit=_MAX_HEAD)
-        proxy = self._connection.proxy
-        sock = await asyncio.get_running_loop().run_in_executor(None, _connect_through, proxy, host, port)
-        return await asyncio.open_connection(sock=sock, ssl=context, server_hostname=name, limit=_MAX_HEAD)
-
-
-def _connect_through(proxy: str, host: str, port: int) -> socket.socket:
-    """A connection to host through an HTTP proxy."""
-    address = urlsplit(proxy)
-    login = {}
-    if address.username:
-        pair = f"{unquote(address.username)}:{unquote(address.password or '')}".encode()
-        login["Proxy-Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-    connection = http.client.HTTPConnection(address.hostname or "", address.port or 3128, timeout=_SECONDS_TO_CONNECT)
-    connection.set_tunnel(host, port, headers=login)
-    connection.connect()
-    connection.sock.setblocking(False)
-    return connection.sock
-
-
-async def _body(reader: asyncio.StreamReader, head: str) -> bytes:
-    length = 0
-    for line in head.split("\r\n"):
-        name, _colon, value = line.partition(":")
-        if name.strip().lower() == "content-length" and value.strip().isdigit():
-            length = min(int(value), _MAX_HEAD)
-    return await reader.readexactly(length)
-
-
-def _refusal(head: str, body: bytes) -> str:
-    """The API server's own words where it has some."""
+async def _open_port(api: Api, namespace: str, pod: str, port: int) -> Streams:
+    """A WebSocket at the API server that leads to a port of a pod."""
+    where = f"the Kubernetes API at {api.connection.host}"
     try:
-        return str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return body.decode(errors="replace").strip() or head.split("\r\n", 1)[0]
+        sock = await asyncio.get_running_loop().run_in_executor(None, api.open_socket)
+        name = api.server_name if api.context else None
+        reader, writer = await asyncio.open_connection(sock=sock, ssl=api.context, server_hostname=name)
+        try:
+            await _upgrade(api, f"/api/v1/namespaces/{segment(namespace)}/pods/{segment(pod)}", port, reader, writer)
+        except BaseException:
+            writer.close()
+            raise
+    except (ApiError, _websocket.ProtocolError) as exc:
+        raise RelayError("unreachable", f"{where} refused the port-forward: {exc}") from exc
+    except ssl.SSLError as exc:
+        raise RelayError("unreachable", f"{where}: {_tls_reason(exc)}") from exc
+    except OSError as exc:
+        raise RelayError("unreachable", f"{where} cannot be reached: {exc.strerror or exc}") from exc
+    return reader, writer
+
+
+async def _upgrade(api: Api, pod: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    target = f"{pod}/portforward?{urlencode({'ports': port})}"
+    handshake = _websocket.Handshake(api, target, f"port {port} of {pod.rpartition('/')[2]}")
+    writer.write(handshake.request)
+    try:
+        # Not a byte more: what follows belongs to the pump.
+        answer = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError as exc:
+        answer = exc.partial
+    except asyncio.LimitOverrunError as exc:
+        raise _websocket.ProtocolError("it does not answer in HTTP") from exc
+    while handshake.receive(answer) is None:
+        answer = await reader.read(_CHUNK)
 
 
 def _port_error(text: str) -> RelayError:
@@ -351,27 +296,3 @@ def _tls_reason(exc: ssl.SSLError) -> str:
     if exc.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
         return "it does not speak TLS on this port"
     return f"the TLS handshake failed: {exc.reason or exc}"
-
-
-async def _read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    first, second = await reader.readexactly(2)
-    length = second & 0x7F
-    if length == 126:
-        (length,) = struct.unpack(">H", await reader.readexactly(2))
-    elif length == 127:
-        (length,) = struct.unpack(">Q", await reader.readexactly(8))
-    return first & 0x0F, await reader.readexactly(length)
-
-
-def _frame(opcode: int, payload: bytes) -> bytes:
-    """A frame from a client: complete, and masked as the WebSocket protocol demands."""
-    length = len(payload)
-    if length < 126:
-        head = struct.pack(">BB", 0x80 | opcode, 0x80 | length)
-    elif length < 1 << 16:
-        head = struct.pack(">BBH", 0x80 | opcode, 0x80 | 126, length)
-    else:
-        head = struct.pack(">BBQ", 0x80 | opcode, 0x80 | 127, length)
-    mask = os.urandom(4)
-    repeated = int.from_bytes((mask * (length // 4 + 1))[:length], "big")
-    return head + mask + (int.from_bytes(payload, "big") ^ repeated).to_bytes(length, "big")

@@ -92,8 +92,8 @@ class Api:
     ) -> None:
         self.connection = connection
         self.warnings: dict[str, None] = {}
-        self._address = urlsplit(connection.host)
-        self._context = tls_context(connection) if self._address.scheme == "https" else None
+        self.address = urlsplit(connection.host)
+        self.context = tls_context(connection) if self.address.scheme == "https" else None
         self._local = threading.local()
         self._patience = patience
         self._first_contact = first_contact
@@ -190,10 +190,10 @@ class Api:
 
     def watch(self, path: str, query: Mapping[str, str], seconds: float) -> Watch:
         """Open a watch. Raises OSError or HTTPException when the connection fails; no retries here."""
-        connection = self._open(read_seconds=seconds + 15.0)
+        connection = self.open_connection(read_seconds=seconds + 15.0)
         try:
             full = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(max(1, int(seconds))), **query}
-            connection.request("GET", self._address.path + _target(path, full), headers=self._headers())
+            connection.request("GET", self.address.path + _target(path, full), headers=self.headers())
             response = connection.getresponse()
             if response.status >= 300:
                 raise api_error(response.status, response.read(), self.connection, "GET", f"watch of {path}")
@@ -207,12 +207,12 @@ class Api:
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = self._open(_READ_SECONDS)
+            connection = self._local.connection = self.open_connection(_READ_SECONDS)
             self._local.used = 0
-        headers = self._headers()
+        headers = self.headers()
         if payload is not None:
             headers["Content-Type"] = content_type
-        connection.request(method, self._address.path + target, body=payload, headers=headers)
+        connection.request(method, self.address.path + target, body=payload, headers=headers)
         response = connection.getresponse()
         answer = response.read()
         self._local.used += 1
@@ -220,34 +220,60 @@ class Api:
             self._drop()
         return response.status, response.headers, answer
 
-    def _headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, str]:
+        """What every request says about us."""
         headers = {"Accept": JSON, "User-Agent": "fastml.supersonic"}
         token = self.connection.bearer()
         if token:
             headers["Authorization"] = token if token.startswith("Basic ") else f"Bearer {token}"
         return headers
 
-    def _open(self, read_seconds: float) -> http.client.HTTPConnection:
-        host = self._address.hostname or ""
-        port = self._address.port or (443 if self._context else 80)
+    @property
+    def server_name(self) -> str:
+        """The name that the server's certificate must have."""
+        return self.connection.server_name or self.address.hostname or ""
+
+    def open_socket(self) -> socket.socket:
+        """A new connection to the server, through the proxy if there is one, before TLS."""
+        host = self.address.hostname or ""
+        port = self.address.port or (443 if self.context else 80)
         proxy = urlsplit(self.connection.proxy) if self.connection.proxy else None
         if proxy and (proxy.scheme not in ("http", "") or not proxy.hostname):
             raise SupersonicError(f"The proxy '{_without_userinfo(self.connection.proxy)}' is no http:// address.")
         first = (proxy.hostname or "", proxy.port or 3128) if proxy else (host, port)
-        connection: http.client.HTTPConnection
-        if self._context:
-            connection = _HTTPSConnection(*first, self._context, self.connection.server_name or host)
-        else:
-            connection = http.client.HTTPConnection(*first)
+        opening = http.client.HTTPConnection(*first, timeout=_CONNECT_SECONDS)
         if proxy:
             login = {}
             if proxy.username:
                 pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
                 login["Proxy-Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-            connection.set_tunnel(host, port, headers=login)
-        connection.timeout = _CONNECT_SECONDS
-        connection.connect()
-        connection.sock.settimeout(read_seconds)
+            opening.set_tunnel(host, port, headers=login)
+        try:
+            opening.connect()
+        except BaseException:
+            opening.close()
+            raise
+        return t.cast(socket.socket, opening.sock)
+
+    def open_connection(self, read_seconds: float) -> http.client.HTTPConnection:
+        """A new connection to the server for requests over HTTP."""
+        sock = self.open_socket()
+        try:
+            if self.context:
+                sock = self.context.wrap_socket(sock, server_hostname=self.server_name)
+            sock.settimeout(read_seconds)
+        except BaseException:
+            sock.close()
+            raise
+        where = self.address.hostname or "", self.address.port
+        connection: http.client.HTTPConnection
+        if self.context:
+            connection = http.client.HTTPSConnection(*where, context=self.context)
+        else:
+            connection = http.client.HTTPConnection(*where)
+        # Left alone it would connect anew by itself, past the proxy and the expected name.
+        connection.auto_open = 0
+        connection.sock = sock
         return connection
 
     def _drop(self) -> None:
@@ -267,7 +293,7 @@ class Api:
         if isinstance(exc, ssl.SSLError):
             return Unreachable(f"{where} refused the TLS connection: {getattr(exc, 'reason', None) or exc}.")
         if isinstance(exc, socket.gaierror):
-            return Unreachable(f"{where} cannot be reached: the name {self._address.hostname} cannot be resolved.")
+            return Unreachable(f"{where} cannot be reached: the name {self.address.hostname} cannot be resolved.")
         if isinstance(exc, TimeoutError):
             return Unreachable(f"{where} cannot be reached: no answer in time.")
         if isinstance(exc, ConnectionRefusedError):
@@ -302,21 +328,6 @@ class Watch:
             with contextlib.suppress(OSError):
                 # Closing alone does not wake a thread that reads from the socket.
                 sock.shutdown(socket.SHUT_RDWR)
-
-
-class _HTTPSConnection(http.client.HTTPConnection):
-    """HTTPS whose expected server name can differ from the address (tls-server-name, proxies)."""
-
-    default_port = 443
-
-    def __init__(self, host: str, port: int, context: ssl.SSLContext, server_name: str) -> None:
-        super().__init__(host, port)
-        self._context = context
-        self._server_name = server_name
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._server_name)
 
 
 def api_error(status: int, answer: bytes, connection: Connection, method: str, what: str) -> ApiError:

@@ -19,7 +19,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _client, 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import ExpectedError, parse_error
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
-from ansible_collections.fastml.supersonic.plugins.module_utils._relay import ApiServer, Relay, Tunnel
+from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay, Tunnel
 
 KINDS = ("address", "pod", "service", "selector")
 DEFAULT_PORTS = {"grpc": "8001", "http": "8000"}
@@ -259,9 +259,7 @@ class Resolver:
         namespace = target.place["namespace"]
 
         def make() -> Endpoint:
-            connection = self.api.connection
-            context = _rest.tls_context(connection) if connection.host.startswith("https:") else None
-            tunnels: tuple[Tunnel, ...] = (self.relay.to_pod(ApiServer(connection, context), namespace, pod, port),)
+            tunnels: tuple[Tunnel, ...] = (self.relay.to_pod(self.api, namespace, pod, port),)
             server_name = "localhost"
             if target.tls:
                 server_name = target.tls["server_name"] or server_name

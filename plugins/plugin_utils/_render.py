@@ -99,7 +99,7 @@ def verification_table(targets: Sequence[Mapping[str, Any]]) -> str:
     """What inference_check found for each server, as a table."""
     rows = [("layer", "server", "protocol", "passed", "models", "slowest", "largest deviation")]
     for target in targets:
-        slowest, deviation = target.get("slowest_ms"), target.get("max_relative")
+        slowest = target.get("slowest_ms")
         rows.append(
             (
                 str(target["layer"]),
@@ -108,11 +108,17 @@ def verification_table(targets: Sequence[Mapping[str, Any]]) -> str:
                 f"{int(target['checks']) - int(target['failed'])} of {target['checks']}",
                 ", ".join(map(str, target["models"])) or "-",
                 "-" if slowest is None else f"{slowest:.1f} ms",
-                "none" if not deviation else f"{float(deviation):.1e}",
+                _deviation(target),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _deviation(target: Mapping[str, Any]) -> str:
+    """The largest deviations of a server; near zero only the absolute one says anything, so both are shown."""
+    values = [(float(target.get(f"max_{kind}") or 0), kind[:3]) for kind in ("absolute", "relative")]
+    return ", ".join(f"{value:.1e} {kind}" for value, kind in values if value) or "none"
 
 
 class _Dumper(yaml.SafeDumper):

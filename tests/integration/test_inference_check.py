@@ -195,6 +195,30 @@ def test_one_bad_server_behind_a_balancer_is_found(misbehaving: Triton, tmp_path
     assert statuses(result) == {"wrong_answer"}
 
 
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_an_endpoint_that_fails_half_of_its_requests_is_not_waited_for(
+    misbehaving: Triton, tmp_path: Path, protocol: str
+) -> None:
+    (dead,) = free_ports(1)
+    upstreams = [f"127.0.0.1:{dead}", misbehaving.grpc if protocol == "grpc" else misbehaving.http]
+    balancer = Envoy(tmp_path, grpc=upstreams, http=upstreams)
+    try:
+        result = run_module(
+            "inference_check",
+            {
+                "requests": [golden("identity", [1.0])],
+                "targets": [{"address": balancer.address, "protocol": protocol, "repeat": 8}],
+                "wait": 20,
+            },
+        )
+    finally:
+        balancer.stop()
+    assert result["failed"]
+    assert statuses(result) == {"unavailable"}
+    # It was the endpoint that failed, not the wait that ended.
+    assert 1 <= result["checks"][0]["requests"] < 8
+
+
 # Models that are not there
 
 

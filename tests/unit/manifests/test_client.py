@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import api_client, connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 
 
@@ -227,10 +227,3 @@ def test_proxy_is_not_used_for_a_network(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("NO_PROXY", "192.0.2.0/24")
     assert connection({"host": "https://192.0.2.7"}).proxy is None
     assert connection({"host": "https://192.0.3.7"}).proxy == "http://proxy:3128"
-
-
-def test_library_gets_the_same(tmp_path: Path) -> None:
-    client = api_client({"kubeconfig": config(tmp_path / "k")})
-    assert client.configuration.host == "https://one:6443"
-    assert Path(client.configuration.ssl_ca_cert).read_text() == "PEM"
-    assert client.default_headers["authorization"] == "Bearer secret-token"

@@ -96,6 +96,7 @@ def test_verification_table() -> None:
             "failed": 1,
             "models": ["digits", "identity"],
             "slowest_ms": 21.44,
+            "max_absolute": 9e-6,
             "max_relative": 3.1e-6,
         },
         {
@@ -106,6 +107,7 @@ def test_verification_table() -> None:
             "failed": 1,
             "models": [],
             "slowest_ms": None,
+            "max_absolute": None,
             "max_relative": None,
         },
     ]
@@ -114,7 +116,14 @@ def test_verification_table() -> None:
     assert "10 of 11" in first
     assert "digits, identity" in first
     assert "21.4 ms" in first
-    assert first.endswith("3.1e-06")
+    assert first.endswith("  9.0e-06 abs, 3.1e-06 rel")
     assert "0 of 1" in second
     assert second.endswith("none")
     assert first.index("grpc") == second.index("grpc") == heading.index("protocol")
+
+
+def test_verification_table_shows_a_deviation_from_zero() -> None:
+    target = {"layer": "server", "target": "s", "protocol": "grpc", "checks": 1, "failed": 0, "models": ["m"]}
+    table = _render.verification_table([{**target, "max_absolute": 9e-6, "max_relative": 0.0}])
+    assert table.endswith("  9.0e-06 abs")
+    assert _render.verification_table([{**target, "max_absolute": "Infinity"}]).endswith("  inf abs")
