@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,6 +50,22 @@ class Service(Instance):
         """Change the instance as an operator would."""
         self._changes.update(variables)
         self.site("--tags", tag, **self._changes)
+
+
+def whole(service: Service) -> bool:
+    """Whether two servers and two Envoys are there, and each Envoy sees both servers, which it does a moment later."""
+    if not (service.ready("triton", 2) and service.ready("envoy", 2)):
+        return False
+    for pod in service.pods("envoy").values():
+        metrics = f"/api/v1/namespaces/{service.namespace}/pods/{pod['metadata']['name']}:9902/proxy/metrics"
+        seen = re.findall(
+            r'^envoy_cluster_membership_healthy\{envoy_cluster_name="triton"\} (\d+)$',
+            service.cluster.api.text(metrics, "metrics of an Envoy"),
+            re.M,
+        )
+        if seen != ["2"]:
+            return False
+    return True
 
 
 @contextlib.contextmanager
@@ -130,7 +147,7 @@ def kill_triton(service: Service) -> None:
 @pytest.mark.parametrize("repeat", range(1, REPEATS + 1))
 @pytest.mark.parametrize("event", [update_triton, scale_triton, restart_envoy, kill_triton])
 def test_no_request_is_lost(service: Service, tmp_path: Path, event: Callable[[Service], None], repeat: int) -> None:
-    until(lambda: service.ready("triton", 2) and service.ready("envoy", 2), 120)
+    until(lambda: whole(service), 120)
     with load(service.address(), tmp_path) as report:
         started = time.time()
         event(service)
