@@ -705,6 +705,11 @@ class Run:
             what = f"the sets {', '.join(others)} are" if others else "objects that are kept are"
             self.remarks.append(f"The namespace '{own.name}' is left, {what} still in it.")
             return
+        strangers = self._strangers(own.name)
+        if strangers:
+            named = ", ".join(strangers[:3]) + (f" and {len(strangers) - 3} more" if len(strangers) > 3 else "")
+            self.remarks.append(f"The namespace '{own.name}' is left, somebody else's objects are in it: {named}.")
+            return
         if self.options.check:
             if not live["metadata"].get("deletionTimestamp"):
                 self.differences.remove(own, "deleted")
@@ -713,6 +718,24 @@ class Run:
         removed = self._delete({own: live}, "deleted")
         if self.options.wait:
             self._waiter().gone(removed)
+
+    def _strangers(self, namespace: str) -> list[str]:
+        """What somebody would miss if the namespace went: objects that neither this collection nor a controller made."""
+
+        def found(entry: tuple[str, str]) -> list[str]:
+            kind, path = entry
+            items = self.api.list(f"{path}/{namespace}/{kind}", f"{kind} in namespace {namespace}")
+            return [
+                f"{kind}/{item['metadata']['name']}"
+                for item in items
+                if not item["metadata"].get("ownerReferences")
+                and not item["metadata"].get("deletionTimestamp")
+                and (item["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") != TOOL
+                and (item["metadata"].get("labels") or {}).get(PART_OF_LABEL) != self._set.id
+                and not (kind == "configmaps" and item["metadata"]["name"] == "kube-root-ca.crt")
+            ]
+
+        return sorted(name for names in self._each(found, _MISSED) for name in names)
 
     # ---- common
 
@@ -749,6 +772,12 @@ class Run:
         raise SupersonicError(text) from failures[0]
 
 
+# What to look at before a namespace goes, with the beginning of its path.
+_MISSED = (
+    *((kind, "/api/v1/namespaces") for kind in ("persistentvolumeclaims", "secrets", "configmaps", "services", "pods")),
+    *((kind, "/apis/apps/v1/namespaces") for kind in ("deployments", "statefulsets", "daemonsets")),
+    *((kind, "/apis/batch/v1/namespaces") for kind in ("jobs", "cronjobs")),
+)
 _SET_PARENTS = f"applyset.kubernetes.io/id,app.kubernetes.io/managed-by={TOOL}"
 
 

@@ -14,6 +14,7 @@ import re
 import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
     CRD,
@@ -69,6 +70,8 @@ class Verdict(t.NamedTuple):
     final: bool = False
 
 
+# Longer than a watch needs to tell of a condition, shorter than anybody needs to run a playbook again.
+_NEW_SECONDS = 30.0
 READY = Verdict(True)
 
 
@@ -290,13 +293,23 @@ def _deployment(live: Object) -> Verdict:
     if updated >= wanted and total <= updated and available >= updated:
         return READY
     progressing = _condition(live, "Progressing") or {}
-    final = progressing.get("reason") == "ProgressDeadlineExceeded"
+    # The condition of an earlier roll-out stays until there is progress: only a new one says something about this one.
+    final = progressing.get("reason") == "ProgressDeadlineExceeded" and _age(progressing) < _NEW_SECONDS
     why = f"{updated} of {wanted} pods are up to date, {available} available"
     if total > updated:
         why += f", {total - updated} old ones not yet gone"
     if final:
         why += f"; no progress within {spec.get('progressDeadlineSeconds', 600)} s"
     return Verdict(False, why, final)
+
+
+def _age(condition: Object) -> float:
+    """Seconds since a condition was last confirmed; 0 where it does not say."""
+    text = str(condition.get("lastUpdateTime") or "")
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
+    except ValueError:
+        return 0.0
 
 
 def _stateful_set(live: Object) -> Verdict:

@@ -205,6 +205,19 @@ def test_namespace_made_here_goes_when_asked(cluster: Cluster) -> None:
     assert not cluster.manifests(name, state="absent", delete_namespace=True)["changed"]
 
 
+def test_namespace_with_things_of_others_is_left(cluster: Cluster) -> None:
+    name = cluster.free_name()
+    cluster.manifests(name, config_map(), create_namespace=True)
+    cluster.create(f"/api/v1/namespaces/{name}/persistentvolumeclaims", claim("data-of-somebody"))
+    for check in (True, False):
+        result = cluster.manifests(name, state="absent", delete_namespace=True, check=check)
+        warnings = " ".join(str(text) for text in result["warnings"])
+        assert "somebody else's objects are in it: persistentvolumeclaims/data-of-somebody." in warnings
+    assert cluster.there(f"/api/v1/namespaces/{name}")["status"]["phase"] == "Active"
+    cluster.api.delete(f"/api/v1/namespaces/{name}/persistentvolumeclaims/data-of-somebody", "claim")
+    assert actions(cluster.manifests(name, state="absent", delete_namespace=True)) == {f"Namespace/{name}": "deleted"}
+
+
 def test_namespace_of_others_is_left(cluster: Cluster, namespace: str) -> None:
     cluster.manifests(namespace, config_map(), create_namespace=True)
     result = cluster.manifests(namespace, state="absent", delete_namespace=True)

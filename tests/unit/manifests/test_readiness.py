@@ -59,6 +59,19 @@ NODES = {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvaila
             True,
             "no progress within 600 s",
         ),
+        # Left over from a roll-out that failed long ago.
+        (
+            DEPLOYMENT,
+            obj(
+                TWO,
+                condition(
+                    "Progressing", "False", reason="ProgressDeadlineExceeded", lastUpdateTime="2020-01-01T00:00:00Z"
+                ),
+            ),
+            False,
+            False,
+            "0 of 2 pods",
+        ),
         (STATEFUL_SET, obj(TWO, {**ROLLED, "currentRevision": "a", "updateRevision": "a"}), True, False, ""),
         # Once the update is through, the controller sets the number of updated pods back.
         (
