@@ -169,7 +169,7 @@ class Api:
                     # An idle connection that the server has closed says nothing about the server.
                     continue
                 failure, cause = self._unreachable(exc), exc
-                if isinstance(exc, ssl.SSLError | socket.gaierror):
+                if _lasts(exc):
                     raise failure from exc
             else:
                 self._answered = True
@@ -309,6 +309,14 @@ class Api:
         for header in headers.get_all("Warning") or []:
             for text in _WARNING.findall(header):
                 self.warnings[text.replace('\\"', '"')] = None
+
+
+def _lasts(exc: Exception) -> bool:
+    """Whether another try would fail the same way: not when a server that restarts hung up within TLS, or a name server
+    was busy."""
+    if isinstance(exc, socket.gaierror):
+        return exc.errno != socket.EAI_AGAIN
+    return isinstance(exc, ssl.SSLError) and not isinstance(exc, ssl.SSLEOFError | ssl.SSLZeroReturnError)
 
 
 class Watch:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastml-supersonic" / "sanity"
+# ansible-test keeps its environments below a home: one of its own, so that nobody else's is touched.
+HOME = CACHE / "home"
 # Tests that need what package registries for Python do not have, or that repeat another tool that `make lint` runs.
 SKIPPED = ["pslint", "shellcheck"]
 # The version of pip that each ansible-core wants, and the name it looks for.
@@ -51,7 +53,7 @@ def copy() -> Path:
 
 def prepare_pip() -> None:
     """Put where ansible-test looks for its download what installs pip from a wheel instead."""
-    folder = Path.home() / ".ansible" / "test" / "cache"
+    folder = HOME / ".ansible" / "test" / "cache"
     folder.mkdir(parents=True, exist_ok=True)
     for version, name in PIP.items():
         wheels = CACHE / "pip" / version
@@ -75,7 +77,7 @@ def main() -> int:
     command = ["ansible-test", "sanity", "--python", version, "--requirements", "--color", "no"]
     for name in SKIPPED:
         command += ["--skip-test", name]
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": os.devnull}
+    environment = {**os.environ, "HOME": str(HOME), "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": os.devnull}
     return subprocess.run([*command, *sys.argv[1:]], cwd=collection, env=environment, check=False).returncode
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import _rest
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import (
@@ -358,3 +359,19 @@ def test_unusable_proxy(proxy: str) -> None:
 def test_unusable_certificates() -> None:
     with pytest.raises(SupersonicError, match="The certificates of test cannot be used"):
         Api(Connection(host="https://h", source="test", ca_pem="no certificate"))
+
+
+@pytest.mark.parametrize(
+    ("error", "lasts"),
+    [
+        (ssl.SSLCertVerificationError(1, "unknown authority"), True),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), True),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), False),
+        (ssl.SSLZeroReturnError(6, "TLS/SSL connection has been closed (EOF)"), False),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), True),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), False),
+        (ConnectionResetError(104, "Connection reset by peer"), False),
+    ],
+)
+def test_what_is_tried_again(error: Exception, lasts: bool) -> None:
+    assert _rest._lasts(error) is lasts
