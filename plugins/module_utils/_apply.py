@@ -720,7 +720,7 @@ class Run:
             self._waiter().gone(removed)
 
     def _strangers(self, namespace: str) -> list[str]:
-        """What somebody would miss if the namespace went: objects that neither this collection nor a controller made."""
+        """What somebody would miss if the namespace went: objects that neither we nor a controller made."""
 
         def found(entry: tuple[str, str]) -> list[str]:
             kind, path = entry

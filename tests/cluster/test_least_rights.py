@@ -1,7 +1,7 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rights that preflight asks for are enough for a whole deployment, in one namespace that somebody else has made."""
+"""The rights that preflight asks for are enough for a whole deployment in a namespace that somebody else has made."""
 
 from __future__ import annotations
 
