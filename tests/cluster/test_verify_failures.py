@@ -38,6 +38,7 @@ def instance(cluster: Cluster, models: Path) -> Iterator[Instance]:
     variables = {
         "model_repository_sources": [str(models)],
         "verify_models": ["right"],
+        "verify_server_protocols": ["grpc", "http"],
         "verify_wait_timeout": 2,
         "verify_timeout": 3,
     }
