@@ -12,6 +12,7 @@ Bytes go in, bytes come out: who holds the connection, a thread or an event loop
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import re
@@ -28,6 +29,7 @@ _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _LONGEST_ANSWER = 64 * 1024
 _LONGEST_CONTROL = 125
 _STATUS_LINE = re.compile(r"HTTP/1\.\d (\d{3})")
+_WORTH_NUMPY = 32 * 1024
 _ALL_BYTES = int.from_bytes(bytes(range(256)), "big")
 
 
@@ -184,11 +186,22 @@ def frame(opcode: int, payload: bytes) -> bytes:
     else:
         head = struct.pack(">BBQ", 0x80 | opcode, 0x80 | 127, size)
     mask = os.urandom(4)
+    return b"".join((head, mask, _masked(payload, mask)))
+
+
+def _masked(payload: bytes, mask: bytes) -> bytes:
+    if len(payload) >= _WORTH_NUMPY:
+        # Ten times as fast, which hundreds of megabytes feel; short messages are not worth its import.
+        with contextlib.suppress(ImportError):
+            import numpy
+
+            words = numpy.frombuffer(payload + bytes(-len(payload) % 4), dtype="<u4")
+            return (words ^ numpy.uint32(int.from_bytes(mask, "little"))).tobytes()[: len(payload)]
     masked = bytearray(payload)
-    # Every fourth byte has the same mask: translating them together is the fastest way without a library.
+    # Every fourth byte has the same mask.
     for index, byte in enumerate(mask):
         masked[index::4] = payload[index::4].translate(_xor_table(byte))
-    return head + mask + masked
+    return bytes(masked)
 
 
 def _xor_table(byte: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 import threading
 
 import pytest
@@ -59,6 +60,15 @@ def test_frames_of_every_length(size: int, head: int) -> None:
     wire = sent(0x82, b"\1" + payload)
     parts = [part for at in range(0, len(wire), 1000) for part in frames.receive(wire[at : at + 1000])]
     assert parts == [Part(1, payload, True)]
+
+
+@pytest.mark.parametrize("size", [65535, 65536, 65537])
+def test_frames_without_numpy_are_the_same(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = os.urandom(size)
+    monkeypatch.setattr(os, "urandom", lambda count: b"mask"[:count])
+    fast = _websocket.frame(_websocket.BINARY, payload)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert _websocket.frame(_websocket.BINARY, payload) == fast
 
 
 def test_masks_are_random() -> None:
