@@ -17,14 +17,20 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 
+# Whoever begins work for a cache in the background gives it this variable with the cache's folder.
+BACKGROUND = "FASTML_SUPERSONIC_BACKGROUND"
+# How long what was killed may take to be gone.
+END_SECONDS = 30.0
 # Lines of a failed program's output that go into the message.
 TAIL_LINES = 15
 
@@ -91,6 +97,42 @@ class Cache:
             finally:
                 shutil.rmtree(work, ignore_errors=True)
         return True
+
+
+def background(root: Path) -> list[int]:
+    """Processes that work for that cache in the background.
+
+    In a container the same path is another cache, so what has another root is not meant, unless that root is in the
+    cache: a Debian that is being made there.
+    """
+    mark = f"{BACKGROUND}={root}".encode()
+    here = Path("/").stat()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            its, place = (entry / "root").stat(), (entry / "root").readlink()
+        except OSError:
+            continue
+        same = (its.st_dev, its.st_ino) == (here.st_dev, here.st_ino)
+        if mark in variables and (same or place.is_relative_to(root)):
+            found.append(int(entry.name))
+    return found
+
+
+def end_background(root: Path) -> None:
+    """End them, so that nothing is written into the cache any more."""
+    end = time.monotonic() + END_SECONDS
+    # What one of them starts meanwhile is found the next time.
+    while pids := background(root):
+        if time.monotonic() > end:
+            raise SupersonicError(f"The processes {pids}, which work for {root} in the background, cannot be ended.")
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def run(

@@ -17,7 +17,8 @@ options:
   state:
     description:
       - V(present) brings the node to what the other options say and waits until it is ready.
-      - V(absent) removes its processes, network, control groups and state.
+      - V(absent) removes its processes, network, control groups and state, and ends what works for O(cache) in the
+        background.
     type: str
     choices: [present, absent]
     default: present
@@ -128,7 +129,12 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache, locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import (
+    Cache,
+    background,
+    end_background,
+    locked,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_node import (
     Network,
     Node,
@@ -171,14 +177,19 @@ def main() -> None:
     )
     params = module.params
     name, directory, interface = params["name"], Path(params["directory"]), params["interface"]
+    cache = Path(params["cache"])
+    actions = []
     try:
-        if params["state"] == "absent" and not exists(name, interface, directory):
-            module.exit_json(changed=False, actions=[])
-        if module.check_mode:
-            actions = _act(module, name, directory, interface)
-        else:
-            with locked(Cache(Path(params["cache"])).lock(f"node-{name}")):
-                actions = _act(module, name, directory, interface)
+        if params["state"] == "absent" and background(cache):
+            actions.append("ended the work in the background")
+            if not module.check_mode:
+                end_background(cache)
+        if params["state"] == "present" or exists(name, interface, directory):
+            if module.check_mode:
+                actions += _act(module, name, directory, interface)
+            else:
+                with locked(Cache(cache).lock(f"node-{name}")):
+                    actions += _act(module, name, directory, interface)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(actions), actions=actions)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import _local_cache as cache_module
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache, content_key, run
 
@@ -120,3 +121,22 @@ def test_missing_program_is_named() -> None:
 def test_a_program_that_does_not_end_is_ended() -> None:
     with pytest.raises(SupersonicError, match=r"Waiting failed: sleep did not end within 0 s\."):
         run(["sleep", "60"], what="Waiting", timeout=0.2)
+
+
+def test_work_in_the_background_is_ended_for_one_cache_only(tmp_path: Path) -> None:
+    def begin(cache: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["sh", "-c", "sleep 60 & wait"], env={"PATH": os.environ["PATH"], cache_module.BACKGROUND: str(cache)}
+        )
+
+    mine, other = begin(tmp_path / "mine"), begin(tmp_path / "other")
+    try:
+        while len(cache_module.background(tmp_path / "mine")) < 2:
+            time.sleep(0.01)
+        cache_module.end_background(tmp_path / "mine")
+        assert cache_module.background(tmp_path / "mine") == []
+        assert mine.wait(timeout=5) == -signal.SIGKILL
+        assert other.poll() is None
+    finally:
+        cache_module.end_background(tmp_path / "other")
+        other.wait(timeout=5)
