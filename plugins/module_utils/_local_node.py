@@ -42,6 +42,15 @@ SYSCTLS = (
     ("/proc/sys/net/ipv4/ip_forward", "1"),
     ("/proc/sys/net/ipv4/conf/all/rp_filter", "0"),
 )
+# Settings of the whole machine that a kubelet would change, and that would stay so when the node is gone.
+SHIELDS = (
+    "/proc/sys/vm/overcommit_memory",
+    "/proc/sys/vm/panic_on_oom",
+    "/proc/sys/kernel/panic",
+    "/proc/sys/kernel/panic_on_oops",
+    "/proc/sys/kernel/keys/root_maxkeys",
+    "/proc/sys/kernel/keys/root_maxbytes",
+)
 CONTAINERD = "containerd"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 NETWORK_NAMESPACES = Path("/run/netns")
@@ -92,7 +101,8 @@ class NodeSpec:
     @property
     def node_json(self) -> str:
         """What the supervisor does once."""
-        return json.dumps({"overlays": OVERLAYS, "binds": BINDS, "sysctls": SYSCTLS}, sort_keys=True)
+        wanted = {"overlays": OVERLAYS, "binds": BINDS, "shields": SHIELDS, "sysctls": SYSCTLS}
+        return json.dumps(wanted, sort_keys=True)
 
     @property
     def foundation(self) -> str:

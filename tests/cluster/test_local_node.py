@@ -25,6 +25,14 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._local_node impo
 CLONE = Path(__file__).resolve().parents[2]
 NAME, INTERFACE = "supersonic-test", "supersonic-test"
 STATE = Path("/var/lib/fastml-supersonic-test")
+# What a kubelet would change for the whole machine, with values that it would not leave.
+SETTINGS = {
+    Path("/proc/sys/vm/overcommit_memory"): "0",
+    Path("/proc/sys/kernel/panic"): "11",
+    Path("/proc/sys/kernel/panic_on_oops"): "0",
+    Path("/proc/sys/kernel/keys/root_maxkeys"): "999999",
+    Path("/proc/sys/kernel/keys/root_maxbytes"): "24999999",
+}
 PLAYBOOK = """
 - hosts: localhost
   connection: local
@@ -81,22 +89,29 @@ class Role:
         assert recap is not None
         return int(recap[1]) > 0, json.loads((self.folder / "actions.json").read_text())
 
-    def run_and_kill(self, seconds: float) -> None:
-        """Run it and kill everything of the run after a while."""
+    def run_and_kill(self, ready: Callable[[], bool]) -> None:
+        """Run it and kill everything of the run as soon as something is so."""
         command, environment = self.command()
         mark = f"KILLED_WITH_THE_RUN={os.getpid()}"
         environment["KILLED_WITH_THE_RUN"] = str(os.getpid())
         run = subprocess.Popen(
             command, env=environment, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        time.sleep(seconds)
+        try:
+            wait_for(lambda: run.poll() is not None or ready(), pause=0.01)
+            assert run.poll() is None, "the run ended before it could be killed"
+        finally:
+            self._kill(mark)
+        assert run.wait() == -signal.SIGKILL
+
+    @staticmethod
+    def _kill(mark: str) -> None:
         # A module is a process of its own, which outlives ansible-playbook; what it starts has its environment.
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):
                     if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
                         os.kill(int(entry.name), signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL
 
     def kubectl(self, *arguments: str) -> str:
         """What kubectl of the node says."""
@@ -114,13 +129,21 @@ def traces() -> dict[str, list[str]]:
     found["rules"] = subprocess.run(
         ["nft", "list", "ruleset"], capture_output=True, text=True, check=True
     ).stdout.split("\n")
+    found["settings"] = [f"{path} {path.read_text().strip()}" for path in SETTINGS if path.exists()]
     return found
 
 
 @pytest.fixture(scope="module")
-def before() -> dict[str, list[str]]:
-    """The machine before the node."""
-    return traces()
+def before() -> Iterator[dict[str, list[str]]]:
+    """The machine before the node, with other settings than a kubelet wants."""
+    were = {path: path.read_text() for path in SETTINGS if path.exists()}
+    try:
+        for path in were:
+            path.write_text(SETTINGS[path])
+        yield traces()
+    finally:
+        for path, value in were.items():
+            path.write_text(value)
 
 
 @pytest.fixture(scope="module")
@@ -128,18 +151,37 @@ def role(before: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory)
     """A running second node."""
     assert INTERFACE not in before["links"], "an earlier run of these tests left its node: remove it first"
     found = Role(tmp_path_factory.mktemp("node"))
-    found.run_and_kill(6)
-    assert found.run()[0], "the run after the killed one had nothing to do"
-    yield found
-    found.run(state="absent")
+    try:
+        found.run_and_kill(Machine(NAME, INTERFACE).namespace.exists)
+        found.run_and_kill(lambda: runs("ctr", "import"))
+        found.run_and_kill(certificates_half_written)
+        assert found.run()[0], "the run after the killed ones had nothing to do"
+        yield found
+    finally:
+        found.run(state="absent")
 
 
-def wait_for(ready: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(ready: Callable[[], bool], seconds: float = 60, pause: float = 0.5) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < end
-        time.sleep(0.5)
+        time.sleep(pause)
+
+
+def runs(program: str, word: str) -> bool:
+    """Whether a program with that word in its command runs in the node."""
+    for pid in Machine(NAME, INTERFACE).pids():
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            if Path(words[0]).name == program and word in words:
+                return True
+    return False
+
+
+def certificates_half_written() -> bool:
+    """Whether the first certificates are there, and not all files of the control plane."""
+    return (STATE / "kubernetes/pki/ca.crt").exists() and not (STATE / "done/control-plane").exists()
 
 
 def kill(name: str) -> int:
@@ -190,6 +232,55 @@ def test_another_number_of_devices_leaves_the_rest_running(role: Role) -> None:
     assert role.run(gpus=3) == (True, ["started gpu-simulator"])
     wait_for(lambda: gpus(role) == "3")
     assert Machine(NAME, INTERFACE).first_process() == first
+
+
+def test_images_of_the_tests_are_imported_while_the_node_runs(role: Role) -> None:
+    first = Machine(NAME, INTERFACE).first_process()
+    # perf_analyzer does not know its own version.
+    programs = {
+        "prometheus-local": ("prometheus", "prometheus, version 3."),
+        "perf-analyzer-local": ("perf_analyzer", "Perf Analyzer Version"),
+    }
+    changed, actions = role.run(images=["triton-local", "envoy-local", *programs], gpus=3)
+    assert changed
+    assert [action.split()[0] for action in actions] == ["imported"]
+    assert Machine(NAME, INTERFACE).first_process() == first
+    references = [word.strip(",") for word in actions[0].split()[1:]]
+    for name, (program, _said) in programs.items():
+        image = next(reference for reference in references if f"/{name}:" in reference)
+        role.kubectl("run", name, f"--image={image}", "--restart=Never", "--command", "--", program, "--version")
+    for name, (_program, said) in programs.items():
+        role.kubectl("wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+        assert said in role.kubectl("logs", name)
+
+
+def test_a_purge_ends_what_works_for_the_cache_in_the_background(role: Role, tmp_path: Path) -> None:
+    cache, models = tmp_path / "cache", tmp_path / "models"
+    cache.mkdir()
+    models.symlink_to(cache)
+    work = subprocess.Popen(
+        ["bash", "-c", f"while :; do mkdir -p {cache}/layers; sleep 0.05; done"],
+        env={"PATH": os.environ["PATH"], "FASTML_SUPERSONIC_BACKGROUND": str(cache)},
+    )
+    try:
+        wait_for((cache / "layers").exists)
+        changes = {
+            "name": f"{NAME}-none",
+            "interface": "none0",
+            "directory": str(tmp_path / "state"),
+            "kubeconfig": str(tmp_path / "kubeconfig"),
+            "models": str(models),
+            "cache_directory": str(cache),
+            "purge_cache": True,
+        }
+        assert role.run(state="absent", **changes) == (True, ["ended the work in the background"])
+        assert work.wait(timeout=5) == -signal.SIGKILL
+        assert not cache.exists()
+        assert not models.is_symlink()
+        assert role.run(state="absent", **changes) == (False, [])
+    finally:
+        work.kill()
+        work.wait()
 
 
 def test_removal_leaves_nothing(role: Role, before: dict[str, list[str]]) -> None:

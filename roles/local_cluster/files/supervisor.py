@@ -58,6 +58,13 @@ def arrange(directory: Path, node: dict[str, Any]) -> None:
         source.mkdir(parents=True, exist_ok=True)
         Path(target).mkdir(parents=True, exist_ok=True)
         mount("--bind", source, target)
+    # Settings of the whole machine that the node's programs change: they change copies of them.
+    shields = Path("/run/shields")
+    shields.mkdir()
+    for path in filter(os.path.exists, node["shields"]):
+        copy = shields / path.strip("/").replace("/", "-")
+        copy.write_text(Path(path).read_text())
+        mount("--bind", copy, path)
     for path, value in node["sysctls"]:
         Path(path).write_text(value)
 
