@@ -143,7 +143,7 @@ def _fill(tree: Path, recipe: Mapping[str, Any], scratch: Path) -> None:
     if recipe.get("requirements"):
         site = _inside(tree, recipe["site_packages"])
         pip(
-            "install", "--no-compile", *options, "--target", site, *recipe["requirements"],
+            "install", "--no-compile", "--no-deps", *options, "--target", site, *recipe["requirements"],
             what=f"Installing {', '.join(recipe['requirements'])} for an image",
         )  # fmt: skip
         shutil.rmtree(site / "bin", ignore_errors=True)

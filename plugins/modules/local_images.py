@@ -31,9 +31,9 @@ options:
       - All images by name. Each has C(tag), and may have C(rootfs) (with C(suite) and C(packages)), C(config) (the
         C(config) object of an OCI image) and C(files), a list of layers.
       - A layer of files may have C(wheels) (a list with C(requirement), C(path) and patterns to C(remove)),
-        C(requirements) with C(site_packages), C(programs) (binary by path), C(copies) (source by path, relative to the
-        layer), C(executables) (patterns), C(links) (target by path) and C(directories). C(suite) and C(python) say for
-        which Debian and Python the wheels are chosen.
+        C(requirements) (their dependencies too, because none is added) with C(site_packages), C(programs) (binary
+        by path), C(copies) (source by path, relative to the layer), C(executables) (patterns), C(links) (target by
+        path) and C(directories). C(suite) and C(python) say for which Debian and Python the wheels are chosen.
     type: dict
     required: true
   build:

@@ -12,29 +12,32 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import platform
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 # Set before numpy loads: with one thread sums are taken in one order, and the trained numbers stay the same.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
-from digits import build_digits
 from golden import Tensor, write_golden
-from particlenet import build_particlenet
 
-SOURCES = Path(__file__).resolve().parent / "sources"
+HERE = Path(__file__).resolve().parent
+SOURCES = HERE / "sources"
+# What the files of a model depend on beside the builder. Their versions are read without loading them.
+LIBRARIES = ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
 ONNX_MODELS = ("digits", "particlenet")
 
 
 def copy_sources(destination: Path) -> None:
     for source in sorted(path for path in SOURCES.iterdir() if path.is_dir()):
-        version = destination / source.name / "1"
-        version.mkdir(parents=True)
+        folder = destination / source.name / "1"
+        folder.mkdir(parents=True)
         shutil.copyfile(source / "config.pbtxt", destination / source.name / "config.pbtxt")
         model = SOURCES / "onnx_model.py" if source.name in ONNX_MODELS else source / "model.py"
-        shutil.copyfile(model, version / "model.py")
+        shutil.copyfile(model, folder / "model.py")
 
 
 def build_arithmetic(destination: Path) -> None:
@@ -76,8 +79,23 @@ def digest(directory: Path) -> str:
     return total.hexdigest()
 
 
+def key() -> str:
+    """What decides over the content of a build: the builder's files, and the versions of what it uses."""
+    total = hashlib.sha256()
+    for path in sorted(path for path in HERE.rglob("*") if path.suffix in (".py", ".pbtxt")):
+        total.update(f"{path.relative_to(HERE).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    total.update(f"python {platform.python_version()}\n".encode())
+    for library in LIBRARIES:
+        total.update(f"{library} {version(library)}\n".encode())
+    return total.hexdigest()[:16]
+
+
 def build(destination: Path) -> str:
     """Build beside the destination, then take its place, so that a killed build leaves nothing half done in it."""
+    # Loading the libraries takes seconds, and the key needs none of them.
+    from digits import build_digits
+    from particlenet import build_particlenet
+
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as scratch:
         tree = Path(scratch) / "repository"
@@ -95,10 +113,11 @@ def build(destination: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--destination", type=Path, required=True, help="folder of the repository; replaced when it exists"
-    )
-    print(build(parser.parse_args().destination.resolve()))
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--destination", type=Path, help="folder of the repository; replaced when it exists")
+    wanted.add_argument("--key", action="store_true", help="only print the key of what a build is made from")
+    options = parser.parse_args()
+    print(key() if options.key else build(options.destination.resolve()))
 
 
 if __name__ == "__main__":
