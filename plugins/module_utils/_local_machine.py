@@ -18,10 +18,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import run
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_images import ARCHITECTURES
 
 DEBIAN = ("12", "13")
+# Rights that root may lack in a container, by their bits in the kernel's sets.
+CAPABILITIES = {
+    "CAP_CHOWN": 0,
+    "CAP_NET_ADMIN": 12,
+    "CAP_SYS_CHROOT": 18,
+    "CAP_SYS_PTRACE": 19,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_MKNOD": 27,
+}
+# Parts of the kernel that the network takes, with the command that uses them. Each runs in a network namespace of
+# its own, which goes with it.
+KERNEL = {
+    "veth": ("ip", "link", "add", "name", "probe0", "type", "veth", "peer", "name", "probe1"),
+    "bridge": ("ip", "link", "add", "name", "probe0", "type", "bridge"),
+    "nf_tables": ("nft", "add", "table", "inet", "probe"),
+}
 GIB = 1 << 30
 
 
@@ -93,6 +110,15 @@ def problems(needs: Needs, root: Path = Path("/")) -> list[str]:
         found.append(f"It takes Debian {' or '.join(DEBIAN)}, and this is {name}.")
     if platform.machine() not in ARCHITECTURES:
         found.append(f"There are no programs for the processor type {platform.machine()}.")
+    if lacking := missing_capabilities((root / "proc/self/status").read_text()):
+        found.append(
+            f"This process lacks {', '.join(lacking)}: run it on the machine itself, or in a container that has "
+            "all rights."
+        )
+    if lacking := missing_kernel_parts(root):
+        found.append(
+            f"The kernel does not offer {', '.join(lacking)}: take a kernel that has them, as Debian's own does."
+        )
     memory = total_memory((root / "proc/meminfo").read_text()) / GIB
     if memory < needs.memory_gib:
         found.append(f"The machine has {memory:.1f} GiB of memory and {needs.memory_gib:.1f} GiB are needed.")
@@ -108,6 +134,35 @@ def problems(needs: Needs, root: Path = Path("/")) -> list[str]:
                 for address in addresses
                 if link != needs.interface and address.network.overlaps(wanted)
             ]
+    return found
+
+
+def missing_capabilities(status: str) -> list[str]:
+    """Needed rights that this process does not have, from its status file."""
+    line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    effective = int(line.split()[1], 16)
+    return [name for name, bit in CAPABILITIES.items() if not effective >> bit & 1]
+
+
+def missing_kernel_parts(root: Path) -> list[str]:
+    """Parts of the kernel that the node needs and that are neither there nor to be had as a module.
+
+    A module is not loaded to find out: that would outlast the question. Without the programs that use a part
+    nothing is said about it.
+    """
+    modules = root / "lib/modules" / platform.release()
+    known = "".join(
+        (modules / name).read_text() for name in ("modules.dep", "modules.builtin") if (modules / name).is_file()
+    )
+    there = (root / "proc/filesystems").read_text().split()
+    found = [] if "overlay" in there or "/overlay.ko" in known else ["overlay"]
+    for name, command in KERNEL.items():
+        if f"/{name}.ko" in known or not shutil.which(command[0]):
+            continue
+        try:
+            run(["unshare", "--net", "--", *command], what=f"Trying {name}", timeout=10)
+        except SupersonicError:
+            found.append(name)
     return found
 
 

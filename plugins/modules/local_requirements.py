@@ -12,6 +12,8 @@ version_added: 1.0.0
 description:
   - Checks what the local cluster of M(fastml.supersonic.local_node) needs of its machine, and fails with everything
     that is missing in one message, before anything is changed.
+  - These are root with all rights that the node uses, the Debian version, the processor type, control groups, the
+    parts of the kernel for its file systems and network, memory, disk and addresses.
   - Tells which of the Debian packages are not installed. It changes nothing.
 options:
   packages:

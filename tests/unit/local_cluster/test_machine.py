@@ -23,6 +23,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "etc/os-release").write_text('PRETTY_NAME="Debian GNU/Linux 12"\nID=debian\nVERSION_ID="12"\n')
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/meminfo").write_text("MemTotal:       16777216 kB\nMemFree: 1 kB\n")
+    (tmp_path / "proc/self/status").write_text("Name:\tpython\nCapEff:\t000001fffeffffff\n")
+    (tmp_path / "proc/filesystems").write_text("nodev\tproc\n\text4\nnodev\toverlay\n")
     (tmp_path / "proc/self/mounts").write_text("cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu 0 0\n")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(machine, "run", lambda *_words, **_more: "[]")
@@ -37,6 +39,44 @@ def needs(**changes: object) -> machine.Needs:
 
 def test_a_machine_that_has_everything(root: Path) -> None:
     assert machine.problems(needs(), root) == []
+
+
+def test_lacking_capabilities(root: Path) -> None:
+    (root / "proc/self/status").write_text(f"CapEff:\t{0x1FFFFFFFFFF & ~(1 << 21) & ~(1 << 12):016x}\n")
+    assert machine.problems(needs(), root) == [
+        "This process lacks CAP_NET_ADMIN, CAP_SYS_ADMIN: run it on the machine itself, or in a container that has all "
+        "rights."
+    ]
+
+
+@pytest.mark.parametrize("module", [False, True])
+def test_a_kernel_without_overlay(root: Path, monkeypatch: pytest.MonkeyPatch, module: bool) -> None:
+    monkeypatch.setattr(machine.platform, "release", lambda: "6.1")
+    (root / "proc/filesystems").write_text("\text4\n")
+    (root / "lib/modules/6.1").mkdir(parents=True)
+    (root / "lib/modules/6.1/modules.dep").write_text("kernel/fs/overlayfs/overlay.ko.xz:\n" if module else "")
+    assert machine.problems(needs(), root) == (
+        [] if module else ["The kernel does not offer overlay: take a kernel that has them, as Debian's own does."]
+    )
+
+
+def test_kernel_parts_that_cannot_be_used(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.platform, "release", lambda: "6.1")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/sbin/{name}")
+    (root / "lib/modules/6.1").mkdir(parents=True)
+    (root / "lib/modules/6.1/modules.builtin").write_text("kernel/net/bridge/bridge.ko\n")
+    tried = []
+
+    def run(words: list[str], **_more: object) -> str:
+        tried.append(words)
+        raise machine.SupersonicError("Operation not supported")
+
+    monkeypatch.setattr(machine, "run", run)
+    assert machine.missing_kernel_parts(root) == ["veth", "nf_tables"]
+    assert all(words[:3] == ["unshare", "--net", "--"] for words in tried)
+    # Without the programs nothing is known, and nothing is refused.
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    assert machine.missing_kernel_parts(root) == []
 
 
 def test_new_style_control_groups(root: Path) -> None:
