@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -31,10 +32,9 @@ runpy.run_module("pip", run_name="__main__")
 """
 
 
-def copy() -> Path:
+def copy(folder: Path) -> Path:
     """The tracked files of the clone, and those that are new, as a collection."""
-    collection = CACHE / "ansible_collections" / "fastml" / "supersonic"
-    shutil.rmtree(collection, ignore_errors=True)
+    collection = folder / "ansible_collections" / "fastml" / "supersonic"
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=CLONE,
@@ -67,7 +67,12 @@ def prepare_pip() -> None:
 
 def main() -> int:
     """Run the tests; the exit code is theirs."""
-    collection = copy()
+    with tempfile.TemporaryDirectory() as folder:
+        return run(copy(Path(folder)))
+
+
+def run(collection: Path) -> int:
+    """The tests over a collection."""
     for ignore in sorted((collection / "tests" / "sanity").glob("ignore-*.txt")):
         if ignore.read_text().strip():
             print(f"{ignore.name} is not empty")
