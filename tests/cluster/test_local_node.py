@@ -227,13 +227,6 @@ def test_a_reboot_keeps_the_data(role: Role) -> None:
     assert role.kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.a}") == "b"
 
 
-def test_another_number_of_devices_leaves_the_rest_running(role: Role) -> None:
-    first = Machine(NAME, INTERFACE).first_process()
-    assert role.run(gpus=3) == (True, ["started gpu-simulator"])
-    wait_for(lambda: gpus(role) == "3")
-    assert Machine(NAME, INTERFACE).first_process() == first
-
-
 def test_images_of_the_tests_are_imported_while_the_node_runs(role: Role) -> None:
     first = Machine(NAME, INTERFACE).first_process()
     # perf_analyzer does not know its own version.
@@ -241,7 +234,7 @@ def test_images_of_the_tests_are_imported_while_the_node_runs(role: Role) -> Non
         "prometheus-local": ("prometheus", "prometheus, version 3."),
         "perf-analyzer-local": ("perf_analyzer", "Perf Analyzer Version"),
     }
-    changed, actions = role.run(images=["triton-local", "envoy-local", *programs], gpus=3)
+    changed, actions = role.run(images=["triton-local", "envoy-local", *programs])
     assert changed
     assert [action.split()[0] for action in actions] == ["imported"]
     assert Machine(NAME, INTERFACE).first_process() == first
@@ -252,6 +245,13 @@ def test_images_of_the_tests_are_imported_while_the_node_runs(role: Role) -> Non
     for name, (_program, said) in programs.items():
         role.kubectl("wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
         assert said in role.kubectl("logs", name)
+
+
+def test_another_number_of_devices_leaves_the_rest_running(role: Role) -> None:
+    first = Machine(NAME, INTERFACE).first_process()
+    assert role.run(gpus=3) == (True, ["started gpu-simulator"])
+    wait_for(lambda: gpus(role) == "3")
+    assert Machine(NAME, INTERFACE).first_process() == first
 
 
 def test_a_purge_ends_what_works_for_the_cache_in_the_background(role: Role, tmp_path: Path) -> None:
