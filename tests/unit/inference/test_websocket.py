@@ -72,7 +72,7 @@ def test_frames_without_numpy_are_the_same(size: int, monkeypatch: pytest.Monkey
 
 
 def test_masks_are_random() -> None:
-    assert len({_websocket.frame(2, b"same")[2:6] for _ in range(8)}) > 1
+    assert len({_websocket.frame(2, b"same")[2:6] for _part in range(8)}) > 1
 
 
 def test_fragments_with_a_ping_between_byte_by_byte() -> None:
