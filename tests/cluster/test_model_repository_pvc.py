@@ -280,7 +280,7 @@ def test_a_killed_publisher(cluster: Cluster, volume: str, source: Path) -> None
 def test_a_pod_that_cannot_run_is_explained(
     cluster: Cluster, volume: str, source: Path, pod: dict[str, Any], message: str
 ) -> None:
-    result = publish(cluster, volume, source, pod=pod, wait_timeout=6)
+    result = publish(cluster, volume, source, pod=pod, wait_timeout=15)
     assert result["failed"]
     assert message in result["msg"], result["msg"]
     until(lambda: pods(cluster, volume) == [])
