@@ -98,7 +98,6 @@ _BUILTIN = [
             "ServiceAccount",
         ],
     ),
-    *_builtin("", "v1", True, ["ServiceAccount"]),
     *_builtin("apps", "v1", True, ["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]),
     *_builtin("autoscaling", "v2", True, ["HorizontalPodAutoscaler"]),
     *_builtin("batch", "v1", True, ["CronJob", "Job"]),

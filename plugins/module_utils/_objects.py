@@ -21,7 +21,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
     SECRET,
     GroupKind,
     Resource,
-    is_builtin_group,
 )
 
 _OWN_LABELS = "applyset.kubernetes.io/"
@@ -222,7 +221,3 @@ def _one_form(definition: Mapping[str, t.Any], group_kind: GroupKind) -> dict[st
         extra = {k: base64.b64encode(v.encode()).decode() for k, v in (result.pop("stringData") or {}).items()}
         result["data"] = {**(result.get("data") or {}), **extra}
     return result
-
-
-def is_custom(key: Key) -> bool:
-    return not is_builtin_group(key.group)
