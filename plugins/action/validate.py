@@ -33,11 +33,12 @@ class ActionModule(ActionBase):
             argument_spec={
                 "roles": {"type": "list", "elements": "str", "required": True},
                 "whole_inventory": {"type": "bool", "default": False},
+                "files": {"type": "bool", "default": True},
                 "instances_group": {"type": "str", "default": "supersonic_instances"},
             },
         )
         variables: Mapping[str, Any] = task_vars or {}
-        problems = self._problems(arguments["roles"], arguments["whole_inventory"], variables)
+        problems = self._problems(arguments["roles"], arguments["whole_inventory"], arguments["files"], variables)
         if arguments["whole_inventory"]:
             problems += self._duplicates(arguments["instances_group"], variables)
         result["changed"] = False
@@ -52,7 +53,9 @@ class ActionModule(ActionBase):
 
     # ---- one host ------------------------------------------------------------------------------------------------
 
-    def _problems(self, roles: list[str], whole_inventory: bool, variables: Mapping[str, Any]) -> list[str]:
+    def _problems(
+        self, roles: list[str], whole_inventory: bool, files: bool, variables: Mapping[str, Any]
+    ) -> list[str]:
         shared = [SHARED] if any(self._depends_on_shared(role) for role in roles) else []
         specs = {role: self._specification(role) for role in [*shared, *roles]}
         prefixes = list(specs)
@@ -92,7 +95,7 @@ class ActionModule(ActionBase):
                 # What is removed needs names and types, but not that everything fits together.
                 if not wrong and role not in absent:
                     values[name] = value
-        problems.extend(_inventory.check_relations(values))
+        problems.extend(_inventory.check_relations(values, files=files))
 
         hidden = {name for options in specs.values() for name, option in options.items() if option.get("no_log")}
         return [

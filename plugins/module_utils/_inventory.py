@@ -238,8 +238,11 @@ Variables = Mapping[str, Any]
 Check = Callable[[Variables], Iterator[Problem]]
 
 
-def check_relations(variables: Variables) -> list[Problem]:
-    """Everything that a type cannot say. Only variables that are there, and of the right type, are looked at."""
+def check_relations(variables: Variables, *, files: bool = True) -> list[Problem]:
+    """Everything that a type cannot say. Only variables that are there, and of the right type, are looked at.
+
+    files: whether files and folders that are named have to be there already.
+    """
     problems: list[Problem] = []
     for check in (
         _numbers,
@@ -251,7 +254,7 @@ def check_relations(variables: Variables) -> list[Problem]:
         _repositories,
         _envoy,
         _models_and_proof,
-        _files,
+        *([_files] if files else []),
     ):
         problems.extend(check(variables))
     return problems

@@ -117,6 +117,30 @@ _BUILTIN = [
         ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"],
     ),
 ]
+# https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.34/ (those whose names have a dot)
+_BUILTIN_GROUPS = frozenset(
+    f"{name}.k8s.io"
+    for name in (
+        "admissionregistration",
+        "apiextensions",
+        "apiregistration",
+        "authentication",
+        "authorization",
+        "certificates",
+        "coordination",
+        "discovery",
+        "events",
+        "flowcontrol.apiserver",
+        "internal.apiserver",
+        "networking",
+        "node",
+        "rbac.authorization",
+        "resource",
+        "scheduling",
+        "storage",
+        "storagemigration",
+    )
+)
 _BY_KIND = {resource.group_kind: resource for resource in _BUILTIN}
 # A Kubernetes kind that is not listed here is applied with the workloads, one of another group with custom resources.
 _ORDER: tuple[tuple[str, ...], ...] = (
@@ -138,7 +162,8 @@ _CUSTOM_RANK = _RANKS["HorizontalPodAutoscaler"]
 
 
 def is_builtin_group(group: str) -> bool:
-    return not group or "." not in group or group.endswith(".k8s.io")
+    """Whether a group belongs to Kubernetes itself. That it ends in k8s.io says nothing: so does the Gateway API's."""
+    return "." not in group or group in _BUILTIN_GROUPS
 
 
 def rank(group_kind: GroupKind) -> int:

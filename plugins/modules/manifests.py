@@ -13,16 +13,20 @@ author: ["fastml.supersonic contributors (@fastmachinelearning)"]
 description:
   - Brings a set of Kubernetes objects into a cluster with server-side apply, removes what was in the set before and is
     not any more, and waits until everything is ready. When it does not get ready, the message says why.
-  - The server itself computes every change by a dry-run, so check mode and diff tell the truth, also on an empty
-    cluster where the namespace or the kind of an object does not exist yet. What the server refuses is reported before
-    anything is changed.
+  - The server itself computes every change by a dry-run, so check mode and diff tell the truth, and what the server
+    refuses is reported before anything is changed. On an empty cluster, where the namespace or the kind of an object
+    is only made by this set, no server can be asked about it yet - check mode predicts that it is created and shows
+    what would be sent, and its dry-run comes as soon as the namespace or the kind is there, before any object of that
+    kind is applied.
   - Objects are applied in the order Namespace, CustomResourceDefinition, RBAC, Secret and ConfigMap, volumes, Service,
     workloads, custom resources, Ingress; side by side where the order allows.
   - The set is a Kubernetes ApplySet (KEP-3659). Its parent is the ConfigMap C(<name>-applyset) in O(namespace); members
     carry the label C(applyset.kubernetes.io/part-of). C(kubectl) recognises both, and neither tool touches the sets of
     the other.
   - Values of Secrets are in no output, diff or log, at any verbosity. A diff shows in their place a digest that is
-    keyed anew in each run, so that a change can be seen and a value cannot be guessed.
+    keyed anew in each run, so that a change can be seen and a value cannot be guessed. The end of a container's log,
+    which a failed wait shows, is rid of the values (of 6 characters or more) of the set's own Secrets; what else a
+    container writes to its log cannot be known.
   - Only Python's standard library and PyYAML are needed on the host that runs the module.
 extends_documentation_fragment:
   - fastml.supersonic.connection

@@ -30,6 +30,11 @@ options:
         collection, and two instances of one name in one namespace.
     type: bool
     default: false
+  files:
+    description:
+      - Whether files and folders that variables name have to be there already. V(false) before a play that makes them.
+    type: bool
+    default: true
   instances_group:
     description:
       - Group of the inventory whose hosts are instances, for O(whole_inventory).

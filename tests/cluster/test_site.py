@@ -83,7 +83,10 @@ def install(folder: Path) -> Path:
     place = folder / "collections"
     subprocess.run([*galaxy, "build", str(CLONE), "--output-path", str(folder)], check=True, capture_output=True)
     (archive,) = folder.glob("*.tar.gz")
-    subprocess.run([*galaxy, "install", str(archive), "-p", str(place)], check=True, capture_output=True, cwd=folder)
+    # Of no configuration: with the clone's, the collection is installed already and nothing would be done.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    install = [*galaxy, "install", str(archive), "-p", str(place)]
+    subprocess.run(install, check=True, capture_output=True, cwd=folder, env=environment)
     for path in (place / "ansible_collections" / "fastml" / "supersonic").iterdir():
         if path.name not in INSTALLED:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -111,6 +111,8 @@ def test_a_server_that_hangs(instance: Instance) -> None:
     (uid,) = instance.pods("triton")
     signal_server(uid, signal.SIGSTOP)
     try:
+        # Two health checks later.
+        until(lambda: instance.healthy_servers() == [0], 60)
         layers = refused(
             instance,
             "port 8001): it accepts connections but says nothing within 3 s",

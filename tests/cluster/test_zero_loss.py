@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -54,18 +53,7 @@ class Service(Instance):
 
 def whole(service: Service) -> bool:
     """Whether two servers and two Envoys are there, and each Envoy sees both servers, which it does a moment later."""
-    if not (service.ready("triton", 2) and service.ready("envoy", 2)):
-        return False
-    for pod in service.pods("envoy").values():
-        metrics = f"/api/v1/namespaces/{service.namespace}/pods/{pod['metadata']['name']}:9902/proxy/metrics"
-        seen = re.findall(
-            r'^envoy_cluster_membership_healthy\{envoy_cluster_name="triton"\} (\d+)$',
-            service.cluster.api.text(metrics, "metrics of an Envoy"),
-            re.M,
-        )
-        if seen != ["2"]:
-            return False
-    return True
+    return service.ready("triton", 2) and service.ready("envoy", 2) and service.healthy_servers() == [2, 2]
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,20 @@ def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp(request.param.name)
     render.render(request.param, folder)
     return request.param.name, folder
+
+
+@pytest.mark.parametrize("role", ["model_repository", "triton", "envoy"])
+def test_every_option_is_rendered(role: str) -> None:
+    """The hosts of `options` together set whatever the manifests of a role are made from."""
+    folder = render.CLONE / "roles" / role
+    options = yaml.safe_load((folder / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    sources = [path.read_text() for part in ("templates", "vars") for path in (folder / part).iterdir()]
+    used = {name for name in options if any(re.search(rf"\b{name}\b", text) for text in sources)}
+    hosts = yaml.safe_load((render.CLONE / "tests" / "golden" / "options" / "hosts.yml").read_text())
+    group = hosts["supersonic_instances"]
+    given = set(group["vars"]).union(*(host or {} for host in group["hosts"].values()))
+    # Whether a set is there or not is said by the module's option, not by a manifest.
+    assert used - given <= {f"{role}_state", f"{role}_wait"}
 
 
 def documents(folder: Path) -> list[tuple[str, dict[str, Any]]]:

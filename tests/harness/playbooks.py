@@ -104,6 +104,16 @@ class Instance:
             for pod in found
         )
 
+    def healthy_servers(self) -> list[int]:
+        """How many servers each Envoy sends requests to."""
+        pattern = re.compile(r'^envoy_cluster_membership_healthy\{envoy_cluster_name="triton"\} (\d+)$', re.M)
+        counts = []
+        for pod in self.pods("envoy").values():
+            metrics = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}:9902/proxy/metrics"
+            (count,) = pattern.findall(self.cluster.api.text(metrics, "metrics of an Envoy"))
+            counts.append(int(count))
+        return counts
+
     def address(self) -> str:
         """Where clients outside the cluster find the endpoint."""
         service = self.cluster.there(f"/api/v1/namespaces/{self.namespace}/services/{self.name}")

@@ -49,7 +49,15 @@ def test_kinds_of_others_with_a_known_name_are_custom() -> None:
 
 @pytest.mark.parametrize(
     ("group", "builtin"),
-    [("", True), ("apps", True), ("networking.k8s.io", True), ("keda.sh", False), ("nvidia.com", False)],
+    [
+        ("", True),
+        ("apps", True),
+        ("networking.k8s.io", True),
+        ("gateway.networking.k8s.io", False),
+        ("snapshot.storage.k8s.io", False),
+        ("keda.sh", False),
+        ("nvidia.com", False),
+    ],
 )
 def test_builtin_groups(group: str, builtin: bool) -> None:
     assert is_builtin_group(group) is builtin
