@@ -199,8 +199,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-def run_site(inventory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """site.yml from the clone, results as JSON, one line each."""
+def run_site(inventory: Path, *arguments: str, playbook: str = "site.yml") -> subprocess.CompletedProcess[str]:
+    """A playbook from the clone, results as JSON, one line each."""
     environment = {
         **os.environ,
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
@@ -209,7 +209,7 @@ def run_site(inventory: Path, *arguments: str) -> subprocess.CompletedProcess[st
         "ANSIBLE_NOCOLOR": "1",
     }
     return subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "site.yml", "-i", str(inventory), *arguments],
+        [sys.executable, "-m", "ansible", "playbook", playbook, "-i", str(inventory), *arguments],
         cwd=CLONE,
         env=environment,
         capture_output=True,
@@ -272,6 +272,19 @@ def test_nothing_ran_after_the_refusal(refused: tuple[dict[str, str], str]) -> N
     _found, output = refused
     assert "Deploy every instance" not in output
     assert not re.search(r"changed=[1-9]", output)
+
+
+def test_local_is_refused_before_a_cluster_is_built(tmp_path: Path) -> None:
+    """playbooks/local.yml with a wrong instance; folders that only its cluster play makes are no problem yet."""
+    inventory = CLONE / "inventories" / "local"
+    wrong = json.dumps({"local_directory": str(tmp_path / "none"), "triton_replicas": -1})
+    done = run_site(inventory, "-e", wrong, playbook="playbooks/local.yml")
+    assert done.returncode == 2
+    found = messages(done.stdout)
+    assert list(found) == ["local"]
+    assert "The inventory of local has 1 problem(s); nothing was changed.\n- triton_replicas is -1" in found["local"]
+    assert "Bring up Kubernetes" not in done.stdout
+    assert not (tmp_path / "none").exists()
 
 
 def test_two_instances_of_one_name(tmp_path: Path) -> None:
