@@ -154,7 +154,19 @@ class Machine:
         return NETWORK_NAMESPACES / self.name
 
     def pids(self) -> list[int]:
-        """Processes of the machine that are in the node's network namespace."""
+        """Processes of the machine that are in the node's network namespace or in its control groups.
+
+        Either would do while all is well; when the namespace has lost its name, only the groups know them.
+        """
+        return sorted({*self._pids_in_namespace(), *self._pids_in_groups()})
+
+    def _pids_in_groups(self) -> Iterator[int]:
+        for group in self.cgroups():
+            for file in group.rglob("cgroup.procs"):
+                with contextlib.suppress(OSError):
+                    yield from map(int, file.read_text().split())
+
+    def _pids_in_namespace(self) -> list[int]:
         if not self.namespace.exists():
             return []
         wanted = self.namespace.stat()
@@ -172,7 +184,7 @@ class Machine:
 
     def first_process(self) -> int | None:
         """The machine's number of the process that is number 1 in the node."""
-        for pid in self.pids():
+        for pid in self._pids_in_namespace() or self._pids_in_groups():
             try:
                 status = Path(f"/proc/{pid}/status").read_text()
             except OSError:
