@@ -77,7 +77,8 @@ test-integration: $(VENV)/dev  ## Modules against real Triton servers and a real
 
 .PHONY: test-cluster
 test-cluster: $(VENV)/dev local  ## Modules, roles and playbooks on the local cluster, and faults under load
-	pytest -q tests/cluster
+	pytest -q -n 4 --dist loadfile -m "not alone" tests/cluster
+	pytest -q -m alone tests/cluster
 
 .PHONY: molecule
 molecule: $(VENV)/dev local  ## The life of an instance from check mode on an empty cluster to nothing left

@@ -59,8 +59,9 @@ def test_nothing_to_do_is_quick(cluster: Cluster, namespace: str) -> None:
 
 
 def test_ready_is_waited_for_when_nothing_changed(cluster: Cluster, namespace: str) -> None:
-    cluster.manifests(namespace, workload(pod={"containers": [container("exit 3")]}))
-    result, _seconds = timed(cluster, namespace, workload(pod={"containers": [container("exit 3")]}), wait_timeout=2)
+    never = workload(pod={"containers": [container(readinessProbe={"exec": {"command": ["false"]}})]})
+    cluster.manifests(namespace, never)
+    result, _seconds = timed(cluster, namespace, never, wait_timeout=2)
     assert result["failed"]
     assert result["changed"] is False
     assert actions(result) == {"Deployment/web": "unchanged"}

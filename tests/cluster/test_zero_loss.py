@@ -29,6 +29,8 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Clust
 from ansible_collections.fastml.supersonic.tests.harness.node import signal_server
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, SMALL, Instance
 
+pytestmark = pytest.mark.alone
+
 REPEATS = int(os.environ.get("SUPERSONIC_REPEATS", "1"))
 # Longer than any event takes; the load never outlives it.
 LIMIT_S = 240
