@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -54,8 +55,25 @@ class Service(Instance):
 
 
 def whole(service: Service) -> bool:
-    """Whether two servers and two Envoys are there, and each Envoy sees both servers, which it does a moment later."""
-    return service.ready("triton", 2) and service.ready("envoy", 2) and service.healthy_servers() == [2, 2]
+    """Whether two servers and two Envoys are there, each Envoy sees both servers, and the endpoint leads to the Envoys.
+
+    A moment passes between these: a NodePort that is new is refused until the node has heard of it.
+    """
+    return (
+        service.ready("triton", 2)
+        and service.ready("envoy", 2)
+        and service.healthy_servers() == [2, 2]
+        and reachable(service.address())
+    )
+
+
+def reachable(address: str) -> bool:
+    host, _colon, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
