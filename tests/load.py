@@ -49,6 +49,9 @@ class Report:
     # Times of the first and the last right answer, in seconds since 1970.
     first: float = float("inf")
     last: float = 0.0
+    # Times of the first and the last request that was lost.
+    first_failed: float = float("inf")
+    last_failed: float = 0.0
     errors: collections.Counter[str] = field(default_factory=collections.Counter)
     models: collections.Counter[str] = field(default_factory=collections.Counter)
 
@@ -59,6 +62,8 @@ class Report:
         self.longest_gap_s = max(self.longest_gap_s, other.longest_gap_s)
         self.first = min(self.first, other.first)
         self.last = max(self.last, other.last)
+        self.first_failed = min(self.first_failed, other.first_failed)
+        self.last_failed = max(self.last_failed, other.last_failed)
         self.errors.update(other.errors)
         self.models.update(other.models)
 
@@ -70,6 +75,8 @@ class Report:
             "longest_gap_s": round(self.longest_gap_s, 3),
             "first": round(self.first, 3) if self.last else None,
             "last": round(self.last, 3) if self.last else None,
+            "first_failed": round(self.first_failed, 3) if self.failed else None,
+            "last_failed": round(self.last_failed, 3) if self.failed else None,
             "errors": dict(self.errors),
             "models": dict(self.models),
         }
@@ -101,6 +108,8 @@ class Client(threading.Thread):
                     result = client.infer(self._model, [given], client_timeout=TIMEOUT_S).as_numpy("OUTPUT0")
                 except InferenceServerException as exc:
                     report.failed += 1
+                    report.first_failed = min(report.first_failed, time.time())
+                    report.last_failed = time.time()
                     report.errors[f"{exc.status()}: {exc.message()}"] += 1
                     # An endpoint that refuses at once is not to be hammered.
                     self._halt.wait(0.01)
