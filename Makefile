@@ -2,6 +2,8 @@
 # tests. Everything else is a part of them.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
+# One thing after the other, also with -j: levels measure, and share one cluster.
+.NOTPARALLEL:
 
 VENV := $(CURDIR)/.venv
 INVENTORY := inventories/local
@@ -32,7 +34,8 @@ $(VENV)/local: requirements.txt requirements-local.txt constraints.txt | $(VENV)
 # The tests' Triton servers run on this machine with Python 3.11, whose library is a package of its own.
 $(VENV)/dev: requirements-dev.txt $(VENV)/local
 	@ldconfig -p | grep -q 'libpython3\.11\.so' || \
-	  { echo "Installing libpython3.11"; apt-get update -qq && apt-get install -qqy --no-install-recommends libpython3.11; }
+	  { echo "Installing libpython3.11 (of Debian 12; the tests do not run on another)"; \
+	    apt-get update -qq && apt-get install -qqy --no-install-recommends libpython3.11; }
 	@echo "Installing Python packages of the tests (usually 1 min)"
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	@touch $@

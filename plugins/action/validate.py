@@ -46,7 +46,9 @@ class ActionModule(ActionBase):
             lines = "\n".join(f"- {sentence}" for sentence in problems)
             host = variables.get("inventory_hostname", "")
             result["failed"] = True
-            result["msg"] = f"The inventory of {host} has {len(problems)} problem(s); nothing was changed.\n{lines}"
+            # What came before this role is not known here.
+            so_far = "nothing" if arguments["whole_inventory"] else "nothing of this role"
+            result["msg"] = f"The inventory of {host} has {len(problems)} problem(s); {so_far} was changed.\n{lines}"
         else:
             result["msg"] = f"The variables of {', '.join(arguments['roles'])} are right."
         return result
@@ -122,10 +124,7 @@ class ActionModule(ActionBase):
             return []
         defaults = self._defaults(SHARED)
         instances = {
-            name: {
-                key: variables["hostvars"][name].get(key, defaults.get(key))
-                for key in ("supersonic_name", "supersonic_namespace", "supersonic_kubeconfig", "supersonic_context")
-            }
+            name: {key: variables["hostvars"][name].get(key, defaults.get(key)) for key in _inventory.IDENTITY}
             for name in hosts
         }
         problems = _inventory.check_instances(host, instances)

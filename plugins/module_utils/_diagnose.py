@@ -57,6 +57,11 @@ def diagnose(endpoint: Endpoint, timeout: float) -> Diagnosis | None:
         return Diagnosis("wrong_protocol", "an HTTP/1 server answers there, not gRPC; is it Triton's HTTP port?")
     if spoken == HTTP2:
         return Diagnosis("wrong_protocol", "an HTTP/2 server answers there, not HTTP/1; is it Triton's gRPC port?")
+    if spoken == NOTHING:
+        # Says little: so does a server that is just starting or stopping.
+        return Diagnosis(
+            "unreachable", "it closes connections without a word; does it start or stop, is the port right?"
+        )
     return Diagnosis("wrong_protocol", f"what answers there does not speak {wanted}; is the port right?")
 
 

@@ -12,6 +12,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 from __future__ import annotations
 
 import difflib
+import glob
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -554,6 +555,12 @@ def _models_and_proof(variables: Variables) -> Iterator[Problem]:
             served,
         )
     address = variables.get("verify_address")
+    if variables.get("verify_servers") is False and variables.get("verify_envoys") is False and not address:
+        yield Problem(
+            "verify_servers",
+            "verify_envoys is false too and there is no verify_address, so nothing would be proved. Leave one layer.",
+            False,
+        )
     match = ADDRESS.fullmatch(address) if address else None
     if address and (not match or not 0 < int(match[2]) < 65536):
         yield Problem("verify_address", "it has to be host:port.", address)
@@ -563,15 +570,48 @@ def _files(variables: Variables) -> Iterator[Problem]:
     kubeconfig = variables.get("supersonic_kubeconfig")
     if kubeconfig and not os.path.isfile(os.path.expanduser(kubeconfig)):
         yield Problem("supersonic_kubeconfig", "there is no such file.", kubeconfig)
-    if variables.get("verify_golden_directories") == []:
-        yield Problem("verify_golden_directories", "without golden requests nothing is proved; name a folder.", [])
+    yield from _golden_requests(variables)
     for name in ("model_repository_sources", "verify_golden_directories"):
         for index, folder in enumerate(variables.get(name) or []):
             if not os.path.isdir(os.path.expanduser(str(folder))):
                 yield Problem(name, "there is no such folder.", folder, f"[{index}]")
 
 
+def _golden_requests(variables: Variables) -> Iterator[Problem]:
+    """Golden requests lie in <folder>/<model>/golden/*.json; without them nothing is proved."""
+    name = "verify_golden_directories"
+    folders = variables.get(name)
+    if folders is None:
+        return
+    places = [os.path.expanduser(str(folder)) for folder in folders]
+    found = {
+        os.path.basename(os.path.dirname(os.path.dirname(path)))
+        for place in places
+        for path in glob.glob(os.path.join(glob.escape(place), "*", "golden", "*.json"))
+    }
+    if not found and all(os.path.isdir(place) for place in places):
+        yield Problem(
+            name,
+            "there is no golden request, so nothing would be proved. Name folders with <model>/golden/<name>.json.",
+            list(folders),
+        )
+        return
+    for index, model in enumerate(variables.get("verify_models") or []):
+        if found and model not in found:
+            yield Problem(
+                "verify_models",
+                f"there is no golden request for this model in {name}; there are some for {', '.join(sorted(found))}.",
+                model,
+                f"[{index}]",
+            )
+
+
 # ---- between hosts -----------------------------------------------------------------------------------------------
+
+
+IDENTITY = ("supersonic_name", "supersonic_namespace", "supersonic_kubeconfig", "supersonic_context")
+# What an instance's objects are called besides its own name (the naming contract).
+PARTS = frozenset({"triton", "envoy", "models", "prometheus", "grafana", "tempo", "otel-collector"})
 
 
 def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Problem]:
@@ -579,15 +619,33 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
 
     instances: variables of every instance by host name, host among them.
     """
-    identity = ("supersonic_kubeconfig", "supersonic_context", "supersonic_namespace", "supersonic_name")
-    mine = tuple(instances[host].get(name) for name in identity)
-    return [
-        Problem(
-            "supersonic_name",
-            f"host {other} is an instance of the same name in the same namespace, {mine[2]}. Give one of them "
-            "another name or namespace.",
-            mine[3],
+    mine = instances[host]
+    name = str(mine.get("supersonic_name"))
+    problems = []
+    for other in sorted(instances):
+        if other == host or _place(instances[other]) != _place(mine):
+            continue
+        theirs = str(instances[other].get("supersonic_name"))
+        where = (
+            f"in the same namespace, {mine.get('supersonic_namespace')}. Give one of them another name or namespace."
         )
-        for other in sorted(instances)
-        if other != host and tuple(instances[other].get(name) for name in identity) == mine
-    ]
+        if theirs == name:
+            problems.append(Problem("supersonic_name", f"host {other} is an instance of the same name {where}", name))
+        elif theirs.removeprefix(f"{name}-") in PARTS or name.removeprefix(f"{theirs}-") in PARTS:
+            shared = max(name, theirs, key=len)
+            problems.append(
+                Problem(
+                    "supersonic_name", f"host {other} is {theirs}, so both would have a Service {shared} {where}", name
+                )
+            )
+    return problems
+
+
+def _place(variables: Variables) -> tuple[str, str, str]:
+    """The namespace of an instance: of two spellings of one kubeconfig it must not matter which is used."""
+    kubeconfig = str(variables.get("supersonic_kubeconfig") or os.environ.get("KUBECONFIG") or "~/.kube/config")
+    return (
+        os.path.realpath(os.path.expanduser(kubeconfig)),
+        str(variables.get("supersonic_context") or ""),
+        str(variables.get("supersonic_namespace")),
+    )

@@ -123,6 +123,8 @@ class Absence:
 def parse_targets(entries: Sequence[Mapping[str, t.Any]]) -> list[Target]:
     """The targets of a module's options."""
     result = []
+    if not entries:
+        raise SupersonicError("targets is empty, so nothing would be proved. Name at least one server.")
     for index, entry in enumerate(entries):
         where = f"targets[{index}]"
         kind = next(name for name in KINDS if entry.get(name) is not None)

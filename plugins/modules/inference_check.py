@@ -197,8 +197,9 @@ options:
     default: 8
   report:
     description:
-      - File to write the outcome to, as JSON - C(passed), C(targets) and C(checks), see the return values. It is
-        written at every check, also one that fails, like a log, and is therefore no change.
+      - File to write the outcome to, as JSON - C(time) (ISO 8601, UTC), C(passed), C(message), C(targets) and
+        C(checks), see the return values. It is written at every check, also one that fails or cannot be made, like a
+        log, and is therefore no change.
     type: path
   record:
     description:
@@ -354,8 +355,10 @@ recorded:
   elements: str
 """
 
+import contextlib
 import json
 import typing as t
+from datetime import UTC, datetime
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -410,20 +413,30 @@ def check(module: AnsibleModule, resolver: Resolver) -> None:
         if unknown:
             raise SupersonicError(f"targets[{index}].models: there is no golden request for model {unknown[0]}.")
     checks = _inference.check_all(targets, goldens, resolver, settings(module.params))
-    result = {
-        "changed": False,
-        "checks": [each.as_dict() for each in checks],
-        "targets": _inference.summarize(checks),
-    }
+    told, summary = [each.as_dict() for each in checks], _inference.summarize(checks)
+    result = {"changed": False, "checks": told, "targets": summary}
     passed = all(each.status == _inference.OK for each in checks)
-    if module.params["report"] and not module.check_mode:
-        _record.write_file(
-            module.params["report"],
-            json.dumps({"passed": passed, "targets": result["targets"], "checks": result["checks"]}, indent=2) + "\n",
-        )
+    message = f"{len(checks)} inference checks passed." if passed else _inference.describe_failures(checks)
+    write_report(module, passed, message, summary, told)
     if not passed:
-        module.fail_json(msg=_inference.describe_failures(checks), **result)
-    module.exit_json(msg=f"{len(checks)} inference checks passed.", **result)
+        module.fail_json(msg=message, **result)
+    module.exit_json(msg=message, **result)
+
+
+def write_report(
+    module: AnsibleModule, passed: bool, message: str, targets: t.Sequence[t.Any] = (), checks: t.Sequence[t.Any] = ()
+) -> None:
+    """Write the file that the option report names."""
+    if not module.params["report"] or module.check_mode:
+        return
+    report = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "passed": passed,
+        "message": message,
+        "targets": list(targets),
+        "checks": list(checks),
+    }
+    _record.write_file(module.params["report"], json.dumps(report, indent=2) + "\n")
 
 
 def record(module: AnsibleModule, resolver: Resolver) -> None:
@@ -494,6 +507,10 @@ def main() -> None:
     try:
         (record if module.params["record"] else check)(module, resolver)
     except SupersonicError as error:
+        if not module.params["record"]:
+            # A report of an earlier proof must not pass for one of this. Where none can be written, that is the error.
+            with contextlib.suppress(SupersonicError):
+                write_report(module, False, str(error))
         module.fail_json(msg=str(error))
     finally:
         resolver.close()

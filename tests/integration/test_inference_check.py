@@ -589,7 +589,32 @@ def test_the_report_is_written_whatever_comes_out(misbehaving: Triton, tmp_path:
     assert result["failed"] is (value == 2.0)
     assert result["changed"] is False
     report = json.loads(path.read_text())
-    assert report == {"passed": not result["failed"], "checks": result["checks"], "targets": result["targets"]}
+    assert abs(
+        datetime.datetime.fromisoformat(report.pop("time")) - datetime.datetime.now(datetime.UTC)
+    ) < datetime.timedelta(minutes=1)
+    assert report == {
+        "passed": not result["failed"],
+        "message": result["msg"],
+        "checks": result["checks"],
+        "targets": result["targets"],
+    }
+
+
+def test_a_proof_that_cannot_be_made_replaces_an_earlier_report(tmp_path: Path) -> None:
+    path = tmp_path / "last.json"
+    path.write_text('{"passed": true}')
+    options = {"requests": [{"model": "identity"}], "targets": [{"address": "127.0.0.1:1"}], "report": str(path)}
+    result = run_module("inference_check", options)
+    assert result["failed"]
+    report = json.loads(path.read_text())
+    assert report["passed"] is False
+    assert report["message"] == result["msg"]
+
+
+def test_no_targets_is_refused() -> None:
+    result = run_module("inference_check", {"requests": [golden("identity", [1.0])], "targets": []})
+    assert result["failed"]
+    assert result["msg"] == "targets is empty, so nothing would be proved. Name at least one server."
 
 
 def test_a_report_that_cannot_be_written_is_told(misbehaving: Triton, tmp_path: Path) -> None:

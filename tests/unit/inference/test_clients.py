@@ -117,7 +117,6 @@ def test_an_error_page_of_a_proxy_is_told(serve: Any) -> None:
         ("http", b"SSH-2.0-OpenSSH_9.2\r\n", "what answers there does not speak HTTP/1; is the port right?"),
         ("grpc", b"HTTP/1.1 400 Bad Request\r\n\r\n", "an HTTP/1 server answers there, not gRPC"),
         ("http", bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), "an HTTP/2 server answers there, not HTTP/1"),
-        ("grpc", b"", "what answers there does not speak HTTP/2"),
     ],
 )
 def test_other_servers_are_told(serve: Any, protocol: str, answer: bytes, words: str) -> None:
@@ -125,6 +124,14 @@ def test_other_servers_are_told(serve: Any, protocol: str, answer: bytes, words:
     assert found is not None
     assert found.kind == "wrong_protocol"
     assert words in found.reason
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_server_that_says_nothing_may_be_starting(serve: Any, protocol: str) -> None:
+    found = diagnose(serve(b"").endpoint(protocol), 1)
+    assert found is not None
+    assert found.kind == "unreachable"
+    assert found.reason == "it closes connections without a word; does it start or stop, is the port right?"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ CLONE = Path(__file__).resolve().parents[3]
 RIGHT: dict[str, Any] = {
     "triton_image": "example.org/tritonserver:26.04-py3",
     "triton_model_repositories": [{"name": "models", "kind": "pvc", "claim": "models", "path": "current"}],
-    "verify_golden_directories": [str(CLONE / "tests")],
+    "verify_golden_directories": [str(Path(__file__).parent / "models")],
 }
 
 # What is wrong, variables that differ from RIGHT (None: not set), and what the message says.
@@ -194,7 +194,10 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     # files
     ("no-kubeconfig", {"supersonic_kubeconfig": "/nowhere/kubeconfig"}, r"/nowhere/kubeconfig.*there is no such file"),
     ("no-models", {"model_repository_sources": ["/nowhere"]}, r"model_repository_sources\[0\] .*no such folder"),
-    ("nothing-to-prove", {"verify_golden_directories": []}, r"without golden requests nothing is proved"),
+    ("nothing-to-prove", {"verify_golden_directories": []}, r"there is no golden request, so nothing would be proved"),
+    ("no-golden-request", {"verify_golden_directories": [str(CLONE / "roles")]}, r"Name folders with <model>/golden/"),
+    ("no-golden-model", {"verify_models": ["digits"]}, r"verify_models\[0\] is \"digits\" .*some for identity\."),
+    ("no-layer", {"verify_servers": False, "verify_envoys": False}, r"verify_servers is False .*Leave one layer\."),
     ("no-golden", {"verify_golden_directories": ["/nowhere"]}, r"verify_golden_directories\[0\] .*no such folder"),
 ]
 
@@ -295,6 +298,37 @@ def test_two_instances_of_one_name(tmp_path: Path) -> None:
     assert 'supersonic_name is "pool"' in found["first"]
     assert "host second is an instance of the same name in the same namespace, cms" in found["first"]
     assert "host first is an instance of the same name" in found["second"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "clash"),
+    [
+        ({"supersonic_kubeconfig": "~/.kube/config"}, {"supersonic_kubeconfig": ""}, True),
+        ({"supersonic_kubeconfig": "~/.kube/config"}, {"supersonic_kubeconfig": "~/.kube/../.kube/config"}, True),
+        ({"supersonic_kubeconfig": "a"}, {"supersonic_kubeconfig": "b"}, False),
+        ({"supersonic_context": "a"}, {"supersonic_context": "b"}, False),
+        ({}, {"supersonic_name": "pool-triton"}, True),
+        ({}, {"supersonic_name": "pool-2"}, False),
+    ],
+)
+def test_instances_that_would_take_each_others_objects(
+    monkeypatch: pytest.MonkeyPatch, first: dict[str, Any], second: dict[str, Any], clash: bool
+) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    shared = {"supersonic_name": "pool", "supersonic_namespace": "cms"}
+    instances = {"first": {**shared, **first}, "second": {**shared, **second}}
+    for host in instances:
+        assert bool(_inventory.check_instances(host, instances)) is clash
+
+
+def test_a_misspelt_variable_keeps_teardown_from_beginning(tmp_path: Path) -> None:
+    right = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "supersonic_namespace": "cms"}
+    hosts = {"right": {**right, "supersonic_name": "a"}, "wrong": {**right, "triton_replcas": 3}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"supersonic_instances": {"hosts": hosts}}))
+    done = run_site(tmp_path, playbook="playbooks/teardown.yml")
+    assert done.returncode == 2
+    assert "triton_replcas" in messages(done.stdout)["wrong"]
+    assert "Remove instances" not in done.stdout
 
 
 def test_table_is_long_enough() -> None:
