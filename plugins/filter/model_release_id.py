@@ -12,14 +12,15 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_archive import opened
 
 
 def model_release_id(source: str | Sequence[str]) -> str:
-    """Read the folders on the controller; nothing else is asked."""
+    """Read the folders and archives on the controller; nothing else is asked."""
     sources = [source] if isinstance(source, str) else list(source)
     try:
-        return scan([str(item) for item in sources]).release
+        with opened([str(item) for item in sources]) as tree:
+            return tree.release
     except SupersonicError as error:
         raise AnsibleFilterError(str(error)) from error
 

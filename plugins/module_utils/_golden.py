@@ -127,6 +127,8 @@ def read_document(path: str) -> t.Any:
         raise SupersonicError(f"The golden request {path} cannot be read: {exc.strerror}.") from exc
     except ValueError as exc:
         raise SupersonicError(f"The golden request {path} is not JSON: {exc}.") from exc
+    except RecursionError as exc:
+        raise SupersonicError(f"The golden request {path} is nested too deeply.") from exc
 
 
 def parse_inline(documents: Sequence[t.Any], models: Sequence[str] | None, *, recording: bool = False) -> list[Golden]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_archive import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
     Store,
     StoreError,
@@ -26,7 +27,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
     parse_manifest,
     readable,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, models_of, scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, models_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
 
 if t.TYPE_CHECKING:
@@ -74,6 +75,10 @@ class Options:
     verify: bool = False
     check: bool = False
     lock_seconds: int = 120
+    # Models that ensembles may use although they are not in the release.
+    external_models: tuple[str, ...] = ()
+    # Where archives are unpacked while they are read.
+    scratch: str | None = None
 
 
 class FolderTarget:
@@ -153,7 +158,11 @@ class _Local:
 
 def publish(target: Target, sources: Sequence[str], options: Options) -> dict[str, t.Any]:
     """Make the store serve exactly these sources. Returns the module's result."""
-    tree = scan(sources)
+    with opened(sources, options.scratch) as tree:
+        return _publish_tree(target, tree, options)
+
+
+def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.Any]:
     before = target.published()
     models = [model.as_result() for model in tree.models]
     result: dict[str, t.Any] = {
@@ -168,7 +177,7 @@ def publish(target: Target, sources: Sequence[str], options: Options) -> dict[st
     again = options.verify or target.unfinished()
     if not result["changed"] and (options.check or not again):
         return result
-    validate(tree)
+    validate(tree, options.external_models)
     if options.check:
         return result
     result.update(_with_patience(lambda: _publish(target, tree, models, options)))

@@ -31,6 +31,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
 
 # Left behind by editors, Python and version control; no server needs them, and they differ from machine to machine.
 IGNORED = frozenset({"__pycache__", ".git", ".gitignore", ".gitattributes", ".DS_Store", ".ipynb_checkpoints"})
+# No repository of models comes near; Python's own functions for trees end at a thousand.
+DEEPEST = 100
 _DIGEST_LENGTH = 12
 _NO_DIGEST = "-"
 
@@ -69,7 +71,7 @@ class Tree:
 def scan(sources: Sequence[str]) -> Tree:
     """Read one or several folders of models as one release."""
     if not sources:
-        raise SupersonicError("No source folder is given.")
+        raise SupersonicError("No source is given.")
     found: dict[str, str | None] = {}
     owners: dict[str, str] = {}
     for source in sources:
@@ -104,6 +106,11 @@ def models_of(entries: Iterable[Entry]) -> list[Model]:
     return models
 
 
+def is_ignored(name: str) -> bool:
+    """Whether files and folders of this name are never published."""
+    return name in IGNORED or name.endswith(".pyc")
+
+
 def is_version(name: str) -> bool:
     """Whether Triton takes a folder of this name for a version."""
     return name.isascii() and name.isdigit() and not name.startswith("0")
@@ -123,6 +130,8 @@ def _walk(place: str, path: str, root: str, above: tuple[str, ...], found: dict[
             f"{place} is a link to {real}, outside of the source {root}. Put a copy of it there: "
             "a release holds everything it needs."
         )
+    if len(above) > DEEPEST:
+        raise SupersonicError(f"{place} lies more than {DEEPEST} folders deep in the source. Shorten the path.")
     if stat.S_ISREG(mode):
         found[path] = real
     elif not stat.S_ISDIR(mode):
@@ -139,7 +148,7 @@ def _walk(place: str, path: str, root: str, above: tuple[str, ...], found: dict[
 
 def _names(folder: str) -> list[str]:
     try:
-        names = [name for name in os.listdir(folder) if name not in IGNORED and not name.endswith(".pyc")]
+        names = [name for name in os.listdir(folder) if not is_ignored(name)]
     except OSError as error:
         raise SupersonicError(f"{folder} cannot be read: {error.strerror}.") from error
     for name in names:

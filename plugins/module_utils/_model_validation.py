@@ -14,49 +14,40 @@ from __future__ import annotations
 
 import re
 import typing as t
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
+from ansible_collections.fastml.supersonic.plugins.module_utils import _golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_config import (
+    CONFIG,
+    ENSEMBLE,
+    Model,
+    backend_of,
+    config_problems,
+    expected_files,
+    parse_config,
+    served_versions,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_ensemble import circles, ensemble_problems
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Entry
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, is_version
 
-CONFIG = "config.pbtxt"
 _SHOWN = 20
+# The numbers of versions are 64 bits wide; Triton ends when it finds a larger one.
+_LARGEST_VERSION = 2**63 - 1
+# Folders of a model that Triton knows for something else.
+_NO_VERSIONS = ("warmup", "initial_state", "configs")
+# A path in a store, whose own folders need some more, has to stay below the 4096 bytes of the system.
+_LONGEST_PATH = 3500
 
-# What each backend loads from a version folder unless the configuration names another file. Backends that are not
-# here (ensemble, custom ones) may need nothing at all.
-_MODEL_FILES: dict[str, tuple[str, ...]] = {
-    "python": ("model.py",),
-    "onnxruntime": ("model.onnx",),
-    "tensorrt": ("model.plan",),
-    "pytorch": ("model.pt", "model.pt2"),
-    "tensorflow": ("model.savedmodel", "model.graphdef"),
-    "openvino": ("model.xml", "model.onnx"),
-    "dali": ("model.dali",),
-    "fil": ("xgboost.json", "xgboost.ubj", "xgboost.model", "model.txt", "checkpoint.tl", "model.pkl"),
-    "vllm": ("model.json",),
-}
-_PLATFORMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "onnxruntime_onnx": ("onnxruntime", ("model.onnx",)),
-    "tensorrt_plan": ("tensorrt", ("model.plan",)),
-    "pytorch_libtorch": ("pytorch", ("model.pt",)),
-    "tensorflow_savedmodel": ("tensorflow", ("model.savedmodel",)),
-    "tensorflow_graphdef": ("tensorflow", ("model.graphdef",)),
-}
-# From these names alone Triton knows the backend, with or without a configuration.
-_SELF_EXPLAINING = (
-    "model.onnx",
-    "model.plan",
-    "model.savedmodel",
-    "model.graphdef",
-    "model.pt",
-    "model.py",
-    "model.xml",
-)
+# What lies in a model's folder: a folder maps to the names in it, a file to nothing.
+_Inside = dict[str, set[str]]
 
 
-def validate(tree: Tree) -> None:
+def validate(tree: Tree, external_models: Collection[str] = ()) -> None:
     """Raise one error that names everything that is wrong with the models."""
-    problems = list(_problems(tree))
+    problems = list(_problems(tree, external_models))
     if not problems:
         return
     shown = problems[:_SHOWN]
@@ -67,31 +58,54 @@ def validate(tree: Tree) -> None:
     raise SupersonicError("\n- ".join([f"{len(problems)} things are wrong with the models:", *shown]))
 
 
-def _problems(tree: Tree) -> Iterable[str]:
-    contents: dict[str, dict[str, set[str]]] = {}
+def _problems(tree: Tree, external_models: Collection[str]) -> Iterable[str]:
+    contents: dict[str, list[Entry]] = defaultdict(list)
     for entry in tree.entries:
-        name, _slash, rest = entry.path.partition("/")
-        if not rest and entry.mode != "dir":
+        name, slash, _rest = entry.path.partition("/")
+        if len(entry.path.encode()) > _LONGEST_PATH:
+            yield f"The path {entry.path[:100]}... in the source is longer than {_LONGEST_PATH} bytes. Shorten it."
+        if not slash and entry.mode != "dir":
             yield f"{tree.places[entry.path]} is a file, but the source holds folders of models only. Move it away."
-            continue
-        inside = contents.setdefault(name, {})
-        first, _slash, below = rest.partition("/")
-        # A folder maps to what lies in it, a file to nothing.
-        known = inside.setdefault(first, set()) if first else set()
-        if below:
-            known.add(below.split("/", 1)[0])
-        elif first and entry.mode == "dir":
-            known.add("")
+        else:
+            contents[name].append(entry)
     if not contents:
         yield "The source holds no model. Each model is a folder with config.pbtxt and one folder per version."
-    for name, inside in contents.items():
-        yield from _model_problems(tree, name, inside)
+    models: dict[str, Model] = {}
+    for name, entries in contents.items():
+        yield from _model_problems(tree, name, entries, models)
+    for name, model in models.items():
+        if model.config is not None and model.config.platform == ENSEMBLE:
+            for problem in ensemble_problems(model, models, external_models):
+                yield f"Model '{name}': {problem}"
+    yield from circles(models)
+    for name in sorted(set(external_models).intersection(contents)):
+        yield f"external_models names '{name}', but the source holds this model. Take it out of one of them."
 
 
-def _model_problems(tree: Tree, name: str, inside: dict[str, set[str]]) -> Iterable[str]:
+def _inside(entries: Iterable[Entry]) -> _Inside:
+    inside: _Inside = {}
+    for entry in entries:
+        _model, _slash, rest = entry.path.partition("/")
+        first, _slash, below = rest.partition("/")
+        if first:
+            known = inside.setdefault(first, set())
+            if below:
+                known.add(below.split("/", 1)[0])
+            elif entry.mode == "dir":
+                known.add("")
+    return inside
+
+
+def _model_problems(tree: Tree, name: str, entries: list[Entry], models: dict[str, Model]) -> Iterable[str]:
     if name.startswith("."):
         yield f"Folder '{name}': Triton takes every folder for a model, hidden ones too. Move it away."
         return
+    yield from _golden_problems(tree, name, entries)
+    inside = _inside(entries)
+    versions = sorted(int(folder) for folder, below in inside.items() if below and is_version(folder))
+    unreadable = Model(name, None, "", tuple(versions), frozenset(versions), True)
+    # Whatever is wrong with it, it exists: ensembles that need it are not told otherwise.
+    models[name] = unreadable
     config = None
     if CONFIG in inside:
         place = tree.places.get(f"{name}/{CONFIG}")
@@ -108,25 +122,47 @@ def _model_problems(tree: Tree, name: str, inside: dict[str, set[str]]) -> Itera
                 f"Model '{name}': {place}{_line_of('name', config.name, place)} names the model '{config.name}', "
                 "but Triton wants the name of its folder. Change one of them or leave the name out."
             )
-    versions = []
-    for folder, below in inside.items():
-        if not below:
-            continue
-        if is_version(folder):
-            versions.append(folder)
-        elif folder.isascii() and folder.isdigit():
-            yield (
-                f"Model '{name}': Triton ignores the version folder '{folder}', because it begins with 0. "
-                f"Name it '{folder.lstrip('0') or '1'}'."
-            )
+    yield from _folder_problems(name, inside)
     if not versions:
         yield f"Model '{name}': there is no version folder (1, 2, ...), so there is nothing to serve."
-    for version in sorted(versions, key=int):
-        yield from _version_problems(name, version, inside[version], config)
+    for version in versions:
+        yield from _version_problems(name, version, inside[str(version)], config)
+    if config is None:
+        return
+    backend = backend_of(name, config, inside[str(versions[0])] if versions else ())
+    completed = _may_be_completed(tree, name, config, backend, versions)
+    model = Model(name, config, backend, tuple(versions), served_versions(config, versions), completed)
+    models[name] = model
+    files = {entry.path[len(name) + 1 :] for entry in entries if entry.mode != "dir"}
+    for problem in config_problems(model, files):
+        yield f"Model '{name}': {problem}"
 
 
-def _version_problems(name: str, version: str, below: set[str], config: t.Any) -> Iterable[str]:
-    expected = _expected(config)
+def _folder_problems(name: str, inside: _Inside) -> Iterable[str]:
+    """Folders with which Triton does something else than one might think."""
+    for folder, below in inside.items():
+        if not below or folder in _NO_VERSIONS:
+            continue
+        at = f"Model '{name}': "
+        if is_version(folder):
+            if int(folder) > _LARGEST_VERSION:
+                yield f"{at}version folder {folder} has too large a number for Triton. Rename it."
+        elif folder == "0":
+            yield f"{at}version folder 0: versions are numbered from 1. Rename it."
+        elif folder.isascii() and folder.isdigit():
+            yield (
+                f"{at}Triton ignores the version folder '{folder}', because it begins with 0. "
+                f"Name it '{folder.lstrip('0') or '1'}'."
+            )
+        elif number := re.match(r"\s*([+-]?[1-9]\d*|[+-]0+)", folder, re.ASCII):
+            yield (
+                f"{at}Triton takes the folder '{folder}' for version {int(number[1])}, because it begins with a "
+                "number. Rename it or move it away."
+            )
+
+
+def _version_problems(name: str, version: int, below: set[str], config: t.Any) -> Iterable[str]:
+    expected = expected_files(name, config)
     if not expected or below.intersection(expected):
         return
     wanted = expected[0] if len(expected) == 1 else f"one of {', '.join(expected)}"
@@ -142,53 +178,45 @@ def _version_problems(name: str, version: str, below: set[str], config: t.Any) -
     )
 
 
-def _expected(config: t.Any) -> tuple[str, ...]:
-    """The files of which a version folder must have one; none when the backend needs none."""
-    if config is None:
-        return _SELF_EXPLAINING
-    if config.platform == "ensemble":
-        return ()
-    named = [config.default_model_filename] if config.default_model_filename else []
-    by_capability = list(config.cc_model_filenames.values())
-    if named or by_capability:
-        usual = () if named else _usual(config)
-        return tuple(file.split("/", 1)[0] for file in [*named, *by_capability]) + usual
-    return _usual(config)
+def _may_be_completed(tree: Tree, name: str, config: t.Any, backend: str, versions: Sequence[int]) -> bool:
+    """Whether the backend may add inputs and outputs, or what they lack."""
+    if config.platform in (ENSEMBLE, "tensorflow_graphdef"):
+        return False
+    if backend == "pytorch":
+        return bool(config.runtime)
+    if backend != "python":
+        return True
+    file = config.default_model_filename or "model.py"
+    return any(_completes_itself(tree.places.get(f"{name}/{version}/{file}")) for version in versions)
 
 
-def _usual(config: t.Any) -> tuple[str, ...]:
-    if config.platform in _PLATFORMS:
-        return _PLATFORMS[config.platform][1]
-    if config.backend:
-        return _MODEL_FILES.get(config.backend, ())
-    return () if config.platform else _SELF_EXPLAINING
-
-
-def parse_config(name: str, place: str) -> t.Any:
-    """A model's configuration as Triton's own message."""
-    try:
-        from google.protobuf import text_format
-        from tritonclient.grpc import model_config_pb2
-    # Without its extras the client raises a RuntimeError.
-    except (ImportError, RuntimeError) as error:
-        raise missing_library("tritonclient.grpc", "tritonclient[grpc]") from error
-
+def _completes_itself(place: str | None) -> bool:
+    """Whether a Python model may have the function that completes its configuration, its own or an inherited one."""
+    if place is None:
+        return True
     try:
         with open(place, encoding="utf-8") as file:
             text = file.read()
-    except UnicodeDecodeError as error:
-        raise SupersonicError(f"Model '{name}': {place} is not a text file in UTF-8.") from error
-    except OSError as error:
-        raise SupersonicError(f"Model '{name}': {place} cannot be read: {error.strerror}.") from error
-    try:
-        return text_format.Parse(text, model_config_pb2.ModelConfig())
-    except text_format.ParseError as error:
-        line, column = error.GetLine(), error.GetColumn()
-        reason = re.sub(r"^\d+:\d+ : ", "", str(error)).rstrip(".")
-        where = f", line {line}, column {column}" if line else ""
-        raise SupersonicError(f"Model '{name}': {place}{where}: {reason}.") from error
-    except RecursionError as error:
-        raise SupersonicError(f"Model '{name}': {place} is nested too deeply.") from error
+    except (OSError, ValueError):
+        return True
+    own = re.search(r"^class TritonPythonModel\s*(\(\s*(object)?\s*\)\s*)?:", text, re.MULTILINE)
+    return own is None or "auto_complete_config" in text
+
+
+def _golden_problems(tree: Tree, name: str, entries: Iterable[Entry]) -> Iterable[str]:
+    folder = f"{name}/{_golden.FOLDER}/"
+    for entry in entries:
+        file, _slash, below = entry.path[len(folder) :].partition("/")
+        if not entry.path.startswith(folder) or not file.endswith(".json"):
+            continue
+        if below or entry.mode == "dir":
+            yield f"Model '{name}': {_golden.FOLDER}/{file} is a folder, but golden requests are files."
+            continue
+        place = tree.places[entry.path]
+        try:
+            _golden.parse(_golden.read_document(place), name, file[: -len(".json")], place)
+        except SupersonicError as error:
+            yield f"Model '{name}': {error}"
 
 
 def _line_of(field: str, value: str, place: str) -> str:

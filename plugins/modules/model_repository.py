@@ -12,27 +12,43 @@ version_added: 1.0.0
 author:
   - fastml.supersonic contributors (@fastmachinelearning)
 description:
-  - Publishes folders of Triton models to a store, which is a persistent volume claim or a folder, as an immutable
-    release whose id is made from its content. Servers read C(<store>/current), a symbolic link that is switched to
-    the new release by one rename when everything is there and durable.
+  - Publishes Triton models, out of folders or archives, to a store, which is a persistent volume claim or a folder,
+    as an immutable release whose id is made from its content. Servers read C(<store>/current), a symbolic link that
+    is switched to the new release by one rename when everything is there and durable.
   - Killed at any moment, C(current) is one whole release, and the next run completes what was begun. Contents that
     have arrived are not sent again.
-  - Before anything is sent the models are checked - C(config.pbtxt) against Triton's own definition, names, version
-    folders and the files that the backends load from them.
+  - Before anything is sent the models are checked - C(config.pbtxt) against Triton's own definition and rules, names,
+    version folders and the files that the backends load from them, ensembles with the models of their steps, label
+    files and golden requests. Everything that is wrong is said at once.
   - For a claim a short-lived pod mounts the volume. When the claim says that it holds the release already, no pod is
     started.
   - C(__pycache__), C(*.pyc), C(.git), C(.gitignore), C(.gitattributes), C(.DS_Store) and C(.ipynb_checkpoints) are
-    never published. Links are followed and refused when they lead out of the source.
+    never published. Links are followed and refused when they lead out of the source. Of a file's mode a release keeps
+    whether its owner may execute it; C(golden/) is published with its model.
 requirements:
   - tritonclient[grpc], where something is published
 options:
   source:
     description:
-      - Folders of models, on the machine that runs the module. Several are merged; the same name in two is refused.
+      - Folders of models, or archives of them, on the machine that runs the module. Several are merged; the same name
+        in two is refused.
       - Each model is a folder with C(config.pbtxt), a folder for each version and, if wanted, C(golden/).
+      - Archives are tar, plain or compressed with gz, bz2 or xz (with zstd from Python 3.14 on), and zip. The root of
+        an archive is the source, so the models lie in it without a folder around them, as C(tar -C models -czf
+        models.tgz .) makes it. The same models give the same release from a folder and from an archive.
+      - An archive is unpacked to a private folder in Ansible's temporary directory (C(remote_tmp)), which needs room
+        for all of its files, and removed again. Refused are absolute paths, C(..), links that lead out of it, anything
+        that is neither file nor folder nor link, one name twice, encryption, and archives that are damaged or cut off.
     type: list
     elements: path
     required: true
+  external_models:
+    description:
+      - Models that steps of ensembles name, but that the servers get from another repository. Without this, a step
+        whose model is not in O(source) is refused. Inputs, outputs and versions of these models are not checked.
+    type: list
+    elements: str
+    default: []
   store:
     description: Where to publish.
     type: dict
@@ -153,6 +169,14 @@ EXAMPLES = r"""
     pod:
       image: nvcr.io/nvidia/tritonserver:26.04-py3
 
+- name: Publish an archive whose ensembles also use a model of the site's own repository
+  fastml.supersonic.model_repository:
+    source: /data/models/tagging-v3.tar.gz
+    external_models: [site_preprocessing]
+    store:
+      type: path
+      path: /export/models
+
 - name: Publish to a folder that servers mount over NFS, keep five releases, look for damage
   fastml.supersonic.model_repository:
     source: /data/models
@@ -225,6 +249,7 @@ def argument_spec() -> dict[str, t.Any]:
     """What the documentation above says."""
     return {
         "source": {"type": "list", "elements": "path", "required": True},
+        "external_models": {"type": "list", "elements": "str", "default": []},
         "store": {
             "type": "dict",
             "required": True,
@@ -308,7 +333,14 @@ def main() -> None:
     try:
         if params["keep"] < 1:
             raise SupersonicError("keep is below 1, but the current release always stays.")
-        options = Options(params["keep"], params["verify"], module.check_mode, params["lock_timeout"])
+        options = Options(
+            keep=params["keep"],
+            verify=params["verify"],
+            check=module.check_mode,
+            lock_seconds=params["lock_timeout"],
+            external_models=tuple(params["external_models"]),
+            scratch=module.tmpdir,
+        )
         result = publish(target(params), params["source"], options)
     except SupersonicError as error:
         module.fail_json(msg=str(error))

@@ -13,6 +13,11 @@ import pytest
 
 CONFIG = 'backend: "python"\nmax_batch_size: 8\n'
 
+GOLDEN = """{
+  "request": {"inputs": [{"name": "A", "datatype": "FP32", "shape": [1], "data": [1]}]},
+  "response": {"outputs": [{"name": "B", "datatype": "FP32", "shape": [1], "data": [2]}]}
+}"""
+
 Tree = Mapping[str, str | bytes | None]
 
 
@@ -41,7 +46,7 @@ def source(tmp_path: Path) -> Path:
         "alpha/config.pbtxt": CONFIG,
         "alpha/1/model.py": "# alpha 1\n",
         "alpha/2/model.py": "# alpha 2\n",
-        "alpha/golden/one.json": "{}",
+        "alpha/golden/one.json": GOLDEN,
         "beta/config.pbtxt": CONFIG,
         "beta/1/model.py": "# beta\n",
     }

@@ -23,7 +23,7 @@ Write = Callable[[Path, dict[str, str | None]], Path]
 GOOD: dict[str, dict[str, str | None]] = {
     "a python model": {"m/config.pbtxt": PYTHON, "m/1/model.py": ""},
     "its name given": {"m/config.pbtxt": f'name: "m" {PYTHON}', "m/1/model.py": ""},
-    "extra folders": {"m/config.pbtxt": PYTHON, "m/1/model.py": "", "m/golden/a.json": "{}", "m/labels.txt": ""},
+    "extra folders": {"m/config.pbtxt": PYTHON, "m/1/model.py": "", "m/golden/a.txt": "", "m/labels.txt": ""},
     "a model file in a folder": {"m/config.pbtxt": 'backend: "tensorflow"', "m/1/model.savedmodel/a.pb": ""},
     "platform onnx": {"m/config.pbtxt": 'platform: "onnxruntime_onnx"', "m/1/model.onnx": ""},
     "another file name": {"m/config.pbtxt": PYTHON + 'default_model_filename: "run.py"', "m/1/run.py": ""},
