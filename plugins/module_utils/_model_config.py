@@ -150,7 +150,7 @@ def expected_files(name: str, config: t.Any) -> tuple[str, ...]:
 def _usual(name: str, config: t.Any) -> tuple[str, ...]:
     if config.backend == "pytorch" and config.runtime:
         return ("model.py", "model.pt")
-    if config.platform in _PLATFORMS:
+    if config.platform in _PLATFORMS and config.backend in ("", _PLATFORMS[config.platform][0]):
         return _PLATFORMS[config.platform][1]
     if config.backend == "fil":
         kind = config.parameters["model_type"].string_value if "model_type" in config.parameters else "xgboost"

@@ -28,9 +28,10 @@ def ensemble_problems(model: Model, models: Mapping[str, Model], external: Colle
         if given:
             yield f"an ensemble has no {field}: it runs nothing itself. Take it out."
     steps = config.ensemble_scheduling.step
-    if config.HasField("ensemble_scheduling") and not steps:
+    if steps:
+        yield from _flow_problems(config)
+    elif config.HasField("ensemble_scheduling"):
         yield "ensemble_scheduling has no step."
-    yield from _flow_problems(config)
     shapes = _Shapes(config)
     for index, step in enumerate(steps):
         if step.model_name:

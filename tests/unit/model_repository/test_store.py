@@ -173,9 +173,9 @@ def test_a_source_that_changes_meanwhile_is_refused(
     (source / "beta/1/model.py").write_text("# new\n")
     real = _model_validation.validate
 
-    def change_then_validate(tree: object) -> None:
+    def change_then_validate(*arguments: object) -> None:
         (source / "beta/1/model.py").write_text("# NEW\n")
-        real(tree)  # type: ignore[arg-type]
+        real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(_model_publish, "validate", change_then_validate)
     with pytest.raises(SupersonicError, match="changed while it was published"):

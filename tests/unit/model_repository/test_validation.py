@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,97 +16,49 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
+from ansible_collections.fastml.supersonic.tests.harness.model_cases import BAD, GOOD
 
 PYTHON = 'backend: "python"\n'
-Write = Callable[[Path, dict[str, str | None]], Path]
-
-GOOD: dict[str, dict[str, str | None]] = {
-    "a python model": {"m/config.pbtxt": PYTHON, "m/1/model.py": ""},
-    "its name given": {"m/config.pbtxt": f'name: "m" {PYTHON}', "m/1/model.py": ""},
-    "extra folders": {"m/config.pbtxt": PYTHON, "m/1/model.py": "", "m/golden/a.txt": "", "m/labels.txt": ""},
-    "a model file in a folder": {"m/config.pbtxt": 'backend: "tensorflow"', "m/1/model.savedmodel/a.pb": ""},
-    "platform onnx": {"m/config.pbtxt": 'platform: "onnxruntime_onnx"', "m/1/model.onnx": ""},
-    "another file name": {"m/config.pbtxt": PYTHON + 'default_model_filename: "run.py"', "m/1/run.py": ""},
-    "a file by capability": {
-        "m/config.pbtxt": 'backend: "tensorrt" cc_model_filenames [{ key: "8.0" value: "a100.plan" }]',
-        "m/1/a100.plan": "",
-    },
-    "an ensemble needs no files": {"m/config.pbtxt": 'platform: "ensemble"', "m/1": None},
-    "a backend nobody knows": {"m/config.pbtxt": 'backend: "traccc"', "m/1": None},
-    "no configuration": {"m/3/model.onnx": ""},
-}
-
-BAD: dict[str, tuple[dict[str, str | None], str]] = {
-    "nothing": ({}, "The source holds no model"),
-    "a file in the root": (
-        {"README.md": "", "m/config.pbtxt": PYTHON, "m/1/model.py": ""},
-        r"README.md is a file, but the source holds folders of models only",
-    ),
-    "a hidden folder": (
-        {".old/config.pbtxt": PYTHON, ".old/1/model.py": ""},
-        "Folder '.old': Triton takes every folder for a model",
-    ),
-    "an unknown field": (
-        {"m/config.pbtxt": PYTHON + "max_batch: 3\n", "m/1/model.py": ""},
-        r"Model 'm': .*m/config.pbtxt, line 2, column 1: .*no field named \"max_batch\"",
-    ),
-    "a nested unknown field": (
-        {"m/config.pbtxt": PYTHON + 'input [ {\n  name: "A"\n  dtype: TYPE_FP32 } ]', "m/1/model.py": ""},
-        r"config.pbtxt, line 4, column 3: .*ModelInput.* has no field named \"dtype\"",
-    ),
-    "a wrong type": (
-        {"m/config.pbtxt": 'max_batch_size: "many"', "m/1/model.py": ""},
-        r"line 1, column 17: .*Couldn't parse integer",
-    ),
-    "an unknown data type": (
-        {"m/config.pbtxt": 'output [ { name: "A" data_type: TYPE_FP33 } ]', "m/1/model.py": ""},
-        "line 1, .*no value named TYPE_FP33",
-    ),
-    "a string without an end": ({"m/config.pbtxt": 'name: "m', "m/1/model.py": ""}, "line 1, .*missing ending quote"),
-    "JSON instead": ({"m/config.pbtxt": '{"name": "m"}', "m/1/model.py": ""}, "m/config.pbtxt, line 1"),
-    "a configuration that is a folder": ({"m/config.pbtxt/x": "", "m/1/model.py": ""}, "config.pbtxt is a folder"),
-    "another name": (
-        {"m/config.pbtxt": PYTHON + '\nname: "n"\n', "m/1/model.py": ""},
-        "Model 'm': .*config.pbtxt, line 3, names the model 'n', but Triton wants the name of its folder",
-    ),
-    "no version": ({"m/config.pbtxt": PYTHON, "m/model.py": ""}, "Model 'm': there is no version folder"),
-    "a version with a zero": (
-        {"m/config.pbtxt": PYTHON, "m/1/model.py": "", "m/02/model.py": ""},
-        "Model 'm': Triton ignores the version folder '02', because it begins with 0. Name it '2'",
-    ),
-    "an empty version folder": (
-        {"m/config.pbtxt": PYTHON, "m/1/model.py": "", "m/2": None},
-        "Model 'm': version folder 2 lacks model.py, which its backend loads",
-    ),
-    "the file of another backend": (
-        {"m/config.pbtxt": 'backend: "onnxruntime"', "m/1/model.py": ""},
-        "version folder 1 lacks model.onnx",
-    ),
-    "two files that would do, none there": (
-        {"m/config.pbtxt": 'backend: "tensorflow"', "m/1/weights": ""},
-        "version folder 1 lacks one of model.savedmodel, model.graphdef",
-    ),
-    "a named file that is not there": (
-        {"m/config.pbtxt": PYTHON + 'default_model_filename: "run.py"', "m/1/model.py": ""},
-        "version folder 1 lacks run.py",
-    ),
-    "neither configuration nor a known file": (
-        {"m/1/weights.bin": ""},
-        "Model 'm': no config.pbtxt, and version 1 has no file that tells Triton what it is",
-    ),
-}
+Write = Callable[[Path, Mapping[str, str | None]], Path]
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_good(tmp_path: Path, write: Write, name: str) -> None:
-    validate(scan([str(write(tmp_path / "source", GOOD[name]))]))
+    validate(scan([str(write(tmp_path / "source", GOOD[name].tree))]), GOOD[name].external)
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad(tmp_path: Path, write: Write, name: str) -> None:
-    tree, message = BAD[name]
+    case = BAD[name]
+    source = write(tmp_path / "source", case.tree)
+    with pytest.raises(SupersonicError) as caught:
+        validate(scan([str(source)]), case.external)
+    problems = [problem.replace("{root}", str(source)) for problem in case.problems]
+    if len(problems) == 1:
+        assert str(caught.value) == problems[0]
+    else:
+        head = f"{len(problems)} things are wrong with the models:"
+        assert str(caught.value) == "\n- ".join([head, *problems])
+
+
+# What the parser says, in its own words.
+TEXTS: dict[str, tuple[str, str]] = {
+    "a nested unknown field": (
+        PYTHON + 'input [ {\n  name: "A"\n  dtype: TYPE_FP32 } ]',
+        r"config.pbtxt, line 4, column 3: .*ModelInput.* has no field named \"dtype\"",
+    ),
+    "a wrong type": ('max_batch_size: "many"', r"line 1, column 17: .*Couldn't parse integer"),
+    "an unknown data type": ('output [ { name: "A" data_type: TYPE_FP33 } ]', "line 1, .*no value named TYPE_FP33"),
+    "a string without an end": ('name: "m', "line 1, .*missing ending quote"),
+    "JSON instead": ('{"name": "m"}', "m/config.pbtxt, line 1"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_that_does_not_parse(tmp_path: Path, write: Write, name: str) -> None:
+    text, message = TEXTS[name]
     with pytest.raises(SupersonicError, match=message):
-        validate(scan([str(write(tmp_path / "source", tree))]))
+        validate(scan([str(write(tmp_path / "source", {"m/config.pbtxt": text, "m/1/model.py": ""}))]))
 
 
 def test_everything_wrong_is_named_at_once(tmp_path: Path, write: Write) -> None:
