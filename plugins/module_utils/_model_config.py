@@ -62,6 +62,8 @@ _PLATFORMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tensorflow_savedmodel": ("tensorflow", ("model.savedmodel",)),
     "tensorflow_graphdef": ("tensorflow", ("model.graphdef",)),
 }
+# Other backends do not look at the platform.
+_WITH_PLATFORM = frozenset(entry[0] for entry in _PLATFORMS.values())
 # These fill in a list of inputs or outputs that is empty, and leave the others as they are.
 _COMPLETE_EMPTY_LISTS = ("onnxruntime", "openvino", "tensorrt", "tensorflow")
 
@@ -202,7 +204,7 @@ def _platform_problems(config: t.Any) -> Iterable[str]:
         yield "ensemble_scheduling is only for platform 'ensemble'. Set the platform or take it out."
     elif backend == ENSEMBLE:
         yield "backend is 'ensemble', but that is a platform. Write platform: \"ensemble\"."
-    elif platform in _PLATFORMS and backend and backend != _PLATFORMS[platform][0]:
+    elif platform in _PLATFORMS and backend != _PLATFORMS[platform][0] and backend in _WITH_PLATFORM:
         yield f"platform '{platform}' belongs to backend '{_PLATFORMS[platform][0]}', not to '{backend}'."
     elif platform and not backend and platform not in _PLATFORMS and not _names_backend(config):
         yield f"platform '{platform}' is unknown to Triton. Name the backend instead: backend: \"...\"."

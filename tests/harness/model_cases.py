@@ -87,6 +87,9 @@ GOOD: dict[str, Case] = {
     "a python model": Case(model(), triton=LOADS),
     "its name given": Case(model('name: "m"\n' + PYTHON + A + B), triton=LOADS),
     "no backend, a file that explains itself": Case(model(A + B), triton=LOADS),
+    "a platform that the Python backend does not look at": Case(
+        model(PYTHON + A + B + 'platform: "onnxruntime_onnx"'), triton=LOADS
+    ),
     "extra folders and files": Case(
         {**model(), "m/golden/notes.txt": "", "m/labels.txt": "", "m/warmup/a": "", "m/configs/x.pbtxt": ""},
         triton=LOADS,
@@ -222,8 +225,8 @@ BAD: dict[str, Case] = {
         f"The path m/{'x' * 98}... in the source is longer than 3500 bytes. Shorten it.",
         MISLEADS,
     ),
+    # It ends Triton.
     "a configuration that is a folder": _one(
-        # It ends Triton.
         {"m/config.pbtxt/x": "", "m/1/model.py": MODEL},
         "Model 'm': config.pbtxt is a folder.",
     ),
@@ -249,6 +252,7 @@ BAD: dict[str, Case] = {
         "Model 'm': version folder 0: versions are numbered from 1. Rename it.",
         MISLEADS,
     ),
+    # It makes the load hang.
     "a folder that begins with a number": _one(
         {**model(), "m/2_old/model.py": MODEL},
         "Model 'm': Triton takes the folder '2_old' for version 2, because it begins with a number. Rename it or move "
@@ -258,7 +262,9 @@ BAD: dict[str, Case] = {
         {**model(), "m/-1/model.py": MODEL},
         "Model 'm': Triton takes the folder '-1' for version -1, because it begins with a number. Rename it or move it "
         "away.",
+        MISLEADS,
     ),
+    # It ends Triton.
     "a version that is too large": _one(
         {**model(), "m/9223372036854775808/model.py": MODEL},
         "Model 'm': version folder 9223372036854775808 has too large a number for Triton. Rename it.",
@@ -316,8 +322,9 @@ BAD: dict[str, Case] = {
     "a batch size below 0": _config(
         "max_batch_size: -1", "max_batch_size is -1; it must be 0, for no batching, or more."
     ),
-    "the platform of another backend": _config(
-        'platform: "onnxruntime_onnx"', "platform 'onnxruntime_onnx' belongs to backend 'onnxruntime', not to 'python'."
+    "the platform of another backend": _one(
+        {"m/config.pbtxt": 'backend: "onnxruntime" platform: "tensorrt_plan"', "m/1/model.onnx": ""},
+        "Model 'm': platform 'tensorrt_plan' belongs to backend 'tensorrt', not to 'onnxruntime'.",
     ),
     "an unknown platform": _one(
         model('platform: "python"\n' + A + B),
@@ -360,7 +367,7 @@ BAD: dict[str, Case] = {
     "an unknown data type": _config(
         'input { name: "C" data_type: 99 dims: [ 1 ] }',
         "input 'C' has data_type 99, which is none of Triton's.",
-        UNKNOWN,
+        MISLEADS,
     ),
     "a dimension of 0": _config(
         tensor("C", "4, 0"), "input 'C' has dims [4, 0]; a dimension is 1 or more, or -1 for any size."
@@ -430,7 +437,7 @@ BAD: dict[str, Case] = {
     "an unknown kind": _config(
         "instance_group { kind: 17 }",
         "instance_group[0] has kind 17; it must be KIND_GPU, KIND_CPU, KIND_MODEL or KIND_AUTO.",
-        UNKNOWN,
+        REFUSES,
     ),
     "a CPU with GPUs": _config(
         "instance_group { kind: KIND_CPU gpus: [ 0 ] }",

@@ -40,6 +40,12 @@ def write() -> Callable[[Path, Tree], Path]:
 
 
 @pytest.fixture
+def golden() -> str:
+    """A good golden request of any model."""
+    return GOLDEN
+
+
+@pytest.fixture
 def source(tmp_path: Path) -> Path:
     """Two good models of the Python backend."""
     tree = {

@@ -24,6 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Los
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, Published, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
+from ansible_collections.fastml.supersonic.tests.harness.model_cases import GOOD
 
 
 def run(capfd: pytest.CaptureFixture[str], **arguments: t.Any) -> dict[str, t.Any]:
@@ -72,6 +73,56 @@ def test_wrong_options(
     usual = {"source": [str(source)], "store": {"type": "path", "path": str(tmp_path / "store")}}
     result = run(capfd, **{**usual, **arguments})
     assert message in result["msg"]
+
+
+def test_an_archive_and_models_from_elsewhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "source"
+    for path, content in GOOD["a model from elsewhere"].tree.items():
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).write_text(content) if content else (source / path).mkdir()
+    subprocess.run(["tar", "-C", source, "-czf", tmp_path / "models.tgz", "."], check=True)
+    arguments = {
+        "source": [str(tmp_path / "models.tgz")],
+        "store": {"type": "path", "path": str(tmp_path / "store")},
+        "_ansible_tmpdir": str(tmp_path / "scratch"),
+    }
+    (tmp_path / "scratch").mkdir()
+    refused = run(capfd, **arguments)
+    assert "step[0] needs model 'other', which is not in the release." in refused["msg"]
+    assert run(capfd, **arguments, external_models=["other"])["release"] == scan([str(source)]).release
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_signal_while_an_archive_is_read_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    """The module is told to end while it waits for the lock of the store, with the archive unpacked."""
+    archive, scratch, store = tmp_path / "models.tar", tmp_path / "scratch", tmp_path / "store"
+    subprocess.run(["tar", "-C", source, "-cf", archive, "."], check=True)
+    scratch.mkdir()
+    other = _model_store.Store(str(store))
+    other.open("somebody")
+    options = {
+        "source": [str(archive)],
+        "store": {"type": "path", "path": str(store)},
+        "_ansible_tmpdir": str(scratch),
+        "_ansible_remote_tmp": str(tmp_path),
+        "_ansible_keep_remote_files": False,
+    }
+    code = (
+        "import json, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from ansible.module_utils.testing import patch_module_args\n"
+        "from ansible_collections.fastml.supersonic.plugins.modules import model_repository\n"
+        "with patch_module_args(json.loads(sys.argv[2])): model_repository.main()"
+    )
+    collections = str(Path(__file__).resolve().parents[3] / ".collections")
+    command = [sys.executable, "-c", code, collections, json.dumps(options)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while not (list(scratch.glob("*/beta/1/model.py")) and len(list((store / "staging").iterdir())) > 1):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        assert "The module was ended by a signal." in json.loads(process.communicate(timeout=30)[0])["msg"]
+    other.close()
+    assert list(scratch.iterdir()) == []
 
 
 class Pipe:

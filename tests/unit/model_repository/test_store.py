@@ -22,6 +22,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_publish, _model_store, _model_validation
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, StoreError, release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
@@ -85,6 +86,16 @@ def test_the_published_tree_equals_the_source(source: Path, tmp_path: Path) -> N
     assert result["changed"] is True
     assert result["previous_release"] is None
     assert_sound(store)
+
+
+def test_golden_requests_are_published_with_their_model(source: Path, tmp_path: Path, golden: str) -> None:
+    (source / "beta/golden").mkdir()
+    (source / "beta/golden/two.json").write_text(golden)
+    store = tmp_path / "store"
+    put(source, store)
+    for path in ("alpha/golden/one.json", "beta/golden/two.json"):
+        assert (store / "current" / path).read_text() == golden
+    assert [found.model for found in load_repositories([str(store / "current")], None)] == ["alpha", "beta"]
 
 
 def test_the_second_run_changes_nothing(source: Path, tmp_path: Path) -> None:

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -76,28 +74,6 @@ def test_not_a_text_file(tmp_path: Path, write: Write) -> None:
     (source / "m/config.pbtxt").write_bytes(b"name: \xff\xfe")
     with pytest.raises(SupersonicError, match=r"config.pbtxt is not a text file in UTF-8"):
         validate(scan([str(source)]))
-
-
-def test_damaged_configurations_end_in_a_sentence(tmp_path: Path, write: Write) -> None:
-    """Random damage: accepted or refused, never a traceback."""
-    good = (
-        'name: "m"\nbackend: "python"\nmax_batch_size: 8\n'
-        'input [ { name: "A" data_type: TYPE_FP32 dims: [ -1, 3 ] } ]\n'
-        'parameters { key: "x" value { string_value: "y" } }\ndynamic_batching { }\n'
-    )
-    source = write(tmp_path / "source", {"m/1/model.py": ""})
-    dice = random.Random(7)
-    accepted = 0
-    for _round in range(300):
-        data = bytearray(good.encode())
-        for _change in range(dice.randint(1, 4)):
-            at = dice.randrange(len(data))
-            data[at : at + dice.randint(0, 3)] = bytes(dice.randrange(256) for _byte in range(dice.randint(0, 3)))
-        (source / "m/config.pbtxt").write_bytes(bytes(data))
-        with contextlib.suppress(SupersonicError):
-            validate(scan([str(source)]))
-            accepted += 1
-    assert accepted < 150
 
 
 def test_deep_nesting_ends_in_a_sentence(tmp_path: Path, write: Write) -> None:
