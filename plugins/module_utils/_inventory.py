@@ -571,10 +571,13 @@ def _files(variables: Variables) -> Iterator[Problem]:
     if kubeconfig and not os.path.isfile(os.path.expanduser(kubeconfig)):
         yield Problem("supersonic_kubeconfig", "there is no such file.", kubeconfig)
     yield from _golden_requests(variables)
-    for name in ("model_repository_sources", "verify_golden_directories"):
-        for index, folder in enumerate(variables.get(name) or []):
-            if not os.path.isdir(os.path.expanduser(str(folder))):
-                yield Problem(name, "there is no such folder.", folder, f"[{index}]")
+    for name, what, there in (
+        ("model_repository_sources", "folder or archive", os.path.exists),
+        ("verify_golden_directories", "folder", os.path.isdir),
+    ):
+        for index, place in enumerate(variables.get(name) or []):
+            if not there(os.path.expanduser(str(place))):
+                yield Problem(name, f"there is no such {what}.", place, f"[{index}]")
 
 
 def _golden_requests(variables: Variables) -> Iterator[Problem]:

@@ -91,7 +91,10 @@ def _folder(source: str, scratch: str | None, unpacked: dict[str, str]) -> Itera
     if not os.path.isfile(source):
         yield source
         return
-    folder = os.path.realpath(tempfile.mkdtemp(prefix="supersonic-models-", dir=scratch))
+    try:
+        folder = os.path.realpath(tempfile.mkdtemp(prefix="supersonic-models-", dir=scratch))
+    except OSError as error:
+        raise SupersonicError(f"The archive {source} needs a temporary folder, but {error}.") from error
     try:
         unpacked[folder] = source
         unpack(source, folder)

@@ -406,6 +406,13 @@ def test_more_than_there_is_room_for(tmp_path: Path) -> None:
     )
 
 
+def test_no_place_to_unpack(source: Path, tmp_path: Path) -> None:
+    archive = pack(source, tmp_path / "models.tar")
+    publisher = FolderTarget(str(tmp_path / "store"))
+    with pytest.raises(SupersonicError, match=r"models\.tar needs a temporary folder, but .*No such file.*/nowhere"):
+        publish(publisher, [str(archive)], Options(scratch=str(tmp_path / "nowhere")))
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_cut_off_anywhere(source: Path, tmp_path: Path, form: str) -> None:
     """Also between two members, where tar alone would notice nothing."""

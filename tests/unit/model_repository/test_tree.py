@@ -137,6 +137,10 @@ def _pipe(source: Path) -> None:
     os.mkfifo(source / "beta/1/pipe")
 
 
+def _deep(source: Path) -> None:
+    (source / "beta" / "/".join("x" * 1000)).mkdir(parents=True)
+
+
 def _newline(source: Path) -> None:
     (source / "beta/1/a\nb").write_text("x")
 
@@ -154,6 +158,7 @@ def _not_utf8(source: Path) -> None:
         (_loop, "beta/1/again is a link to .*/source/beta, a folder that it lies in"),
         (_link_to_itself, "beta/1/self cannot be read: Too many levels"),
         (_pipe, "beta/1/pipe is neither a file nor a folder"),
+        (_deep, r"beta/x/.*/x lies more than 100 folders deep in the source\. Shorten the path"),
         (_newline, r"'a\\nb' in .*beta/1 has characters that cannot be printed"),
         (_not_utf8, r"'\\udcff' in .*beta/1/? has characters that cannot be printed"),
     ],
