@@ -425,7 +425,8 @@ def _sentences(archive: str) -> Iterator[None]:
         yield
     except _Damaged as error:
         raise SupersonicError(f"The archive {archive} {error}. Make or copy it again.") from error
-    except NotImplementedError as error:
+    # What zipfile raises for compressions that it does not know.
+    except RuntimeError as error:
         raise SupersonicError(
             f"The archive {archive} is packed in a way that Python cannot read ({error}). Make it anew with the "
             "usual compression."

@@ -138,7 +138,7 @@ def _pipe(source: Path) -> None:
 
 
 def _deep(source: Path) -> None:
-    (source / "beta" / "/".join("x" * 1000)).mkdir(parents=True)
+    (source / "beta" / "/".join("x" * 200)).mkdir(parents=True)
 
 
 def _newline(source: Path) -> None:
