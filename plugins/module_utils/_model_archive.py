@@ -48,6 +48,9 @@ _LONGEST_LINK = 4096
 _LARGEST_READ = 16 << 20
 # What xz writes at its highest level needs 65 MiB to be read.
 _XZ_MEMORY = 80 << 20
+# What tarfile says inwardly of a header.
+_CUT_OFF = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
+_BROKEN = tarfile.InvalidHeaderError  # type: ignore[attr-defined]
 _DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -268,6 +271,9 @@ def _plain(archive: str, file: t.BinaryIO, head: bytes) -> t.BinaryIO:
 class _Xz(io.RawIOBase):
     """xz with a limit on memory, which LZMAFile does not take."""
 
+    # pylint takes the decompressor's properties for methods.
+    # pylint: disable=using-constant-test
+
     def __init__(self, file: t.BinaryIO) -> None:
         self._file = file
         self._decompressor = self._new()
@@ -332,18 +338,15 @@ class _Header(tarfile.TarInfo):
     """Refuses what tarfile takes for the end: a damaged header, and a file that ends without an end mark."""
 
     @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> _Header:
-        start = tar.offset
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> _Header:
+        start = tarfile.offset
         try:
-            return super().fromtarfile(tar)
-        except (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
-            if start:
-                raise _Damaged("is cut off") from error
-            raise
-        except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]
-            if start:
-                raise _Damaged("is damaged") from error
-            raise
+            return super().fromtarfile(tarfile)
+        except (*_CUT_OFF, _BROKEN) as error:
+            # At the very beginning it is no archive at all.
+            if not start:
+                raise
+            raise _Damaged("is damaged" if isinstance(error, _BROKEN) else "is cut off") from error
 
 
 def _tar_members(archive: str, plain: t.BinaryIO, compressed: bool) -> Iterator[_Member]:
