@@ -21,6 +21,7 @@ class FilterModule:
             "command_flags": _render.command_flags,
             "image_version": _render.image_version,
             "model_repository_paths": _render.model_repository_paths,
+            "model_repository_volumes": _render.model_repository_volumes,
             "override_pod_spec": _render.override_pod_spec,
             "verification_table": _render.verification_table,
             "yaml_documents": _render.yaml_documents,

@@ -110,8 +110,18 @@ OWNED_FLAGS = {
     "grpc-restricted-protocol": "triton_restricted_apis",
 }
 FIXED_PORT_FLAGS = {"http-port", "grpc-port", "metrics-port", "http-address", "grpc-address", "metrics-address"}
-REPOSITORY_NEEDS = {"pvc": {"claim"}, "nfs": {"server", "path"}, "image": {"path"}}
-REPOSITORY_ALLOWS = {"pvc": {"claim", "path"}, "nfs": {"server", "path"}, "image": {"path"}}
+REPOSITORY_NEEDS = {"pvc": {"claim"}, "cvmfs": {"path"}, "nfs": {"server", "path"}, "image": {"path"}}
+REPOSITORY_ALLOWS = {
+    "pvc": {"claim", "path"},
+    "cvmfs": {"claim", "host_path", "path"},
+    "nfs": {"server", "path"},
+    "image": {"path"},
+}
+# Where servers find repositories: each below the first, under its name, but for CVMFS. Links inside CVMFS are absolute,
+# so that it is always mounted at its own place, and once.
+REPOSITORY_MOUNT, CVMFS_MOUNT = "/models", "/cvmfs"
+# What the pod has mounted besides; the name of each volume and its place.
+OWN_MOUNTS = {"tmp": "/tmp", "shared-memory": "/dev/shm"}
 
 
 @dataclass(frozen=True)
@@ -459,14 +469,29 @@ def _triton(variables: Variables) -> Iterator[Problem]:
         yield Problem("triton_restricted_apis", "without the health API no server would ever be ready.", list(apis))
     if "inference" in apis:
         yield Problem("triton_restricted_apis", "without the inference API nothing could be served.", list(apis))
-    taken = {"tmp", "shared-memory"} | {
-        f"repository-{item.get('name')}" for item in variables.get("triton_model_repositories") or []
-    }
+    mounts = _mounts(variables.get("triton_model_repositories") or [])
     for index, volume in enumerate(variables.get("triton_volumes") or []):
-        if volume.get("name") in taken:
+        if volume.get("name") in mounts:
             yield Problem(
                 "triton_volumes", "the pod already has a volume of this name.", volume["name"], f"[{index}].name"
             )
+    for index, mount in enumerate(variables.get("triton_volume_mounts") or []):
+        place = mount.get("mountPath")
+        if _parts(place) in map(_parts, mounts.values()):
+            yield Problem(
+                "triton_volume_mounts", "the pod already mounts something here.", place, f"[{index}].mountPath"
+            )
+
+
+def _mounts(repositories: Sequence[Variables]) -> dict[str, str]:
+    """Name of every volume of a server's pod, and where it is mounted; those of triton_volumes aside."""
+    mounts = dict(OWN_MOUNTS)
+    for item in repositories:
+        if item.get("kind") == "cvmfs":
+            mounts["cvmfs"] = CVMFS_MOUNT
+        elif item.get("kind") != "image":
+            mounts[f"repository-{item.get('name')}"] = f"{REPOSITORY_MOUNT}/{item.get('name')}"
+    return mounts
 
 
 def _repositories(variables: Variables) -> Iterator[Problem]:
@@ -478,7 +503,7 @@ def _repositories(variables: Variables) -> Iterator[Problem]:
         yield Problem(name, "servers need at least one repository to load models from.", [])
     seen: set[str] = set()
     for index, item in enumerate(repositories):
-        label, kind, path = item.get("name"), item.get("kind"), item.get("path")
+        label, kind = item.get("name"), item.get("kind")
         at = f"[{index}]"
         if label is not None and (not DNS_LABEL.fullmatch(str(label)) or len(str(label)) > LONGEST_NAME):
             yield Problem(name, "it has to be a DNS label: lower-case letters, digits and '-'.", label, f"{at}.name")
@@ -490,13 +515,113 @@ def _repositories(variables: Variables) -> Iterator[Problem]:
         for key in sorted(REPOSITORY_NEEDS[kind]):
             if not item.get(key):
                 yield Problem(name, f"a repository of kind {kind} needs {key}.", None, at)
-        for key in sorted({"claim", "server", "path"} - REPOSITORY_ALLOWS[kind]):
+        for key in sorted({"claim", "host_path", "server", "path"} - REPOSITORY_ALLOWS[kind]):
             if item.get(key):
                 yield Problem(name, f"a repository of kind {kind} has no {key}.", item[key], f"{at}.{key}")
-        if path and kind == "pvc" and (str(path).startswith("/") or ".." in str(path).split("/")):
-            yield Problem(name, "it has to be a folder inside the volume, without a leading /.", path, f"{at}.path")
-        if path and kind in ("nfs", "image") and not str(path).startswith("/"):
-            yield Problem(name, "it has to be absolute.", path, f"{at}.path")
+        if kind == "cvmfs" and bool(item.get("claim")) == bool(item.get("host_path")):
+            yield Problem(
+                name,
+                "a repository of kind cvmfs needs either claim, where the CSI driver mounts CVMFS, or host_path, where "
+                "the nodes do.",
+                None,
+                at,
+            )
+        for key in ("path", "host_path"):
+            if item.get(key):
+                for message in _wrong_folder(kind, key, str(item[key])):
+                    yield Problem(name, message, item[key], f"{at}.{key}")
+    yield from _repositories_together(name, repositories)
+
+
+def _wrong_folder(kind: str, key: str, folder: str) -> Iterator[str]:
+    """What is wrong with a folder of a repository, taken for itself."""
+    parts = _parts(folder)
+    if ".." in parts:
+        yield "it must not lead out with '..'. Name the folder itself, a folder inside the volume."
+    elif key == "host_path":
+        if not folder.startswith("/") or not parts:
+            yield f"it has to be the folder where nodes have CVMFS, absolute; usually {CVMFS_MOUNT}."
+        elif parts[0] == CVMFS_MOUNT.strip("/") and len(parts) > 1:
+            yield f"the whole of {CVMFS_MOUNT} is mounted. Say host_path: {CVMFS_MOUNT} and put the rest into path."
+    elif kind == "cvmfs" and (folder.startswith("/") or not parts):
+        yield (
+            f"it has to be a folder below {CVMFS_MOUNT}, without a leading /: the name of a CVMFS repository and what "
+            "follows, such as cms.cern.ch/models."
+        )
+    elif kind == "pvc" and folder.startswith("/"):
+        yield "it has to be a folder inside the volume, without a leading /."
+    elif kind in ("nfs", "image") and not folder.startswith("/"):
+        yield "it has to be absolute."
+
+
+def _repositories_together(name: str, repositories: Sequence[Variables]) -> Iterator[Problem]:
+    """Repositories that are right one by one, but not in one server."""
+    cvmfs: Variables | None = None
+    for index, item in enumerate(repositories):
+        if item.get("kind") != "cvmfs":
+            continue
+        cvmfs = cvmfs or item
+        for key in ("claim", "host_path"):
+            if item.get(key) and _parts(item[key]) != _parts(cvmfs.get(key)):
+                yield Problem(
+                    name,
+                    f"a server has one {CVMFS_MOUNT}, and repository {cvmfs.get('name')} has it from "
+                    f"{cvmfs.get('claim') or cvmfs.get('host_path')}. Use the same here; a claim of one CVMFS "
+                    "repository alone is served with kind pvc.",
+                    item[key],
+                    f"[{index}].{key}",
+                )
+    for index, item in enumerate(repositories):
+        if cvmfs and item.get("kind") == "pvc" and item.get("claim") and item["claim"] == cvmfs.get("claim"):
+            yield Problem(
+                name,
+                f"repository {cvmfs.get('name')} has this claim with kind cvmfs. Use that kind here too: with pvc, "
+                "servers would not see what the CSI driver mounts inside.",
+                item["claim"],
+                f"[{index}].claim",
+            )
+    folders = [_folder(item) for item in repositories]
+    for index, folder in enumerate(folders):
+        for position, around in enumerate(folders):
+            other = repositories[position].get("name")
+            if not around or position == index or folder[: len(around)] != around:
+                continue
+            if folder != around:
+                message = f"it lies inside repository {other}, which would take it for a model."
+            elif position < index:
+                message = f"repository {other} is the same folder; servers would find every model twice."
+            else:
+                continue
+            yield Problem(name, message, repositories[index].get("path"), f"[{index}]")
+            break
+    # A mount hides what the image has at its place, and is a model in the eyes of a repository around it.
+    for index, item in enumerate(repositories):
+        if item.get("kind") != "image" or not item.get("path"):
+            continue
+        for mount in _mounts(repositories).values():
+            if all(one == two for one, two in zip(_parts(item["path"]), _parts(mount), strict=False)):
+                yield Problem(
+                    name,
+                    f"servers have something else mounted at {mount}. Put the image's models elsewhere.",
+                    item["path"],
+                    f"[{index}].path",
+                )
+
+
+def _parts(folder: Any) -> tuple[str, ...]:
+    """The parts of a path, the same for every way to write it."""
+    return tuple(part for part in str(folder or "").split("/") if part not in ("", "."))
+
+
+def _folder(item: Variables) -> tuple[str, ...]:
+    """Which folder of which storage a repository is, () where that cannot be said."""
+    kind, path = item.get("kind"), str(item.get("path") or "")
+    storage = {"pvc": item.get("claim"), "cvmfs": CVMFS_MOUNT, "nfs": item.get("server"), "image": "image"}.get(
+        str(kind)
+    )
+    if not storage or (kind != "pvc" and not path):
+        return ()
+    return (str(kind), str(storage), *_parts(path))
 
 
 def _envoy(variables: Variables) -> Iterator[Problem]:
@@ -547,7 +672,10 @@ def _models_and_proof(variables: Variables) -> Iterator[Problem]:
             list(sources),
         )
     claim = variables.get("model_repository_claim")
-    served = [item.get("claim") for item in variables.get("triton_model_repositories") or [] if item.get("claim")]
+    # CVMFS is read only in a cluster, so that a claim of it is none to publish to.
+    served = [
+        item.get("claim") for item in variables.get("triton_model_repositories") or [] if item.get("kind") == "pvc"
+    ]
     if sources and claim and variables.get("triton_model_repositories") is not None and claim not in served:
         yield Problem(
             "triton_model_repositories",

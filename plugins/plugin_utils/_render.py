@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._inventory import CVMFS_MOUNT, REPOSITORY_MOUNT
+
 
 def image_version(image: str) -> str:
     """The value of the label app.kubernetes.io/version for an image: its tag, or the start of its digest.
@@ -44,19 +46,57 @@ def command_flags(flags: Mapping[str, Any]) -> list[str]:
     return arguments
 
 
-def model_repository_paths(repositories: Sequence[Mapping[str, Any]], mount_path: str) -> list[str]:
-    """Where the server finds each repository: an image brings its own folder, a claim may be served from a folder
-    inside it, everything else is served from where it is mounted."""
+def model_repository_paths(repositories: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where the server finds each repository: an image brings its own folder, a claim and CVMFS may be served from a
+    folder inside, everything else is served from where it is mounted."""
     paths: list[str] = []
     for repository in repositories:
-        if repository["kind"] == "image":
-            paths.append(str(repository["path"]))
-            continue
-        parts = [mount_path, str(repository["name"])]
-        if repository["kind"] == "pvc" and repository.get("path"):
+        parts = [model_repository_mount_path(repository)]
+        if repository["kind"] in ("pvc", "cvmfs") and repository.get("path"):
             parts.append(str(repository["path"]).strip("/"))
         paths.append("/".join(parts))
     return paths
+
+
+def model_repository_mount_path(repository: Mapping[str, Any]) -> str:
+    """Where a repository is mounted; the folder itself if it comes with the image."""
+    if repository["kind"] == "image":
+        return str(repository["path"])
+    return CVMFS_MOUNT if repository["kind"] == "cvmfs" else f"{REPOSITORY_MOUNT}/{repository['name']}"
+
+
+def model_repository_volumes(repositories: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The volume of a pod for each repository, and the mount of it, everything read only.
+
+    All repositories of CVMFS share one: mounts appear below it when they are first used (HostToContainer), so that it
+    is mounted as a whole. A kind without a source of its own is an error: Kubernetes would take a volume that has none
+    for an empty folder, and a server without models is ready at once.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for repository in repositories:
+        kind = repository["kind"]
+        if kind == "image":
+            continue
+        name = "cvmfs" if kind == "cvmfs" else f"repository-{repository['name']}"
+        mount: dict[str, Any] = {
+            "name": name,
+            "mountPath": model_repository_mount_path(repository),
+            "readOnly": True,
+        }
+        if kind == "cvmfs":
+            mount["mountPropagation"] = "HostToContainer"
+        source: dict[str, Any]
+        if kind == "pvc" or (kind == "cvmfs" and repository.get("claim")):
+            source = {"persistentVolumeClaim": {"claimName": repository["claim"], "readOnly": True}}
+        elif kind == "cvmfs":
+            # Directory: where a node has no such folder, the pod says so instead of getting an empty one.
+            source = {"hostPath": {"path": repository["host_path"], "type": "Directory"}}
+        elif kind == "nfs":
+            source = {"nfs": {"server": repository["server"], "path": repository["path"], "readOnly": True}}
+        else:
+            raise ValueError(f"{kind} is no kind of a model repository")
+        found[name] = {"volume": {"name": name, **source}, "mount": mount}
+    return list(found.values())
 
 
 def override_pod_spec(objects: Sequence[Mapping[str, Any]], overrides: Mapping[str, Any]) -> list[Any]:

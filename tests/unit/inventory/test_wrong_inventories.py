@@ -29,6 +29,18 @@ RIGHT: dict[str, Any] = {
     "verify_golden_directories": [str(Path(__file__).parent / "models")],
 }
 
+
+def cvmfs(*changes: dict[str, Any]) -> dict[str, Any]:
+    """Repositories named cvmfs-0, cvmfs-1, ... that are right but for some keys (None: not there)."""
+    right = {"kind": "cvmfs", "claim": "cvmfs", "path": "cms.cern.ch/models"}
+    items = [{"name": f"cvmfs-{index}", **right, **item} for index, item in enumerate(changes)]
+    return {
+        "triton_model_repositories": [
+            {key: value for key, value in item.items() if value is not None} for item in items
+        ]
+    }
+
+
 # What is wrong, variables that differ from RIGHT (None: not set), and what the message says.
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     # misspelt, at any level
@@ -90,8 +102,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ),
     (
         "unknown-storage",
-        {"triton_model_repositories": [{"name": "a", "kind": "cvmfss"}]},
-        r'kind is "cvmfss" .*one of pvc, nfs, image',
+        {"triton_model_repositories": [{"name": "a", "kind": "s3"}]},
+        r'kind is "s3" .*one of pvc, cvmfs, nfs, image',
     ),
     ("unknown-service", {"envoy_service_type": "Nodeport"}, r"envoy_service_type .*Did you mean NodePort\?"),
     ("unknown-api", {"triton_restricted_apis": ["shared_memory"]}, r"Did you mean shared-memory\?"),
@@ -181,6 +193,99 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "key-of-other-kind",
         {"triton_model_repositories": [{"name": "a", "kind": "image", "path": "/a", "claim": "x"}]},
         r"kind image has no claim",
+    ),
+    (
+        "image-outside",
+        {"triton_model_repositories": [{"name": "a", "kind": "image", "path": "/opt/../models"}]},
+        r"path is \"/opt/../models\" .*must not lead out with '\.\.'",
+    ),
+    ("cvmfs-misspelt", cvmfs({"kind": "cvmfs-pvc"}), r'kind is "cvmfs-pvc" .*Did you mean cvmfs\?'),
+    ("cvmfs-no-path", cvmfs({"path": None}), r"triton_model_repositories\[0\].*kind cvmfs needs path"),
+    ("cvmfs-no-source", cvmfs({"claim": None}), r"\[0\].*kind cvmfs needs either claim, .*, or host_path"),
+    ("cvmfs-two-sources", cvmfs({"host_path": "/cvmfs"}), r"\[0\].*kind cvmfs needs either claim, .*, or host_path"),
+    ("cvmfs-server", cvmfs({"server": "nfs.example.org"}), r"\[0\]\.server .*kind cvmfs has no server"),
+    (
+        "cvmfs-whole",
+        cvmfs({"path": "./"}),
+        r'path is "\./" .*a folder below /cvmfs, without a leading /: .*cms\.cern\.ch',
+    ),
+    ("cvmfs-absolute", cvmfs({"path": "/cvmfs/cms.cern.ch/a"}), r"a folder below /cvmfs, without a leading /"),
+    ("cvmfs-outside", cvmfs({"path": "cms.cern.ch/../../x"}), r"must not lead out with '\.\.'"),
+    (
+        "cvmfs-host-relative",
+        cvmfs({"claim": None, "host_path": "cvmfs"}),
+        r'host_path is "cvmfs" .*where nodes have CVMFS, absolute',
+    ),
+    ("cvmfs-host-root", cvmfs({"claim": None, "host_path": "//"}), r"where nodes have CVMFS, absolute"),
+    (
+        "cvmfs-host-part",
+        cvmfs({"claim": None, "host_path": "/cvmfs/cms.cern.ch", "path": "models"}),
+        r"the whole of /cvmfs is mounted\. Say host_path: /cvmfs and put the rest into path",
+    ),
+    (
+        "cvmfs-host-outside",
+        cvmfs({"claim": None, "host_path": "/srv/../cvmfs"}),
+        r"host_path is .*must not lead out with '\.\.'",
+    ),
+    (
+        "cvmfs-two-claims",
+        cvmfs({}, {"claim": "other", "path": "atlas.cern.ch/models"}),
+        r'\[1\]\.claim is "other" .*one /cvmfs, and repository cvmfs-0 has it from cvmfs\. Use the same here',
+    ),
+    (
+        "cvmfs-claim-and-host",
+        cvmfs({}, {"claim": None, "host_path": "/cvmfs", "path": "atlas.cern.ch/models"}),
+        r'\[1\]\.host_path is "/cvmfs" .*one /cvmfs, and repository cvmfs-0 has it from cvmfs\.',
+    ),
+    (
+        "cvmfs-as-pvc",
+        cvmfs({}, {"kind": "pvc", "path": "atlas.cern.ch/models"}),
+        r"\[1\]\.claim .*repository cvmfs-0 has this claim with kind cvmfs\. Use that kind here too",
+    ),
+    (
+        "same-folder",
+        cvmfs({}, {"path": "cms.cern.ch//models/"}),
+        r"triton_model_repositories\[1\] .*repository cvmfs-0 is the same folder",
+    ),
+    (
+        "folder-inside",
+        cvmfs({"path": "cms.cern.ch/models/tau"}, {"path": "cms.cern.ch/models"}),
+        r"triton_model_repositories\[0\] .*lies inside repository cvmfs-1, which would take it for a model",
+    ),
+    (
+        "whole-claim-and-folder",
+        cvmfs({"kind": "pvc", "path": None}, {"kind": "pvc", "path": "current"}),
+        r"\[1\] .*lies inside repository cvmfs-0",
+    ),
+    (
+        "image-below-mount",
+        cvmfs({}, {"kind": "image", "claim": None, "path": "/cvmfs/atlas.cern.ch/models"}),
+        r"\[1\]\.path .*something else mounted at /cvmfs\. Put the image's models elsewhere",
+    ),
+    (
+        "image-around-mount",
+        cvmfs({"kind": "pvc"}, {"kind": "image", "claim": None, "path": "/models"}),
+        r"\[1\]\.path .*something else mounted at /models/cvmfs-0\.",
+    ),
+    (
+        "published-to-cvmfs",
+        {
+            **cvmfs({}),
+            "model_repository_sources": [str(CLONE / "tests")],
+            "model_repository_image": "a:1",
+            "model_repository_claim": "cvmfs",
+        },
+        r"published to the claim cvmfs, but no server loads from it",
+    ),
+    (
+        "cvmfs-volume-name",
+        {**cvmfs({}), "triton_volumes": [{"name": "cvmfs", "emptyDir": {}}]},
+        r"triton_volumes\[0\]\.name is \"cvmfs\" .*already has",
+    ),
+    (
+        "mount-twice",
+        {**cvmfs({}), "triton_volume_mounts": [{"name": "scratch", "mountPath": "/cvmfs/"}]},
+        r"triton_volume_mounts\[0\]\.mountPath is \"/cvmfs/\" .*already mounts something here",
     ),
     # names and images
     ("name-upper-case", {"supersonic_name": "CMS"}, r'supersonic_name is "CMS" .*a DNS label'),

@@ -38,19 +38,51 @@ def test_command_flags() -> None:
     ]
 
 
+REPOSITORIES = [
+    {"name": "a", "kind": "pvc", "claim": "c", "path": "current/"},
+    {"name": "b", "kind": "pvc", "claim": "d"},
+    {"name": "c", "kind": "nfs", "server": "s", "path": "/export"},
+    {"name": "d", "kind": "image", "path": "/opt/models"},
+    {"name": "e", "kind": "cvmfs", "claim": "cvmfs", "path": "cms.cern.ch/models"},
+    {"name": "f", "kind": "cvmfs", "claim": "cvmfs", "path": "atlas.cern.ch/models/"},
+]
+
+
 def test_model_repository_paths() -> None:
-    repositories = [
-        {"name": "a", "kind": "pvc", "claim": "c", "path": "current/"},
-        {"name": "b", "kind": "pvc", "claim": "c"},
-        {"name": "c", "kind": "nfs", "server": "s", "path": "/export"},
-        {"name": "d", "kind": "image", "path": "/opt/models"},
-    ]
-    assert _render.model_repository_paths(repositories, "/models") == [
+    assert _render.model_repository_paths(REPOSITORIES) == [
         "/models/a/current",
         "/models/b",
         "/models/c",
         "/opt/models",
+        "/cvmfs/cms.cern.ch/models",
+        "/cvmfs/atlas.cern.ch/models",
     ]
+
+
+def test_model_repository_volumes() -> None:
+    found = _render.model_repository_volumes(REPOSITORIES)
+    assert [item["volume"] for item in found] == [
+        {"name": "repository-a", "persistentVolumeClaim": {"claimName": "c", "readOnly": True}},
+        {"name": "repository-b", "persistentVolumeClaim": {"claimName": "d", "readOnly": True}},
+        {"name": "repository-c", "nfs": {"server": "s", "path": "/export", "readOnly": True}},
+        {"name": "cvmfs", "persistentVolumeClaim": {"claimName": "cvmfs", "readOnly": True}},
+    ]
+    assert [item["mount"] for item in found] == [
+        {"name": "repository-a", "mountPath": "/models/a", "readOnly": True},
+        {"name": "repository-b", "mountPath": "/models/b", "readOnly": True},
+        {"name": "repository-c", "mountPath": "/models/c", "readOnly": True},
+        {"name": "cvmfs", "mountPath": "/cvmfs", "readOnly": True, "mountPropagation": "HostToContainer"},
+    ]
+
+
+def test_cvmfs_of_the_nodes_has_to_be_there() -> None:
+    (item,) = _render.model_repository_volumes([{"name": "a", "kind": "cvmfs", "host_path": "/cvmfs", "path": "b"}])
+    assert item["volume"] == {"name": "cvmfs", "hostPath": {"path": "/cvmfs", "type": "Directory"}}
+
+
+def test_no_volume_is_without_a_source() -> None:
+    with pytest.raises(ValueError, match="cvmfs-hostPath is no kind"):
+        _render.model_repository_volumes([{"name": "a", "kind": "cvmfs-hostPath"}])
 
 
 def test_override_pod_spec_merges_by_name() -> None:
