@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_node import Machine
+
+# The node that `make local` brings up.
+NODE = Machine("supersonic-local", "supersonic0")
 
 
 def server_pid(pod_uid: str) -> int:
@@ -27,3 +34,19 @@ def server_pid(pod_uid: str) -> int:
 
 def signal_server(pod_uid: str, number: int) -> None:
     os.kill(server_pid(pod_uid), number)
+
+
+@contextlib.contextmanager
+def mounted_in_node(source: Path, target: Path, *, shared: bool = False) -> Iterator[None]:
+    """A folder of this machine mounted at another one in the node alone.
+
+    shared: pods that have the target mounted see what is mounted below it later, if they ask for it.
+    """
+    enter = ["nsenter", "--mount", "--target", str(NODE.first_process()), "--"]
+    subprocess.run([*enter, "mount", "--bind", str(source), str(target)], check=True)
+    try:
+        if shared:
+            subprocess.run([*enter, "mount", "--make-shared", str(target)], check=True)
+        yield
+    finally:
+        subprocess.run([*enter, "umount", str(target)], check=True)
