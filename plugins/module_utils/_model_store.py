@@ -141,11 +141,13 @@ class Store:
             "prune": self.prune,
             "close": self.close,
             # These need no lock and write nothing.
+            "require": self.require,
             "inspect": self.inspect,
             "manifest": self.manifest,
             "surplus": self.surplus,
             "find": self.find,
             "drift": self.drift,
+            "check_whole": self.check_whole,
         }
         self._start_living()
         with self._fenced():
@@ -183,6 +185,14 @@ class Store:
                 return file.read()
         except FileNotFoundError:
             return None
+
+    def require(self) -> None:
+        """Raise unless there is a store here."""
+        if not self._check_format(make=False):
+            raise StoreError(
+                f"{self.root} holds no store of releases: it has no file named format. Publish to it first, or name "
+                "the right one."
+            )
 
     def inspect(self) -> dict[str, t.Any]:
         """What is in the store: releases by their last use, work in progress, who has the lock, space."""
@@ -260,8 +270,12 @@ class Store:
         size = sum(size for _key, size in contents)
         return {"releases": releases, "contents": len(contents), "bytes": size, "manifests": len(manifests)}
 
-    def open(self, holder: str, pods: list[str] | None = None, wait: float = 0.0) -> dict[str, t.Any]:
+    def open(
+        self, holder: str, pods: list[str] | None = None, wait: float = 0.0, make: bool = True
+    ) -> dict[str, t.Any]:
         """Take the lock and clear what killed publishers left. `pods` are the helper pods alive now."""
+        if not make:
+            self.require()
         os.makedirs(self.root, exist_ok=True)
         self._check_format()
         current = self.current()
@@ -346,7 +360,7 @@ class Store:
         """Switch to a release that is in the store. A damaged one is refused."""
         name, previous = self.find(release), self.current()
         if name != previous or verify:
-            self._check_whole(name, verify)
+            self.check_whole(name, verify)
         if name != previous:
             self._switch(name)
         return {
@@ -506,7 +520,7 @@ class Store:
             )
         return parse_manifest(manifest)
 
-    def _check_whole(self, release: str, read: bool) -> None:
+    def check_whole(self, release: str, read: bool) -> None:
         drift = self.drift(release, read)
         wrong = [f"{path} {kind}" for kind, paths in drift.items() for path in paths]
         if wrong:
@@ -750,7 +764,8 @@ class Store:
         if space.f_files and files > space.f_favail:
             raise StoreError(f"The store has room for {space.f_favail} more files and the release needs {files}.")
 
-    def _check_format(self, make: bool = True) -> None:
+    def _check_format(self, make: bool = True) -> bool:
+        """Whether there is a store here; refuses one of another version."""
         path = self._path("format")
         try:
             with open(path, encoding="utf-8") as file:
@@ -758,12 +773,13 @@ class Store:
         except FileNotFoundError:
             if make:
                 self._write_plain(path, FORMAT)
-            return
+            return make
         if found != FORMAT:
             raise StoreError(
                 f"{path} says '{found.strip()[:40]}'; this version of the collection writes '{FORMAT.strip()}'. "
                 "Use the version that made this store."
             )
+        return True
 
     def _write(self, path: str, text: str) -> None:
         """Replace a small file by rename, durably."""

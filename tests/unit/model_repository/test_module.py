@@ -146,9 +146,17 @@ class PipeTarget:
         finally:
             pipe.close()
 
-    def record(self, release: str, _models: list[dict[str, t.Any]], /) -> bool:
-        self.recorded.append(release)
+    @contextlib.contextmanager
+    def reading(self) -> t.Iterator[t.Any]:
+        with self._session() as (session, _holder, _pods):
+            yield session
+
+    def record(self, _session: t.Any, releases: list[dict[str, t.Any]], _known: t.Any, /) -> bool:
+        self.recorded.append(releases[0]["release"])
         return True
+
+    def noted(self) -> None:
+        return None
 
 
 class Prompt:
