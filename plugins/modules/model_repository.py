@@ -54,25 +54,6 @@ options:
     description: For O(state=verified), whether to read every release in the store and not only the current one.
     type: bool
     default: false
-  store:
-    description: Where the releases are.
-    type: dict
-    required: true
-    suboptions:
-      type:
-        description: V(pvc) is a persistent volume claim, V(path) a folder on the machine that runs the module.
-        type: str
-        choices: [pvc, path]
-        required: true
-      path:
-        description: The folder, for O(store.type=path). It is created.
-        type: path
-      namespace:
-        description: Namespace of the claim, for O(store.type=pvc).
-        type: str
-      claim:
-        description: Name of the claim, for O(store.type=pvc). It has to exist.
-        type: str
   keep:
     description:
       - How many releases stay in the store, the current one included. Others are removed, those first that have not
@@ -94,63 +75,9 @@ options:
       - Seconds to wait for another publisher of the same store. One that died is taken over after a minute at most.
     type: int
     default: 120
-  wait_timeout:
-    description: Seconds that the pod may take to start.
-    type: int
-    default: 300
-  timeout:
-    description: Seconds after which Kubernetes ends the pod, whatever it does.
-    type: int
-    default: 7200
-  pod:
-    description:
-      - The pod that mounts the claim. Required for O(store.type=pvc). It mounts it to read only where nothing is
-        written, which is so for O(state=verified) and in check mode.
-    type: dict
-    suboptions:
-      image:
-        description: Image with Python 3.8 or newer, for example the one of the servers.
-        type: str
-        required: true
-      image_pull_policy:
-        description: When the image is pulled.
-        type: str
-        choices: [IfNotPresent, Always, Never]
-        default: IfNotPresent
-      image_pull_secrets:
-        description: Names of Secrets for the registry.
-        type: list
-        elements: str
-        default: []
-      run_as_user:
-        description: User that owns what is published. Not root.
-        type: int
-        default: 1000
-      run_as_group:
-        description: Group of the user and of the volume.
-        type: int
-        default: 1000
-      node_selector:
-        description: Labels of the nodes that may run the pod.
-        type: dict
-        default: {}
-      tolerations:
-        description: Tolerations of the pod, as in its definition.
-        type: list
-        elements: dict
-        default: []
-      resources:
-        description: Resources of the container, as in its definition.
-        type: dict
-        default:
-          requests: {cpu: 100m, memory: 128Mi}
-          limits: {cpu: "1", memory: 512Mi}
-      labels:
-        description: More labels of the pod.
-        type: dict
-        default: {}
 extends_documentation_fragment:
   - fastml.supersonic.connection
+  - fastml.supersonic.model_store
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying target.
