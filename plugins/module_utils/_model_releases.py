@@ -114,11 +114,11 @@ def prune(target: Target, options: Options) -> dict[str, t.Any]:
 
 
 def _pruned(held: list[str], outcome: dict[str, t.Any], current: str | None) -> dict[str, t.Any]:
-    left = [name for name in held if name not in outcome["releases"]]
+    left = [name for name in held if name not in outcome["pruned"]]
     return {
-        "changed": bool(outcome["releases"] or outcome["contents"] or outcome["manifests"]),
+        "changed": bool(outcome["pruned"] or outcome["contents"] or outcome["manifests"]),
         "release": current,
-        "pruned": outcome["releases"],
+        "pruned": outcome["pruned"],
         "freed_bytes": outcome["bytes"],
         "diff": {
             "before_header": "releases in the store",

@@ -268,7 +268,7 @@ class Store:
         """What `prune` would remove."""
         releases, contents, manifests = self._surplus(keep)
         size = sum(size for _key, size in contents)
-        return {"releases": releases, "contents": len(contents), "bytes": size, "manifests": len(manifests)}
+        return {"pruned": releases, "contents": len(contents), "bytes": size, "manifests": len(manifests)}
 
     def open(
         self, holder: str, pods: list[str] | None = None, wait: float = 0.0, make: bool = True
@@ -352,7 +352,7 @@ class Store:
             "previous": previous,
             "switched": switched,
             "repaired": repaired,
-            "pruned": self._remove_surplus(keep)["releases"],
+            "pruned": self._remove_surplus(keep)["pruned"],
             "releases": self.listing(),
         }
 
@@ -562,7 +562,7 @@ class Store:
         for key, _size in contents:
             os.unlink(self._object(key))
         size = sum(size for _key, size in contents)
-        return {"releases": releases, "contents": len(contents), "bytes": size, "manifests": len(manifests)}
+        return {"pruned": releases, "contents": len(contents), "bytes": size, "manifests": len(manifests)}
 
     # The lock
 
