@@ -19,7 +19,7 @@ def model_release_id(source: str | Sequence[str]) -> str:
     """Read the folders on the controller; nothing else is asked."""
     sources = [source] if isinstance(source, str) else list(source)
     try:
-        return scan([str(item) for item in sources]).release
+        return scan([str(item) for item in sources], cached=True).release
     except SupersonicError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -194,7 +194,7 @@ class _Local:
 
 def publish(target: Target, sources: Sequence[str], options: Options) -> dict[str, t.Any]:
     """Make the store serve exactly these sources. Returns the module's result."""
-    tree = scan(sources)
+    tree = scan(sources, cached=not options.verify)
     before = target.published()
     models = [model.as_result() for model in tree.models]
     result: dict[str, t.Any] = {
