@@ -305,24 +305,26 @@ class Store:
         staged = os.path.join(self.staging, key)
         digest = hashlib.sha256()
         left = size
-        with self._fenced(), open(staged, "wb") as file:
+        with self._fenced(), open(staged, "wb", buffering=0) as file:
+            os.fchmod(file.fileno(), 0o755 if key.endswith(".x") else 0o644)
             while left:
                 block = read(min(left, BLOCK))
                 if not block:
                     break
                 digest.update(block)
-                file.write(block)
                 left -= len(block)
+                while block:
+                    block = block[file.write(block) :]
         if left or digest.hexdigest() != key.split(".")[0]:
             raise StoreError("A source file changed while it was published. Run again when nobody writes to it.")
-        os.chmod(staged, 0o755 if key.endswith(".x") else 0o644)
         self._staged.append(key)
 
     def commit(self) -> None:
         """Make the received contents durable, then visible: whatever lies in objects/ survives a power cut."""
         self._flush([os.path.join(self.staging, key) for key in self._staged])
+        for shelf in {key[:2] for key in self._staged}:
+            os.makedirs(self._path("objects", shelf), exist_ok=True)
         for key in self._staged:
-            os.makedirs(os.path.dirname(self._object(key)), exist_ok=True)
             os.replace(os.path.join(self.staging, key), self._object(key))
         self._staged.clear()
 
@@ -341,7 +343,7 @@ class Store:
         else:
             tree = os.path.join(self.staging, "tree")
             self._folder(tree)
-            self._fill(tree, entries, False)
+            self._assemble(tree, entries)
             os.rename(tree, folder)
             self._sync(self._path("releases"))
         previous = self.current()
@@ -383,6 +385,29 @@ class Store:
         shutil.rmtree(self.staging, ignore_errors=True)
 
     # The tree
+
+    def _assemble(self, folder: str, entries: list[Entry]) -> None:
+        """Make a new tree, in which nothing is in the way and nothing foreign."""
+        touched = [folder]
+        copies: list[str] = []
+        made = {""}
+        for entry in entries:
+            parent = entry.path if entry.mode == "dir" else entry.path.rpartition("/")[0]
+            missing = []
+            while parent not in made:
+                missing.append(parent)
+                made.add(parent)
+                parent = parent.rpartition("/")[0]
+            for name in reversed(missing):
+                inner = os.path.join(folder, name)
+                os.mkdir(inner)
+                os.chmod(inner, 0o755)
+                touched.append(inner)
+            if entry.mode != "dir":
+                target = os.path.join(folder, entry.path)
+                if self._put(entry, target):
+                    copies.append(target)
+        self._flush([*copies, *touched])
 
     def _fill(self, folder: str, entries: list[Entry], verify: bool) -> int:
         """Make a folder equal the manifest, file by file; says how many things were put right."""
@@ -434,18 +459,22 @@ class Store:
 
     def _place(self, entry: Entry, target: str) -> bool:
         """Put a stored content in place, at once whole; True when it had to be copied."""
-        content = self._object(entry.key)
         draft = os.path.join(self.staging, "draft")
-        copied = False
+        copied = self._put(entry, draft)
+        os.replace(draft, target)
+        return copied
+
+    def _put(self, entry: Entry, target: str) -> bool:
+        """A new name for a stored content, or a copy of it where that is refused: then True."""
+        content = self._object(entry.key)
         try:
-            os.link(content, draft)
+            os.link(content, target)
         except OSError as error:
             if error.errno not in _LINK_REFUSED:
                 raise
-            self._copy(content, draft, entry)
-            copied = True
-        os.replace(draft, target)
-        return copied
+            self._copy(content, target, entry)
+            return True
+        return False
 
     def _copy(self, content: str, draft: str, entry: Entry) -> None:
         """A copy that shares its blocks where the file system can; elsewhere it is read, and so checked, on the way."""

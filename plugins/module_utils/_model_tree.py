@@ -74,6 +74,7 @@ def scan(sources: Sequence[str], *, cached: bool = False) -> Tree:
     if not sources:
         raise SupersonicError("No source folder is given.")
     found: dict[str, str | None] = {}
+    infos: dict[str, os.stat_result] = {}
     owners: dict[str, str] = {}
     roots: list[str] = []
     for source in sources:
@@ -88,9 +89,9 @@ def scan(sources: Sequence[str], *, cached: bool = False) -> Tree:
                     "with one name: rename or remove one."
                 )
             owners[name] = source
-            _walk(os.path.join(root, name), name, root, (root,), found)
+            _walk(os.path.join(root, name), name, root, (root,), found, infos)
     hashes = Hashes(roots) if cached else None
-    entries = tuple(sorted(_entries(found, hashes), key=lambda entry: entry.path.encode()))
+    entries = tuple(sorted(_entries(found, infos, hashes), key=lambda entry: entry.path.encode()))
     manifest = format_manifest(entries)
     places = {path: place for path, place in found.items() if place is not None}
     return Tree(entries, places, manifest, release_id(manifest))
@@ -115,14 +116,21 @@ def is_version(name: str) -> bool:
     return name.isascii() and name.isdigit() and not name.startswith("0")
 
 
-def _walk(place: str, path: str, root: str, above: tuple[str, ...], found: dict[str, str | None]) -> None:
+def _walk(
+    place: str,
+    path: str,
+    root: str,
+    above: tuple[str, ...],
+    found: dict[str, str | None],
+    infos: dict[str, os.stat_result],
+) -> None:
     """Collect files and empty folders below one name. Links are followed, but never out of the source."""
     try:
-        real, mode = place, os.lstat(place).st_mode
-        if stat.S_ISLNK(mode):
+        real, info = place, os.lstat(place)
+        if stat.S_ISLNK(info.st_mode):
             # Only links: the folder that this lies in is real already, and finding that out again takes long.
             real = os.path.realpath(place, strict=True)
-            mode = os.stat(real).st_mode
+            info = os.stat(real)
     except FileNotFoundError:
         raise SupersonicError(f"{place} is a link to something that does not exist.") from None
     except OSError as error:
@@ -132,16 +140,17 @@ def _walk(place: str, path: str, root: str, above: tuple[str, ...], found: dict[
             f"{place} is a link to {real}, outside of the source {root}. Put a copy of it there: "
             "a release holds everything it needs."
         )
-    if stat.S_ISREG(mode):
+    if stat.S_ISREG(info.st_mode):
         found[path] = real
-    elif not stat.S_ISDIR(mode):
+        infos[path] = info
+    elif not stat.S_ISDIR(info.st_mode):
         raise SupersonicError(f"{place} is neither a file nor a folder. Remove it from the source.")
     elif real in above:
         raise SupersonicError(f"{place} is a link to {real}, a folder that it lies in.")
     else:
         names = _names(real)
         for name in names:
-            _walk(os.path.join(real, name), f"{path}/{name}", root, (*above, real), found)
+            _walk(os.path.join(real, name), f"{path}/{name}", root, (*above, real), found, infos)
         if not names:
             found[path] = None
 
@@ -159,15 +168,17 @@ def _names(folder: str) -> list[str]:
     return sorted(names)
 
 
-def _entries(found: dict[str, str | None], hashes: Hashes | None) -> list[Entry]:
+def _entries(found: dict[str, str | None], infos: dict[str, os.stat_result], hashes: Hashes | None) -> list[Entry]:
     entries: list[Entry] = []
     files: list[tuple[str, str]] = []
     for path, place in found.items():
-        known = place and hashes and _known(path, place, hashes)
         if place is None:
             entries.append(Entry("dir", _NO_DIGEST, 0, path))
-        elif known:
-            entries.append(known)
+            continue
+        info = infos[path]
+        digest = hashes.find(place, info) if hashes else None
+        if digest:
+            entries.append(Entry(_mode(info), digest, info.st_size, path))
         else:
             files.append((path, place))
     if files:
@@ -176,16 +187,6 @@ def _entries(found: dict[str, str | None], hashes: Hashes | None) -> list[Entry]
     if hashes:
         hashes.save()
     return entries
-
-
-def _known(path: str, place: str, hashes: Hashes) -> Entry | None:
-    try:
-        info = os.stat(place)
-    except OSError:
-        # Reading it says what is wrong.
-        return None
-    digest = hashes.find(place, info)
-    return Entry(_mode(info), digest, info.st_size, path) if digest else None
 
 
 def _hash(path: str, place: str, hashes: Hashes | None) -> Entry:
