@@ -79,6 +79,15 @@ test-integration: $(VENV)/dev  ## Modules against real Triton servers and a real
 test-cluster: $(VENV)/dev local  ## Modules, roles and playbooks on the local cluster, and faults under load
 	pytest -q tests/cluster
 
+# Sizes and more: make benchmark-models BENCHMARK="--files 1000 --large 0 --kubeconfig .local/kubeconfig".
+BENCHMARK :=
+
+.PHONY: benchmark-models
+benchmark-models: $(VENV)/dev  ## Publishing models against rsync and tar; 5 GB four times on the disk
+	@command -v rsync >/dev/null || \
+	  { echo "Installing rsync"; apt-get update -qq && apt-get install -qqy --no-install-recommends rsync; }
+	python tests/benchmark/models.py $(BENCHMARK)
+
 .PHONY: molecule
 molecule: $(VENV)/dev local  ## The life of an instance from check mode on an empty cluster to nothing left
 	molecule test --all

@@ -128,7 +128,7 @@ class PipeTarget:
         self.recorded: list[str] = []
         self.opened: list[Pipe] = []
 
-    def published(self) -> Published:
+    def published(self, _known: t.Any = None, /) -> Published:
         return Published(self.recorded[-1] if self.recorded else None, None)
 
     def unfinished(self) -> bool:

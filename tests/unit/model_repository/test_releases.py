@@ -464,7 +464,7 @@ class Noted(FolderTarget):
         super().__init__(str(path))
         self.claim = ClaimTarget(t.cast("t.Any", cluster), "n", "c", None)
 
-    def published(self) -> Published:
+    def published(self, _known: t.Any = None, /) -> Published:
         return self.claim.published()
 
     def record(self, *arguments: t.Any) -> bool:
