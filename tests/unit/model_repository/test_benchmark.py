@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ import pytest
 from ansible_collections.fastml.supersonic.tests.benchmark import models
 
 
-@pytest.mark.skipif(shutil.which("rsync") is None, reason="make benchmark-models installs rsync")
 def test_a_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "figures.json"
     arguments = ["--files=150", "--size=1000", "--large=1", "--large-size=3000000", f"--directory={tmp_path}"]
