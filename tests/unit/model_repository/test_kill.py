@@ -242,7 +242,11 @@ def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> No
             hits["too late"] += 1
         assert served(store) == tree.release
         before = tree.release
-        assert [path for path in (store / "staging").iterdir() if path.name != "x"] == []
+        if any((store / "staging").iterdir()):
+            # Killed when everything was done but the clearing up: that is for the next run.
+            _publish(FolderTarget(str(store)), tree, [], Options(keep=2))
+        assert list((store / "staging").iterdir()) == []
+        assert not (store / "lock").exists()
     tell("stores in a pod killed", hits)
     assert hits["too late"] <= hits.total() / 2
 
