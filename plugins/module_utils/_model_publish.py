@@ -37,7 +37,6 @@ if t.TYPE_CHECKING:
 _BATCH_BYTES = 256 << 20
 _BATCH_FILES = 1000
 _ATTEMPTS = 3
-_NOTHING: Mapping[str, list[dict[str, t.Any]]] = {}
 
 
 class Session(t.Protocol):
@@ -61,7 +60,7 @@ Models = list[dict[str, t.Any]]
 class Target(t.Protocol):
     """A place that holds a store."""
 
-    def published(self, known: Mapping[str, Models] = ..., /) -> Published: ...
+    def published(self, known: Mapping[str, Models] | None = None, /) -> Published: ...
 
     def unfinished(self) -> bool: ...
 
@@ -90,14 +89,14 @@ class FolderTarget:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def published(self, known: Mapping[str, Models] = _NOTHING, /) -> Published:
+    def published(self, known: Mapping[str, Models] | None = None, /) -> Published:
         with _sentences(self._path):
             store = Store(self._path)
             release = store.current()
             manifest = store.manifest(release) if release else None
             # Without its manifest a release proves nothing: it is published again.
             if release and manifest is not None:
-                if release in known:
+                if known and release in known:
                     return Published(release, known[release])
                 return Published(release, [model.as_result() for model in models_of(parse_manifest(manifest))])
         return Published(None, [])
@@ -140,7 +139,7 @@ class ClaimTarget:
         self._pod = _model_store_pod
         self._claim = _model_store_pod.Claim(api, namespace, claim)
 
-    def published(self, _known: Mapping[str, Models] = _NOTHING, /) -> Published:
+    def published(self, _known: Mapping[str, Models] | None = None, /) -> Published:
         release = self._claim.release
         return Published(release, self._claim.models if release else [])
 

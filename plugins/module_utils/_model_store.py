@@ -284,6 +284,7 @@ class Store:
         self._folder(self.staging)
         self._start_living()
         self._lock(holder, pods, wait)
+        self._check_symlinks()
         self._linkable = self._links()
         for name in os.listdir(self._path("staging")):
             if name != self.session:
@@ -769,6 +770,19 @@ class Store:
             return False
         os.unlink(link)
         return True
+
+    def _check_symlinks(self) -> None:
+        link = os.path.join(self.staging, "probe-symlink")
+        try:
+            os.symlink("probe", link)
+        except OSError as error:
+            if error.errno not in _LINK_REFUSED or error.errno == errno.EACCES:
+                raise
+            raise StoreError(
+                f"The file system of {self.root} has no symbolic links, by which releases are switched. Use another "
+                "one for the store."
+            ) from error
+        os.unlink(link)
 
     def _space(self) -> dict[str, int] | None:
         """Bytes and files; None where the file system does not say."""
