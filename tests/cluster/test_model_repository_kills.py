@@ -138,20 +138,20 @@ def test_blows_at_random_moments(
 
     def delete_pod(_wire: Cutter) -> None:
         name = helper(cluster, volume)
-        time.sleep(dice.uniform(0, 1.5))
+        time.sleep(dice.uniform(0, 0.8))
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
         with contextlib.suppress(SupersonicError):
             cluster.api.call("DELETE", f"/api/v1/namespaces/{volume}/pods/{name}", name, body=body)
 
     def kill_process(_wire: Cutter) -> None:
         name = helper(cluster, volume)
-        time.sleep(dice.uniform(0, 1.5))
+        time.sleep(dice.uniform(0, 0.8))
         with contextlib.suppress(SupersonicError):
             ask(cluster, volume, name, "publisher", KILL_PROCESS)
 
     def cut_wire(wire: Cutter) -> None:
         helper(cluster, volume)
-        time.sleep(dice.uniform(0, 1.5))
+        time.sleep(dice.uniform(0, 0.8))
         wire.cut(dice.uniform(0, 2))
 
     blows: list[Callable[[Cutter], None]] = [delete_pod, kill_process, cut_wire]
@@ -166,7 +166,7 @@ def test_blows_at_random_moments(
         }
         for number in range(KILLS):
             for index in range(30):
-                (source / f"m/1/w{index}").write_bytes(dice.randbytes(dice.choice([10, 1000, 1_000_000])))
+                (source / f"m/1/w{index}").write_bytes(dice.randbytes(dice.choice([10, 1000, 3_000_000])))
             tree = scan([str(source)])
             known[tree.release] = {entry.path: entry.digest for entry in tree.entries}
             before = served(cluster, volume, known)
@@ -178,7 +178,7 @@ def test_blows_at_random_moments(
                 if blow is None:
                     # The publisher itself, its helper pod stays behind.
                     helper(cluster, volume)
-                    time.sleep(dice.uniform(0, 1.5))
+                    time.sleep(dice.uniform(0, 0.8))
                     process.kill()
                 else:
                     threading.Thread(target=blow, args=(wire,), daemon=True).start()

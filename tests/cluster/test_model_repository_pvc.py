@@ -376,6 +376,7 @@ def test_the_life_of_releases(cluster: Cluster, volume: str, source: Path) -> No
         releases.append(publish(cluster, volume, source)["release"])
     first, second, third = releases
 
+    until(lambda: pods(cluster, volume) == [])
     shallow = run_module("model_repository_info", place)
     assert (shallow["current"], shallow["previous"], shallow["opened"]) == (third, second, False), shallow
     assert pods(cluster, volume) == []
