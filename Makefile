@@ -13,7 +13,7 @@ export LC_ALL := C.UTF-8
 
 .PHONY: help
 help:  ## Say what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # ---- the Python environment ---------------------------------------------------------------------------------------
 # Any Python from 3.11 on; on an empty Debian the system's own, whose venv is a package of its own.
@@ -31,11 +31,14 @@ $(VENV)/local: requirements.txt requirements-local.txt constraints.txt | $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-local.txt -c constraints.txt
 	@touch $@
 
-# The tests' Triton servers run on this machine with Python 3.11, whose library is a package of its own.
+# The tests' Triton servers run on this machine with Python 3.11, whose library is a package of its own; the benchmark
+# of models compares with rsync.
 $(VENV)/dev: requirements-dev.txt $(VENV)/local
 	@ldconfig -p | grep -q 'libpython3\.11\.so' || \
 	  { echo "Installing libpython3.11 (of Debian 12; the tests do not run on another)"; \
 	    apt-get update -qq && apt-get install -qqy --no-install-recommends libpython3.11; }
+	@command -v rsync >/dev/null || \
+	  { echo "Installing rsync"; apt-get update -qq && apt-get install -qqy --no-install-recommends rsync; }
 	@echo "Installing Python packages of the tests (usually 1 min)"
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	@touch $@
@@ -82,6 +85,13 @@ test-integration: $(VENV)/dev  ## Modules against real Triton servers and a real
 test-cluster: $(VENV)/dev local  ## Modules, roles and playbooks on the local cluster, and faults under load
 	pytest -q -n 4 --dist loadfile -m "not alone" tests/cluster
 	pytest -q -m alone tests/cluster
+
+# Sizes and more: make benchmark-models BENCHMARK="--files 1000 --large 0 --kubeconfig .local/kubeconfig".
+BENCHMARK :=
+
+.PHONY: benchmark-models
+benchmark-models: $(VENV)/dev  ## Publishing models against rsync and tar; 5 GB four times on the disk
+	python tests/benchmark/models.py $(BENCHMARK)
 
 .PHONY: molecule
 molecule: $(VENV)/dev local  ## The life of an instance from check mode on an empty cluster to nothing left

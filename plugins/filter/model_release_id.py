@@ -19,7 +19,7 @@ def model_release_id(source: str | Sequence[str]) -> str:
     """Read the folders and archives on the controller; nothing else is asked."""
     sources = [source] if isinstance(source, str) else list(source)
     try:
-        with opened([str(item) for item in sources]) as tree:
+        with opened([str(item) for item in sources], cached=True) as tree:
             return tree.release
     except SupersonicError as error:
         raise AnsibleFilterError(str(error)) from error

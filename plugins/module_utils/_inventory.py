@@ -30,6 +30,7 @@ LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][0-9]+)?")
+RELEASE = re.compile(r"[0-9a-f]{8,40}")
 SUFFIXES = {
     "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
     "k": Decimal(10) ** 3, "M": Decimal(10) ** 6, "G": Decimal(10) ** 9, "T": Decimal(10) ** 12,
@@ -664,6 +665,13 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
 
 
 def _models_and_proof(variables: Variables) -> Iterator[Problem]:
+    release = variables.get("model_repository_rollback_to")
+    if isinstance(release, str) and release and not RELEASE.fullmatch(release):
+        yield Problem(
+            "model_repository_rollback_to",
+            "it has to be the id of a release, or at least its first 8 characters, which are 0-9 and a-f.",
+            release,
+        )
     sources, image = variables.get("model_repository_sources"), variables.get("model_repository_image")
     if sources and not image:
         yield Problem(

@@ -80,13 +80,16 @@ class _Damaged(Exception):
 
 
 @contextlib.contextmanager
-def opened(sources: Sequence[str], scratch: str | None = None) -> Iterator[Tree]:
-    """Folders and archives of models, read as one release. Archives are unpacked below `scratch` until the end."""
+def opened(sources: Sequence[str], scratch: str | None = None, *, cached: bool = False) -> Iterator[Tree]:
+    """Folders and archives of models, read as one release. Archives are unpacked below `scratch` until the end.
+
+    With `cached` files that have not changed are not read again; what is unpacked anew is always new.
+    """
     with contextlib.ExitStack() as stack:
         unpacked: dict[str, str] = {}
         with _named(unpacked):
             folders = [stack.enter_context(_folder(source, scratch, unpacked)) for source in sources]
-            yield scan(folders)
+            yield scan(folders, cached=cached and not unpacked)
 
 
 @contextlib.contextmanager

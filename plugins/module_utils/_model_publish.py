@@ -14,7 +14,7 @@ import getpass
 import os
 import socket
 import typing as t
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
@@ -55,16 +55,23 @@ class Published(t.NamedTuple):
     models: list[dict[str, t.Any]] | None
 
 
+Models = list[dict[str, t.Any]]
+
+
 class Target(t.Protocol):
     """A place that holds a store."""
 
-    def published(self) -> Published: ...
+    def published(self, known: Mapping[str, Models] | None = None, /) -> Published: ...
 
     def unfinished(self) -> bool: ...
 
     def session(self) -> contextlib.AbstractContextManager[tuple[Session, str, list[str] | None]]: ...
 
-    def record(self, release: str, models: list[dict[str, t.Any]], /) -> bool: ...
+    def reading(self) -> contextlib.AbstractContextManager[Session]: ...
+
+    def record(self, session: Session, releases: list[dict[str, t.Any]], known: Mapping[str, Models], /) -> bool: ...
+
+    def noted(self) -> list[dict[str, t.Any]] | None: ...
 
 
 @dataclass(frozen=True)
@@ -87,13 +94,15 @@ class FolderTarget:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def published(self) -> Published:
+    def published(self, known: Mapping[str, Models] | None = None, /) -> Published:
         with _sentences(self._path):
             store = Store(self._path)
             release = store.current()
             manifest = store.manifest(release) if release else None
             # Without its manifest a release proves nothing: it is published again.
             if release and manifest is not None:
+                if known and release in known:
+                    return Published(release, known[release])
                 return Published(release, [model.as_result() for model in models_of(parse_manifest(manifest))])
         return Published(None, [])
 
@@ -110,15 +119,23 @@ class FolderTarget:
         finally:
             store.close()
 
-    def record(self, _release: str, _models: list[dict[str, t.Any]], /) -> bool:
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Session]:
+        with _sentences(self._path):
+            yield _Local(Store(self._path))
+
+    def record(self, _session: Session, _releases: list[dict[str, t.Any]], _known: Mapping[str, Models], /) -> bool:
         """A folder says by itself what it holds."""
         return False
+
+    def noted(self) -> list[dict[str, t.Any]] | None:
+        return None
 
 
 class ClaimTarget:
     """A store on a persistent volume."""
 
-    def __init__(self, api: Api, namespace: str, claim: str, options: PodOptions) -> None:
+    def __init__(self, api: Api, namespace: str, claim: str, options: PodOptions | None) -> None:
         # Imported here so that stores in folders need nothing of Kubernetes.
         from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store_pod
 
@@ -127,7 +144,7 @@ class ClaimTarget:
         self._pod = _model_store_pod
         self._claim = _model_store_pod.Claim(api, namespace, claim)
 
-    def published(self) -> Published:
+    def published(self, _known: Mapping[str, Models] | None = None, /) -> Published:
         release = self._claim.release
         return Published(release, self._claim.models if release else [])
 
@@ -137,11 +154,37 @@ class ClaimTarget:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[tuple[Session, str, list[str] | None]]:
-        with self._pod.session(self._api, self._claim, self._options) as opened:
+        with self._pod.session(self._api, self._claim, self._pod_options()) as opened:
             yield opened
 
-    def record(self, release: str, models: list[dict[str, t.Any]], /) -> bool:
-        return self._claim.record(release, models)
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Session]:
+        with self._pod.session(self._api, self._claim, self._pod_options(), read_only=True) as (session, *_rest):
+            yield session
+
+    def record(self, session: Session, releases: list[dict[str, t.Any]], known: Mapping[str, Models], /) -> bool:
+        """Note on the claim what the store holds, so that whoever asks later needs no pod."""
+        before = {item["release"]: item.get("models") for item in self.noted() or []}
+        described = []
+        for item in releases:
+            name = item["release"]
+            models = known.get(name) or before.get(name) or models_in(session, name)
+            described.append({**item, "models": models})
+        return self._claim.record(described)
+
+    def noted(self) -> list[dict[str, t.Any]] | None:
+        return self._claim.releases
+
+    def _pod_options(self) -> PodOptions:
+        if self._options is None:
+            raise SupersonicError("A store of type pvc needs the option pod with the image that mounts the claim.")
+        return self._options
+
+
+def models_in(session: Session, release: str) -> Models:
+    """The models of a release in an open store; none when its manifest is lost."""
+    manifest = session.call("manifest", release=release)
+    return [] if manifest is None else [model.as_result() for model in models_of(parse_manifest(manifest))]
 
 
 class _Local:
@@ -158,13 +201,13 @@ class _Local:
 
 def publish(target: Target, sources: Sequence[str], options: Options) -> dict[str, t.Any]:
     """Make the store serve exactly these sources. Returns the module's result."""
-    with opened(sources, options.scratch) as tree:
+    with opened(sources, options.scratch, cached=not options.verify) as tree:
         return _publish_tree(target, tree, options)
 
 
 def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.Any]:
-    before = target.published()
     models = [model.as_result() for model in tree.models]
+    before = target.published({tree.release: models})
     result: dict[str, t.Any] = {
         "changed": before.release != tree.release,
         "release": tree.release,
@@ -180,7 +223,7 @@ def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.A
     validate(tree, options.external_models)
     if options.check:
         return result
-    result.update(_with_patience(lambda: _publish(target, tree, models, options)))
+    result.update(with_patience(lambda: _publish(target, tree, models, options)))
     return result
 
 
@@ -191,7 +234,7 @@ def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options
         sent = _send(session, tree, missing)
         outcome = session.call("publish", manifest=tree.manifest, keep=options.keep, verify=options.verify)
         # While the lock is held, so that of two publishers the later one also has the last word here.
-        recorded = target.record(tree.release, models)
+        recorded = target.record(session, outcome["releases"], {tree.release: models})
         # Nothing can go wrong any more: a store whose publisher hangs up closes itself.
         with contextlib.suppress(Lost):
             session.call("close")
@@ -220,7 +263,7 @@ def _send(session: Session, tree: Tree, missing: Sequence[str]) -> int:
     return sent
 
 
-def _with_patience(attempt: Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
+def with_patience(attempt: Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
     """Once more when a connection or a pod was lost: what has arrived is not sent again."""
     for _number in range(_ATTEMPTS - 1):
         try:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -48,6 +49,9 @@ STALE_SECONDS = 60.0
 SYNCFS_FROM = 64
 _LINK_REFUSED = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.EACCES)
 _RELEASE = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
+# ioctl of Linux: let a new file share the blocks of another one (btrfs, XFS, some network file systems).
+_FICLONE = 0x40049409
+_SHOWN = 3
 
 
 class StoreError(Exception):
@@ -122,6 +126,7 @@ class Store:
         self._beat = beat
         self._done = threading.Event()
         self._locked = False
+        self._living = False
         self._linkable = True
 
     # What may be asked for, here or from afar
@@ -132,9 +137,19 @@ class Store:
             "missing": self.missing,
             "commit": self.commit,
             "publish": self.publish,
-            "manifest": self.manifest,
+            "roll_back": self.roll_back,
+            "prune": self.prune,
             "close": self.close,
+            # These need no lock and write nothing.
+            "require": self.require,
+            "inspect": self.inspect,
+            "manifest": self.manifest,
+            "surplus": self.surplus,
+            "find": self.find,
+            "drift": self.drift,
+            "check_whole": self.check_whole,
         }
+        self._start_living()
         with self._fenced():
             return operations[operation](**arguments)
 
@@ -171,16 +186,105 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def open(self, holder: str, pods: list[str] | None = None, wait: float = 0.0) -> dict[str, t.Any]:
+    def require(self) -> None:
+        """Raise unless there is a store here."""
+        if not self._check_format(make=False):
+            raise StoreError(
+                f"{self.root} holds no store of releases: it has no file named format. Publish to it first, or name "
+                "the right one."
+            )
+
+    def inspect(self) -> dict[str, t.Any]:
+        """What is in the store: releases by their last use, work in progress, who has the lock, space."""
+        self._check_format(make=False)
+        current = self.current()
+        surplus = self.surplus(sys.maxsize)
+        return {
+            "current": current,
+            "releases": self.listing(),
+            "staging": self._names("staging"),
+            "unused_contents": surplus["contents"],
+            "unused_bytes": surplus["bytes"],
+            "lock": self._lock_state(),
+            "space": self._space(),
+        }
+
+    def listing(self) -> list[dict[str, t.Any]]:
+        """Every release, the current one first, then by last use, with the time when it was complete."""
+        found = []
+        for name in self._order():
+            try:
+                published: float | None = os.stat(self._path("manifests", name)).st_mtime
+            except FileNotFoundError:
+                published = None
+            found.append({"release": name, "published": published})
+        return found
+
+    def find(self, release: str | None = None) -> str:
+        """The id of a release from its first characters; without any the release that was current before this one."""
+        names, current = self._order(), self.current()
+        if release is None:
+            others = [name for name in names if name != current]
+            if not others:
+                raise StoreError("There is nothing to roll back to: the store holds no other release.")
+            return others[0]
+        found = [name for name in names if name.startswith(release)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise StoreError(f"'{release}' is the beginning of several releases: {', '.join(found)}. Give more of it.")
+        held = ", ".join(names) or "none"
+        raise StoreError(f"The release '{release}' is not in the store. It holds: {held}.")
+
+    def drift(self, release: str, read: bool = True) -> dict[str, list[str]]:
+        """How a release differs from its manifest. Without `read` sizes and modes have to do."""
+        folder = self._path("releases", release)
+        found: dict[str, list[str]] = {"changed": [], "missing": [], "foreign": []}
+        wanted = {""}
+        for entry in self._entries_of(release):
+            parts = entry.path.split("/")
+            wanted.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+            target = os.path.join(folder, entry.path)
+            if entry.mode == "dir":
+                kind = None if os.path.isdir(target) and not os.path.islink(target) else "missing"
+            elif not os.path.lexists(target):
+                kind = "missing"
+            else:
+                kind = None if self._sound(target, entry.key, entry.size, read) else "changed"
+            if kind:
+                found[kind].append(entry.path)
+        for parent, folders, files in os.walk(folder):
+            inside = os.path.relpath(parent, folder).replace(os.sep, "/")
+            for name in [*folders, *files]:
+                path = name if inside == "." else inside + "/" + name
+                if path not in wanted:
+                    found["foreign"].append(path)
+            folders[:] = [n for n in folders if (n if inside == "." else inside + "/" + n) in wanted]
+        if not os.path.isdir(folder):
+            raise StoreError(f"The release {release} was removed from the store while it was read. Run again.")
+        return {kind: sorted(paths) for kind, paths in found.items()}
+
+    def surplus(self, keep: int) -> dict[str, t.Any]:
+        """What `prune` would remove."""
+        releases, contents, manifests = self._surplus(keep)
+        size = sum(size for _key, size in contents)
+        return {"pruned": releases, "contents": len(contents), "bytes": size, "manifests": len(manifests)}
+
+    def open(
+        self, holder: str, pods: list[str] | None = None, wait: float = 0.0, make: bool = True
+    ) -> dict[str, t.Any]:
         """Take the lock and clear what killed publishers left. `pods` are the helper pods alive now."""
+        if not make:
+            self.require()
         os.makedirs(self.root, exist_ok=True)
         self._check_format()
         current = self.current()
         for name in ("objects", "releases", "manifests", "staging"):
             self._folder(self._path(name))
         self._folder(self.staging)
-        threading.Thread(target=self._live, daemon=True).start()
+        self._start_living()
         self._lock(holder, pods, wait)
+        self._check_symlinks()
         self._linkable = self._links()
         for name in os.listdir(self._path("staging")):
             if name != self.session:
@@ -202,24 +306,26 @@ class Store:
         staged = os.path.join(self.staging, key)
         digest = hashlib.sha256()
         left = size
-        with self._fenced(), open(staged, "wb") as file:
+        with self._fenced(), open(staged, "wb", buffering=0) as file:
+            os.fchmod(file.fileno(), 0o755 if key.endswith(".x") else 0o644)
             while left:
                 block = read(min(left, BLOCK))
                 if not block:
                     break
                 digest.update(block)
-                file.write(block)
                 left -= len(block)
+                while block:
+                    block = block[file.write(block) :]
         if left or digest.hexdigest() != key.split(".")[0]:
             raise StoreError("A source file changed while it was published. Run again when nobody writes to it.")
-        os.chmod(staged, 0o755 if key.endswith(".x") else 0o644)
         self._staged.append(key)
 
     def commit(self) -> None:
         """Make the received contents durable, then visible: whatever lies in objects/ survives a power cut."""
         self._flush([os.path.join(self.staging, key) for key in self._staged])
+        for shelf in {key[:2] for key in self._staged}:
+            os.makedirs(self._path("objects", shelf), exist_ok=True)
         for key in self._staged:
-            os.makedirs(os.path.dirname(self._object(key)), exist_ok=True)
             os.replace(os.path.join(self.staging, key), self._object(key))
         self._staged.clear()
 
@@ -229,14 +335,16 @@ class Store:
         release = release_id(manifest)
         entries = parse_manifest(manifest)
         folder = self._path("releases", release)
-        self._write(self._path("manifests", release), manifest)
+        if self.manifest(release) != manifest:
+            # Its date is the one of the release.
+            self._write(self._path("manifests", release), manifest)
         repaired = 0
         if os.path.isdir(folder):
             repaired = self._fill(folder, entries, verify)
         else:
             tree = os.path.join(self.staging, "tree")
             self._folder(tree)
-            self._fill(tree, entries, False)
+            self._assemble(tree, entries)
             os.rename(tree, folder)
             self._sync(self._path("releases"))
         previous = self.current()
@@ -247,8 +355,27 @@ class Store:
             "previous": previous,
             "switched": switched,
             "repaired": repaired,
-            "pruned": self._prune(release, keep),
+            "pruned": self._remove_surplus(keep)["pruned"],
+            "releases": self.listing(),
         }
+
+    def roll_back(self, release: str | None = None, verify: bool = False) -> dict[str, t.Any]:
+        """Switch to a release that is in the store. A damaged one is refused."""
+        name, previous = self.find(release), self.current()
+        if name != previous or verify:
+            self.check_whole(name, verify)
+        if name != previous:
+            self._switch(name)
+        return {
+            "release": name,
+            "previous": previous,
+            "switched": name != previous,
+            "releases": self.listing(),
+        }
+
+    def prune(self, keep: int) -> dict[str, t.Any]:
+        """Remove releases beyond `keep`, and contents that no release needs."""
+        return {**self._remove_surplus(keep), "current": self.current(), "releases": self.listing()}
 
     def close(self) -> None:
         """Leave nothing of this session behind. May be called at any time, and twice."""
@@ -259,6 +386,29 @@ class Store:
         shutil.rmtree(self.staging, ignore_errors=True)
 
     # The tree
+
+    def _assemble(self, folder: str, entries: list[Entry]) -> None:
+        """Make a new tree, in which nothing is in the way and nothing foreign."""
+        touched = [folder]
+        copies: list[str] = []
+        made = {""}
+        for entry in entries:
+            parent = entry.path if entry.mode == "dir" else entry.path.rpartition("/")[0]
+            missing = []
+            while parent not in made:
+                missing.append(parent)
+                made.add(parent)
+                parent = parent.rpartition("/")[0]
+            for name in reversed(missing):
+                inner = os.path.join(folder, name)
+                os.mkdir(inner)
+                os.chmod(inner, 0o755)
+                touched.append(inner)
+            if entry.mode != "dir":
+                target = os.path.join(folder, entry.path)
+                if self._put(entry, target):
+                    copies.append(target)
+        self._flush([*copies, *touched])
 
     def _fill(self, folder: str, entries: list[Entry], verify: bool) -> int:
         """Make a folder equal the manifest, file by file; says how many things were put right."""
@@ -310,19 +460,42 @@ class Store:
 
     def _place(self, entry: Entry, target: str) -> bool:
         """Put a stored content in place, at once whole; True when it had to be copied."""
-        content = self._object(entry.key)
         draft = os.path.join(self.staging, "draft")
-        copied = False
+        copied = self._put(entry, draft)
+        os.replace(draft, target)
+        return copied
+
+    def _put(self, entry: Entry, target: str) -> bool:
+        """A new name for a stored content, or a copy of it where that is refused: then True."""
+        content = self._object(entry.key)
         try:
-            os.link(content, draft)
+            os.link(content, target)
         except OSError as error:
             if error.errno not in _LINK_REFUSED:
                 raise
-            shutil.copyfile(content, draft)
-            os.chmod(draft, int(entry.mode, 8))
-            copied = True
-        os.replace(draft, target)
-        return copied
+            self._copy(content, target, entry)
+            return True
+        return False
+
+    def _copy(self, content: str, draft: str, entry: Entry) -> None:
+        """A copy that shares its blocks where the file system can; elsewhere it is read, and so checked, on the way."""
+        with open(content, "rb") as source, open(draft, "wb") as target:
+            os.fchmod(target.fileno(), int(entry.mode, 8))
+            try:
+                fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
+                return
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+            digest = hashlib.sha256()
+            for block in iter(lambda: source.read(BLOCK), b""):
+                digest.update(block)
+                target.write(block)
+        if digest.hexdigest() != entry.digest:
+            raise StoreError(
+                f"A content in the store is damaged ({content}). What is served stays; publish with verify: true, "
+                "which sends it again."
+            )
 
     def _clear(self, path: str, keep: t.Callable[[int], bool] | None = None) -> None:
         """Remove what is in the way, unless it is of the kind to keep."""
@@ -339,11 +512,14 @@ class Store:
 
     def _switch(self, release: str) -> None:
         self._check_lock()
-        self._write(self._path("history"), json.dumps([release, *(i for i in self._history() if i != release)]))
+        before = self.current()
         link = os.path.join(self.staging, "current")
         os.symlink("releases/" + release, link)
         os.replace(link, self._path("current"))
         self._sync(self.root)
+        # Afterwards, so that a release that was never served is never the one to go back to.
+        order = dict.fromkeys(name for name in (release, before, *self._history()) if name)
+        self._write(self._path("history"), json.dumps(list(order)))
 
     def _history(self) -> list[str]:
         try:
@@ -352,29 +528,71 @@ class Store:
         except (FileNotFoundError, ValueError):
             return []
 
-    def _prune(self, current: str, keep: int) -> list[str]:
-        present = sorted(name for name in os.listdir(self._path("releases")) if _RELEASE.fullmatch(name))
-        history = [name for name in self._history() if name in present]
-        ordered = [current, *(name for name in [*history, *present] if name != current)]
-        kept = list(dict.fromkeys(ordered))[: max(keep, 1)]
-        pruned = [name for name in present if name not in kept]
+    def _order(self) -> list[str]:
+        """The releases in the store: the current one, then by last use, then those that were never served."""
+        present = [name for name in self._names("releases") if _RELEASE.fullmatch(name)]
+        ordered = dict.fromkeys([self.current(), *self._history(), *present])
+        return [name for name in ordered if name in set(present)]
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            return sorted(os.listdir(self._path(folder)))
+        except FileNotFoundError:
+            return []
+
+    def _entries_of(self, release: str) -> list[Entry]:
+        manifest = self.manifest(release)
+        if manifest is None or release_id(manifest) != release:
+            state = "missing" if manifest is None else "damaged"
+            raise StoreError(
+                f"The manifest of the release {release} is {state}, so nothing can be said about its files. "
+                "Publish its models again."
+            )
+        return parse_manifest(manifest)
+
+    def check_whole(self, release: str, read: bool) -> None:
+        drift = self.drift(release, read)
+        wrong = [f"{path} {kind}" for kind, paths in drift.items() for path in paths]
+        if wrong:
+            shown = ", ".join(wrong[:_SHOWN]) + (f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else "")
+            raise StoreError(
+                f"The release {release} is damaged ({shown}); nothing was switched. Go back to another release, or "
+                "publish the models of this one again with verify: true."
+            )
+
+    def _surplus(self, keep: int) -> tuple[list[str], list[tuple[str, int]], list[str]]:
+        """Releases, contents with their sizes, and manifests that are not needed when so many releases are kept."""
+        ordered = self._order()
+        kept = ordered[: max(keep, 1)]
+        used: set[str] = set()
+        for name in kept:
+            # Without its manifest nobody knows what a release needs; its own links keep that alive.
+            used.update(entry.key for entry in parse_manifest(self.manifest(name) or MANIFEST_HEAD + "\n"))
+        contents = []
+        for shelf in self._names("objects"):
+            for key in self._names(os.path.join("objects", shelf)):
+                if key not in used:
+                    with contextlib.suppress(FileNotFoundError):
+                        contents.append((key, os.lstat(self._path("objects", shelf, key)).st_size))
+        manifests = [name for name in self._names("manifests") if name not in kept]
+        return sorted(name for name in ordered if name not in kept), contents, manifests
+
+    def _remove_surplus(self, keep: int) -> dict[str, t.Any]:
+        releases, contents, manifests = self._surplus(keep)
         self._check_lock()
-        for name in pruned:
+        for name in releases:
             trash = os.path.join(self.staging, name)
             os.rename(self._path("releases", name), trash)
             shutil.rmtree(trash)
-        for name in os.listdir(self._path("manifests")):
-            if name not in kept:
-                os.unlink(self._path("manifests", name))
-        self._write(self._path("history"), json.dumps([name for name in history if name in kept]))
-        used: set[str] = set()
-        for name in kept:
-            used.update(entry.key for entry in parse_manifest(self.manifest(name) or MANIFEST_HEAD + "\n"))
-        for shelf in os.listdir(self._path("objects")):
-            for key in os.listdir(self._path("objects", shelf)):
-                if key not in used:
-                    os.unlink(self._path("objects", shelf, key))
-        return pruned
+        for name in manifests:
+            os.unlink(self._path("manifests", name))
+        order = self._order()
+        if self._history() != order:
+            self._write(self._path("history"), json.dumps(order))
+        for key, _size in contents:
+            os.unlink(self._object(key))
+        size = sum(size for _key, size in contents)
+        return {"pruned": releases, "contents": len(contents), "bytes": size, "manifests": len(manifests)}
 
     # The lock
 
@@ -415,6 +633,26 @@ class Store:
             return False
         self._folder(self.staging)
         return True
+
+    def _lock_state(self) -> dict[str, t.Any] | None:
+        """Who has the lock, for people: by the clock of this machine, since nothing is written."""
+        try:
+            touched = os.stat(self._path("lock", "holder")).st_mtime
+        except FileNotFoundError:
+            return None
+        other = self._holder()
+        age = max(time.time() - touched, 0.0)
+        return {
+            "holder": str(other.get("holder", "unknown")),
+            "since": other.get("since"),
+            "age": age,
+            "stale": self._is_gone(other, age, None),
+        }
+
+    def _start_living(self) -> None:
+        if not self._living:
+            self._living = True
+            threading.Thread(target=self._live, daemon=True).start()
 
     def _live(self) -> None:
         while not self._done.wait(BEAT_SECONDS):
@@ -533,6 +771,30 @@ class Store:
         os.unlink(link)
         return True
 
+    def _check_symlinks(self) -> None:
+        link = os.path.join(self.staging, "probe-symlink")
+        try:
+            os.symlink("probe", link)
+        except OSError as error:
+            if error.errno not in _LINK_REFUSED or error.errno == errno.EACCES:
+                raise
+            raise StoreError(
+                f"The file system of {self.root} has no symbolic links, by which releases are switched. Use another "
+                "one for the store."
+            ) from error
+        os.unlink(link)
+
+    def _space(self) -> dict[str, int] | None:
+        """Bytes and files; None where the file system does not say."""
+        try:
+            space = os.statvfs(self.root)
+        except FileNotFoundError:
+            return None
+        if not space.f_blocks:
+            return None
+        free, size = space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize
+        return {"free": free, "size": size, "free_files": space.f_favail}
+
     def _check_space(self, needed: int, files: int) -> None:
         space = os.statvfs(self.root)
         free = space.f_bavail * space.f_frsize
@@ -545,19 +807,22 @@ class Store:
         if space.f_files and files > space.f_favail:
             raise StoreError(f"The store has room for {space.f_favail} more files and the release needs {files}.")
 
-    def _check_format(self) -> None:
+    def _check_format(self, make: bool = True) -> bool:
+        """Whether there is a store here; refuses one of another version."""
         path = self._path("format")
         try:
             with open(path, encoding="utf-8") as file:
                 found = file.read()
         except FileNotFoundError:
-            self._write_plain(path, FORMAT)
-            return
+            if make:
+                self._write_plain(path, FORMAT)
+            return make
         if found != FORMAT:
             raise StoreError(
                 f"{path} says '{found.strip()[:40]}'; this version of the collection writes '{FORMAT.strip()}'. "
                 "Use the version that made this store."
             )
+        return True
 
     def _write(self, path: str, text: str) -> None:
         """Replace a small file by rename, durably."""

@@ -32,6 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Tar
 
 RELEASE_ANNOTATION = "supersonic.fastml.org/release"
 MODELS_ANNOTATION = "supersonic.fastml.org/models"
+RELEASES_ANNOTATION = "supersonic.fastml.org/releases"
 CLAIM_LABEL = "supersonic.fastml.org/claim"
 _COMPONENT = "model-publisher"
 _CONTAINER = "publisher"
@@ -39,7 +40,7 @@ _MOUNT = "/store"
 _MANAGER = "fastml.supersonic.models"
 _MERGE = "application/merge-patch+json"
 # All annotations of an object together may have 256 kB.
-_MODELS_ANNOTATION_LIMIT = 64 * 1024
+_ANNOTATION_LIMIT = 64 * 1024
 _IDLE_SECONDS = 30
 _PENDING_LEFTOVER_SECONDS = 60.0
 
@@ -112,12 +113,24 @@ class Claim:
                 return [dict(item) for item in found]
         return None
 
-    def record(self, release: str, models: list[dict[str, t.Any]]) -> bool:
-        """Note on the claim what was published; True when it said something else before."""
-        noted = json.dumps(models, separators=(",", ":"))
+    @property
+    def releases(self) -> list[dict[str, t.Any]] | None:
+        """Every release in the store, the current one first, as noted; None when the claim does not say."""
+        with contextlib.suppress(ValueError, TypeError):
+            found = json.loads(self._annotation(RELEASES_ANNOTATION) or "null")
+            if isinstance(found, list) and found and found[0]["release"] == self.release:
+                return [{**found[0], "models": self.models}, *(dict(item) for item in found[1:])]
+        return None
+
+    def record(self, releases: list[dict[str, t.Any]]) -> bool:
+        """Note on the claim what the store holds, the current release first; True when it said something else."""
+        current, *others = releases
         wanted = {
-            RELEASE_ANNOTATION: release,
-            MODELS_ANNOTATION: noted if len(noted) < _MODELS_ANNOTATION_LIMIT else None,
+            RELEASE_ANNOTATION: current["release"],
+            MODELS_ANNOTATION: _noted(current["models"]),
+            # What the models of the current release are is said above.
+            RELEASES_ANNOTATION: _noted([{**current, "models": None}, *others])
+            or _noted([{**item, "models": None} for item in releases]),
         }
         if all(self._annotation(name) == value for name, value in wanted.items()):
             return False
@@ -128,12 +141,12 @@ class Claim:
         )
         return True
 
-    def check_usable(self) -> None:
+    def check_usable(self, reading: bool = False) -> None:
         if self.live is None:
             raise SupersonicError(f"{self.what} does not exist. Create it before models are published to it.")
         if self.live["metadata"].get("deletionTimestamp"):
             raise SupersonicError(f"{self.what} is being deleted. Wait until it is gone and create it anew.")
-        if self.modes == {"ReadOnlyMany"}:
+        if self.modes == {"ReadOnlyMany"} and not reading:
             raise SupersonicError(
                 f"{self.what} can only be read (its access mode is ReadOnlyMany), so not published to."
             )
@@ -144,12 +157,13 @@ class Claim:
 
 
 class Helper:
-    """The helper pod of one publication."""
+    """The helper pod of one publication, or of one look at the store."""
 
-    def __init__(self, api: Api, claim: Claim, options: PodOptions) -> None:
+    def __init__(self, api: Api, claim: Claim, options: PodOptions, *, read_only: bool = False) -> None:
         self._api = api
         self._claim = claim
         self._options = options
+        self._read_only = read_only
         self._pods = f"/api/v1/namespaces/{claim.namespace}/pods"
         # Long names of claims are no labels.
         self._label = hashlib.sha256(claim.name.encode()).hexdigest()[:16]
@@ -205,7 +219,7 @@ class Helper:
                         "readOnlyRootFilesystem": True,
                         "capabilities": {"drop": ["ALL"]},
                     },
-                    "volumeMounts": [{"name": "store", "mountPath": _MOUNT}],
+                    "volumeMounts": [{"name": "store", "mountPath": _MOUNT, "readOnly": self._read_only}],
                 }
             ],
             "volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": self._claim.name}}],
@@ -356,10 +370,12 @@ class Remote:
 
 
 @contextlib.contextmanager
-def session(api: Api, claim: Claim, options: PodOptions) -> Iterator[tuple[Remote, str, list[str]]]:
+def session(
+    api: Api, claim: Claim, options: PodOptions, *, read_only: bool = False
+) -> Iterator[tuple[Remote, str, list[str]]]:
     """A connection to the store in a new helper pod, its holder's name, and the helper pods that live."""
-    claim.check_usable()
-    with Helper(api, claim, options) as helper:
+    claim.check_usable(read_only)
+    with Helper(api, claim, options, read_only=read_only) as helper:
         remote = helper.connect()
         try:
             yield remote, f"pod {claim.namespace}/{helper.name}", helper.alive()
@@ -374,6 +390,12 @@ def _source() -> str:
     if not source:
         raise SupersonicError("The code of the store cannot be read; is the collection installed completely?")
     return str(source)
+
+
+def _noted(value: t.Any) -> str | None:
+    """As the text of an annotation, unless it is too long for one."""
+    text = json.dumps(value, separators=(",", ":"))
+    return text if len(text) < _ANNOTATION_LIMIT else None
 
 
 def _is_over(pod: Mapping[str, t.Any]) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 import typing as t
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_hashes import Hashes
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
     BLOCK,
     Entry,
@@ -68,14 +70,18 @@ class Tree:
         return sum(entry.size for entry in self.entries)
 
 
-def scan(sources: Sequence[str]) -> Tree:
-    """Read one or several folders of models as one release."""
+def scan(sources: Sequence[str], *, cached: bool = False) -> Tree:
+    """Read one or several folders of models as one release. With `cached` files that have not changed since they were
+    read by this user are not read again."""
     if not sources:
         raise SupersonicError("No source is given.")
     found: dict[str, str | None] = {}
+    infos: dict[str, os.stat_result] = {}
     owners: dict[str, str] = {}
+    roots: list[str] = []
     for source in sources:
         root = os.path.realpath(source)
+        roots.append(root)
         if not os.path.isdir(root):
             raise SupersonicError(f"The source {source} is no folder.")
         for name in _names(root):
@@ -85,8 +91,9 @@ def scan(sources: Sequence[str]) -> Tree:
                     "with one name: rename or remove one."
                 )
             owners[name] = source
-            _walk(os.path.join(root, name), name, root, (root,), found)
-    entries = tuple(sorted(_entries(found), key=lambda entry: entry.path.encode()))
+            _walk(os.path.join(root, name), name, root, (root,), found, infos)
+    hashes = Hashes(roots) if cached else None
+    entries = tuple(sorted(_entries(found, infos, hashes), key=lambda entry: entry.path.encode()))
     manifest = format_manifest(entries)
     places = {path: place for path, place in found.items() if place is not None}
     return Tree(entries, places, manifest, release_id(manifest))
@@ -116,11 +123,21 @@ def is_version(name: str) -> bool:
     return name.isascii() and name.isdigit() and not name.startswith("0")
 
 
-def _walk(place: str, path: str, root: str, above: tuple[str, ...], found: dict[str, str | None]) -> None:
+def _walk(
+    place: str,
+    path: str,
+    root: str,
+    above: tuple[str, ...],
+    found: dict[str, str | None],
+    infos: dict[str, os.stat_result],
+) -> None:
     """Collect files and empty folders below one name. Links are followed, but never out of the source."""
     try:
-        real = os.path.realpath(place, strict=True)
-        mode = os.stat(real).st_mode
+        real, info = place, os.lstat(place)
+        if stat.S_ISLNK(info.st_mode):
+            # Only links: the folder that this lies in is real already, and finding that out again takes long.
+            real = os.path.realpath(place, strict=True)
+            info = os.stat(real)
     except FileNotFoundError:
         raise SupersonicError(f"{place} is a link to something that does not exist.") from None
     except OSError as error:
@@ -132,16 +149,17 @@ def _walk(place: str, path: str, root: str, above: tuple[str, ...], found: dict[
         )
     if len(above) > DEEPEST:
         raise SupersonicError(f"{place} lies more than {DEEPEST} folders deep in the source. Shorten the path.")
-    if stat.S_ISREG(mode):
+    if stat.S_ISREG(info.st_mode):
         found[path] = real
-    elif not stat.S_ISDIR(mode):
+        infos[path] = info
+    elif not stat.S_ISDIR(info.st_mode):
         raise SupersonicError(f"{place} is neither a file nor a folder. Remove it from the source.")
     elif real in above:
         raise SupersonicError(f"{place} is a link to {real}, a folder that it lies in.")
     else:
         names = _names(real)
         for name in names:
-            _walk(os.path.join(real, name), f"{path}/{name}", root, (*above, real), found)
+            _walk(os.path.join(real, name), f"{path}/{name}", root, (*above, real), found, infos)
         if not names:
             found[path] = None
 
@@ -159,22 +177,43 @@ def _names(folder: str) -> list[str]:
     return sorted(names)
 
 
-def _entries(found: dict[str, str | None]) -> list[Entry]:
-    empty = [Entry("dir", _NO_DIGEST, 0, path) for path, place in found.items() if place is None]
-    files = [(path, place) for path, place in found.items() if place is not None]
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
-        return empty + list(pool.map(lambda item: _hash(*item), files))
+def _entries(found: dict[str, str | None], infos: dict[str, os.stat_result], hashes: Hashes | None) -> list[Entry]:
+    entries: list[Entry] = []
+    files: list[tuple[str, str]] = []
+    for path, place in found.items():
+        if place is None:
+            entries.append(Entry("dir", _NO_DIGEST, 0, path))
+            continue
+        info = infos[path]
+        digest = hashes.find(place, info) if hashes else None
+        if digest:
+            entries.append(Entry(_mode(info), digest, info.st_size, path))
+        else:
+            files.append((path, place))
+    if files:
+        with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
+            entries += pool.map(lambda item: _hash(item[0], item[1], hashes), files)
+    if hashes:
+        hashes.save()
+    return entries
 
 
-def _hash(path: str, place: str) -> Entry:
+def _hash(path: str, place: str, hashes: Hashes | None) -> Entry:
     digest = hashlib.sha256()
     size = 0
+    started = time.time_ns()
     try:
         with open(place, "rb", buffering=0) as file:
-            mode = "755" if os.fstat(file.fileno()).st_mode & stat.S_IXUSR else "644"
+            before = os.fstat(file.fileno())
             while block := file.read(BLOCK):
                 digest.update(block)
                 size += len(block)
+            if hashes:
+                hashes.note(place, before, os.fstat(file.fileno()), started, digest.hexdigest())
     except OSError as error:
         raise SupersonicError(f"{place} cannot be read: {error.strerror}.") from error
-    return Entry(mode, digest.hexdigest(), size, path)
+    return Entry(_mode(before), digest.hexdigest(), size, path)
+
+
+def _mode(info: os.stat_result) -> str:
+    return "755" if info.st_mode & stat.S_IXUSR else "644"

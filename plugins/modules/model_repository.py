@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_repository
-short_description: Publish models as a release, atomically
+short_description: Publish models as a release, go back to an earlier one, prune, verify
 version_added: 1.0.0
 author:
   - fastml.supersonic contributors (@fastmachinelearning)
@@ -16,7 +16,7 @@ description:
     as an immutable release whose id is made from its content. Servers read C(<store>/current), a symbolic link that
     is switched to the new release by one rename when everything is there and durable.
   - Killed at any moment, C(current) is one whole release, and the next run completes what was begun. Contents that
-    have arrived are not sent again.
+    have arrived are not sent again. The same is true of a roll-back, which is the same rename.
   - Before anything is sent the models are checked - C(config.pbtxt) against Triton's own definition and rules, names,
     version folders and the files that the backends load from them, ensembles with the models of their steps, label
     files and golden requests. Everything that is wrong is said at once.
@@ -28,10 +28,22 @@ description:
 requirements:
   - tritonclient[grpc], where something is published
 options:
+  state:
+    description:
+      - V(published) makes the store serve O(source).
+      - V(rolled_back) switches to a release that is in the store, to O(release) or to the one that was current before.
+        It is refused when the release is not there, or when it is damaged - files of it are missing or of another
+        size; with O(verify) their contents are read too. Nothing is sent and nothing is removed.
+      - V(pruned) removes releases beyond O(keep), and contents that no release needs.
+      - V(verified) reads every file of the current release again and reports in RV(drift) what is not as it was
+        published. It changes nothing and takes no lock. O(state=published) with O(verify) repairs.
+    type: str
+    choices: [published, rolled_back, pruned, verified]
+    default: published
   source:
     description:
       - Folders of models, or archives of them, on the machine that runs the module. Several are merged; the same name
-        in two is refused.
+        in two is refused. Required for O(state=published), and only for that.
       - Each model is a folder with C(config.pbtxt), a folder for each version and, if wanted, C(golden/).
       - Archives are tar, plain or compressed with gz, bz2 or xz (with zstd from Python 3.14 on), and zip. The root of
         an archive is the source, so the models lie in it without a folder around them, as C(tar -C models -czf
@@ -41,7 +53,6 @@ options:
         that is neither file nor folder nor link, one name twice, encryption, and archives that are damaged or cut off.
     type: list
     elements: path
-    required: true
   external_models:
     description:
       - Models that steps of ensembles name, but that the servers get from another repository. Without this, a step
@@ -49,34 +60,29 @@ options:
     type: list
     elements: str
     default: []
-  store:
-    description: Where to publish.
-    type: dict
-    required: true
-    suboptions:
-      type:
-        description: V(pvc) is a persistent volume claim, V(path) a folder on the machine that runs the module.
-        type: str
-        choices: [pvc, path]
-        required: true
-      path:
-        description: The folder, for O(store.type=path). It is created.
-        type: path
-      namespace:
-        description: Namespace of the claim, for O(store.type=pvc).
-        type: str
-      claim:
-        description: Name of the claim, for O(store.type=pvc). It has to exist.
-        type: str
+  release:
+    description:
+      - For O(state=rolled_back) the id of the release to switch to, or at least its first 8 characters. Without it the
+        release that was current before the present one, so that a second run goes back again.
+    type: str
+  all_releases:
+    description: For O(state=verified), whether to read every release in the store and not only the current one.
+    type: bool
+    default: false
   keep:
     description:
-      - How many releases stay in the store, the current one included. Others are removed when a release is published.
+      - How many releases stay in the store, the current one included. Others are removed, those first that have not
+        been current for the longest time, when a release is published and with O(state=pruned).
     type: int
     default: 3
   verify:
     description:
-      - Read everything in the store again, and send anew what is damaged, even if the release is published already.
-        This starts a pod for O(store.type=pvc). In check mode nothing is read.
+      - For O(state=published), read every source file again, whatever its size and times say, and everything in the
+        store, and send anew what is damaged, even if the release is published already. In check mode the store is not
+        read.
+      - For O(state=rolled_back), read the contents of the release before the switch. Otherwise their presence, sizes
+        and modes have to do.
+      - This starts a pod for O(store.type=pvc).
     type: bool
     default: false
   lock_timeout:
@@ -84,74 +90,28 @@ options:
       - Seconds to wait for another publisher of the same store. One that died is taken over after a minute at most.
     type: int
     default: 120
-  wait_timeout:
-    description: Seconds that the pod may take to start.
-    type: int
-    default: 300
-  timeout:
-    description: Seconds after which Kubernetes ends the pod, whatever it does.
-    type: int
-    default: 7200
-  pod:
-    description: The pod that mounts the claim. Required for O(store.type=pvc).
-    type: dict
-    suboptions:
-      image:
-        description: Image with Python 3.8 or newer, for example the one of the servers.
-        type: str
-        required: true
-      image_pull_policy:
-        description: When the image is pulled.
-        type: str
-        choices: [IfNotPresent, Always, Never]
-        default: IfNotPresent
-      image_pull_secrets:
-        description: Names of Secrets for the registry.
-        type: list
-        elements: str
-        default: []
-      run_as_user:
-        description: User that owns what is published. Not root.
-        type: int
-        default: 1000
-      run_as_group:
-        description: Group of the user and of the volume.
-        type: int
-        default: 1000
-      node_selector:
-        description: Labels of the nodes that may run the pod.
-        type: dict
-        default: {}
-      tolerations:
-        description: Tolerations of the pod, as in its definition.
-        type: list
-        elements: dict
-        default: []
-      resources:
-        description: Resources of the container, as in its definition.
-        type: dict
-        default:
-          requests: {cpu: 100m, memory: 128Mi}
-          limits: {cpu: "1", memory: 512Mi}
-      labels:
-        description: More labels of the pod.
-        type: dict
-        default: {}
 extends_documentation_fragment:
   - fastml.supersonic.connection
+  - fastml.supersonic.model_store
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying target.
     support: full
-    details: Works before the claim and its namespace exist. Damage in the store is not predicted, see O(verify).
+    details: >-
+      O(state=published) works before the claim and its namespace exist and starts no pod; damage in the store is not
+      predicted, see O(verify). The other states read the store in check mode as well, in a pod where it is a claim.
   diff_mode:
     description: Will return details on what has changed when in diff mode.
     support: full
-    details: One line per model with versions, size and a digest of its content.
+    details: >-
+      One line per model with versions, size and a digest of its content; for O(state=pruned) one line per release.
   idempotent:
     description: When run twice with the same arguments, the second run changes nothing.
-    support: full
+    support: partial
+    details: >-
+      O(state=rolled_back) without O(release) means the release before the present one, which is another one each time.
 seealso:
+  - module: fastml.supersonic.model_repository_info
   - plugin: fastml.supersonic.model_release_id
     plugin_type: filter
 """
@@ -185,21 +145,47 @@ EXAMPLES = r"""
       path: /export/models
     keep: 5
     verify: true
+
+- name: Serve the release before this one again
+  fastml.supersonic.model_repository:
+    state: rolled_back
+    store: &store
+      type: path
+      path: /export/models
+
+- name: Serve this release, whichever is served now
+  fastml.supersonic.model_repository:
+    state: rolled_back
+    release: 2c26b46b68ff
+    store: *store
+
+- name: Make room
+  fastml.supersonic.model_repository:
+    state: pruned
+    keep: 2
+    store: *store
+
+- name: Is everything as it was published?
+  fastml.supersonic.model_repository:
+    state: verified
+    store: *store
+  register: verified
+  failed_when: not verified.sound
 """
 
 RETURN = r"""
 release:
-  description: Id of the release, made from names and contents of all its files.
+  description: Id of the current release, made from names and contents of all its files.
   returned: success
   type: str
   sample: 2c26b46b68ffc68ff99b453c1d30413413422d70
 previous_release:
-  description: Id of the release that was current before, or none.
-  returned: success
+  description: Id of the release that was current before the run, or none.
+  returned: O(state=published) and O(state=rolled_back)
   type: str
 models:
   description: The models of the release.
-  returned: success
+  returned: O(state=published) and O(state=rolled_back)
   type: list
   elements: dict
   contains:
@@ -218,13 +204,48 @@ models:
       type: str
 sent_bytes:
   description: Size of the contents that were not in the store and were sent. 0 in check mode.
-  returned: success
+  returned: O(state=published)
   type: int
 pruned:
   description: Ids of the releases that were removed.
-  returned: success
+  returned: O(state=published) and O(state=pruned)
   type: list
   elements: str
+freed_bytes:
+  description: Size of the contents that were removed.
+  returned: O(state=pruned)
+  type: int
+sound:
+  description: Whether everything that was read is as it was published.
+  returned: O(state=verified)
+  type: bool
+drift:
+  description: What was read, and what is not as it was published.
+  returned: O(state=verified)
+  type: list
+  elements: dict
+  contains:
+    release:
+      description: Id of the release.
+      type: str
+    current:
+      description: Whether it is the current one.
+      type: bool
+    sound:
+      description: Whether nothing is wrong with it.
+      type: bool
+    changed:
+      description: Files with another content, size or mode.
+      type: list
+      elements: str
+    missing:
+      description: Files and empty folders that are not there.
+      type: list
+      elements: str
+    foreign:
+      description: Files and folders that were not published.
+      type: list
+      elements: str
 """
 
 import signal
@@ -232,91 +253,31 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
-    ClaimTarget,
-    FolderTarget,
-    Options,
-    Target,
-    publish,
-)
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, target
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, publish
 
 
 def argument_spec() -> dict[str, t.Any]:
     """What the documentation above says."""
     return {
-        "source": {"type": "list", "elements": "path", "required": True},
-        "external_models": {"type": "list", "elements": "str", "default": []},
-        "store": {
-            "type": "dict",
-            "required": True,
-            "options": {
-                "type": {"type": "str", "choices": ["pvc", "path"], "required": True},
-                "path": {"type": "path"},
-                "namespace": {"type": "str"},
-                "claim": {"type": "str"},
-            },
-            "required_if": [("type", "path", ["path"]), ("type", "pvc", ["namespace", "claim"])],
+        "state": {
+            "type": "str",
+            "choices": ["published", "rolled_back", "pruned", "verified"],
+            "default": "published",
         },
+        "source": {"type": "list", "elements": "path"},
+        "external_models": {"type": "list", "elements": "str", "default": []},
+        "release": {"type": "str"},
+        "all_releases": {"type": "bool", "default": False},
+        **STORE_SPEC,
         "keep": {"type": "int", "default": 3},
         "verify": {"type": "bool", "default": False},
         "lock_timeout": {"type": "int", "default": 120},
-        "wait_timeout": {"type": "int", "default": 300},
-        "timeout": {"type": "int", "default": 7200},
-        "pod": {
-            "type": "dict",
-            "options": {
-                "image": {"type": "str", "required": True},
-                "image_pull_policy": {
-                    "type": "str",
-                    "choices": ["IfNotPresent", "Always", "Never"],
-                    "default": "IfNotPresent",
-                },
-                "image_pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
-                "run_as_user": {"type": "int", "default": 1000},
-                "run_as_group": {"type": "int", "default": 1000},
-                "node_selector": {"type": "dict", "default": {}},
-                "tolerations": {"type": "list", "elements": "dict", "default": []},
-                "resources": {
-                    "type": "dict",
-                    "default": {
-                        "requests": {"cpu": "100m", "memory": "128Mi"},
-                        "limits": {"cpu": "1", "memory": "512Mi"},
-                    },
-                },
-                "labels": {"type": "dict", "default": {}},
-            },
-        },
         **CONNECTION_SPEC,
     }
-
-
-def target(params: dict[str, t.Any]) -> Target:
-    """The store that the options name."""
-    store, pod = params["store"], params["pod"]
-    if store["type"] == "path":
-        return FolderTarget(store["path"])
-    if pod is None:
-        raise SupersonicError("A store of type pvc needs the option pod with the image that mounts the claim.")
-    if pod["run_as_user"] == 0:
-        raise SupersonicError("pod.run_as_user is 0, but the pod does not run as root. Name another user.")
-    options = PodOptions(
-        image=pod["image"],
-        image_pull_policy=pod["image_pull_policy"],
-        image_pull_secrets=tuple(pod["image_pull_secrets"]),
-        user=pod["run_as_user"],
-        group=pod["run_as_group"],
-        node_selector=pod["node_selector"],
-        tolerations=tuple(pod["tolerations"]),
-        resources=pod["resources"],
-        labels=pod["labels"],
-        start_seconds=params["wait_timeout"],
-        deadline_seconds=params["timeout"],
-    )
-    return ClaimTarget(Api(connection(params)), store["namespace"], store["claim"], options)
 
 
 def ended(*_arguments: object) -> t.NoReturn:
@@ -324,24 +285,54 @@ def ended(*_arguments: object) -> t.NoReturn:
     raise SupersonicError("The module was ended by a signal. What was published before is untouched; run it again.")
 
 
+# Options that mean something for one state only, and what they are when they are not given.
+_ONLY_FOR: dict[str, tuple[str, t.Any]] = {
+    "source": ("published", None),
+    "external_models": ("published", []),
+    "release": ("rolled_back", None),
+    "all_releases": ("verified", False),
+}
+
+
+def check(params: dict[str, t.Any]) -> None:
+    """Refuse options that do not fit together."""
+    if params["keep"] < 1:
+        raise SupersonicError("keep is below 1, but the current release always stays.")
+    for name, (state, default) in _ONLY_FOR.items():
+        if params[name] != default and params["state"] != state:
+            raise SupersonicError(f"{name} is given, but the state is {params['state']}; it is for {state} only.")
+
+
+def act(params: dict[str, t.Any], check_mode: bool, scratch: str) -> dict[str, t.Any]:
+    """Do what the options say. Archives are unpacked below the folder `scratch`."""
+    options = Options(
+        keep=params["keep"],
+        verify=params["verify"],
+        check=check_mode,
+        lock_seconds=params["lock_timeout"],
+        external_models=tuple(params["external_models"]),
+        scratch=scratch,
+    )
+    place = target(params)
+    if params["state"] == "rolled_back":
+        return _model_releases.roll_back(place, params["release"], options)
+    if params["state"] == "pruned":
+        return _model_releases.prune(place, options)
+    if params["state"] == "verified":
+        return _model_releases.verify(place, params["all_releases"])
+    return publish(place, params["source"], options)
+
+
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    params = module.params
+    module = AnsibleModule(
+        argument_spec=argument_spec(), supports_check_mode=True, required_if=[("state", "published", ["source"])]
+    )
     # Whoever ends this process politely gets its pod and its lock removed.
     signal.signal(signal.SIGTERM, ended)
     try:
-        if params["keep"] < 1:
-            raise SupersonicError("keep is below 1, but the current release always stays.")
-        options = Options(
-            keep=params["keep"],
-            verify=params["verify"],
-            check=module.check_mode,
-            lock_seconds=params["lock_timeout"],
-            external_models=tuple(params["external_models"]),
-            scratch=module.tmpdir,
-        )
-        result = publish(target(params), params["source"], options)
+        check(module.params)
+        result = act(module.params, module.check_mode, module.tmpdir)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
     if not module._diff:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inventory import CVMFS_MOUNT, REPOSITORY_MOUNT
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import readable
 
 
 def image_version(image: str) -> str:
@@ -151,6 +152,11 @@ def verification_table(targets: Sequence[Mapping[str, Any]]) -> str:
                 _deviation(target),
             )
         )
+    return _table(rows)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of as many cells, in columns; the first one is the heading."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
@@ -159,6 +165,81 @@ def _deviation(target: Mapping[str, Any]) -> str:
     """The largest deviations of a server; near zero only the absolute one says anything, so both are shown."""
     values = [(float(target.get(f"max_{kind}") or 0), kind[:3]) for kind in ("absolute", "relative")]
     return ", ".join(f"{value:.1e} {kind}" for value, kind in values if value) or "none"
+
+
+_ID_SHOWN = 12
+_FILES_SHOWN = 10
+
+
+def model_repository_table(info: Mapping[str, Any]) -> str:
+    """What model_repository_info found: releases, servers, and what else there is to know about the store."""
+    if info["releases"]:
+        rows = [("release", "current", "published", "size", "models")]
+        rows += [
+            (
+                _id(item["release"]),
+                "yes" if item["current"] else "previous" if item["release"] == info["previous"] else "",
+                item["published"] or "unknown",
+                "unknown" if item["size"] is None else readable(item["size"]),
+                _models(item["models"]),
+            )
+            for item in info["releases"]
+        ]
+        parts = [_table(rows)]
+    else:
+        parts = ["no release is published"]
+    if "servers" in info:
+        servers = [("server", "release", "differs from the current release")]
+        for item in info["servers"]:
+            servers.append((str(item["pod"]), _id(item["release"]), "; ".join(item["differences"]) or "no"))
+        parts.append(_table(servers) if info["servers"] else "no server runs")
+    if info["opened"]:
+        parts.append("\n".join(_store_lines(info)))
+    return "\n\n".join(parts)
+
+
+def _store_lines(info: Mapping[str, Any]) -> list[str]:
+    lock, space, left = info["lock"], info["space"], info["leftovers"]
+    at_work = "nobody"
+    if lock:
+        state = "dead, the next run takes over" if lock["stale"] else "at work"
+        at_work = f"{lock['holder']} since {lock['since']}, silent for {lock['silent_seconds']:.0f} s ({state})"
+    free = f"{readable(space['free'])} of {readable(space['size'])}" if space else "unknown"
+    return [
+        f"lock       {at_work}",
+        f"free       {free}",
+        f"leftovers  {left['unused_contents']} contents ({readable(left['unused_bytes'])}), "
+        f"{len(left['staging'])} folders in staging",
+    ]
+
+
+def model_drift_table(drift: Sequence[Mapping[str, Any]]) -> str:
+    """What verifying releases found: a line for each release, and below it what is wrong."""
+    lines = []
+    for item in drift:
+        wrong = [f"{kind}: {path}" for kind in ("changed", "missing", "foreign") for path in item[kind]]
+        name = f"release {_id(item['release'])}" + (" (current)" if item["current"] else "")
+        lines.append(f"{name} " + (f"differs in {len(wrong)} files" if wrong else "is as it was published"))
+        lines += [f"  {text}" for text in wrong[:_FILES_SHOWN]]
+        if len(wrong) > _FILES_SHOWN:
+            lines.append(f"  and {len(wrong) - _FILES_SHOWN} more")
+    if any(not item["sound"] for item in drift):
+        lines.append(
+            "Publish with model_repository_repair: true from the same source, which sends again what is damaged, or "
+            "go back to another release."
+        )
+    return "\n".join(lines)
+
+
+def _id(release: Any) -> str:
+    return str(release)[:_ID_SHOWN] if release else "unknown"
+
+
+def _models(models: Sequence[Mapping[str, Any]] | None) -> str:
+    if models is None:
+        return "unknown"
+    found = [f"{item['name']} {', '.join(map(str, item['versions']))}".strip() for item in models]
+    return "; ".join(found) or "none"
 
 
 class _Dumper(yaml.SafeDumper):

@@ -360,3 +360,78 @@ def test_a_command_that_fails_tells_why(cluster: Cluster, shell: str) -> None:
 def test_the_store_runs_on_the_image_as_it_was_shipped() -> None:
     """What is sent is the file itself, so what the unit tests say holds in the pod."""
     assert _model_store_pod._source() == Path(_model_store.__file__).read_text()
+
+
+def test_the_life_of_releases(cluster: Cluster, volume: str, source: Path) -> None:
+    """Published three times, gone back, verified, pruned, and told about all the way."""
+    place: dict[str, Any] = {
+        "store": {"type": "pvc", "namespace": volume, "claim": "models"},
+        "wait_timeout": 60,
+        "kubeconfig": cluster.kubeconfig,
+    }
+    acting = {**place, "pod": {"image": IMAGE}}
+    releases = []
+    for number in range(3):
+        (source / "alpha/1/model.py").write_text(f"# {number}\n")
+        releases.append(publish(cluster, volume, source)["release"])
+    first, second, third = releases
+
+    until(lambda: pods(cluster, volume) == [])
+    shallow = run_module("model_repository_info", place)
+    assert (shallow["current"], shallow["previous"], shallow["opened"]) == (third, second, False), shallow
+    assert pods(cluster, volume) == []
+    deep = run_module("model_repository_info", {**acting, "deep": True})
+    assert deep["releases"] == shallow["releases"]
+    assert (deep["lock"], deep["leftovers"]["staging"]) == (None, [])
+    assert deep["space"]["free"] > 0
+
+    predicted = run_module("model_repository", {**acting, "state": "rolled_back"}, check=True, diff=True)
+    assert annotation(cluster, volume) == third
+    back = run_module("model_repository", {**acting, "state": "rolled_back"}, diff=True)
+    assert back == predicted
+    assert (back["changed"], back["release"], back["previous_release"]) == (True, second, third)
+    assert annotation(cluster, volume) == second
+    (source / "alpha/1/model.py").write_text("# 1\n")
+    assert served(cluster, volume) == expected(source)
+    named = {**acting, "state": "rolled_back", "release": first[:12]}
+    assert run_module("model_repository", named)["changed"] is True
+    again = run_module("model_repository", named)
+    assert (again["failed"], again["changed"]) == (False, False), again
+    missing = run_module("model_repository", {**named, "release": "0" * 12})
+    assert f"The release '{'0' * 12}' is not in the store. It holds: {first}" in missing["msg"]
+
+    assert run_module("model_repository", {**acting, "state": "verified", "all_releases": True})["sound"] is True
+    pruned = run_module("model_repository", {**acting, "state": "pruned", "keep": 1})
+    assert pruned["pruned"] == sorted([second, third])
+    assert [item["release"] for item in run_module("model_repository_info", place)["releases"]] == [first]
+    until(lambda: pods(cluster, volume) == [])
+
+
+def test_verify_reads_the_volume(cluster: Cluster, volume: str, source: Path) -> None:
+    publish(cluster, volume, source)
+    spec = {
+        "terminationGracePeriodSeconds": 0,
+        "securityContext": {"runAsUser": 1000, "runAsGroup": 1000},
+        "containers": [container(volumeMounts=[{"name": "store", "mountPath": "/store"}])],
+        "volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": "models"}}],
+    }
+    base = f"/api/v1/namespaces/{volume}/pods"
+    cluster.create(base, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "vandal"}, "spec": spec})
+    until(lambda: cluster.there(f"{base}/vandal")["status"].get("phase") == "Running")
+    stream = run(
+        cluster, volume, "vandal", "bash", "-c", "cd /store/current/ && echo '# ALPHA' > alpha/1/model.py; echo ok"
+    )
+    assert stream.line() == b"ok\n"
+    stream.close()
+    verified = run_module(
+        "model_repository",
+        {
+            "state": "verified",
+            "store": {"type": "pvc", "namespace": volume, "claim": "models"},
+            "pod": {"image": IMAGE},
+            "kubeconfig": cluster.kubeconfig,
+        },
+    )
+    assert (verified["sound"], verified["drift"][0]["changed"]) == (False, ["alpha/1/model.py"]), verified
+    assert publish(cluster, volume, source, verify=True)["changed"] is True
+    assert served(cluster, volume) == expected(source)

@@ -2,11 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A proxy between a module and the API server that misbehaves as told."""
+"""What is between a module and the API server, and misbehaves as told."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -86,3 +89,65 @@ class FaultyProxy:
     def __exit__(self, *_exc: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class Cutter:
+    """A wire to the API server, TLS and all, that can be cut: what is on its way then is lost for both ends."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._to = (host, port)
+        self._open: set[socket.socket] = set()
+        self._guard = threading.Lock()
+        self._down = False
+        self.cuts = 0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Cutter:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._server.close()
+        self.cut(0)
+
+    def cut(self, seconds: float) -> None:
+        """Break every connection, and let none through for a while."""
+        self._down = True
+        self.cuts += 1
+        with self._guard:
+            broken, self._open = self._open, set()
+        for end in broken:
+            with contextlib.suppress(OSError):
+                # A reset, not an orderly end.
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        time.sleep(seconds)
+        self._down = False
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _address = self._server.accept()
+            except OSError:
+                return
+            if self._down:
+                near.close()
+                continue
+            far = socket.create_connection(self._to)
+            with self._guard:
+                self._open |= {near, far}
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+            with self._guard:
+                self._open.discard(end)

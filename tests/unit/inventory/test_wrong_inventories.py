@@ -159,6 +159,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("address", {"verify_address": "nonsense"}, r'verify_address is "nonsense" .*host:port'),
     ("tls-key", {"verify_tls": {"valdate": False}}, r"verify_tls\.valdate .*Did you mean validate"),
     ("keep-one", {"model_repository_keep": 1}, r"model_repository_keep is 1 .*2 or more"),
+    ("rollback", {"model_repository_rollback_to": "v2"}, r'model_repository_rollback_to is "v2" .*first 8 characters'),
     ("shell", {"triton_command": ["/bin/sh", "-c", "tritonserver"]}, r"a shell as process 1 never hands SIGTERM on"),
     ("owned-flag", {"triton_flags": {"exit-timeout-secs": 90}}, r"this flag is set by triton_exit_timeout"),
     ("dashed-flag", {"triton_flags": {"--log-verbose": 1}}, r"without the leading dashes"),

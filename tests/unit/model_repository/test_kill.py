@@ -2,24 +2,40 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A publisher that is killed at any moment. SUPERSONIC_KILLS sets how often (40)."""
+"""Publishers that are killed, and disks that are full, at any moment. SUPERSONIC_KILLS sets how often in all (60).
+
+After each blow what is served is one whole release, and the next run completes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import random
 import subprocess
 import sys
+import threading
 import time
+import typing as t
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, _publish
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_publish, _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+    FolderTarget,
+    Options,
+    _publish,
+    publish,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 
-KILLS = int(os.environ.get("SUPERSONIC_KILLS", "40"))
+KILLS = int(os.environ.get("SUPERSONIC_KILLS", "60"))
 COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"
 
 # Reads the source first and then says so: what is killed is the work on the store.
@@ -59,8 +75,39 @@ def served(store: Path) -> str | None:
     return current
 
 
-@pytest.mark.parametrize(("kind", "kills"), [("links", KILLS * 3 // 4), ("copies", KILLS // 4)])
-def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int) -> None:
+def hit(store: Path, before: str | None, release: str) -> str:
+    """What the publisher was at when it died, from what it left."""
+    staging = store / "staging"
+    if not staging.exists() or not any(staging.iterdir()):
+        return "done" if served(store) == release else "before the store was opened"
+    if before != release and served(store) == release:
+        return "after the switch"
+    if not (store / "lock").exists():
+        return "at the lock"
+    if (store / "releases" / release).exists():
+        return "before the switch"
+    return "while assembling" if any(staging.glob("*/tree")) else "while contents arrived"
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[str, Counter[str]], None]]:
+    """Say how many blows there were and where they hit."""
+    told: list[str] = []
+
+    def note(what: str, hits: Counter[str]) -> None:
+        told.append(f"{what}: {hits.total()} (" + ", ".join(f"{n} {where}" for where, n in hits.most_common()) + ")")
+
+    yield note
+    with capsys.disabled():
+        print("\n" + "\n".join(told))
+
+
+Tell = Callable[[str, Counter[str]], None]
+
+
+@pytest.mark.parametrize(("kind", "kills"), [("links", KILLS // 3), ("copies", KILLS // 6)])
+def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int, tell: Tell) -> None:
+    hits: Counter[str] = Counter()
     dice = random.Random(f"{kind} {os.environ.get('SUPERSONIC_SEED', '1')}")
     source, store = tmp_path / "source", tmp_path / "store"
     before = None
@@ -78,6 +125,7 @@ def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int) -> None:
             publisher.wait()
         finished += publisher.returncode == 0
         assert served(store) in (before, tree.release)
+        hits[hit(store, before, tree.release)] += 1
         before = served(store)
         if dice.random() < 0.3:
             # Next time another release is on its way when the old remains are found.
@@ -90,5 +138,168 @@ def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int) -> None:
         assert before == tree.release
         assert list((store / "staging").iterdir()) == []
         assert len(list((store / "releases").iterdir())) <= 2
+    tell(f"publishers killed, {kind}", hits)
     # Most kills have to hit work, not its absence.
     assert finished <= kills / 2
+
+
+MODULE = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from ansible_collections.fastml.supersonic.plugins.modules import model_repository
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+print("ready", flush=True)
+print(json.dumps(run_module("model_repository", json.loads(sys.argv[2]))), flush=True)
+"""
+
+
+def module(options: dict[str, t.Any]) -> subprocess.Popen[str]:
+    """The module in a process of its own, at its beginning."""
+    command = [sys.executable, "-c", MODULE, str(COLLECTIONS), json.dumps(options)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_the_module_killed_at_any_moment(source: Path, tmp_path: Path, tell: Tell) -> None:
+    """The whole module, reading the source included, in every state that changes something."""
+    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    store = tmp_path / "store"
+    place = {"store": {"type": "path", "path": str(store)}, "keep": 3}
+    hits: Counter[str] = Counter()
+    for number in range(KILLS // 6):
+        for index in range(200):
+            (source / f"beta/1/weights{index}").write_bytes(dice.randbytes(5000))
+        release = scan([str(source)]).release
+        before = served(store) if store.exists() else None
+        whole = {path.name for path in (store / "releases").glob("*")}
+        action = dice.choice(["published", "published", "rolled_back", "pruned"]) if number > 2 else "published"
+        options = {**place, "state": action, **({"source": [str(source)]} if action == "published" else {})}
+        with module(options) as process:
+            time.sleep(dice.uniform(0, 0.25 if action == "published" else 0.01))
+            process.kill()
+            process.wait()
+        now = served(store) if store.exists() else None
+        assert now in {before, release, *whole}
+        hits[f"{action} " + hit(store, before, release if action == "published" else str(now))] += 1
+        with module({**place, "source": [str(source)]}) as process:
+            assert process.stdout is not None
+            result = json.loads(process.stdout.readline())
+        assert not result["failed"], result
+        assert served(store) == release
+        assert list((store / "staging").iterdir()) == []
+    tell("modules killed", hits)
+
+
+class Piped:
+    """A store in a process behind pipes, as in a helper pod, which dies at a random moment."""
+
+    def __init__(self, store: Path, fate: Callable[[subprocess.Popen[bytes]], None] | None) -> None:
+        self.store, self.fate, self.sessions = store, fate, 0
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[tuple[t.Any, str, list[str]]]:
+        from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_module import Pipe
+
+        pipe = Pipe(self.store)
+        self.sessions += 1
+        if self.fate and self.sessions == 1:
+            threading.Thread(target=self.fate, args=(pipe.process,), daemon=True).start()
+        try:
+            yield _model_store_pod.Remote(t.cast("t.Any", pipe)), f"pod test/{self.sessions}", []
+        finally:
+            pipe.close()
+
+    def record(self, *_arguments: t.Any) -> bool:
+        return True
+
+
+def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> None:
+    """The publisher makes a new connection by itself, and completes."""
+    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    source, store = tmp_path / "source", tmp_path / "store"
+    hits: Counter[str] = Counter()
+    before = None
+    for number in range(KILLS // 6):
+        change(source, dice, number)
+        tree = scan([str(source)])
+
+        def kill(process: subprocess.Popen[bytes], moment: float = dice.uniform(0.02, 0.15)) -> None:
+            time.sleep(moment)
+            process.kill()
+
+        target = Piped(store, kill)
+
+        def attempt(target: Piped = target, tree: t.Any = tree, before: str | None = before) -> dict[str, t.Any]:
+            if target.sessions:
+                assert served(store) in (before, tree.release)
+                hits[hit(store, before, tree.release)] += 1
+            return _publish(t.cast("t.Any", target), tree, [], Options(keep=2))
+
+        _model_publish.with_patience(attempt)
+        if target.sessions == 1:
+            hits["too late"] += 1
+        assert served(store) == tree.release
+        before = tree.release
+        if any((store / "staging").iterdir()):
+            # Killed when everything was done but the clearing up: that is for the next run.
+            _publish(FolderTarget(str(store)), tree, [], Options(keep=2))
+        assert list((store / "staging").iterdir()) == []
+        assert not (store / "lock").exists()
+    tell("stores in a pod killed", hits)
+    assert hits["too late"] <= hits.total() / 2
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB in memory."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_at_any_moment(small_disk: Path, tmp_path: Path, tell: Tell) -> None:
+    """Files take whole pages, so what fits by their sizes may yet not fit: the disk fills up on the way."""
+    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    source, store, ballast = tmp_path / "source", small_disk / "store", small_disk / "ballast"
+    target = FolderTarget(str(store))
+    hits: Counter[str] = Counter()
+    before: str | None = None
+    (source / "m/1").mkdir(parents=True)
+    (source / "m/config.pbtxt").write_text('backend: "python"\n')
+    for number in range(max(KILLS // 6, 6)):
+        for index in range(40):
+            (source / f"m/1/{'model.py' if index == 0 else f'w{index}'}").write_bytes(dice.randbytes(300))
+        release = scan([str(source)]).release
+        ballast.unlink(missing_ok=True)
+        space = os.statvfs(small_disk)
+        left = dice.randrange(16_000, 250_000)
+        ballast.write_bytes(bytes(max(space.f_bavail * space.f_frsize - left, 0)))
+        said = ""
+        try:
+            if number % 2:
+                _publish(t.cast("t.Any", Piped(store, None)), scan([str(source)]), [], Options(keep=2))
+            else:
+                publish(target, [str(source)], Options(keep=2))
+        except SupersonicError as error:
+            said = str(error)
+        if not said:
+            hits["nowhere, it fitted"] += 1
+        else:
+            full = f"The store {store} is full. What was published before is untouched" in said
+            assert full or "free and the release needs" in said, said
+            hits["while it was written" if full else "the check before"] += 1
+            assert (served(store) if store.exists() else None) in (before, release)
+            assert not (store / "lock").exists()
+            assert list((store / "staging").iterdir()) == []
+        ballast.unlink()
+        publish(target, [str(source)], Options(keep=2))
+        assert served(store) == release
+        before = release
+    tell("disks filled up", hits)
+    assert hits["while it was written"] >= 2

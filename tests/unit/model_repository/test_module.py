@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_store, _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Lost
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, Published, publish
@@ -179,7 +179,7 @@ class PipeTarget:
         self.recorded: list[str] = []
         self.opened: list[Pipe] = []
 
-    def published(self) -> Published:
+    def published(self, _known: t.Any = None, /) -> Published:
         return Published(self.recorded[-1] if self.recorded else None, None)
 
     def unfinished(self) -> bool:
@@ -197,9 +197,17 @@ class PipeTarget:
         finally:
             pipe.close()
 
-    def record(self, release: str, _models: list[dict[str, t.Any]], /) -> bool:
-        self.recorded.append(release)
+    @contextlib.contextmanager
+    def reading(self) -> t.Iterator[t.Any]:
+        with self._session() as (session, _holder, _pods):
+            yield session
+
+    def record(self, _session: t.Any, releases: list[dict[str, t.Any]], _known: t.Any, /) -> bool:
+        self.recorded.append(releases[0]["release"])
         return True
+
+    def noted(self) -> None:
+        return None
 
 
 class Prompt:
@@ -239,6 +247,24 @@ def test_through_pipes(source: Path, tmp_path: Path) -> None:
     (source / "alpha/1/model.py").write_text("# new\n")
     assert publish(target, [str(source)], Options())["sent_bytes"] == len("# new\n")
     assert not (tmp_path / "store/lock").exists()
+
+
+def test_the_other_states_through_pipes(source: Path, tmp_path: Path) -> None:
+    target = PipeTarget(tmp_path / "store")
+    first = publish(target, [str(source)], Options())["release"]
+    (source / "alpha/1/model.py").write_text("# new\n")
+    second = publish(target, [str(source)], Options())["release"]
+    assert _model_releases.roll_back(target, None, Options(check=True))["release"] == first
+    assert target.recorded[-1] == second
+    assert _model_releases.roll_back(target, first[:8], Options(verify=True))["release"] == first
+    assert target.recorded[-1] == first
+    assert _model_releases.verify(target, True)["sound"] is True
+    assert _model_releases.describe(target, True)["previous"] == second
+    assert _model_releases.prune(target, Options(keep=1))["pruned"] == [second]
+    with pytest.raises(SupersonicError, match="There is nothing to roll back to"):
+        _model_releases.roll_back(target, None, Options())
+    assert not (tmp_path / "store/lock").exists()
+    assert list((tmp_path / "store/staging").iterdir()) == []
 
 
 def test_a_refusal_of_the_store_comes_back_as_its_sentence(source: Path, tmp_path: Path) -> None:

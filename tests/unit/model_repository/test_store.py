@@ -282,6 +282,49 @@ def test_without_hard_links_contents_are_copied(source: Path, tmp_path: Path, mo
     assert_sound(store)
 
 
+def test_blocks_are_shared_where_the_file_system_can(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file system of the tests can: the call is answered as one that can would."""
+    forbid_links(monkeypatch)
+    shared: list[int] = []
+
+    def clone(target: int, request: int, content: int) -> int:
+        assert request == _model_store._FICLONE
+        os.write(target, os.read(content, 1000))
+        shared.append(target)
+        return 0
+
+    monkeypatch.setattr(_model_store.fcntl, "ioctl", clone)
+    put(source, tmp_path / "store")
+    assert len(shared) == 6
+    assert_sound(tmp_path / "store")
+
+
+def test_a_damaged_content_is_not_copied_into_a_release(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_links(monkeypatch)
+    store = tmp_path / "store"
+    put(source, store)
+    (content,) = (path for path in (store / "objects").glob("*/*") if path.read_text() == "# beta\n")
+    content.write_text("# BETA\n")
+    (source / "alpha/1/model.py").write_text("# new\n")
+    with pytest.raises(SupersonicError, match=r"A content in the store is damaged .*publish with verify: true"):
+        put(source, store)
+    put(source, store, verify=True)
+    assert_sound(store)
+
+
+def test_a_file_system_without_symbolic_links(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def symlink(*_arguments: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "symlink", symlink)
+    with pytest.raises(SupersonicError, match="has no symbolic links, by which releases are switched"):
+        put(source, tmp_path / "store")
+
+
 def test_a_full_store_is_refused_before_anything_is_sent(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 
@@ -159,3 +161,83 @@ def test_verification_table_shows_a_deviation_from_zero() -> None:
     table = _render.verification_table([{**target, "max_absolute": 9e-6, "max_relative": 0.0}])
     assert table.endswith("  9.0e-06 abs")
     assert _render.verification_table([{**target, "max_absolute": "Infinity"}]).endswith("  inf abs")
+
+
+INFO = {
+    "current": "a" * 40,
+    "previous": "b" * 40,
+    "opened": False,
+    "lock": None,
+    "space": None,
+    "leftovers": None,
+    "releases": [
+        {
+            "release": "a" * 40,
+            "current": True,
+            "published": "2026-01-31T12:00:00Z",
+            "size": 1_234_567,
+            "models": [{"name": "digits", "versions": [1, 2]}, {"name": "join", "versions": []}],
+        },
+        {"release": "b" * 40, "current": False, "published": None, "size": None, "models": None},
+        {"release": "c" * 40, "current": False, "published": None, "size": 0, "models": []},
+    ],
+}
+
+
+def test_model_repository_table() -> None:
+    heading, *rows = _render.model_repository_table(INFO).split("\n")
+    assert heading.split() == ["release", "current", "published", "size", "models"]
+    assert [re.split(r"  +", row) for row in rows] == [
+        ["a" * 12, "yes", "2026-01-31T12:00:00Z", "1.2 MB", "digits 1, 2; join"],
+        ["b" * 12, "previous", "unknown", "unknown", "unknown"],
+        ["c" * 12, "unknown", "0 B", "none"],
+    ]
+    assert rows[0].index("1.2 MB") == heading.index("size")
+
+
+def test_model_repository_table_with_servers() -> None:
+    servers = [
+        {"pod": "main-triton-1", "release": "a" * 40, "differences": []},
+        {"pod": "main-triton-2", "release": None, "differences": ["its pod does not name a release", "x is not ready"]},
+    ]
+    table = _render.model_repository_table({**INFO, "servers": servers}).split("\n\n")[1].split("\n")
+    assert re.split(r"  +", table[1]) == ["main-triton-1", "a" * 12, "no"]
+    assert re.split(r"  +", table[2]) == ["main-triton-2", "unknown", "its pod does not name a release; x is not ready"]
+    assert _render.model_repository_table({**INFO, "servers": []}).endswith("\n\nno server runs")
+
+
+def test_model_repository_table_of_an_open_store() -> None:
+    opened = {
+        **INFO,
+        "releases": [],
+        "opened": True,
+        "space": {"free": 5_000_000_000, "size": 20_000_000_000},
+        "leftovers": {"staging": ["x"], "unused_contents": 2, "unused_bytes": 3000},
+        "lock": {"holder": "alice on host-a", "since": "2026-01-31T12:00:00Z", "silent_seconds": 70.4, "stale": True},
+    }
+    assert _render.model_repository_table(opened).split("\n") == [
+        "no release is published",
+        "",
+        "lock       alice on host-a since 2026-01-31T12:00:00Z, silent for 70 s (dead, the next run takes over)",
+        "free       5.0 GB of 20.0 GB",
+        "leftovers  2 contents (3.0 kB), 1 folders in staging",
+    ]
+    quiet = _render.model_repository_table({**opened, "lock": None, "space": None}).split("\n")
+    assert quiet[2:4] == ["lock       nobody", "free       unknown"]
+
+
+def test_model_drift_table() -> None:
+    sound = {"release": "a" * 40, "current": True, "sound": True, "changed": [], "missing": [], "foreign": []}
+    assert _render.model_drift_table([sound]) == f"release {'a' * 12} (current) is as it was published"
+    bad = {
+        **sound,
+        "current": False,
+        "sound": False,
+        "changed": ["m/1/x"],
+        "missing": ["m/1/y"],
+        "foreign": [f"f{number}" for number in range(12)],
+    }
+    lines = _render.model_drift_table([sound, bad]).split("\n")
+    assert lines[1:4] == [f"release {'a' * 12} differs in 14 files", "  changed: m/1/x", "  missing: m/1/y"]
+    assert lines[12] == "  and 4 more"
+    assert "model_repository_repair: true" in lines[13]

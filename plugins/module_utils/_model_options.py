@@ -1,0 +1,90 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Options that say where a store of models is and how it is reached.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget, Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+
+STORE_SPEC: dict[str, t.Any] = {
+    "store": {
+        "type": "dict",
+        "required": True,
+        "options": {
+            "type": {"type": "str", "choices": ["pvc", "path"], "required": True},
+            "path": {"type": "path"},
+            "namespace": {"type": "str"},
+            "claim": {"type": "str"},
+        },
+        "required_if": [("type", "path", ["path"]), ("type", "pvc", ["namespace", "claim"])],
+    },
+    "wait_timeout": {"type": "int", "default": 300},
+    "timeout": {"type": "int", "default": 7200},
+    "pod": {
+        "type": "dict",
+        "options": {
+            "image": {"type": "str", "required": True},
+            "image_pull_policy": {
+                "type": "str",
+                "choices": ["IfNotPresent", "Always", "Never"],
+                "default": "IfNotPresent",
+            },
+            "image_pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "run_as_user": {"type": "int", "default": 1000},
+            "run_as_group": {"type": "int", "default": 1000},
+            "node_selector": {"type": "dict", "default": {}},
+            "tolerations": {"type": "list", "elements": "dict", "default": []},
+            "resources": {
+                "type": "dict",
+                "default": {
+                    "requests": {"cpu": "100m", "memory": "128Mi"},
+                    "limits": {"cpu": "1", "memory": "512Mi"},
+                },
+            },
+            "labels": {"type": "dict", "default": {}},
+        },
+    },
+}
+
+
+def target(params: Mapping[str, t.Any], *, pod_required: bool = True) -> Target:
+    """The store that the options name."""
+    store, pod = params["store"], params["pod"]
+    if store["type"] == "path":
+        return FolderTarget(store["path"])
+    if pod is None and pod_required:
+        raise SupersonicError("A store of type pvc needs the option pod with the image that mounts the claim.")
+    options = pod_options(params) if pod else None
+    return ClaimTarget(Api(connection(params)), store["namespace"], store["claim"], options)
+
+
+def pod_options(params: Mapping[str, t.Any]) -> PodOptions:
+    """What the options say about the pod that mounts a claim."""
+    pod = params["pod"]
+    if pod["run_as_user"] == 0:
+        raise SupersonicError("pod.run_as_user is 0, but the pod does not run as root. Name another user.")
+    return PodOptions(
+        image=pod["image"],
+        image_pull_policy=pod["image_pull_policy"],
+        image_pull_secrets=tuple(pod["image_pull_secrets"]),
+        user=pod["run_as_user"],
+        group=pod["run_as_group"],
+        node_selector=pod["node_selector"],
+        tolerations=tuple(pod["tolerations"]),
+        resources=pod["resources"],
+        labels=pod["labels"],
+        start_seconds=params["wait_timeout"],
+        deadline_seconds=params["timeout"],
+    )

@@ -1,0 +1,197 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Publishing to a volume while pods, processes and connections die. SUPERSONIC_PVC_KILLS sets how often in all (6).
+
+After each blow the volume serves one whole release, and the next run completes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.tests.harness.faults import Cutter
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container, until
+
+KILLS = int(os.environ.get("SUPERSONIC_PVC_KILLS", "6"))
+COLLECTIONS = Path(__file__).resolve().parents[2] / ".collections"
+MODULE = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from ansible_collections.fastml.supersonic.plugins.modules import model_repository
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+print("ready", flush=True)
+print(json.dumps(run_module("model_repository", json.loads(sys.argv[2]))), flush=True)
+"""
+# Prints the digests of what is served, and ends every process of a publisher's store but the pod's own when asked to.
+READ = """
+import hashlib, json, os
+found = {}
+root = os.path.realpath("/store/current")
+for folder, _, files in os.walk(root):
+    for name in files:
+        path = os.path.join(folder, name)
+        found[os.path.relpath(path, root)] = hashlib.sha256(open(path, "rb").read()).hexdigest()
+print(json.dumps({"release": os.path.basename(root), "files": found}), flush=True)
+"""
+KILL_PROCESS = """
+import os, signal
+for name in os.listdir("/proc"):
+    if name.isdigit() and int(name) not in (1, os.getpid()):
+        os.kill(int(name), signal.SIGKILL)
+print("killed", flush=True)
+"""
+
+
+@pytest.fixture
+def volume(cluster: Cluster, namespace: str) -> str:
+    """A claim, and a pod that reads it as servers do; returns the namespace."""
+    cluster.create(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", claim("models"))
+    spec = {
+        "terminationGracePeriodSeconds": 0,
+        "containers": [container(volumeMounts=[{"name": "store", "mountPath": "/store", "readOnly": True}])],
+        "volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": "models"}}],
+    }
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    cluster.create(pods, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "reader"}, "spec": spec})
+    until(lambda: cluster.there(f"{pods}/reader")["status"].get("phase") == "Running", 60)
+    return namespace
+
+
+def ask(cluster: Cluster, namespace: str, pod: str, where: str, code: str) -> bytes:
+    """The one line that a script in a container prints."""
+    stream = Exec(
+        cluster.api, namespace=namespace, pod=pod, container=where, command=["python3", "-c", code], silence=30
+    )
+    try:
+        return stream.line()
+    finally:
+        stream.close()
+
+
+def served(cluster: Cluster, namespace: str, known: dict[str, dict[str, str]]) -> str | None:
+    """The release that a server would read now: whole, and nothing else in it."""
+    found = json.loads(ask(cluster, namespace, "reader", "main", READ))
+    if not found["files"]:
+        assert found["release"] == "current", found
+        return None
+    release = str(found["release"])
+    assert found["files"] == known[release]
+    return release
+
+
+def helper(cluster: Cluster, namespace: str) -> str:
+    """The helper pod that runs now, as soon as there is one."""
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+
+    def running() -> str | None:
+        for pod in cluster.api.list(pods, "pods", {"labelSelector": "app.kubernetes.io/component=model-publisher"}):
+            if pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp"):
+                return str(pod["metadata"]["name"])
+        return None
+
+    return str(until(running, 60))
+
+
+def through(cluster: Cluster, folder: Path, port: int) -> str:
+    """A kubeconfig that goes through the wire."""
+    content = yaml.safe_load(Path(cluster.kubeconfig).read_text())
+    for item in content["clusters"]:
+        item["cluster"]["tls-server-name"] = urlsplit(item["cluster"]["server"]).hostname
+        item["cluster"]["server"] = f"https://127.0.0.1:{port}"
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(content))
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_blows_at_random_moments(
+    cluster: Cluster, volume: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    source = tmp_path / "source"
+    (source / "m/1").mkdir(parents=True)
+    (source / "m/config.pbtxt").write_text('backend: "python"\n')
+    (source / "m/1/model.py").write_text("")
+    known: dict[str, dict[str, str]] = {}
+    hits: Counter[str] = Counter()
+    address = urlsplit(cluster.api.connection.host)
+
+    def delete_pod(_wire: Cutter) -> None:
+        name = helper(cluster, volume)
+        time.sleep(dice.uniform(0, 0.8))
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
+        with contextlib.suppress(SupersonicError):
+            cluster.api.call("DELETE", f"/api/v1/namespaces/{volume}/pods/{name}", name, body=body)
+
+    def kill_process(_wire: Cutter) -> None:
+        name = helper(cluster, volume)
+        time.sleep(dice.uniform(0, 0.8))
+        with contextlib.suppress(SupersonicError):
+            ask(cluster, volume, name, "publisher", KILL_PROCESS)
+
+    def cut_wire(wire: Cutter) -> None:
+        helper(cluster, volume)
+        time.sleep(dice.uniform(0, 0.8))
+        wire.cut(dice.uniform(0, 2))
+
+    blows: list[Callable[[Cutter], None]] = [delete_pod, kill_process, cut_wire]
+    with Cutter(address.hostname or "", address.port or 443) as wire:
+        options: dict[str, Any] = {
+            "source": [str(source)],
+            "store": {"type": "pvc", "namespace": volume, "claim": "models"},
+            "pod": {"image": IMAGE},
+            "keep": 2,
+            "wait_timeout": 60,
+            "kubeconfig": through(cluster, tmp_path, wire.port),
+        }
+        for number in range(KILLS):
+            for index in range(30):
+                (source / f"m/1/w{index}").write_bytes(dice.randbytes(dice.choice([10, 1000, 3_000_000])))
+            tree = scan([str(source)])
+            known[tree.release] = {entry.path: entry.digest for entry in tree.entries}
+            before = served(cluster, volume, known)
+            blow = blows[number % 4] if number % 4 < len(blows) else None
+            command = [sys.executable, "-c", MODULE, str(COLLECTIONS), json.dumps(options)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+                if blow is None:
+                    # The publisher itself, its helper pod stays behind.
+                    helper(cluster, volume)
+                    time.sleep(dice.uniform(0, 0.8))
+                    process.kill()
+                else:
+                    threading.Thread(target=blow, args=(wire,), daemon=True).start()
+                said = process.stdout.readline()
+                process.wait()
+            now = served(cluster, volume, known)
+            assert now in (before, tree.release)
+            what = blow.__name__ if blow else "kill_publisher"
+            outcome = "completed by itself" if said and not json.loads(said)["failed"] else "failed"
+            hits[f"{what}, {outcome}, {'new' if now == tree.release else 'old'} release served"] += 1
+            again = subprocess.run(command, check=True, capture_output=True, text=True)
+            result = json.loads(again.stdout.splitlines()[1])
+            assert not result["failed"], result
+            assert served(cluster, volume, known) == tree.release
+    with capsys.disabled():
+        print(f"\n{hits.total()} blows: " + "; ".join(f"{count} {where}" for where, count in hits.most_common()))

@@ -1,0 +1,81 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""playbooks/models.yml on a real instance: servers take the release that is published, and the one gone back to."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL, Instance
+
+PLAYBOOK = "playbooks/models.yml"
+SERVED = "supersonic.fastml.org/model-release"
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A copy of the smallest of the example models."""
+    shutil.copytree(LOCAL / "models/identity", tmp_path / "models/identity")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def instance(cluster: Cluster, tmp_path: Path, models: Path) -> Iterator[Instance]:
+    """A small instance that serves one model."""
+    made = Instance(cluster, tmp_path, "releases", {"model_repository_sources": [str(models)]})
+    made.site()
+    yield made
+    made.remove()
+
+
+def released(instance: Instance) -> set[str]:
+    """What the pods of the pool say that they serve."""
+    return {pod["metadata"]["annotations"][SERVED] for pod in instance.pods("triton").values()}
+
+
+def test_publish_list_roll_back_verify_prune(instance: Instance, models: Path) -> None:
+    (first,) = released(instance)
+    (models / "identity/notes.txt").write_text("second\n")
+    published = instance.run(PLAYBOOK, models_action="publish")
+    assert published.changed(instance.name) >= 2, published.output
+    (second,) = released(instance)
+    assert second != first
+    assert instance.run(PLAYBOOK, models_action="publish").changed(instance.name) == 0
+
+    listed = instance.run(PLAYBOOK)
+    assert listed.changed(instance.name) == 0
+    for text in (second[:12], first[:12], "previous", "identity 1", "differs from the current release"):
+        assert text in listed.output, listed.output
+    deep = instance.run(PLAYBOOK, model_repository_list_deep=True)
+    assert "lock       nobody" in deep.output, deep.output
+
+    checked = instance.run(PLAYBOOK, "--check", models_action="rollback")
+    assert checked.changed(instance.name) >= 2
+    assert released(instance) == {second}
+    back = instance.run(PLAYBOOK, models_action="rollback")
+    assert back.changed(instance.name) >= 2
+    assert released(instance) == {first}
+    again = instance.run(PLAYBOOK, models_action="rollback", model_repository_rollback_to=first[:8])
+    assert again.changed(instance.name) == 0
+    info = run_module(
+        "model_repository_info",
+        {
+            "store": {"type": "pvc", "namespace": instance.namespace, "claim": f"{instance.name}-models"},
+            "servers": {"namespace": instance.namespace, "instance": instance.name, "index": True},
+            "kubeconfig": instance.cluster.kubeconfig,
+        },
+    )
+    assert [(item["release"], item["differences"]) for item in info["servers"]] == [(first, [])], info
+
+    assert "is as it was published" in instance.run(PLAYBOOK, models_action="verify").output
+    # The source has not gone back: site.yml publishes it again.
+    instance.site()
+    assert released(instance) == {second}

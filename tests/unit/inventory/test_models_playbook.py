@@ -1,0 +1,67 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""playbooks/models.yml: what it refuses before any cluster is asked."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
+
+ACTIONS = "list, publish, rollback, verify, prune"
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    """An instance that loads from a claim that somebody else publishes to, and whose cluster nobody can reach."""
+    kubeconfig = tmp_path / "kubeconfig"
+    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "c"}}
+    user = {"name": "c", "user": {"token": "x"}}
+    content = {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "c"}
+    kubeconfig.write_text(yaml.safe_dump(content))
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "supersonic_namespace": "cms",
+        "supersonic_kubeconfig": str(kubeconfig),
+        "triton_image": "example.org/tritonserver:26.04-py3",
+        "triton_model_repositories": [
+            {"name": "models", "kind": "pvc", "claim": "supersonic-models", "path": "current"}
+        ],
+        "model_repository_image": "example.org/tritonserver:26.04-py3",
+        "verify_golden_directories": [str(CLONE / "tests")],
+    }
+    path = tmp_path / "hosts.yml"
+    path.write_text(yaml.safe_dump({"supersonic_instances": {"hosts": {"cms": variables}}}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"models_action": "roll_back"}, f"models_action is 'roll_back', but has to be one of {ACTIONS}; without it"),
+        ({"models_action": ""}, f"models_action is '', but has to be one of {ACTIONS}"),
+        ({"models_action": "publish"}, "The inventory of cms names no folder in model_repository_sources"),
+        ({"models_action": "rollback", "model_repository_rollback_to": "v2"}, "first 8 characters"),
+        # What is right comes as far as the cluster.
+        ({}, "127.0.0.1:1"),
+        ({"models_action": "rollback"}, "127.0.0.1:1"),
+        ({"models_action": "verify"}, "127.0.0.1:1"),
+        ({"models_action": "prune"}, "127.0.0.1:1"),
+    ],
+)
+def test_actions(inventory: Path, extra: dict[str, Any], message: str) -> None:
+    done = run_playbook("playbooks/models.yml", inventory, extra=extra)
+    assert done.code != 0
+    assert message in done.text, done.output
+    assert ("Do what was asked for" in done.output or "TASK [fastml.supersonic.model_repository" in done.output) == (
+        message == "127.0.0.1:1"
+    )
+    assert done.recap["cms"]["changed"] == 0

@@ -1,0 +1,42 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The benchmark itself, on a few small files: it runs, and its figures are of the things that it names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.fastml.supersonic.tests.benchmark import models
+
+
+def test_a_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "figures.json"
+    arguments = ["--files=150", "--size=1000", "--large=1", "--large-size=3000000", f"--directory={tmp_path}"]
+    results = models.main([*arguments, "--settle=0", f"--output={output}"])
+    assert (results["files"], results["bytes"]) == (151, 3_150_000)
+    assert json.loads(output.read_text()) == results
+    printed = capsys.readouterr().out
+    assert set(models.GOALS) & set(results["ratios"]) == {name for name in models.GOALS if name.startswith("path")}
+    for name in results["ratios"]:
+        assert name in printed
+    assert 10 << 20 < results["path"]["peak_bytes"] < models.MEMORY_LIMIT
+    # It has cleared up after itself.
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_what_misses_its_goal_is_said() -> None:
+    names = ("first", "rsync_first", "rsync_first_flushed", "unchanged", "unchanged_work", "rsync_unchanged")
+    path = {**dict.fromkeys(names, 1.0), "peak_bytes": 200 << 20}
+    lines = "\n".join(models.report({"bytes": 1, "files": 1, "path": {**path, "rsync_first": 0.5}}))
+    assert "path first / rsync -a                              2.00 (goal at most 1.3: MISSED)" in lines
+    assert "path unchanged / rsync -a unchanged                1.00 (goal at most 1.0: met)" in lines
+    assert "200 MiB (goal below 150: MISSED)" in lines
+    claim = {"tar_first": 10.0, "first": 10.0, "unchanged": 1.0, "peak_bytes": 1, "tar_is": "tar"}
+    lines = "\n".join(models.report({"bytes": 1, "files": 1, "path": path, "claim": claim}))
+    assert "claim first throughput / tar | kubectl exec tar    1.00 (goal at least 0.9: met)" in lines
+    assert "tar | kubectl exec tar / claim unchanged          10.00 (goal at least 20.0: MISSED)" in lines

@@ -1,0 +1,165 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is remembered of a source, and what is read again."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import shutil
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the files had been written a while ago."""
+    monkeypatch.setattr(_model_hashes, "SETTLED_NS", -1_000_000_000)
+
+
+@pytest.fixture
+def reads(source: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The source files that were opened."""
+    opened: list[str] = []
+    real = open
+
+    def note(file: t.Any, *arguments: t.Any, **more: t.Any) -> t.Any:
+        if str(file).startswith(f"{source}{os.sep}"):
+            opened.append(os.path.relpath(file, source))
+        return real(file, *arguments, **more)
+
+    monkeypatch.setattr(builtins, "open", note)
+    return opened
+
+
+def cache() -> Path:
+    (found,) = Path(os.environ["XDG_CACHE_HOME"]).rglob("*.json")
+    return found
+
+
+@pytest.mark.usefixtures("settled")
+def test_only_what_changed_is_read_again(source: Path, reads: list[str]) -> None:
+    first = scan([str(source)], cached=True)
+    assert len(reads) == 6
+    reads.clear()
+    assert scan([str(source)], cached=True) == first
+    assert reads == []
+    (source / "alpha/1/model.py").write_text("# ALPHA 1\n")
+    (source / "beta/1/new.py").write_text("")
+    (source / "alpha/2/model.py").unlink()
+    reads.clear()
+    changed = scan([str(source)], cached=True)
+    assert sorted(reads) == ["alpha/1/model.py", "beta/1/new.py"]
+    assert changed == scan([str(source)])
+    assert "alpha/2" not in cache().read_text()
+
+
+@pytest.mark.usefixtures("settled")
+def test_the_same_size_and_time_is_no_disguise(source: Path, reads: list[str]) -> None:
+    """Whoever sets the time back changes the ctime by that."""
+    scan([str(source)], cached=True)
+    file = source / "alpha/1/model.py"
+    info = file.stat()
+    file.write_text("# ALPHA 1\n")
+    os.utime(file, ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (info.st_size, info.st_mtime_ns)
+    reads.clear()
+    assert scan([str(source)], cached=True) == scan([str(source)])
+    assert reads[0] == "alpha/1/model.py"
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_mode_is_never_remembered(source: Path) -> None:
+    before = scan([str(source)], cached=True)
+    (source / "alpha/1/model.py").chmod(0o755)
+    assert scan([str(source)], cached=True).release != before.release
+
+
+def test_a_file_that_was_changed_just_now_is_not_remembered(source: Path, reads: list[str]) -> None:
+    scan([str(source)], cached=True)
+    reads.clear()
+    scan([str(source)], cached=True)
+    assert len(reads) == 6
+    # Everybody's clock may be wrong: what comes from the future is not remembered either.
+    for path in source.rglob("*.py"):
+        os.utime(path, (4e9, 4e9))
+    scan([str(source)], cached=True)
+    assert not list(Path(os.environ["XDG_CACHE_HOME"]).rglob("*.json"))
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_file_that_changes_while_it_is_read_is_not_remembered(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fstat
+    file = source / "beta/1/model.py"
+    seen: list[int] = []
+
+    def fstat(handle: int) -> os.stat_result:
+        info = real(handle)
+        if info.st_ino == file.stat().st_ino and not seen:
+            seen.append(handle)
+            file.write_text("# BETA\n")
+        return info
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    scan([str(source)], cached=True)
+    assert seen
+    assert "beta/1/model.py" not in cache().read_text()
+    assert "alpha/1/model.py" in cache().read_text()
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 2, "files": {}}', '{"version": 1, "files": {"x": 1}}'])
+def test_a_damaged_cache_costs_only_time(source: Path, content: str) -> None:
+    first = scan([str(source)], cached=True)
+    cache().write_text(content)
+    assert scan([str(source)], cached=True) == first
+    assert len(json.loads(cache().read_text())["files"]) == 6
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_cache_of_somebody_else_is_not_believed(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan([str(source)], cached=True)
+    path = cache()
+    path.write_text(path.read_text().replace('"]', '0"]'))
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    assert scan([str(source)], cached=True) == scan([str(source)])
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_cache_that_cannot_be_written(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("/dev/null", "relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert scan([str(source)], cached=True) == scan([str(source)])
+
+
+@pytest.mark.usefixtures("settled")
+def test_caches_of_sources_that_nobody_publishes_go(source: Path) -> None:
+    scan([str(source)], cached=True)
+    old = cache()
+    os.utime(old, (1, 1))
+    other = source.parent / "other"
+    shutil.copytree(source, other)
+    scan([str(other)], cached=True)
+    assert not old.exists()
+
+
+@pytest.mark.usefixtures("settled")
+def test_verify_reads_every_source_file(source: Path, tmp_path: Path, reads: list[str]) -> None:
+    """On a file system whose times do not move, only this finds a change."""
+    target = FolderTarget(str(tmp_path / "store"))
+    publish(target, [str(source)], Options())
+    reads.clear()
+    assert publish(target, [str(source)], Options())["changed"] is False
+    assert reads == []
+    publish(target, [str(source)], Options(verify=True))
+    assert len(reads) >= 6
