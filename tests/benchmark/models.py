@@ -41,14 +41,16 @@ GOALS = {
 }
 # The module as Ansible runs it: imported, given its options, ended.
 MODULE = """
-import json, resource, sys, time
+import json, sys, time
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 begin = time.monotonic()
 result = run_module("model_repository", json.loads(sys.argv[2]))
 result["seconds"] = time.monotonic() - begin
-result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# Not ru_maxrss: a process inherits that from the one that started it.
+status = open("/proc/self/status").read()
+result["peak"] = int(status.partition("VmHWM:")[2].split()[0]) * 1024
 print(json.dumps(result))
 """
 UNPACK = "import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall(sys.argv[1])"

@@ -36,7 +36,7 @@ def inventory(tmp_path: Path) -> Path:
             {"name": "models", "kind": "pvc", "claim": "supersonic-models", "path": "current"}
         ],
         "model_repository_image": "example.org/tritonserver:26.04-py3",
-        "verify_golden_directories": [str(CLONE / "tests")],
+        "verify_golden_directories": [str(Path(__file__).parent / "models")],
     }
     path = tmp_path / "hosts.yml"
     path.write_text(yaml.safe_dump({"supersonic_instances": {"hosts": {"cms": variables}}}))
