@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import run_playbook
 
 ACTIONS = "list, publish, rollback, verify, prune"
 
