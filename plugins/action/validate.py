@@ -90,7 +90,9 @@ class ActionModule(ActionBase):
                     text = str(error).split("\n", 1)[0]
                     problems.append(_inventory.Problem(name, f"it cannot be evaluated: {text}"))
                     continue
-                wrong = list(_inventory.check_value(name, value, option))
+                wrong = list(_inventory.check_value(name, value, option)) or list(
+                    _inventory.check_kubernetes(name, value)
+                )
                 problems.extend(wrong)
                 # What is removed needs names and types, but not that everything fits together.
                 if not wrong and role not in absent:
