@@ -138,7 +138,7 @@ KUBERNETES_TYPES = {
 }  # fmt: skip
 # Types that may hold passwords, which no message shows.
 SECRET_TYPES = {"Container", "EnvVar", "HTTPHeader"}
-# What the role itself brings into the pod.
+# What the role itself brings into the servers' pod.
 OWNED_ENV = {"POD_NAME", "POD_UID"}
 OWNED_VOLUMES = {"tmp": "/tmp", "shared-memory": "/dev/shm"}
 # Flags of tritonserver that a variable sets; a second way would make the checks below worthless.
@@ -260,10 +260,11 @@ def _unknown_keys(
     variable: str, value: Mapping[str, Any], known: Iterable[str], path: str, *, secret: bool = False
 ) -> Iterator[Problem]:
     known = sorted(known)
-    listed = f"There are {', '.join(known)}." if len(known) <= 12 else "Kubernetes' reference lists all."
+    by_lower_case = {name.lower(): name for name in known}
+    listed = f"There are {', '.join(known)}." if len(known) <= 12 else "The documentation lists all."
     for key in sorted((key for key in value if key not in known), key=str):
-        close = difflib.get_close_matches(str(key), known, n=1)
-        hint = f"Did you mean {close[0]}?" if close else listed
+        close = difflib.get_close_matches(str(key).lower(), by_lower_case, n=1)
+        hint = f"Did you mean {by_lower_case[close[0]]}?" if close else listed
         yield Problem(variable, f"there is no such key. {hint}", value[key], f"{path}.{key}", secret)
 
 
@@ -277,7 +278,7 @@ def check_kubernetes(variable: str, value: Any) -> Iterator[Problem]:
 
 
 def _check_type(variable: str, value: Any, kind: str, path: str, *, merged: bool, secret: bool) -> Iterator[Problem]:
-    """merged: whether the role has the rest of it; secret: whether values may be shown."""
+    """merged: whether the role has the rest of it; secret: whether values are not shown."""
     secret = secret or kind in SECRET_TYPES
     if kind in TYPES:
         if not isinstance(value, Mapping):
@@ -390,9 +391,7 @@ def check_relations(variables: Variables, *, files: bool = True) -> list[Problem
             problems.extend(check(read))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # Something that the types above let through. Whatever else is wrong has to be heard all the same.
-            problems.append(
-                Problem(read.last, f"it cannot be judged: {error}. Compare it with its role's README.", None)
-            )
+            problems.append(Problem(read.last, f"it cannot be judged: {error}. Compare it with its role's README."))
     return problems
 
 
@@ -612,7 +611,7 @@ def _contents(variables: Variables) -> Iterator[Problem]:
         if item["name"] in OWNED_ENV:
             yield Problem(
                 "triton_env",
-                f"the role itself sets {item['name']}; POD_UID is the key of the restricted APIs.",
+                "the role itself sets POD_NAME and POD_UID, which is the key of the restricted APIs.",
                 item["name"],
                 f"[{index}].name",
             )

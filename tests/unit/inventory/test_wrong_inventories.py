@@ -213,7 +213,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "env-owned",
         {"triton_env": [{"name": "POD_UID", "value": "x"}]},
-        r'triton_env\[0\]\.name is "POD_UID" .*the role itself sets POD_UID',
+        r'triton_env\[0\]\.name is "POD_UID" .*the role itself sets POD_NAME and POD_UID',
     ),
     (
         "env-twice",
