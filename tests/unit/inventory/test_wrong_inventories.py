@@ -100,6 +100,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("env-from", {"triton_env_from": [{"secretRf": {"name": "a"}}]}, r"secretRf .*Did you mean secretRef\?"),
     ("env-number", {"triton_env": [{"name": "A", "value": 1}]}, r"triton_env\[0\]\.value \(.*a text; put it in quotes"),
+    ("env-text", {"triton_env": "A=b"}, r"triton_env \(.*it has to be a list"),
+    ("env-texts", {"triton_env": ["A=b"]}, r"triton_env\[0\] \(.*it has to be a dictionary"),
     ("volume-key", {"triton_volumes": [{"name": "a", "emptydir": {}}]}, r"emptydir .*Did you mean emptyDir\?"),
     (
         "volume-size",
