@@ -638,11 +638,11 @@ def _contents(variables: Variables) -> Iterator[Problem]:
         if len(sources) != 1:
             has = f"not {' and '.join(sources)}" if sources else "for example emptyDir: {}"
             yield Problem("triton_volumes", f"a volume has exactly one source, {has}.", name, f"[{index}].name")
-    yield from _mounts(variables, owned, [volume["name"] for volume in volumes])
+    yield from _volume_mounts(variables, owned, [volume["name"] for volume in volumes])
     yield from _containers(variables)
 
 
-def _mounts(variables: Variables, owned: Mapping[str, str], volumes: list[str]) -> Iterator[Problem]:
+def _volume_mounts(variables: Variables, owned: Mapping[str, str], volumes: list[str]) -> Iterator[Problem]:
     for index, mount in enumerate(variables.get("triton_volume_mounts") or []):
         if posixpath.normpath(mount["mountPath"]) in owned.values():
             yield Problem(

@@ -18,8 +18,8 @@ CLONE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CLONE / "tests"))
 import kubernetes_types
 
-# Dictionaries that are not a type of Kubernetes: their keys are free, or judged by a check of their own.
-FREE = ("_annotations", "_labels", "triton_flags")
+# Dictionaries that are not a type of Kubernetes: their keys are free, judged by a check of their own, or set by a role.
+FREE = ("_annotations", "_info", "_labels", "triton_flags")
 
 
 def test_types_are_those_of_the_schemas() -> None:
