@@ -113,3 +113,7 @@ golden: $(VENV)/dev  ## Write tests/golden anew from the inventories
 .PHONY: docs
 docs: $(VENV)/dev  ## Write the roles' READMEs anew from their argument specifications
 	python docs/role_readmes.py
+
+.PHONY: kubernetes-types
+kubernetes-types: $(VENV)/dev  ## Write anew which fields Kubernetes' types have, by which inventories are judged
+	python tests/kubernetes_types.py

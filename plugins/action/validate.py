@@ -92,7 +92,10 @@ class ActionModule(ActionBase):
                     text = str(error).split("\n", 1)[0]
                     problems.append(_inventory.Problem(name, f"it cannot be evaluated: {text}"))
                     continue
-                wrong = list(_inventory.check_value(name, value, option))
+                # Kubernetes' types first: they know what no message may show.
+                wrong = list(_inventory.check_kubernetes(name, value)) or list(
+                    _inventory.check_value(name, value, option)
+                )
                 problems.extend(wrong)
                 # What is removed needs names and types, but not that everything fits together.
                 if not wrong and role not in absent:

@@ -16,13 +16,16 @@ import glob
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
 
 # Objects are called NAME-<part>, and a Deployment's pods get 17 characters more; 63 is the end.
 LONGEST_NAME = 30
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 # Services are called like the instance, and their names may not begin with a digit (RFC 1035).
 SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
@@ -95,9 +98,49 @@ LIMITS: dict[str, tuple[int, int | None]] = {
 QUANTITIES = ("triton_shared_memory_size", "model_repository_size")
 RESOURCES = ("triton_resources", "envoy_resources", "model_repository_resources")
 IMAGES = ("triton_image", "envoy_image", "model_repository_image")
+# Names of objects that are there already.
+NAMES = (
+    "triton_priority_class_name",
+    "triton_runtime_class_name",
+    "triton_service_account_name",
+    "envoy_priority_class_name",
+    "envoy_service_account_name",
+    "model_repository_claim",
+    "model_repository_storage_class",
+)
 PROBES = ("triton_startup_probe", "triton_readiness_probe", "triton_liveness_probe")
 BUDGETS = ("triton_pod_disruption_budget", "envoy_pod_disruption_budget")
 ROLLING_UPDATES = ("triton_rolling_update", "envoy_rolling_update")
+OVERRIDES = ("triton_pod_spec_overrides", "envoy_pod_spec_overrides")
+# What variables are to Kubernetes.
+KUBERNETES_TYPES = {
+    **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("triton", "envoy") for name, field in (
+        ("affinity", "affinity"),
+        ("image_pull_secrets", "imagePullSecrets"),
+        ("init_containers", "initContainers"),
+        ("node_selector", "nodeSelector"),
+        ("pod_security_context", "securityContext"),
+        ("sidecars", "containers"),
+        ("tolerations", "tolerations"),
+        ("topology_spread_constraints", "topologySpreadConstraints"),
+        ("volumes", "volumes"),
+    )},
+    **{f"{role}_{name}": TYPES["Container"][field] for role in ("triton", "envoy") for name, field in (
+        ("env", "env"),
+        ("env_from", "envFrom"),
+        ("security_context", "securityContext"),
+        ("volume_mounts", "volumeMounts"),
+    )},
+    **dict.fromkeys(RESOURCES, "ResourceRequirements"),
+    **dict.fromkeys(PROBES, "Probe"),
+    **dict.fromkeys(BUDGETS, "PodDisruptionBudgetSpec"),
+    **dict.fromkeys(ROLLING_UPDATES, "RollingUpdateDeployment"),
+    **dict.fromkeys(OVERRIDES, "PodSpec"),
+}  # fmt: skip
+# Types that may hold passwords, which no message shows.
+SECRET_TYPES = {"Container", "EnvVar", "HTTPHeader"}
+# What the role itself brings into the servers' pod.
+OWNED_ENV = {"POD_NAME", "POD_UID"}
 # Flags of tritonserver that a variable sets; a second way would make the checks below worthless.
 OWNED_FLAGS = {
     "model-repository": "triton_model_repositories",
@@ -130,19 +173,20 @@ class Problem:
     """One thing that is wrong.
 
     variable: the inventory variable, or "" where none is at fault; path: where in its value, such as "[0].kind";
-    value: what it is; message: a sentence that says what would be right.
+    value: what it is; message: a sentence that says what would be right; secret: whether the value is never shown.
     """
 
     variable: str
     message: str
     value: Any = None
     path: str = ""
+    secret: bool = False
 
     def sentence(self, origin: str = "", *, hidden: bool = False) -> str:
         """The problem as the user reads it."""
         if not self.variable:
             return self.message
-        value = "" if hidden or self.value is None else f" is {_show(self.value)}"
+        value = "" if hidden or self.secret or self.value is None else f" is {_show(self.value)}"
         place = f" ({origin})" if origin else ""
         return f"{self.variable}{self.path}{value}{place}: {self.message}"
 
@@ -214,15 +258,98 @@ def check_options(
     variable: str, value: Mapping[str, Any], options: Mapping[str, Any], path: str = ""
 ) -> Iterator[Problem]:
     """The same for the keys of a dictionary: unknown ones, missing ones, and the value of each."""
-    for key in sorted(set(map(str, value)) - set(options)):
-        close = difflib.get_close_matches(key, options, n=1)
-        hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(sorted(options))}."
-        yield Problem(variable, f"there is no such key. {hint}", value[key], f"{path}.{key}")
+    yield from _unknown_keys(variable, value, options, path)
     for key, spec in options.items():
         if value.get(key) is not None:
             yield from check_value(variable, value[key], spec, f"{path}.{key}")
         elif spec.get("required"):
             yield Problem(variable, f"the key {key} is missing.", None, path)
+
+
+def _unknown_keys(
+    variable: str, value: Mapping[str, Any], known: Iterable[str], path: str, *, secret: bool = False
+) -> Iterator[Problem]:
+    known = sorted(known)
+    by_lower_case = {name.lower(): name for name in known}
+    listed = f"There are {', '.join(known)}." if len(known) <= 12 else "The documentation lists all."
+    for key in sorted((key for key in value if key not in known), key=str):
+        close = difflib.get_close_matches(str(key).lower(), by_lower_case, n=1)
+        hint = f"Did you mean {by_lower_case[close[0]]}?" if close else listed
+        yield Problem(variable, f"there is no such key. {hint}", value[key], f"{path}.{key}", secret)
+
+
+def check_kubernetes(variable: str, value: Any) -> Iterator[Problem]:
+    """Compare a value with the type that Kubernetes has for this variable, where it has one: what is wrong here would
+    be refused by the API server, after others have been changed."""
+    kind = KUBERNETES_TYPES.get(variable)
+    # An empty value is left out by the roles, or means none.
+    if kind and value:
+        yield from _check_type(variable, value, kind, "", merged=variable in OVERRIDES, secret=False)
+
+
+def _check_type(variable: str, value: Any, kind: str, path: str, *, merged: bool, secret: bool) -> Iterator[Problem]:
+    """merged: whether the role has the rest of it; secret: whether values are not shown."""
+    secret = secret or kind in SECRET_TYPES
+    if kind in TYPES:
+        if not isinstance(value, Mapping):
+            yield Problem(variable, "it has to be a dictionary.", value, path, secret)
+            return
+        yield from _unknown_keys(variable, value, TYPES[kind], path, secret=secret)
+        for key, part in TYPES[kind].items():
+            if value.get(key) is not None:
+                yield from _check_type(variable, value[key], part, f"{path}.{key}", merged=merged, secret=secret)
+            # Items of lists are found by their name, so that one has to be there.
+            elif key in REQUIRED.get(kind, ()) and (not merged or key == "name"):
+                yield Problem(variable, f"the key {key} is missing.", None, path)
+    elif kind.startswith("["):
+        yield from _check_list(variable, value, kind[1:-1].split(" "), path, merged=merged, secret=secret)
+    elif kind.startswith("{"):
+        if not isinstance(value, Mapping):
+            yield Problem(variable, "it has to be a dictionary.", value, path, secret)
+            return
+        for key, item in value.items():
+            yield from _check_type(variable, item, kind[1:-1], f"{path}.{key}", merged=merged, secret=secret)
+    elif "|" in kind:
+        yield from (
+            replace(problem, secret=secret)
+            for problem in check_value(variable, value, {"type": "str", "choices": kind.split("|")}, path)
+        )
+    else:
+        expected, right = {
+            "boolean": ("true or false, without quotes", isinstance(value, bool)),
+            "integer": ("a whole number, without quotes", isinstance(value, int) and not isinstance(value, bool)),
+            "string": ("a text; put it in quotes", isinstance(value, str)),
+            "IntOrString": (
+                "a whole number or a text",
+                isinstance(value, (int, str)) and not isinstance(value, bool),
+            ),
+            "Quantity": ("a Kubernetes quantity, such as 500m or 4Gi", quantity(value) is not None),
+        }.get(kind, ("", True))
+        if not right:
+            yield Problem(variable, f"it has to be {expected}.", value, path, secret)
+
+
+def _check_list(
+    variable: str, value: Any, kind: list[str], path: str, *, merged: bool, secret: bool
+) -> Iterator[Problem]:
+    """kind: the type of the items, and the fields in which they differ."""
+    element, *keys = kind
+    if not _is_kind(value, "list"):
+        yield Problem(variable, "it has to be a list.", value, path, secret or element in SECRET_TYPES)
+        return
+    seen: list[list[Any]] = []
+    for index, item in enumerate(value):
+        yield from _check_type(variable, item, element, f"{path}[{index}]", merged=merged, secret=secret)
+        identity = [item.get(key) for key in keys] if isinstance(item, Mapping) else []
+        if identity and None not in identity:
+            if identity in seen:
+                yield Problem(
+                    variable,
+                    f"another item of this list has the same {' and '.join(keys)}.",
+                    identity[0],
+                    f"{path}[{index}].{keys[0]}",
+                )
+            seen.append(identity)
 
 
 def _is_kind(value: Any, kind: str) -> bool:
@@ -263,13 +390,29 @@ def check_relations(variables: Variables, *, files: bool = True) -> list[Problem
         _resources,
         _pods,
         _triton,
+        _contents,
         _repositories,
         _envoy,
         _models_and_proof,
         *([_files] if files else []),
     ):
-        problems.extend(check(variables))
+        read = _Read(variables)
+        try:
+            problems.extend(check(read))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # Something that the types above let through. Whatever else is wrong has to be heard all the same.
+            problems.append(Problem(read.last, f"it cannot be judged: {error}. Compare it with its role's README."))
     return problems
+
+
+class _Read(dict[str, Any]):
+    """Variables that know which of them was looked at last."""
+
+    last = ""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.last = key
+        return super().get(key, default)
 
 
 def _numbers(variables: Variables) -> Iterator[Problem]:
@@ -300,6 +443,12 @@ def _common(variables: Variables) -> Iterator[Problem]:
                 name,
                 f"it has to be a DNS label: lower-case letters, digits and '-'{first}, at most {longest} characters.",
                 value,
+            )
+    for name in NAMES:
+        value = variables.get(name)
+        if value and (len(value) > 253 or not DNS_NAME.fullmatch(value)):
+            yield Problem(
+                name, "it has to be a DNS name: lower-case letters, digits, '-' and '.', at most 253 characters.", value
             )
     for name in ("supersonic_labels", "triton_pod_labels", "triton_service_labels",
                  "envoy_pod_labels", "envoy_service_labels"):  # fmt: skip
@@ -359,14 +508,6 @@ def _resources(variables: Variables) -> Iterator[Problem]:
             yield Problem(name, "it has to be a Kubernetes quantity above zero, such as 512Mi or 20Gi.", value)
     for name in RESOURCES:
         resources = variables.get(name) or {}
-        for part in sorted(set(resources) - {"requests", "limits", "claims"}):
-            yield Problem(name, "resources have requests, limits and claims.", resources[part], f".{part}")
-        for part in ("requests", "limits"):
-            for resource, amount in (resources.get(part) or {}).items():
-                if quantity(amount) is None:
-                    yield Problem(
-                        name, "it has to be a Kubernetes quantity, such as 500m or 4Gi.", amount, f".{part}.{resource}"
-                    )
         limits = resources.get("limits") or {}
         for resource, amount in (resources.get("requests") or {}).items():
             wanted, limit = quantity(amount), quantity(limits.get(resource, ""))
@@ -381,19 +522,17 @@ def _pods(variables: Variables) -> Iterator[Problem]:
         probe = variables.get(name) or {}
         if not probe:
             continue
-        for key in sorted(set(probe) - set(PROBE_NUMBERS) - PROBE_HANDLERS):
-            close = difflib.get_close_matches(key, [*PROBE_NUMBERS, *PROBE_HANDLERS], n=1)
-            hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(sorted(PROBE_NUMBERS))}."
-            yield Problem(name, f"a probe has no such key. {hint}", probe[key], f".{key}")
         if len(PROBE_HANDLERS & set(probe)) != 1:
             yield Problem(name, f"a probe has exactly one of {', '.join(sorted(PROBE_HANDLERS))}.", dict(probe))
         for key, smallest in PROBE_NUMBERS.items():
-            value = probe.get(key, smallest)
-            if not _is_kind(value, "int") or int(value) < smallest:
-                yield Problem(name, f"it has to be a whole number of {smallest} or more.", value, f".{key}")
+            value = probe.get(key)
+            if value is not None and value < smallest:
+                yield Problem(name, f"it has to be {smallest} or more.", value, f".{key}")
     for name in BUDGETS:
         budget = variables.get(name) or {}
         yield from _int_or_percent(name, budget, ("minAvailable", "maxUnavailable"))
+        if "selector" in budget:
+            yield Problem(name, "the role selects its own pods.", budget["selector"], ".selector")
         if budget and len({"minAvailable", "maxUnavailable"} & set(budget)) != 1:
             yield Problem(name, "it has exactly one of minAvailable and maxUnavailable.", dict(budget))
     for name in ROLLING_UPDATES:
@@ -406,12 +545,9 @@ def _pods(variables: Variables) -> Iterator[Problem]:
 
 
 def _int_or_percent(name: str, value: Mapping[str, Any], keys: Sequence[str]) -> Iterator[Problem]:
-    for key, item in value.items():
-        if key not in keys:
-            close = difflib.get_close_matches(str(key), keys, n=1)
-            hint = f"Did you mean {close[0]}?" if close else f"There are {' and '.join(keys)}."
-            yield Problem(name, f"there is no such key. {hint}", item, f".{key}")
-        elif isinstance(item, bool) or not re.fullmatch(r"[0-9]+|[0-9]+%", str(item)):
+    for key in keys:
+        item = value.get(key)
+        if item is not None and not (re.fullmatch(r"[0-9]+%", item) if isinstance(item, str) else item >= 0):
             yield Problem(
                 name, "it has to be a number of pods, 0 or more, or a percentage such as 25%.", item, f".{key}"
             )
@@ -470,18 +606,99 @@ def _triton(variables: Variables) -> Iterator[Problem]:
         yield Problem("triton_restricted_apis", "without the health API no server would ever be ready.", list(apis))
     if "inference" in apis:
         yield Problem("triton_restricted_apis", "without the inference API nothing could be served.", list(apis))
-    mounts = _mounts(variables.get("triton_model_repositories") or [])
-    for index, volume in enumerate(variables.get("triton_volumes") or []):
-        if volume.get("name") in mounts:
+    wait, budget = variables.get("triton_wait_timeout"), variables.get("triton_startup_budget")
+    if wait is not None and budget is not None and int(wait) < int(budget):
+        yield Problem(
+            "triton_wait_timeout",
+            f"servers may take {budget} s to start (triton_startup_budget), so it has to be at least that.",
+            wait,
+        )
+
+
+def _contents(variables: Variables) -> Iterator[Problem]:
+    """What is added to the servers' pod: environment, volumes, mounts and containers."""
+    for index, item in enumerate(variables.get("triton_env") or []):
+        if item["name"] in OWNED_ENV:
             yield Problem(
-                "triton_volumes", "the pod already has a volume of this name.", volume["name"], f"[{index}].name"
+                "triton_env",
+                "the role itself sets POD_NAME and POD_UID, which is the key of the restricted APIs.",
+                item["name"],
+                f"[{index}].name",
             )
+        if item.get("value") and item.get("valueFrom"):
+            yield Problem("triton_env", "it has either value or valueFrom.", None, f"[{index}]")
+    owned = _mounts(variables.get("triton_model_repositories") or [])
+    volumes = variables.get("triton_volumes") or []
+    for index, volume in enumerate(volumes):
+        name, sources = volume["name"], sorted(key for key in volume if key != "name" and volume[key] is not None)
+        if name in owned:
+            yield Problem("triton_volumes", "the pod already has a volume of this name.", name, f"[{index}].name")
+        elif not DNS_LABEL.fullmatch(name) or len(name) > 63:
+            yield Problem(
+                "triton_volumes",
+                "it has to be a DNS label: lower-case letters, digits and '-'.",
+                name,
+                f"[{index}].name",
+            )
+        if len(sources) != 1:
+            has = f"not {' and '.join(sources)}" if sources else "for example emptyDir: {}"
+            yield Problem("triton_volumes", f"a volume has exactly one source, {has}.", name, f"[{index}].name")
+    yield from _volume_mounts(variables, owned, [volume["name"] for volume in volumes])
+    yield from _containers(variables)
+
+
+def _volume_mounts(variables: Variables, owned: Mapping[str, str], volumes: list[str]) -> Iterator[Problem]:
     for index, mount in enumerate(variables.get("triton_volume_mounts") or []):
-        place = mount.get("mountPath")
-        if _parts(place) in map(_parts, mounts.values()):
+        if _parts(mount["mountPath"]) in map(_parts, owned.values()):
             yield Problem(
-                "triton_volume_mounts", "the pod already mounts something here.", place, f"[{index}].mountPath"
+                "triton_volume_mounts",
+                "the role itself mounts a volume there.",
+                mount["mountPath"],
+                f"[{index}].mountPath",
             )
+    overrides = variables.get("triton_pod_spec_overrides")
+    if overrides is None or not {"triton_volumes", "triton_model_repositories"} <= set(variables):
+        # One of them is wrong itself, so that nobody knows which volumes there are.
+        return
+    known = {*owned, *volumes, *(volume["name"] for volume in overrides.get("volumes") or [])}
+    lists = [("triton_volume_mounts", "", variables.get("triton_volume_mounts") or [])]
+    for name in ("triton_init_containers", "triton_sidecars"):
+        lists += [
+            (name, f"[{index}].volumeMounts", container.get("volumeMounts") or [])
+            for index, container in enumerate(variables.get(name) or [])
+        ]
+    for variable, path, mounts in lists:
+        for index, mount in enumerate(mounts):
+            if mount["name"] not in known:
+                close = difflib.get_close_matches(mount["name"], known, n=1)
+                hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(sorted(known))}."
+                yield Problem(
+                    variable, f"the pod has no volume of this name. {hint}", mount["name"], f"{path}[{index}].name"
+                )
+
+
+def _containers(variables: Variables) -> Iterator[Problem]:
+    seen = {"triton"}
+    for variable in ("triton_init_containers", "triton_sidecars"):
+        for index, container in enumerate(variables.get(variable) or []):
+            name, at = container["name"], f"[{index}]"
+            if name in seen:
+                yield Problem(variable, "the pod already has a container of this name.", name, f"{at}.name")
+            seen.add(name)
+            if not container.get("image"):
+                yield Problem(variable, "a container needs an image.", name, f"{at}.name")
+    for variable, known in (("triton_pod_spec_overrides", seen), ("envoy_pod_spec_overrides", {"envoy"})):
+        overrides = variables.get(variable) or {}
+        for part in ("containers", "initContainers"):
+            for index, container in enumerate(overrides.get(part) or []):
+                if container["name"] not in known and not container.get("image"):
+                    yield Problem(
+                        variable,
+                        f"the pod has no container of this name, but {', '.join(sorted(known))}, and a new one needs "
+                        "an image.",
+                        container["name"],
+                        f".{part}[{index}].name",
+                    )
 
 
 def _mounts(repositories: Sequence[Variables]) -> dict[str, str]:
@@ -519,6 +736,11 @@ def _repositories(variables: Variables) -> Iterator[Problem]:
         for key in sorted({"claim", "host_path", "server", "path"} - REPOSITORY_ALLOWS[kind]):
             if item.get(key):
                 yield Problem(name, f"a repository of kind {kind} has no {key}.", item[key], f"{at}.{key}")
+        claim = item.get("claim")
+        if claim and not DNS_NAME.fullmatch(str(claim)):
+            yield Problem(
+                name, "it has to be a DNS name: lower-case letters, digits, '-' and '.'.", claim, f"{at}.claim"
+            )
         if kind == "cvmfs" and bool(item.get("claim")) == bool(item.get("host_path")):
             yield Problem(
                 name,

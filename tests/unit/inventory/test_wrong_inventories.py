@@ -58,13 +58,90 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"triton_readiness_probe": {"httpGet": {"path": "/", "port": "http"}, "periodSecond": 1}},
         r"triton_readiness_probe\.periodSecond is 1 .*Did you mean periodSeconds\?",
     ),
-    ("misspelt-resources", {"triton_resources": {"request": {}}}, r"triton_resources\.request .*requests, limits"),
+    (
+        "misspelt-resources",
+        {"triton_resources": {"request": {}}},
+        r"triton_resources\.request .*Did you mean requests\?",
+    ),
     ("misspelt-choice", {"envoy_log_level": "warn"}, r'envoy_log_level is "warn" .*Did you mean warning\?'),
     (
         "misspelt-hash",
         {"envoy_hash_policy": [{"headr": "a"}]},
         r"envoy_hash_policy\[0\]\.headr .*Did you mean header\?",
     ),
+    # Kubernetes' own types, which only the API server would have judged
+    (
+        "toleration-key",
+        {"triton_tolerations": [{"key": "a", "operater": "Exists"}]},
+        r'triton_tolerations\[0\]\.operater is "Exists" .*Did you mean operator\?',
+    ),
+    (
+        "toleration-word",
+        {"envoy_tolerations": [{"operator": "Exist"}]},
+        r'envoy_tolerations\[0\]\.operator is "Exist" .*one of Equal, Exists\. Did you mean Exists\?',
+    ),
+    ("affinity-key", {"triton_affinity": {"nodeAfinity": {}}}, r"triton_affinity\.nodeAfinity .*Did you mean nodeAffi"),
+    (
+        "affinity-deep",
+        {"envoy_affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1}]}}},
+        r"envoy_affinity\.podAntiAffinity\.preferred\w+\[0\] .*the key podAffinityTerm is missing",
+    ),
+    (
+        "spread-number",
+        {"triton_topology_spread_constraints": [{"maxSkew": "1", "topologyKey": "a", "whenUnsatisfiable": "DoNot"}]},
+        r'\[0\]\.maxSkew is "1" .*whole number, without quotes.*DoNotSchedule, ScheduleAnyway',
+    ),
+    ("selector-boolean", {"triton_node_selector": {"gpu": True}}, r"triton_node_selector\.gpu is True .*in quotes"),
+    ("pull-secret", {"envoy_image_pull_secrets": [{"nam": "a"}]}, r"pull_secrets\[0\]\.nam .*Did you mean name\?"),
+    ("resources-list", {"triton_resources": {"requests": ["cpu"]}}, r"triton_resources\.requests .*a dictionary"),
+    ("resources-text", {"envoy_resources": {"limits": "2Gi"}}, r'envoy_resources\.limits is "2Gi" .*a dictionary'),
+    (
+        "probe-deep",
+        {"triton_liveness_probe": {"httpGet": {"path": "/", "prot": 1}}},
+        r"httpGet\.prot is 1 .*Did you mean port\?\n.*httpGet .*the key port is missing",
+    ),
+    (
+        "context-boolean",
+        {"triton_pod_security_context": {"runAsNonRoot": "true"}},
+        r'runAsNonRoot is "true" .*true or false, without quotes',
+    ),
+    (
+        "capabilities",
+        {"envoy_security_context": {"capabilities": {"drop": "ALL"}}},
+        r'envoy_security_context\.capabilities\.drop is "ALL" .*has to be a list',
+    ),
+    ("env-from", {"triton_env_from": [{"secretRf": {"name": "a"}}]}, r"secretRf .*Did you mean secretRef\?"),
+    ("env-number", {"triton_env": [{"name": "A", "value": 1}]}, r"triton_env\[0\]\.value \(.*a text; put it in quotes"),
+    ("env-text", {"triton_env": "A=b"}, r"triton_env \(.*it has to be a list"),
+    ("env-texts", {"triton_env": ["A=b"]}, r"triton_env\[0\] \(.*it has to be a dictionary"),
+    ("volume-key", {"triton_volumes": [{"name": "a", "emptydir": {}}]}, r"emptydir .*Did you mean emptyDir\?"),
+    (
+        "volume-size",
+        {"triton_volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1 GB"}}]},
+        r'triton_volumes\[0\]\.emptyDir\.sizeLimit is "1 GB" .*Kubernetes quantity',
+    ),
+    (
+        "mount-key",
+        {"triton_volume_mounts": [{"name": "tmp"}]},
+        r"triton_volume_mounts\[0\].*the key mountPath is missing",
+    ),
+    (
+        "sidecar-env",
+        {"triton_sidecars": [{"name": "a", "image": "a:1", "env": [{"name": "A", "valeu": "b"}]}]},
+        r"triton_sidecars\[0\]\.env\[0\]\.valeu \(.*Did you mean value\?",
+    ),
+    (
+        "overrides",
+        {"triton_pod_spec_overrides": {"hostIpc": True}},
+        r"overrides\.hostIpc is True .*Did you mean hostIPC",
+    ),
+    (
+        "overrides-nameless",
+        {"envoy_pod_spec_overrides": {"containers": [{"stdin": True}]}},
+        r"envoy_pod_spec_overrides\.containers\[0\] .*the key name is missing",
+    ),
+    ("budget-selector", {"envoy_pod_disruption_budget": {"minAvailable": 1, "selector": {}}}, r"selects its own pods"),
+    ("key-number", {"envoy_hash_policy": [{1: "a"}]}, r'envoy_hash_policy\[0\]\.1 is "a" .*no such key'),
     # wrong type
     ("number-as-word", {"triton_replicas": "two"}, r'triton_replicas is "two" .*a whole number'),
     ("boolean-in-quotes", {"triton_wait": "yes"}, r'triton_wait is "yes" .*true or false, without quotes'),
@@ -145,6 +222,64 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("surge-key", {"envoy_rolling_update": {"maxSurg": 1}}, r"maxSurg is 1 .*Did you mean maxSurge"),
     ("negative-disruption", {"triton_pod_disruption_budget": {"maxUnavailable": -1}}, r"is -1 .*or a percentage"),
     ("disruption-key", {"triton_pod_disruption_budget": {"minAvailabl": 1}}, r"Did you mean minAvailable"),
+    ("surge-text", {"envoy_rolling_update": {"maxSurge": "1"}}, r'maxSurge is "1" .*or a percentage'),
+    ("wait", {"triton_wait_timeout": 1}, r"triton_wait_timeout is 1 .*servers may take 600 s to start"),
+    (
+        "env-owned",
+        {"triton_env": [{"name": "POD_UID", "value": "x"}]},
+        r'triton_env\[0\]\.name is "POD_UID" .*the role itself sets POD_NAME and POD_UID',
+    ),
+    (
+        "env-twice",
+        {"triton_env": [{"name": "A", "value": "x"}, {"name": "A", "value": "y"}]},
+        r'triton_env\[1\]\.name is "A" .*has the same name',
+    ),
+    (
+        "env-both",
+        {"triton_env": [{"name": "A", "value": "x", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]},
+        r"triton_env\[0\] .*either value or valueFrom",
+    ),
+    (
+        "mount-volume",
+        {
+            "triton_volumes": [{"name": "scratch", "emptyDir": {}}],
+            "triton_volume_mounts": [{"name": "scrath", "mountPath": "/scratch"}],
+        },
+        r'triton_volume_mounts\[0\]\.name is "scrath" .*no volume of this name. Did you mean scratch\?',
+    ),
+    (
+        "sidecar-mount",
+        {"triton_sidecars": [{"name": "a", "image": "a:1", "volumeMounts": [{"name": "x", "mountPath": "/x"}]}]},
+        r'triton_sidecars\[0\]\.volumeMounts\[0\]\.name is "x" .*There are repository-models, shared-memory, tmp',
+    ),
+    (
+        "mount-twice",
+        {"triton_volume_mounts": [{"name": "tmp", "mountPath": "/x"}, {"name": "tmp", "mountPath": "/x"}]},
+        r'triton_volume_mounts\[1\]\.mountPath is "/x" .*has the same mountPath',
+    ),
+    (
+        "mount-owned",
+        {"triton_volume_mounts": [{"name": "tmp", "mountPath": "/models/models/"}]},
+        r'triton_volume_mounts\[0\]\.mountPath is "/models/models/" .*the role itself mounts a volume there',
+    ),
+    ("volume-source", {"triton_volumes": [{"name": "a"}]}, r"exactly one source, for example emptyDir"),
+    (
+        "volume-sources",
+        {"triton_volumes": [{"name": "a", "emptyDir": {}, "hostPath": {"path": "/"}}]},
+        r"exactly one source, not emptyDir and hostPath",
+    ),
+    ("volume-label", {"triton_volumes": [{"name": "A_b", "emptyDir": {}}]}, r'name is "A_b" .*a DNS label'),
+    (
+        "sidecar-name",
+        {"triton_sidecars": [{"name": "triton", "image": "a:1"}]},
+        r'triton_sidecars\[0\]\.name is "triton" .*already has a container',
+    ),
+    ("sidecar-image", {"triton_init_containers": [{"name": "a"}]}, r"init_containers\[0\].*a container needs an image"),
+    (
+        "overrides-container",
+        {"triton_pod_spec_overrides": {"containers": [{"name": "trition", "stdin": True}]}},
+        r'containers\[0\]\.name is "trition" .*no container of this name, but triton',
+    ),
     ("open-control", {"triton_model_control_mode": "explicit"}, r"every client could load and unload models"),
     ("publisher-image", {"model_repository_sources": [str(CLONE / "tests")]}, r"needs model_repository_image"),
     (
@@ -284,15 +419,22 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         r"triton_volumes\[0\]\.name is \"cvmfs\" .*already has",
     ),
     (
-        "mount-twice",
+        "mount-at-cvmfs",
         {**cvmfs({}), "triton_volume_mounts": [{"name": "scratch", "mountPath": "/cvmfs/"}]},
-        r"triton_volume_mounts\[0\]\.mountPath is \"/cvmfs/\" .*already mounts something here",
+        r"triton_volume_mounts\[0\]\.mountPath is \"/cvmfs/\" .*the role itself mounts a volume there",
     ),
     # names and images
     ("name-upper-case", {"supersonic_name": "CMS"}, r'supersonic_name is "CMS" .*a DNS label'),
     ("name-too-long", {"supersonic_name": "a" * 31}, r"supersonic_name .*at most 30 characters"),
     ("name-digit", {"supersonic_name": "2cms"}, r'supersonic_name is "2cms" .*a letter first'),
     ("namespace-underscore", {"supersonic_namespace": "my_ns"}, r"supersonic_namespace .*a DNS label"),
+    ("claim-name", {"model_repository_claim": "BAD_claim"}, r'model_repository_claim is "BAD_claim" .*a DNS name'),
+    (
+        "repository-claim",
+        {"triton_model_repositories": [{"name": "a", "kind": "pvc", "claim": "a/b"}]},
+        r'triton_model_repositories\[0\]\.claim is "a/b" .*a DNS name',
+    ),
+    ("class-name", {"triton_priority_class_name": "High"}, r'triton_priority_class_name is "High" .*a DNS name'),
     ("label-value", {"supersonic_labels": {"team": "a b"}}, r"supersonic_labels\.team .*value of a Kubernetes label"),
     ("latest", {"triton_image": "example.org/triton:latest"}, r"name a tag other than latest"),
     ("untagged", {"envoy_image": "example.org/envoy"}, r"name a tag other than latest"),
@@ -453,3 +595,31 @@ def test_quantity(text: Any, value: str) -> None:
 @pytest.mark.parametrize("text", ["", "x", "1GB", "1 Gi", "-1", True, "1ee3", "1e"])
 def test_no_quantity(text: Any) -> None:
     assert _inventory.quantity(text) is None
+
+
+def test_no_message_shows_what_may_be_a_password() -> None:
+    """Whatever is wrong around it."""
+    password = "correct horse"
+    for variable, value in (
+        ("triton_env", [{"name": "A", "valeu": password}]),
+        ("triton_env", [{"name": "A", "value": [password]}]),
+        ("triton_env", [{"name": "A", "valueFrom": password}]),
+        ("triton_sidecars", [{"name": "a", "env": password}]),
+        ("triton_sidecars", [{"name": "a", "environment": [{"name": "A", "value": password}]}]),
+        ("triton_sidecars", [password]),
+        ("triton_liveness_probe", {"httpGet": {"port": 1, "httpHeaders": [{"name": "A", "val": password}]}}),
+        (
+            "triton_pod_spec_overrides",
+            {"containers": [{"name": "a", "env": [{"name": "A", "value": {"b": password}}]}]},
+        ),
+    ):
+        found = [problem.sentence() for problem in _inventory.check_kubernetes(variable, value)]
+        assert found
+        assert password not in str(found)
+
+
+def test_one_check_that_breaks_costs_no_other() -> None:
+    """A content that no type has refused is a problem of its variable, beside all others."""
+    found = _inventory.check_relations({"triton_volumes": [1], "triton_replicas": -1, "envoy_replicas": 0})
+    assert [problem.variable for problem in found] == ["triton_replicas", "envoy_replicas", "triton_volumes"]
+    assert "it cannot be judged" in found[2].message
