@@ -531,6 +531,17 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
                 grace,
             )
     kind, port = variables.get("envoy_service_type"), variables.get("envoy_service_node_port")
+    outside = kind in ("NodePort", "LoadBalancer")
+    if outside and variables.get("envoy_service_external_traffic_policy") == "Cluster":
+        for index, item in enumerate(hashed or []):
+            if item.get("source_ip"):
+                yield Problem(
+                    "envoy_hash_policy",
+                    f"a Service of type {kind} shows Envoys a node's address instead of the client's, so all clients "
+                    "get one server: set envoy_service_external_traffic_policy: Local, or hash a header.",
+                    dict(item),
+                    f"[{index}]",
+                )
     if port is not None and int(port) > 0 and kind == "ClusterIP":
         yield Problem(
             "envoy_service_node_port", "a Service of type ClusterIP has no port on the nodes. Use NodePort.", port
