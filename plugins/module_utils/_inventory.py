@@ -568,6 +568,12 @@ def _models_and_proof(variables: Variables) -> Iterator[Problem]:
     match = ADDRESS.fullmatch(address) if address else None
     if address and (not match or not 0 < int(match[2]) < 65536):
         yield Problem("verify_address", "it has to be host:port.", address)
+    if address == "" and variables.get("verify_servers") is False and variables.get("verify_envoys") is False:
+        yield Problem(
+            "verify_address",
+            "nothing is proved: give the clients' address, or set verify_servers or verify_envoys.",
+            "",
+        )
 
 
 def _files(variables: Variables) -> Iterator[Problem]:

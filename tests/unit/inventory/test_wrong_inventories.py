@@ -132,6 +132,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         },
         r"envoy_hash_policy\[1\] .*a node's address .*set envoy_service_external_traffic_policy: Local",
     ),
+    ("proof-of-nothing", {"verify_servers": False, "verify_envoys": False}, r"verify_address .*nothing is proved"),
     ("node-port", {"envoy_service_node_port": 30001}, r"ClusterIP has no port on the nodes"),
     ("load-models", {"triton_load_models": ["a"]}, r"only with triton_model_control_mode: explicit"),
     ("no-surge", {"triton_rolling_update": {"maxSurge": 0, "maxUnavailable": 0}}, r"cannot both be 0"),
