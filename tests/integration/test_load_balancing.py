@@ -158,7 +158,7 @@ def test_least_request_reaches_all_and_spares_the_slow(endpoint: str) -> None:
         runs = pool.map(ask, itertools.repeat(endpoint, 6), itertools.repeat([None] * 50))
         found = collections.Counter(itertools.chain.from_iterable(runs))
     # By chance or by turns it would be 100 of 300.
-    assert 0 < found[SERVERS - 1] < 60, found
+    assert 0 < found[SERVERS - 1] < 75, found
 
 
 @pytest.mark.parametrize("endpoint", HASHES, indirect=True)
