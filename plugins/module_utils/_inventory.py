@@ -880,6 +880,17 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
                 grace,
             )
     kind, port = variables.get("envoy_service_type"), variables.get("envoy_service_node_port")
+    outside = kind in ("NodePort", "LoadBalancer")
+    if outside and variables.get("envoy_service_external_traffic_policy") == "Cluster":
+        for index, item in enumerate(hashed or []):
+            if item.get("source_ip"):
+                yield Problem(
+                    "envoy_hash_policy",
+                    f"a Service of type {kind} shows Envoys a node's address instead of the client's, so all clients "
+                    "get one server: set envoy_service_external_traffic_policy: Local, or hash a header.",
+                    dict(item),
+                    f"[{index}]",
+                )
     if port is not None and int(port) > 0 and kind == "ClusterIP":
         yield Problem(
             "envoy_service_node_port", "a Service of type ClusterIP has no port on the nodes. Use NodePort.", port
@@ -922,6 +933,12 @@ def _models_and_proof(variables: Variables) -> Iterator[Problem]:
     match = ADDRESS.fullmatch(address) if address else None
     if address and (not match or not 0 < int(match[2]) < 65536):
         yield Problem("verify_address", "it has to be host:port.", address)
+    if address == "" and variables.get("verify_servers") is False and variables.get("verify_envoys") is False:
+        yield Problem(
+            "verify_address",
+            "nothing is proved: give the clients' address, or set verify_servers or verify_envoys.",
+            "",
+        )
 
 
 def _files(variables: Variables) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import run
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_controllers import Controllers
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_images import ARCHITECTURES
 
 DEBIAN = ("12", "13")
@@ -122,7 +123,10 @@ def problems(needs: Needs, root: Path = Path("/")) -> list[str]:
     memory = total_memory((root / "proc/meminfo").read_text()) / GIB
     if memory < needs.memory_gib:
         found.append(f"The machine has {memory:.1f} GiB of memory and {needs.memory_gib:.1f} GiB are needed.")
-    if not any(line.split()[-1] == "cpu" for line in _controllers(root)):
+    controllers = Controllers(root / "sys/fs/cgroup")
+    if controllers.exist():
+        found += filter(None, [controllers.obstacle()])
+    elif not _has_old_groups(root):
         found.append("No control groups are mounted in /sys/fs/cgroup: containers cannot be run here.")
     found += disk_problems(needs.disk_gib)
     if shutil.which("ip"):
@@ -166,18 +170,14 @@ def missing_kernel_parts(root: Path) -> list[str]:
     return found
 
 
-def _controllers(root: Path) -> list[str]:
-    """Names of the control group controllers, old or new style, a line each."""
-    found = []
+def _has_old_groups(root: Path) -> bool:
+    """Whether an old-style control group hierarchy limits processor time."""
     mounts = root / "proc/self/mounts"
     for line in mounts.read_text().splitlines() if mounts.is_file() else ():
-        _device, target, kind, options, *_rest = line.split()
-        if kind == "cgroup":
-            found += [option for option in options.split(",") if option == "cpu"]
-        elif kind == "cgroup2":
-            controllers = root / target.lstrip("/") / "cgroup.controllers"
-            found += controllers.read_text().split() if controllers.is_file() else []
-    return found
+        _device, _target, kind, options, *_rest = line.split()
+        if kind == "cgroup" and "cpu" in options.split(","):
+            return True
+    return False
 
 
 def missing_packages(packages: Sequence[str], status: Path = Path("/var/lib/dpkg/status")) -> list[str]:

@@ -27,6 +27,7 @@ from typing import IO, Any, cast
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import content_key, run
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_controllers import Controllers
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_images import image_identity, stream_archive
 
 # Folders of the machine that the node sees through an overlay in memory, so that it can have mount points there.
@@ -266,22 +267,27 @@ def remove_group(group: Path) -> str | None:
 def make_groups(name: str) -> list[Path]:
     """Make the node's control group in every hierarchy, and in it one for its daemons; the daemons' groups."""
     made = []
+    controllers = Controllers()
     for root in hierarchies():
         group = root / name
         for folder in (group, group / "daemons"):
-            folder.mkdir(exist_ok=True)
-            # The old cpuset hierarchy starts a group with no processor, in which nothing can run.
-            for setting in ("cpuset.cpus", "cpuset.mems"):
-                path = folder / setting
-                if path.is_file() and (folder.parent / "tasks").exists() and not path.read_text().strip():
-                    path.write_text((folder.parent / setting).read_text())
-        controllers = root / "cgroup.controllers"
-        if controllers.is_file():
-            enable = " ".join(f"+{controller}" for controller in controllers.read_text().split())
-            for folder in (root, group) if enable else ():
-                (folder / "cgroup.subtree_control").write_text(enable)
+            try:
+                _make_group(folder)
+            except OSError as error:
+                raise SupersonicError(f"Making the control group {folder} failed: {error.strerror}.") from error
+        if root == controllers.root and controllers.exist():
+            controllers.hand_on(group)
         made.append(group / "daemons")
     return made
+
+
+def _make_group(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    # The old cpuset hierarchy starts a group with no processor, in which nothing can run.
+    for setting in ("cpuset.cpus", "cpuset.mems"):
+        path = folder / setting
+        if path.is_file() and (folder.parent / "tasks").exists() and not path.read_text().strip():
+            path.write_text((folder.parent / setting).read_text())
 
 
 class Inside:
@@ -630,6 +636,7 @@ def exists(name: str, interface: str, directory: Path) -> bool:
 def remove(name: str, interface: str, directory: Path) -> None:
     """Remove a node and its state."""
     Machine(name, interface).remove()
+    Controllers().take_back()
     gone = _leftover(directory)
     for _again in range(2):
         if gone.exists():

@@ -14,6 +14,8 @@ description:
     that is missing in one message, before anything is changed.
   - These are root with all rights that the node uses, the Debian version, the processor type, control groups, the
     parts of the kernel for its file systems and network, memory, disk and addresses.
+  - Of new-style control groups (cgroup v2), the controllers that a kubelet takes have to be on, or have to be such that
+    the node can switch them on. In a container with control groups of its own they often are not.
   - Tells which of the Debian packages are not installed. It changes nothing.
 options:
   packages:

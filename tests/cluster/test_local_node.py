@@ -125,6 +125,11 @@ def traces() -> dict[str, list[str]]:
     folders = ("/etc", "/var/lib", "/var/log", "/run", "/opt", "/usr/libexec", *map(str, hierarchies()))
     found = {folder: sorted(os.listdir(folder)) for folder in folders if Path(folder).is_dir()}
     found["mounts"] = sorted(line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
+    found["controllers"] = [
+        f"{root} {(root / 'cgroup.subtree_control').read_text().strip()}"
+        for root in hierarchies()
+        if (root / "cgroup.subtree_control").is_file()
+    ]
     found["links"] = sorted(os.listdir("/sys/class/net"))
     found["rules"] = subprocess.run(
         ["nft", "list", "ruleset"], capture_output=True, text=True, check=True

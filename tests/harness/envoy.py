@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import envoy
+import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status
 
@@ -34,14 +36,17 @@ class Envoy:
         filters: Sequence[Mapping[str, Any]] = (),
         certificate: tuple[Path, Path] | None = None,
     ) -> None:
+        self._start(scratch, ["--disable-hot-restart", "--concurrency", "1", "-l", "warning"],
+                    lambda: self._config(grpc, http, filters, certificate))  # fmt: skip
+
+    def _start(self, scratch: Path, arguments: Sequence[str], configuration: Callable[[], Mapping[str, Any]]) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
         for attempt in range(STARTS):
             self.port, self.admin_port = free_ports(2)
             config = scratch / f"envoy-{attempt}.json"
-            config.write_text(json.dumps(self._config(grpc, http, filters, certificate), indent=1))
+            config.write_text(json.dumps(configuration(), indent=1))
             self.process = Process(
-                [str(program()), "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"],
-                scratch / f"envoy-{attempt}.log",
+                [str(program()), "--config-path", str(config), *arguments], scratch / f"envoy-{attempt}.log"
             )
             try:
                 self.process.wait_until(lambda: http_status(f"http://127.0.0.1:{self.admin_port}/ready") == 200, 20)
@@ -119,6 +124,45 @@ class Envoy:
         }
 
 
+class DeployedEnvoy(Envoy):
+    """An Envoy as the role deploys it: arguments and configuration are those of its manifests.
+
+    Other than in a pod are the servers' addresses, which are no names in DNS, and the ports, which others may have.
+    """
+
+    def __init__(self, scratch: Path, manifests: Path, servers: Sequence[str]) -> None:
+        documents = {document["kind"]: document for document in yaml.safe_load_all(manifests.read_text())}
+        configuration = yaml.safe_load(documents["ConfigMap"]["data"]["envoy.yaml"])
+        (container,) = documents["Deployment"]["spec"]["template"]["spec"]["containers"]
+        option, _path, *arguments = container["args"]
+        assert option == "--config-path"
+        self._start(scratch, arguments, lambda: self._moved(configuration, servers))
+        self.process.wait_until(lambda: self._healthy() == set(servers), 20)
+
+    def _moved(self, configuration: dict[str, Any], servers: Sequence[str]) -> Mapping[str, Any]:
+        resources = configuration["static_resources"]
+        clusters = {cluster["name"]: cluster for cluster in resources["clusters"]}
+        triton = clusters["triton"]
+        triton.pop("cluster_type", None)
+        triton["type"] = "STATIC"
+        triton["load_assignment"] = _load_assignment("triton", servers)
+        admin = f"127.0.0.1:{self.admin_port}"
+        configuration["admin"]["address"] = _address(admin)
+        clusters["admin"]["load_assignment"] = _load_assignment("admin", [admin])
+        for listener, port in zip(resources["listeners"], (self.port, *free_ports(2)), strict=True):
+            listener["address"]["socket_address"]["port_value"] = port
+        return configuration
+
+    def _healthy(self) -> set[str]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/clusters?format=json", timeout=5) as answer:
+            (triton,) = (item for item in json.load(answer)["cluster_statuses"] if item["name"] == "triton")
+        return {
+            "{address}:{port_value}".format(**host["address"]["socket_address"])
+            for host in triton["host_statuses"]
+            if host["health_status"] == {"eds_health_status": "HEALTHY"}
+        }
+
+
 def program() -> Path:
     return Path(str(envoy.__file__)).parent / "_bin" / "envoy"
 
@@ -132,6 +176,11 @@ def _address(address: str) -> dict[str, Any]:
     return {"socket_address": {"address": host, "port_value": int(port)}}
 
 
+def _load_assignment(name: str, addresses: Sequence[str]) -> dict[str, Any]:
+    endpoints = [{"endpoint": {"address": _address(address)}} for address in addresses]
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}
+
+
 def _cluster(name: str, addresses: Sequence[str], *, http2: bool) -> dict[str, Any]:
     protocol: dict[str, Any] = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
     return {
@@ -139,10 +188,7 @@ def _cluster(name: str, addresses: Sequence[str], *, http2: bool) -> dict[str, A
         "type": "STATIC",
         "connect_timeout": "1s",
         "lb_policy": "ROUND_ROBIN",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(address)}} for address in addresses]}],
-        },
+        "load_assignment": _load_assignment(name, addresses),
         "typed_extension_protocol_options": {
             _PROTOCOL_OPTIONS: {
                 "@type": f"type.googleapis.com/{_PROTOCOL_OPTIONS}",

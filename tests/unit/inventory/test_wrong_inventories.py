@@ -212,6 +212,16 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"envoy_load_balancing_policy": "MAGLEV", "envoy_hash_policy": [{"header": "a", "source_ip": True}]},
         r"envoy_hash_policy\[0\] .*either header or source_ip",
     ),
+    (
+        "hash-policy-masqueraded",
+        {
+            "envoy_load_balancing_policy": "RING_HASH",
+            "envoy_hash_policy": [{"header": "a"}, {"source_ip": True}],
+            "envoy_service_type": "NodePort",
+        },
+        r"envoy_hash_policy\[1\] .*a node's address .*set envoy_service_external_traffic_policy: Local",
+    ),
+    ("proof-of-nothing", {"verify_servers": False, "verify_envoys": False}, r"verify_address .*nothing is proved"),
     ("node-port", {"envoy_service_node_port": 30001}, r"ClusterIP has no port on the nodes"),
     ("load-models", {"triton_load_models": ["a"]}, r"only with triton_model_control_mode: explicit"),
     ("no-surge", {"triton_rolling_update": {"maxSurge": 0, "maxUnavailable": 0}}, r"cannot both be 0"),

@@ -83,7 +83,22 @@ def test_new_style_control_groups(root: Path) -> None:
     (root / "proc/self/mounts").write_text("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n")
     (root / "sys/fs/cgroup").mkdir(parents=True)
     (root / "sys/fs/cgroup/cgroup.controllers").write_text("cpuset cpu io memory pids\n")
+    (root / "sys/fs/cgroup/cgroup.subtree_control").write_text("memory pids\n")
     assert machine.problems(needs(), root) == []
+    # In a container the first group that is seen is not the first of all, and has a type.
+    (root / "sys/fs/cgroup/cgroup.type").write_text("domain\n")
+    (root / "sys/fs/cgroup/cgroup.procs").write_text("1\n")
+    (found,) = machine.problems(needs(), root)
+    assert "holds processes itself, so the kernel does not let it hand on cpu, cpuset: start the container" in found
+
+
+def test_new_style_control_groups_beside_old_ones_do_not_count(root: Path) -> None:
+    (root / "proc/self/mounts").write_text("cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n")
+    (root / "sys/fs/cgroup/unified").mkdir(parents=True)
+    (root / "sys/fs/cgroup/unified/cgroup.controllers").write_text("cpuset cpu io memory pids\n")
+    assert machine.problems(needs(), root) == [
+        "No control groups are mounted in /sys/fs/cgroup: containers cannot be run here."
+    ]
 
 
 def test_not_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

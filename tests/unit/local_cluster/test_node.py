@@ -16,9 +16,21 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _local_node as node
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_controllers import Controllers
 
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
 SINCE = node.seconds("2026-01-01T00:00:30Z")
+
+
+@pytest.fixture(autouse=True)
+def unified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controllers:
+    """A new-style hierarchy of the tests' own, in which every controller is on."""
+    found = Controllers(tmp_path / "cgroup", tmp_path / "record.json")
+    found.root.mkdir()
+    for name in ("cgroup.controllers", "cgroup.subtree_control"):
+        (found.root / name).write_text("cpu cpuset memory pids")
+    monkeypatch.setattr(node, "Controllers", lambda: found)
+    return found
 
 
 def thing(kind: str, status: str = "True", at: str = LATE, **metadata: Any) -> dict[str, Any]:
@@ -95,6 +107,21 @@ def test_a_control_group_in_use_is_named(tmp_path: Path) -> None:
     assert "pod1" in str(node.remove_group(tmp_path / "group"))
 
 
+def test_the_groups_of_a_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unified: Controllers) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    handed_on = []
+    monkeypatch.setattr(Controllers, "hand_on", lambda _self, group: handed_on.append(group))
+    monkeypatch.setattr(node, "hierarchies", lambda: [old, unified.root])
+    made = node.make_groups("node")
+    assert made == [old / "node/daemons", unified.root / "node/daemons"]
+    assert all(folder.is_dir() for folder in made)
+    assert handed_on == [unified.root / "node"]
+    monkeypatch.setattr(node, "hierarchies", lambda: [tmp_path / "none"])
+    with pytest.raises(SupersonicError, match=r"Making the control group .*/none/node failed: No such file"):
+        node.make_groups("node")
+
+
 @pytest.fixture
 def spec(tmp_path: Path) -> node.NodeSpec:
     """A node under a name that no machine has."""
@@ -159,13 +186,15 @@ def test_what_an_earlier_run_left_decides_the_first_step(
     assert node.Node(spec, check=True).present() == [first]
 
 
-def test_remove_finishes_what_a_killed_removal_left(spec: node.NodeSpec) -> None:
+def test_remove_finishes_what_a_killed_removal_left(spec: node.NodeSpec, unified: Controllers) -> None:
     left = spec.directory.with_name(".state.removed")
     left.mkdir()
+    unified.record.write_text('{"group": -1, "controllers": []}')
     assert node.exists(spec.name, "nolink0", spec.directory)
     node.remove(spec.name, "nolink0", spec.directory)
     assert not node.exists(spec.name, "nolink0", spec.directory)
     assert not left.exists()
+    assert not unified.record.exists()
 
 
 @pytest.mark.parametrize("just_started", [False, True])
