@@ -79,7 +79,7 @@ test-golden: $(VENV)/dev  ## Manifests of every inventory against what they were
 
 .PHONY: test-integration
 test-integration: $(VENV)/dev  ## Modules against real Triton servers and a real Envoy on loopback
-	pytest -q tests/integration
+	pytest -q -n 2 --dist loadfile tests/integration
 
 .PHONY: test-cluster
 test-cluster: $(VENV)/dev local  ## Modules, roles and playbooks on the local cluster, and faults under load

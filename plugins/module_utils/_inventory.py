@@ -924,12 +924,6 @@ def _models_and_proof(variables: Variables) -> Iterator[Problem]:
             served,
         )
     address = variables.get("verify_address")
-    if variables.get("verify_servers") is False and variables.get("verify_envoys") is False and not address:
-        yield Problem(
-            "verify_servers",
-            "verify_envoys is false too and there is no verify_address, so nothing would be proved. Leave one layer.",
-            False,
-        )
     match = ADDRESS.fullmatch(address) if address else None
     if address and (not match or not 0 < int(match[2]) < 65536):
         yield Problem("verify_address", "it has to be host:port.", address)

@@ -455,7 +455,6 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("nothing-to-prove", {"verify_golden_directories": []}, r"there is no golden request, so nothing would be proved"),
     ("no-golden-request", {"verify_golden_directories": [str(CLONE / "roles")]}, r"Name folders with <model>/golden/"),
     ("no-golden-model", {"verify_models": ["digits"]}, r"verify_models\[0\] is \"digits\" .*some for identity\."),
-    ("no-layer", {"verify_servers": False, "verify_envoys": False}, r"verify_servers is False .*Leave one layer\."),
     ("no-golden", {"verify_golden_directories": ["/nowhere"]}, r"verify_golden_directories\[0\] .*no such folder"),
 ]
 
