@@ -31,14 +31,13 @@ $(VENV)/local: requirements.txt requirements-local.txt constraints.txt | $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-local.txt -c constraints.txt
 	@touch $@
 
-# The tests' Triton servers run on this machine with Python 3.11, whose library is a package of its own; the benchmark
-# of models compares with rsync.
+# The tests' Triton servers run on this machine with Python 3.11, whose library is a package of its own, only of Debian
+# 12; archives of models are packed by tar, and the benchmark of models compares with rsync.
+TEST_PACKAGES := libpython3.11 bzip2 xz-utils rsync
+
 $(VENV)/dev: requirements-dev.txt $(VENV)/local
-	@ldconfig -p | grep -q 'libpython3\.11\.so' || \
-	  { echo "Installing libpython3.11 (of Debian 12; the tests do not run on another)"; \
-	    apt-get update -qq && apt-get install -qqy --no-install-recommends libpython3.11; }
-	@command -v rsync >/dev/null || \
-	  { echo "Installing rsync"; apt-get update -qq && apt-get install -qqy --no-install-recommends rsync; }
+	@dpkg-query --show $(TEST_PACKAGES) >/dev/null 2>&1 || { echo "Installing $(TEST_PACKAGES) (Debian 12)"; \
+	  apt-get update -qq && apt-get install -qqy --no-install-recommends $(TEST_PACKAGES); }
 	@echo "Installing Python packages of the tests (usually 1 min)"
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	@touch $@

@@ -19,7 +19,9 @@ Array = numpy.ndarray[Any, Any]
 
 
 def contents(repository: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(repository)): path.read_bytes() for path in repository.rglob("*") if path.is_file()}
+    """All files, but for what Python leaves beside a model that a server has loaded."""
+    files = [path for path in repository.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {str(path.relative_to(repository)): path.read_bytes() for path in files}
 
 
 def test_two_builds_are_equal(examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
