@@ -63,7 +63,7 @@ verify: $(VENV)/local  ## Prove the local instance again
 # ---- tests --------------------------------------------------------------------------------------------------------
 # One level after the other, each with a closing line of its own; the first that fails ends it.
 .PHONY: test
-test: test-fast test-cluster molecule  ## All tests; brings the local cluster up
+test: test-fast test-cluster  ## All tests; brings the local cluster up
 
 .PHONY: test-fast
 test-fast: lint test-unit test-golden test-integration  ## Everything that needs no cluster
@@ -81,8 +81,8 @@ test-integration: $(VENV)/dev  ## Modules against real Triton servers and a real
 	pytest -q -n 2 --dist loadfile tests/integration
 
 .PHONY: test-cluster
-test-cluster: $(VENV)/dev local  ## Modules, roles and playbooks on the local cluster, and faults under load
-	pytest -q -n 4 --dist loadfile -m "not alone" tests/cluster
+test-cluster: $(VENV)/dev local  ## Modules, roles, playbooks and molecule on the local cluster, and faults under load
+	pytest -q -n 5 --dist loadfile -m "not alone" tests/cluster
 	pytest -q -m alone tests/cluster
 
 # Sizes and more: make benchmark-models BENCHMARK="--files 1000 --large 0 --kubeconfig .local/kubeconfig".
