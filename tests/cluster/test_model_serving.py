@@ -131,7 +131,12 @@ def test_what_is_not_there_is_said_and_servers_stay(
     claim, cvmfs, _other = repositories(folder)
     wrong = {key: value for key, value in {**cvmfs, **changes}.items() if value is not None}
     done = instance.run(
-        "site.yml", "--tags", "triton", triton_model_repositories=[claim, wrong], triton_wait_timeout=15
+        "site.yml",
+        "--tags",
+        "triton",
+        triton_model_repositories=[claim, wrong],
+        triton_startup_budget=15,
+        triton_wait_timeout=15,
     )
     assert done.code == 2, done.output
     assert sentence in done.text, done.output
