@@ -101,9 +101,9 @@ lint: $(VENV)/dev  ## ruff, mypy, ansible-lint, ansible-test sanity, changelog
 	ruff check .
 	ruff format --check .
 	mypy -p ansible_collections.fastml.supersonic.plugins
-	ansible-lint
 	antsibull-changelog lint
-	python tests/sanity/run.py
+# The two long ones side by side; the first that fails is what make sees.
+	ansible-lint & linted=$$!; python tests/sanity/run.py; sane=$$?; wait $$linted && exit $$sane
 
 .PHONY: golden
 golden: $(VENV)/dev  ## Write tests/golden anew from the inventories
