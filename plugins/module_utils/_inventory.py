@@ -703,13 +703,14 @@ def _containers(variables: Variables) -> Iterator[Problem]:
 
 def _mounts(repositories: Sequence[Variables]) -> dict[str, str]:
     """Name of every volume of a server's pod, and where it is mounted; those of triton_volumes aside."""
-    mounts = dict(OWN_MOUNTS)
-    for item in repositories:
-        if item.get("kind") == "cvmfs":
-            mounts["cvmfs"] = CVMFS_MOUNT
-        elif item.get("kind") != "image":
-            mounts[f"repository-{item.get('name')}"] = f"{REPOSITORY_MOUNT}/{item.get('name')}"
-    return mounts
+    return OWN_MOUNTS | dict(repository_mount(item) for item in repositories if item.get("kind") != "image")
+
+
+def repository_mount(repository: Variables) -> tuple[str, str]:
+    """The name of a repository's volume, and where it is mounted. One that comes with the image has none."""
+    if repository.get("kind") == "cvmfs":
+        return "cvmfs", CVMFS_MOUNT
+    return f"repository-{repository.get('name')}", f"{REPOSITORY_MOUNT}/{repository.get('name')}"
 
 
 def _repositories(variables: Variables) -> Iterator[Problem]:

@@ -235,9 +235,7 @@ def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options
         outcome = session.call("publish", manifest=tree.manifest, keep=options.keep, verify=options.verify)
         # While the lock is held, so that of two publishers the later one also has the last word here.
         recorded = target.record(session, outcome["releases"], {tree.release: models})
-        # Nothing can go wrong any more: a store whose publisher hangs up closes itself.
-        with contextlib.suppress(Lost):
-            session.call("close")
+        hang_up(session)
     return {
         "changed": bool(outcome["switched"] or outcome["repaired"] or outcome["pruned"] or recorded),
         "previous_release": outcome["previous"],
@@ -261,6 +259,12 @@ def _send(session: Session, tree: Tree, missing: Sequence[str]) -> int:
             session.call("commit")
             batch = files = 0
     return sent
+
+
+def hang_up(session: Session) -> None:
+    """Nothing can go wrong any more: a store whose user hangs up closes itself."""
+    with contextlib.suppress(Lost):
+        session.call("close")
 
 
 def with_patience(attempt: Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:

@@ -9,21 +9,19 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import re
 import typing as t
 from collections.abc import Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Lost
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
     Models,
     Options,
     Published,
-    Session,
     Target,
     difference,
+    hang_up,
     models_in,
     with_patience,
 )
@@ -64,7 +62,7 @@ def roll_back(target: Target, release: str | None, options: Options) -> dict[str
             outcome = session.call("roll_back", release=chosen[0], verify=options.verify)
             models = models_in(session, outcome["release"])
             recorded = target.record(session, outcome["releases"], {outcome["release"]: models})
-            _hang_up(session)
+            hang_up(session)
         changed = outcome["switched"] or recorded
         return _rolled(before, outcome["release"], models, changed=changed)
 
@@ -107,7 +105,7 @@ def prune(target: Target, options: Options) -> dict[str, t.Any]:
             outcome = session.call("prune", keep=options.keep)
             if outcome["current"] and outcome["releases"][0]["release"] == outcome["current"]:
                 target.record(session, outcome["releases"], {})
-            _hang_up(session)
+            hang_up(session)
         return _pruned(held, outcome, outcome["current"])
 
     return with_patience(attempt)
@@ -235,9 +233,3 @@ def differences(models: Models, served: Sequence[dict[str, t.Any]]) -> list[str]
                 found.append(f"{model['name']} is served in versions that the release lacks: {stray}")
     known = {model["name"] for model in models}
     return found + [f"{name} is not of this release" for name in sorted(index) if name not in known]
-
-
-def _hang_up(session: Session) -> None:
-    """Nothing can go wrong any more: a store whose user hangs up closes itself."""
-    with contextlib.suppress(Lost):
-        session.call("close")

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inventory import CVMFS_MOUNT, REPOSITORY_MOUNT
+from ansible_collections.fastml.supersonic.plugins.module_utils._inventory import repository_mount
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import readable
 
 
@@ -52,18 +52,11 @@ def model_repository_paths(repositories: Sequence[Mapping[str, Any]]) -> list[st
     folder inside, everything else is served from where it is mounted."""
     paths: list[str] = []
     for repository in repositories:
-        parts = [model_repository_mount_path(repository)]
+        parts = [str(repository["path"]) if repository["kind"] == "image" else repository_mount(repository)[1]]
         if repository["kind"] in ("pvc", "cvmfs") and repository.get("path"):
             parts.append(str(repository["path"]).strip("/"))
         paths.append("/".join(parts))
     return paths
-
-
-def model_repository_mount_path(repository: Mapping[str, Any]) -> str:
-    """Where a repository is mounted; the folder itself if it comes with the image."""
-    if repository["kind"] == "image":
-        return str(repository["path"])
-    return CVMFS_MOUNT if repository["kind"] == "cvmfs" else f"{REPOSITORY_MOUNT}/{repository['name']}"
 
 
 def model_repository_volumes(repositories: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -78,12 +71,8 @@ def model_repository_volumes(repositories: Sequence[Mapping[str, Any]]) -> list[
         kind = repository["kind"]
         if kind == "image":
             continue
-        name = "cvmfs" if kind == "cvmfs" else f"repository-{repository['name']}"
-        mount: dict[str, Any] = {
-            "name": name,
-            "mountPath": model_repository_mount_path(repository),
-            "readOnly": True,
-        }
+        name, place = repository_mount(repository)
+        mount: dict[str, Any] = {"name": name, "mountPath": place, "readOnly": True}
         if kind == "cvmfs":
             mount["mountPropagation"] = "HostToContainer"
         source: dict[str, Any]
