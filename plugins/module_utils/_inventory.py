@@ -91,6 +91,9 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     # The release that servers still run until they are replaced, and the new one.
     "model_repository_keep": (2, None),
     "model_repository_timeout": (1, None),
+    "model_repository_test_load_timeout": (1, None),
+    "model_repository_canary_seconds": (0, None),
+    "triton_model_load_timeout": (1, None),
     "verify_repeat": (1, None),
     "verify_timeout": (1, None),
     "verify_wait_timeout": (0, None),
@@ -583,6 +586,7 @@ def _triton(variables: Variables) -> Iterator[Problem]:
             f"models are named only with triton_model_control_mode: explicit, but it is {mode}.",
             list(models),
         )
+    yield from _rollout(variables)
     flags = variables.get("triton_flags") or {}
     arguments = [str(word).lstrip("-").partition("=")[0] for word in variables.get("triton_extra_args") or []]
     for name, words in (("triton_flags", list(map(str, flags))), ("triton_extra_args", arguments)):
@@ -612,6 +616,32 @@ def _triton(variables: Variables) -> Iterator[Problem]:
             "triton_wait_timeout",
             f"servers may take {budget} s to start (triton_startup_budget), so it has to be at least that.",
             wait,
+        )
+
+
+def _rollout(variables: Variables) -> Iterator[Problem]:
+    """How running servers take another release of the models."""
+    name, mode = "triton_model_rollout", variables.get("triton_model_control_mode")
+    rollout = variables.get(name)
+    if rollout not in ("explicit", "poll"):
+        return
+    if mode is not None and mode != rollout:
+        yield Problem(name, f"it needs triton_model_control_mode: {rollout}, but that is {mode}.", rollout)
+    elif rollout == "explicit" and variables.get("triton_load_models") != ["*"]:
+        yield Problem(
+            name,
+            "new servers have to load every model as the others do: set triton_load_models: ['*'].",
+            rollout,
+        )
+    repositories = variables.get("triton_model_repositories")
+    if repositories is not None and not any(
+        item.get("kind") == "pvc" and item.get("path") == "current" for item in repositories
+    ):
+        yield Problem(
+            name,
+            "no server reads what model_repository publishes, which is path: current of a claim in "
+            "triton_model_repositories. Use rolling.",
+            rollout,
         )
 
 
@@ -923,6 +953,24 @@ def _models_and_proof(variables: Variables) -> Iterator[Problem]:
             "triton_model_repositories",
             f"models are published to the claim {claim}, but no server loads from it.",
             served,
+        )
+    tried = variables.get("model_repository_test_load")
+    if variables.get("model_repository_canary") and tried is False:
+        yield Problem(
+            "model_repository_canary",
+            "it is the server of the test load that serves with the others, but model_repository_test_load is false.",
+            True,
+        )
+    ratio = variables.get("model_repository_canary_latency_ratio")
+    if ratio is not None and ratio < 1:
+        yield Problem("model_repository_canary_latency_ratio", "it has to be 1 or more.", ratio)
+    modes = variables.get("model_repository_access_modes") or []
+    if sources and tried and "ReadWriteOncePod" in modes:
+        yield Problem(
+            "model_repository_access_modes",
+            "only one pod at a time can mount the claim, so that no second server can try a release. Use ReadWriteOnce "
+            "or ReadWriteMany, or set model_repository_test_load: false.",
+            list(modes),
         )
     address = variables.get("verify_address")
     match = ADDRESS.fullmatch(address) if address else None

@@ -273,6 +273,14 @@ class HttpClient(Client):
         answer = self._json("GET", "/v2/models/stats", timeout)
         return t.cast("list[dict[str, t.Any]]", answer.get("model_stats") or [])
 
+    def load(self, model: str, timeout: float) -> None:
+        """Load a model, or load it anew, by Triton's model repository extension."""
+        self._exchange("POST", f"/v2/repository/models/{quote(model, safe='')}/load", timeout, b"{}")
+
+    def unload(self, model: str, timeout: float) -> None:
+        """Unload a model, and no model that it is a part of."""
+        self._exchange("POST", f"/v2/repository/models/{quote(model, safe='')}/unload", timeout, b"{}")
+
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()

@@ -15,8 +15,12 @@ from collections.abc import Mapping
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget, Target
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Claim, PodOptions
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+
+if t.TYPE_CHECKING:
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
+    from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 STORE_SPEC: dict[str, t.Any] = {
     "store": {
@@ -57,6 +61,73 @@ STORE_SPEC: dict[str, t.Any] = {
         },
     },
 }
+
+TRIAL_SPEC: dict[str, t.Any] = {
+    "test_load": {
+        "type": "dict",
+        "options": {
+            "pod_template": {"type": "dict"},
+            "command": {"type": "list", "elements": "str"},
+            "timeout": {"type": "float", "default": 600},
+            "request_timeout": {"type": "float", "default": 30},
+        },
+        "mutually_exclusive": [("pod_template", "command")],
+        "required_one_of": [("pod_template", "command")],
+    },
+    "canary": {
+        "type": "dict",
+        "options": {
+            "instance": {"type": "str"},
+            "labels": {"type": "dict"},
+            "seconds": {"type": "float", "default": 60},
+            "latency_ratio": {"type": "float", "default": 1.5},
+            "samples": {"type": "int", "default": 20},
+        },
+        "mutually_exclusive": [("instance", "labels")],
+        "required_one_of": [("instance", "labels")],
+    },
+}
+
+
+def trial(params: Mapping[str, t.Any], resolver: Resolver) -> Trial | None:
+    """The test load that the options ask for."""
+    asked, canary, store = params["test_load"], params["canary"], params["store"]
+    if asked is None:
+        if canary is not None:
+            raise SupersonicError("canary is given without test_load, which says how its server is started.")
+        return None
+    for name, value in (("timeout", asked["timeout"]), ("request_timeout", asked["request_timeout"])):
+        if value <= 0:
+            raise SupersonicError(f"test_load.{name} is {value:g}; it must be more than 0 seconds.")
+    wanted = "command" if store["type"] == "path" else "pod_template"
+    if asked[wanted] is None:
+        raise SupersonicError(
+            f"The store is of type {store['type']}, so test_load needs {wanted}: a folder is tried by a process of "
+            "this machine, a claim by a pod."
+        )
+    # Imported here so that nobody else loads what talks to servers.
+    from ansible_collections.fastml.supersonic.plugins.module_utils import _model_canary, _model_trial
+
+    limits = _model_trial.Limits(asked["timeout"], asked["request_timeout"])
+    if store["type"] == "path":
+        if canary is not None:
+            raise SupersonicError("canary is given, but the store is of type path; only a claim's servers are pods.")
+        return _model_trial.ProcessTrial(store["path"], asked["command"], resolver, limits)
+    companion = None
+    if canary is not None:
+        for name, least in (("seconds", 0), ("latency_ratio", 1), ("samples", 1)):
+            if canary[name] < least:
+                raise SupersonicError(f"canary.{name} is {canary[name]:g}; it must be at least {least}.")
+        companion = _model_canary.Canary(
+            {"namespace": store["namespace"], **canary},
+            canary["seconds"],
+            canary["latency_ratio"],
+            canary["samples"],
+        )
+    api = resolver.api
+    return _model_trial.PodTrial(
+        api, resolver, Claim(api, store["namespace"], store["claim"]), asked["pod_template"], limits, companion
+    )
 
 
 def target(params: Mapping[str, t.Any], *, pod_required: bool = True) -> Target:

@@ -32,6 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_validatio
 
 if t.TYPE_CHECKING:
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
     from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 
 # What is received becomes durable in batches: a killed publication loses at most one.
@@ -46,6 +47,10 @@ class Session(t.Protocol):
     def call(self, operation: str, **arguments: t.Any) -> t.Any: ...
 
     def send(self, key: str, size: int, path: str) -> None: ...
+
+    def kept(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps the store open while nothing is asked of it."""
+        ...
 
 
 class Published(t.NamedTuple):
@@ -64,6 +69,8 @@ class Target(t.Protocol):
     def published(self, known: Mapping[str, Models] | None = None, /) -> Published: ...
 
     def unfinished(self) -> bool: ...
+
+    def switched(self) -> float | None: ...
 
     def session(self) -> contextlib.AbstractContextManager[tuple[Session, str, list[str] | None]]: ...
 
@@ -86,6 +93,8 @@ class Options:
     external_models: tuple[str, ...] = ()
     # Where archives are unpacked while they are read.
     scratch: str | None = None
+    # What a release has to pass before it takes the place of another one.
+    trial: Trial | None = None
 
 
 class FolderTarget:
@@ -109,6 +118,12 @@ class FolderTarget:
     def unfinished(self) -> bool:
         with _sentences(self._path):
             return Store(self._path).unfinished()
+
+    def switched(self) -> float | None:
+        """When the current release became that, by the clock of the file system."""
+        with contextlib.suppress(OSError):
+            return os.lstat(os.path.join(self._path, "current")).st_mtime
+        return None
 
     @contextlib.contextmanager
     def session(self) -> Iterator[tuple[Session, str, list[str] | None]]:
@@ -151,6 +166,10 @@ class ClaimTarget:
     def unfinished(self) -> bool:
         """The claim names the release only when everything is done."""
         return False
+
+    def switched(self) -> float | None:
+        """When the claim was last annotated, by the clock of the API server: right after the switch, or later."""
+        return self._claim.recorded
 
     @contextlib.contextmanager
     def session(self) -> Iterator[tuple[Session, str, list[str] | None]]:
@@ -198,6 +217,10 @@ class _Local:
         with open(path, "rb", buffering=0) as file:
             self._store.receive(key, size, file.read)
 
+    def kept(self) -> contextlib.AbstractContextManager[None]:
+        """Its own thread shows that the publisher lives."""
+        return contextlib.nullcontext()
+
 
 def publish(target: Target, sources: Sequence[str], options: Options) -> dict[str, t.Any]:
     """Make the store serve exactly these sources. Returns the module's result."""
@@ -215,6 +238,7 @@ def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.A
         "models": models,
         "sent_bytes": 0,
         "pruned": [],
+        "test_load": None,
         "diff": difference(before, Published(tree.release, models)),
     }
     again = options.verify or target.unfinished()
@@ -229,9 +253,11 @@ def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.A
 
 def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options: Options) -> dict[str, t.Any]:
     with target.session() as (session, holder, pods):
-        session.call("open", holder=holder, pods=pods, wait=options.lock_seconds)
+        current = session.call("open", holder=holder, pods=pods, wait=options.lock_seconds)["current"]
         missing = session.call("missing", manifest=tree.manifest, verify=options.verify)
         sent = _send(session, tree, missing)
+        # Where nothing is served nobody can be harmed: there the servers themselves are the test.
+        tested = _try(session, tree, options) if options.trial and current not in (None, tree.release) else None
         outcome = session.call("publish", manifest=tree.manifest, keep=options.keep, verify=options.verify)
         # While the lock is held, so that of two publishers the later one also has the last word here.
         recorded = target.record(session, outcome["releases"], {tree.release: models})
@@ -241,7 +267,24 @@ def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options
         "previous_release": outcome["previous"],
         "sent_bytes": sent,
         "pruned": outcome["pruned"],
+        "test_load": tested,
     }
+
+
+def _try(session: Session, tree: Tree, options: Options) -> dict[str, t.Any]:
+    """Put the release on trial; one that does not pass leaves the store."""
+    session.call("stage", manifest=tree.manifest, verify=options.verify)
+    try:
+        with session.kept():
+            return options.trial.run(tree) if options.trial else {}
+    except Lost:
+        raise
+    except SupersonicError as exc:
+        session.call("discard", release=tree.release)
+        hang_up(session)
+        raise SupersonicError(
+            f"The release {tree.release} did not pass its test load; the store serves what it served before. {exc}"
+        ) from exc
 
 
 def _send(session: Session, tree: Tree, missing: Sequence[str]) -> int:

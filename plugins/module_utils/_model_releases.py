@@ -212,6 +212,13 @@ def _time(seconds: float | None) -> str | None:
 
 def differences(models: Models, served: Sequence[dict[str, t.Any]]) -> list[str]:
     """What a server's index of models lacks or has besides the models of a release, a sentence each."""
+    known = {model["name"] for model in models}
+    foreign = {entry["name"] for entry in served} - known
+    return missing_from(models, served) + [f"{name} is not of this release" for name in sorted(foreign)]
+
+
+def missing_from(models: Models, served: Sequence[dict[str, t.Any]]) -> list[str]:
+    """How a server's index of models falls short of a release, a sentence each."""
     index: dict[str, list[dict[str, t.Any]]] = {}
     for entry in served:
         index.setdefault(entry["name"], []).append(entry)
@@ -231,5 +238,4 @@ def differences(models: Models, served: Sequence[dict[str, t.Any]]) -> list[str]
             )
             if stray:
                 found.append(f"{model['name']} is served in versions that the release lacks: {stray}")
-    known = {model["name"] for model in models}
-    return found + [f"{name} is not of this release" for name in sorted(index) if name not in known]
+    return found

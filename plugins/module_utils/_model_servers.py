@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from ansible_collections.fastml.supersonic.plugins.module_utils import _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import differences
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import seconds_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import (
     Resolver,
@@ -26,17 +27,24 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._targets import 
 # What the role triton writes into the pods' template.
 SERVED_ANNOTATION = "supersonic.fastml.org/model-release"
 
+_POOL: dict[str, t.Any] = {
+    "namespace": {"type": "str", "required": True},
+    "instance": {"type": "str"},
+    "labels": {"type": "dict"},
+}
+_EITHER: dict[str, t.Any] = {
+    "mutually_exclusive": [("instance", "labels")],
+    "required_one_of": [("instance", "labels")],
+}
+POOL_SPEC: dict[str, t.Any] = {"type": "dict", "required": True, "options": _POOL, **_EITHER}
 SERVERS_SPEC: dict[str, t.Any] = {
     "type": "dict",
     "options": {
-        "namespace": {"type": "str", "required": True},
-        "instance": {"type": "str"},
-        "labels": {"type": "dict"},
+        **_POOL,
         "index": {"type": "bool", "default": False},
         "timeout": {"type": "float", "default": 5},
     },
-    "mutually_exclusive": [("instance", "labels")],
-    "required_one_of": [("instance", "labels")],
+    **_EITHER,
 }
 
 
@@ -54,9 +62,13 @@ def labels_of(servers: Mapping[str, t.Any]) -> dict[str, str]:
 
 
 def running(
-    resolver: Resolver, servers: Mapping[str, t.Any], current: str | None, models: list[dict[str, t.Any]] | None
+    resolver: Resolver,
+    servers: Mapping[str, t.Any],
+    current: str | None,
+    models: list[dict[str, t.Any]] | None,
+    since: float | None,
 ) -> list[dict[str, t.Any]]:
-    """Every server of a pool, with its release and how it differs from the current one."""
+    """Every server of a pool, with its release and how it differs from the current one, which is that `since`."""
     labels, namespace = labels_of(servers), servers["namespace"]
     path = f"/api/v1/namespaces/{segment(namespace)}/pods"
     query = {"labelSelector": ",".join(f"{name}={value}" for name, value in sorted(labels.items()))}
@@ -64,7 +76,7 @@ def running(
     found = []
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
         if not is_leaving(pod):
-            found.append(server(pod, current))
+            found.append(server(pod, current, since))
     if servers["index"] and models is not None and any(item["running"] for item in found):
         answers = _ask(resolver, namespace, labels, servers["timeout"])
         for item in found:
@@ -73,9 +85,19 @@ def running(
     return found
 
 
-def server(pod: Mapping[str, t.Any], current: str | None) -> dict[str, t.Any]:
+def began_after(pod: Mapping[str, t.Any], since: float | None) -> bool:
+    """Whether a pod was made after the switch, so that it has read nothing else. None: it is not known when that was.
+
+    Kubernetes gives whole seconds, so that the second of the switch counts as before it.
+    """
+    return since is not None and seconds_of(pod["metadata"]["creationTimestamp"]) > since
+
+
+def server(pod: Mapping[str, t.Any], current: str | None, since: float | None = None) -> dict[str, t.Any]:
     """What one pod says about its release."""
     release = (pod["metadata"].get("annotations") or {}).get(SERVED_ANNOTATION)
+    if release is None and began_after(pod, since):
+        release = current
     reason = why_not_running(pod)
     found = []
     if reason:

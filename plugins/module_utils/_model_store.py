@@ -136,6 +136,8 @@ class Store:
             "open": self.open,
             "missing": self.missing,
             "commit": self.commit,
+            "stage": self.stage,
+            "discard": self.discard,
             "publish": self.publish,
             "roll_back": self.roll_back,
             "prune": self.prune,
@@ -224,7 +226,8 @@ class Store:
         """The id of a release from its first characters; without any the release that was current before this one."""
         names, current = self._order(), self.current()
         if release is None:
-            others = [name for name in names if name != current]
+            # A release that was never served, since its test failed or was killed, is nothing to go back to.
+            others = [name for name in self._history() if name != current and name in names]
             if not others:
                 raise StoreError("There is nothing to roll back to: the store holds no other release.")
             return others[0]
@@ -329,8 +332,8 @@ class Store:
             os.replace(os.path.join(self.staging, key), self._object(key))
         self._staged.clear()
 
-    def publish(self, manifest: str, keep: int, verify: bool = False) -> dict[str, t.Any]:
-        """Assemble the release from stored contents, switch to it, and remove what is not kept."""
+    def stage(self, manifest: str, verify: bool = False) -> int:
+        """Assemble the release from stored contents beside the served one; says how many things were put right."""
         self.commit()
         release = release_id(manifest)
         entries = parse_manifest(manifest)
@@ -338,15 +341,30 @@ class Store:
         if self.manifest(release) != manifest:
             # Its date is the one of the release.
             self._write(self._path("manifests", release), manifest)
-        repaired = 0
         if os.path.isdir(folder):
-            repaired = self._fill(folder, entries, verify)
-        else:
-            tree = os.path.join(self.staging, "tree")
-            self._folder(tree)
-            self._assemble(tree, entries)
-            os.rename(tree, folder)
-            self._sync(self._path("releases"))
+            return self._fill(folder, entries, verify)
+        tree = os.path.join(self.staging, "tree")
+        self._folder(tree)
+        self._assemble(tree, entries)
+        os.rename(tree, folder)
+        self._sync(self._path("releases"))
+        return 0
+
+    def discard(self, release: str) -> bool:
+        """Remove a release that was never served. Its contents stay until the next pruning, as remains."""
+        if release == self.current() or release in self._history():
+            return False
+        self._check_lock()
+        trash = os.path.join(self.staging, release)
+        os.rename(self._path("releases", release), trash)
+        shutil.rmtree(trash)
+        os.unlink(self._path("manifests", release))
+        return True
+
+    def publish(self, manifest: str, keep: int, verify: bool = False) -> dict[str, t.Any]:
+        """Assemble the release, switch to it, and remove what is not kept."""
+        repaired = self.stage(manifest, verify)
+        release = release_id(manifest)
         previous = self.current()
         switched = previous != release
         if switched:
@@ -586,9 +604,10 @@ class Store:
             shutil.rmtree(trash)
         for name in manifests:
             os.unlink(self._path("manifests", name))
-        order = self._order()
-        if self._history() != order:
-            self._write(self._path("history"), json.dumps(order))
+        history, current = self._history(), self.current()
+        served = [name for name in self._order() if name == current or name in history]
+        if history != served:
+            self._write(self._path("history"), json.dumps(served))
         for key, _size in contents:
             os.unlink(self._object(key))
         size = sum(size for _key, size in contents)

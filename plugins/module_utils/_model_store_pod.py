@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import json
 import secrets
+import threading
 import time
 import typing as t
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,7 @@ _MERGE = "application/merge-patch+json"
 # All annotations of an object together may have 256 kB.
 _ANNOTATION_LIMIT = 64 * 1024
 _IDLE_SECONDS = 30
+_PULSE_SECONDS = 10.0
 _PENDING_LEFTOVER_SECONDS = 60.0
 
 # The pod's own process: ends when no publisher's process has been there for a while, so that a killed publisher leaves
@@ -122,6 +124,13 @@ class Claim:
                 return [{**found[0], "models": self.models}, *(dict(item) for item in found[1:])]
         return None
 
+    @property
+    def recorded(self) -> float | None:
+        """When the annotations were written last, in seconds since 1970."""
+        entries = ((self.live or {}).get("metadata") or {}).get("managedFields") or []
+        times = [seconds_of(entry["time"]) for entry in entries if entry.get("manager") == _MANAGER and "time" in entry]
+        return max(times, default=None)
+
     def record(self, releases: list[dict[str, t.Any]]) -> bool:
         """Note on the claim what the store holds, the current release first; True when it said something else."""
         current, *others = releases
@@ -165,8 +174,7 @@ class Helper:
         self._options = options
         self._read_only = read_only
         self._pods = f"/api/v1/namespaces/{claim.namespace}/pods"
-        # Long names of claims are no labels.
-        self._label = hashlib.sha256(claim.name.encode()).hexdigest()[:16]
+        self._label = claim_label(claim.name)
         self.name = f"{claim.name[:40].rstrip('-.')}-publish-{secrets.token_hex(4)}"
         self._path = f"{self._pods}/{self.name}"
         self._what = f"Pod {claim.namespace}/{self.name}"
@@ -176,7 +184,12 @@ class Helper:
         try:
             self._clear_leftovers()
             answer = self._api.apply(
-                self._path, self.definition(self._node()), self._what, manager=_MANAGER, force=True, dry_run=False
+                self._path,
+                self.definition(node_of(self._api, self._claim)),
+                self._what,
+                manager=_MANAGER,
+                force=True,
+                dry_run=False,
             )
             self._uid = answer["metadata"]["uid"]
             self._wait(answer)
@@ -231,9 +244,7 @@ class Helper:
         if options.tolerations:
             spec["tolerations"] = [dict(item) for item in options.tolerations]
         if node:
-            rule = {"key": "metadata.name", "operator": "In", "values": [node]}
-            terms = {"nodeSelectorTerms": [{"matchFields": [rule]}]}
-            spec["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+            spec["affinity"] = pinned(node)
         labels = {
             **options.labels,
             "app.kubernetes.io/name": _COMPONENT,
@@ -281,19 +292,6 @@ class Helper:
                 path = f"{self._pods}/{metadata['name']}"
                 self._api.delete(path, f"Pod {metadata['name']}", uid=metadata["uid"], propagation="Background")
 
-    def _node(self) -> str | None:
-        """Where the pod has to run: a volume that only one node can mount may be in use already."""
-        if "ReadWriteMany" in self._claim.modes:
-            return None
-        for pod in self._api.list(self._pods, f"pods in namespace {self._claim.namespace}"):
-            spec = pod.get("spec") or {}
-            claims = [
-                (volume.get("persistentVolumeClaim") or {}).get("claimName") for volume in spec.get("volumes") or []
-            ]
-            if self._claim.name in claims and spec.get("nodeName") and not _is_over(pod):
-                return str(spec["nodeName"])
-        return None
-
     def _wait(self, pod: dict[str, t.Any]) -> None:
         claim = self._claim
         targets = [Target(Key("", "Pod", claim.namespace, self.name), self._path, pod)]
@@ -339,6 +337,30 @@ class Remote:
                 left -= len(block)
                 self._write(block)
 
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Whoever does something else for a while keeps the store from taking that for its own death."""
+        over = threading.Event()
+        failures: list[SupersonicError] = []
+
+        def pulse() -> None:
+            while not over.wait(_PULSE_SECONDS):
+                try:
+                    self._say("pulse", {})
+                except SupersonicError as exc:
+                    failures.append(exc)
+                    return
+
+        thread = threading.Thread(target=pulse, name="pulse", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+        if failures:
+            raise failures[0]
+
     def close(self) -> None:
         self._stream.close()
 
@@ -383,6 +405,31 @@ def session(
             remote.close()
 
 
+def claim_label(name: str) -> str:
+    """The value of a label that stands for a claim; long names are no labels."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def node_of(api: Api, claim: Claim) -> str | None:
+    """Where a pod has to run: a volume that only one node can mount may be in use already."""
+    if "ReadWriteMany" in claim.modes:
+        return None
+    pods = f"/api/v1/namespaces/{claim.namespace}/pods"
+    for pod in api.list(pods, f"pods in namespace {claim.namespace}"):
+        spec = pod.get("spec") or {}
+        claims = [(volume.get("persistentVolumeClaim") or {}).get("claimName") for volume in spec.get("volumes") or []]
+        if claim.name in claims and spec.get("nodeName") and not _is_over(pod):
+            return str(spec["nodeName"])
+    return None
+
+
+def pinned(node: str) -> dict[str, t.Any]:
+    """The affinity of a pod that has to run on this node."""
+    rule = {"key": "metadata.name", "operator": "In", "values": [node]}
+    terms = {"nodeSelectorTerms": [{"matchFields": [rule]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+
+
 def _source() -> str:
     """The store's code as it was shipped with this module, from a folder or from Ansible's archive."""
     loader = getattr(_model_store.__spec__, "loader", None)
@@ -403,5 +450,9 @@ def _is_over(pod: Mapping[str, t.Any]) -> bool:
 
 
 def _age(metadata: Mapping[str, t.Any]) -> float:
-    stamp = time.strptime(metadata["creationTimestamp"], "%Y-%m-%dT%H:%M:%SZ")
-    return time.time() - calendar.timegm(stamp)
+    return time.time() - seconds_of(metadata["creationTimestamp"])
+
+
+def seconds_of(stamp: str) -> float:
+    """A time of Kubernetes in seconds since 1970."""
+    return calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))

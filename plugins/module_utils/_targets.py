@@ -22,6 +22,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import E
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay, Tunnel
 
 KINDS = ("address", "pod", "service", "selector")
+# With the pod's uid as its value it opens the APIs that the role triton restricts.
+RESTRICTED_HEADER = "x-supersonic-key"
 DEFAULT_PORTS = {"grpc": "8001", "http": "8000"}
 
 TLS_SPEC: dict[str, t.Any] = {
@@ -215,7 +217,8 @@ class Resolver:
                 absences.append(Absence(name, reason))
             else:
                 port = container_port(pod, target.port)
-                places.append(self._pod(target, pod["metadata"]["name"], port, f"{name} port {port}"))
+                uid = str(pod["metadata"]["uid"])
+                places.append(self._pod(target, pod["metadata"]["name"], port, f"{name} port {port}", uid))
         if len(wanted) < least:
             if target.kind == "pod":
                 absences.append(Absence(str(target), "there is no such pod"))
@@ -257,8 +260,9 @@ class Resolver:
 
         return self._once(target, (host, str(port)), str(target), make)
 
-    def _pod(self, target: Target, pod: str, port: int, name: str) -> Place:
+    def _pod(self, target: Target, pod: str, port: int, name: str, uid: str = "") -> Place:
         namespace = target.place["namespace"]
+        headers = target.headers + (((RESTRICTED_HEADER, uid),) if uid else ())
 
         def make() -> Endpoint:
             tunnels: tuple[Tunnel, ...] = (self.relay.to_pod(self.api, namespace, pod, port),)
@@ -268,7 +272,7 @@ class Resolver:
                 context = tls_context(target.tls, target.protocol)
                 tunnels = (self.relay.to_tls(tunnels[0].path, context, server_name), *tunnels)
             authority = f"{server_name}:{port}"
-            return Endpoint(target.protocol, "", port, tunnels, target.tls is not None, authority, target.headers)
+            return Endpoint(target.protocol, "", port, tunnels, target.tls is not None, authority, headers)
 
         return self._once(target, (namespace, pod, str(port)), name, make)
 

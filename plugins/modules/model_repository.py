@@ -85,6 +85,67 @@ options:
       - This starts a pod for O(store.type=pvc).
     type: bool
     default: false
+  test_load:
+    description:
+      - For O(state=published), load the release in a throw-away Triton before the switch. Every model of it has to be
+        ready there, and every golden request that it carries has to be answered as it should be. Otherwise the release
+        is removed again, the store goes on serving what it served, and the server's own words are reported.
+      - Only where the store serves another release already; where it serves nothing there is nothing to protect.
+      - The lock of the store is held meanwhile.
+    type: dict
+    suboptions:
+      pod_template:
+        description:
+          - For O(store.type=pvc), C(metadata) and C(spec) of the servers' pods, as in a Deployment. The throw-away pod
+            is one of these whose arguments name C(releases/<id>) of the claim where they name C(current); a template
+            without such an argument is refused. It has none of the labels, so that nobody sends it requests, and
+            needs what a server needs, accelerators included.
+        type: dict
+      command:
+        description:
+          - For O(store.type=path), the command that starts a server on the machine that runs the module, such as
+            V([tritonserver, --backend-directory=/opt/tritonserver/backends]). Repository, ports (of loopback) and
+            what to do on errors are added to it.
+        type: list
+        elements: str
+      timeout:
+        description: Seconds that the server may take to load everything, its image and its place on a node included.
+        type: float
+        default: 600
+      request_timeout:
+        description: Seconds that it may take to answer one request.
+        type: float
+        default: 30
+  canary:
+    description:
+      - For O(store.type=pvc) and with O(test_load), let one server with the release serve with the others before they
+        are replaced. It is the pod of O(test_load), which gets the template's labels after it has passed. Golden
+        requests are sent to it and to one of the others in turn. When it fails a larger share of its requests than
+        they do, dies, or takes longer than O(canary.latency_ratio) times their time for a model, it is removed, and so
+        is the release.
+      - Times are the servers' own for executing a request, from Triton's statistics, without its time in the queue,
+        and over all requests of that time, those of users included. Differences of less than 1 ms do not count.
+      - Where no other server runs there is nothing to compare with, and the test load has to do.
+    type: dict
+    suboptions:
+      instance:
+        description: The instance whose servers they are, in the namespace of the claim.
+        type: str
+      labels:
+        description: The labels of the servers, instead of O(canary.instance).
+        type: dict
+      seconds:
+        description: How long it serves with the others.
+        type: float
+        default: 60
+      latency_ratio:
+        description: How many times as long as on the others a request may take.
+        type: float
+        default: 1.5
+      samples:
+        description: How often each golden request is sent to the two servers.
+        type: int
+        default: 20
   lock_timeout:
     description:
       - Seconds to wait for another publisher of the same store. One that died is taken over after a minute at most.
@@ -146,6 +207,30 @@ EXAMPLES = r"""
     keep: 5
     verify: true
 
+- name: Publish only what a server of this machine has loaded and answered with
+  fastml.supersonic.model_repository:
+    source: /data/models
+    store:
+      type: path
+      path: /export/models
+    test_load:
+      command: [tritonserver]
+
+- name: Let one server serve it for five minutes first
+  fastml.supersonic.model_repository:
+    source: /data/models
+    store:
+      type: pvc
+      namespace: cms
+      claim: cms-models
+    pod:
+      image: nvcr.io/nvidia/tritonserver:26.04-py3
+    test_load:
+      pod_template: "{{ deployment.spec.template }}"
+    canary:
+      instance: cms
+      seconds: 300
+
 - name: Serve the release before this one again
   fastml.supersonic.model_repository:
     state: rolled_back
@@ -206,6 +291,60 @@ sent_bytes:
   description: Size of the contents that were not in the store and were sent. 0 in check mode.
   returned: O(state=published)
   type: int
+test_load:
+  description: What the test load has seen, or null when there was none. Never in check mode.
+  returned: O(state=published)
+  type: dict
+  contains:
+    models:
+      description: The models that it has loaded.
+      type: list
+      elements: str
+    golden_requests:
+      description: How many golden requests were answered as they should be.
+      type: int
+    seconds:
+      description: How long start, loading and requests took.
+      type: float
+    canary:
+      description: How it did among the servers of the pool, with O(canary).
+      type: dict
+      contains:
+        compared:
+          description: Whether there was another server.
+          type: bool
+        models:
+          description: Each model on this server and on the others.
+          type: list
+          elements: dict
+          contains:
+            model:
+              description: Its name.
+              type: str
+            requests:
+              description: Requests that this server has answered.
+              type: int
+            failed:
+              description: Requests that this server has failed.
+              type: int
+            latency_ms:
+              description: Milliseconds that it took to execute one, on average.
+              type: float
+            old_requests:
+              description: Requests that the other servers have answered meanwhile.
+              type: int
+            old_latency_ms:
+              description: Milliseconds that they took.
+              type: float
+            latency_ratio:
+              description: The first time divided by the second.
+              type: float
+            deviation:
+              description:
+                - The largest difference between the answers of the two releases to the same golden request, with
+                  C(value), C(output) and C(index). A new model may well answer something else; what it has to answer
+                  its golden requests say.
+              type: dict
 pruned:
   description: Ids of the releases that were removed.
   returned: O(state=published) and O(state=pruned)
@@ -256,8 +395,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, target
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import (
+    STORE_SPEC,
+    TRIAL_SPEC,
+    target,
+    trial,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 
 def argument_spec() -> dict[str, t.Any]:
@@ -273,6 +418,7 @@ def argument_spec() -> dict[str, t.Any]:
         "release": {"type": "str"},
         "all_releases": {"type": "bool", "default": False},
         **STORE_SPEC,
+        **TRIAL_SPEC,
         "keep": {"type": "int", "default": 3},
         "verify": {"type": "bool", "default": False},
         "lock_timeout": {"type": "int", "default": 120},
@@ -291,6 +437,8 @@ _ONLY_FOR: dict[str, tuple[str, t.Any]] = {
     "external_models": ("published", []),
     "release": ("rolled_back", None),
     "all_releases": ("verified", False),
+    "test_load": ("published", None),
+    "canary": ("published", None),
 }
 
 
@@ -303,7 +451,7 @@ def check(params: dict[str, t.Any]) -> None:
             raise SupersonicError(f"{name} is given, but the state is {params['state']}; it is for {state} only.")
 
 
-def act(params: dict[str, t.Any], check_mode: bool, scratch: str) -> dict[str, t.Any]:
+def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Resolver) -> dict[str, t.Any]:
     """Do what the options say. Archives are unpacked below the folder `scratch`."""
     options = Options(
         keep=params["keep"],
@@ -312,6 +460,7 @@ def act(params: dict[str, t.Any], check_mode: bool, scratch: str) -> dict[str, t
         lock_seconds=params["lock_timeout"],
         external_models=tuple(params["external_models"]),
         scratch=scratch,
+        trial=trial(params, resolver),
     )
     place = target(params)
     if params["state"] == "rolled_back":
@@ -330,11 +479,14 @@ def main() -> None:
     )
     # Whoever ends this process politely gets its pod and its lock removed.
     signal.signal(signal.SIGTERM, ended)
+    resolver = Resolver(module.params)
     try:
         check(module.params)
-        result = act(module.params, module.check_mode, module.tmpdir)
+        result = act(module.params, module.check_mode, module.tmpdir, resolver)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
+    finally:
+        resolver.close()
     if not module._diff:
         del result["diff"]
     module.exit_json(**result)

@@ -188,7 +188,7 @@ servers:
       description: Whether its containers run.
       type: bool
     release:
-      description: The release that the pod was started for, or none when it does not say.
+      description: The release that it serves, or none when its pod does not say.
       type: str
     current:
       description: Whether that is the current release.
@@ -216,12 +216,13 @@ def look(params: dict[str, t.Any]) -> dict[str, t.Any]:
     servers = params["servers"]
     if servers:
         _model_servers.labels_of(servers)
-    result = _model_releases.describe(target(params, pod_required=deep), deep)
+    place = target(params, pod_required=deep)
+    result = _model_releases.describe(place, deep)
     if servers:
         models = next((item["models"] for item in result["releases"] if item["current"]), None)
         resolver = Resolver(params)
         try:
-            result["servers"] = _model_servers.running(resolver, servers, result["current"], models)
+            result["servers"] = _model_servers.running(resolver, servers, result["current"], models, place.switched())
         finally:
             resolver.close()
     return result

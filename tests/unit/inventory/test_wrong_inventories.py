@@ -224,6 +224,46 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("proof-of-nothing", {"verify_servers": False, "verify_envoys": False}, r"verify_address .*nothing is proved"),
     ("node-port", {"envoy_service_node_port": 30001}, r"ClusterIP has no port on the nodes"),
     ("load-models", {"triton_load_models": ["a"]}, r"only with triton_model_control_mode: explicit"),
+    (
+        "rollout",
+        {"triton_model_rollout": "poll"},
+        r'triton_model_rollout is "poll" .*needs triton_model_control_mode: poll',
+    ),
+    (
+        "rollout-some-models",
+        {
+            "triton_model_rollout": "explicit",
+            "triton_model_control_mode": "explicit",
+            "triton_open_model_control": True,
+            "triton_load_models": ["a"],
+        },
+        r"triton_model_rollout .*set triton_load_models: \['\*'\]",
+    ),
+    (
+        "rollout-of-nothing",
+        {
+            "triton_model_rollout": "poll",
+            "triton_model_control_mode": "poll",
+            "triton_model_repositories": [{"name": "built-in", "kind": "image", "path": "/models"}],
+        },
+        r'triton_model_rollout is "poll" .*no server reads what model_repository publishes',
+    ),
+    (
+        "canary-untried",
+        {"model_repository_canary": True, "model_repository_test_load": False},
+        r"model_repository_canary .*model_repository_test_load is false",
+    ),
+    ("canary-faster", {"model_repository_canary_latency_ratio": 0.5}, r"latency_ratio is 0\.5 .*1 or more"),
+    (
+        "test-load-of-one-pod",
+        {
+            "model_repository_sources": [str(CLONE / "tests")],
+            "model_repository_image": "a:1",
+            "model_repository_claim": "models",
+            "model_repository_access_modes": ["ReadWriteOncePod"],
+        },
+        r"model_repository_access_modes .*no second server can try a release",
+    ),
     ("no-surge", {"triton_rolling_update": {"maxSurge": 0, "maxUnavailable": 0}}, r"cannot both be 0"),
     ("budget-both", {"envoy_pod_disruption_budget": {"minAvailable": 1, "maxUnavailable": 1}}, r"exactly one of"),
     ("probe-handler", {"triton_startup_probe": {"periodSeconds": 1}}, r"triton_startup_probe .*exactly one of"),

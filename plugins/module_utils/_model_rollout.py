@@ -1,0 +1,253 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Makes running servers take the current release of a store, without replacing them.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+What Triton does was seen with 2.51: a load request reads the repository's path anew and loads the model even if it has
+not changed; a poll loads every model of a release, since their folders are new. In both cases the old version answers
+until the new one is ready.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import typing as t
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, HttpClient
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Models
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import (
+    SERVED_ANNOTATION,
+    began_after,
+    labels_of,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import seconds_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target, is_leaving
+
+# Which content of each model a server has, so that only what has changed is loaded.
+CONTENT_ANNOTATION = "supersonic.fastml.org/model-contents"
+_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+_MANAGER = "fastml.supersonic.models"
+_MERGE = "application/merge-patch+json"
+_PAUSE = 0.5
+_CONNECT_SECONDS = 5.0
+_AT_A_TIME = 8
+# The claim is annotated right after the switch; a server may have polled in between.
+_EARLIER_SECONDS = 2.0
+_LOADED = re.compile(r"successfully loaded '([^']+)'")
+_FAILED = re.compile(r"failed to load '([^']+)'[^\n]*")
+
+
+@dataclass(frozen=True)
+class Release:
+    """The current release of a store."""
+
+    name: str
+    models: Models
+    # Seconds since 1970 when servers could read it first, by the clock of what keeps the store; None: not known.
+    since: float | None
+
+    @property
+    def contents(self) -> dict[str, str]:
+        return {model["name"]: model["digest"] for model in self.models}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server, and what it has to do."""
+
+    pod: Mapping[str, t.Any]
+    load: list[str] = field(default_factory=list)
+    unload: list[str] = field(default_factory=list)
+    serves: str | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.pod["metadata"]["name"])
+
+    def as_dict(self, release: str) -> dict[str, t.Any]:
+        return {
+            "pod": self.name,
+            "before": self.serves,
+            "release": release,
+            "loaded": self.load,
+            "unloaded": self.unload,
+        }
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The servers of an instance."""
+
+    api: Api
+    resolver: Resolver
+    servers: Mapping[str, t.Any]
+    # Seconds that a server may take to load one model, or all of a release when it polls.
+    patience: float
+
+    @property
+    def namespace(self) -> str:
+        return str(self.servers["namespace"])
+
+    def path(self, pod: str = "") -> str:
+        path = f"/api/v1/namespaces/{segment(self.namespace)}/pods"
+        return f"{path}/{segment(pod)}" if pod else path
+
+    def pods(self) -> list[dict[str, t.Any]]:
+        query = {"labelSelector": ",".join(f"{key}={value}" for key, value in sorted(labels_of(self.servers).items()))}
+        pods = self.api.list(self.path(), f"pods in namespace {self.namespace}", query)
+        return [pod for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])) if not is_leaving(pod)]
+
+
+def plan(pool: Pool, release: Release) -> list[Server]:
+    """What each server that does not serve the release has to do."""
+    return [server for pod in pool.pods() if (server := _needs(pod, release)) is not None]
+
+
+def _needs(pod: Mapping[str, t.Any], release: Release) -> Server | None:
+    annotations = pod["metadata"].get("annotations") or {}
+    serves = annotations.get(SERVED_ANNOTATION)
+    if serves == release.name or (serves is None and began_after(pod, release.since)):
+        return None
+    try:
+        known: dict[str, str] = json.loads(annotations.get(CONTENT_ANNOTATION) or "{}")
+    except ValueError:
+        known = {}
+    wanted = release.contents
+    return Server(
+        pod,
+        load=[name for name in sorted(wanted) if known.get(name) != wanted[name]],
+        unload=[name for name in sorted(known) if name not in wanted],
+        serves=serves,
+    )
+
+
+def load(pool: Pool, servers: Sequence[Server], release: Release) -> None:
+    """Ask one server after the other to load what has changed, so that the others answer meanwhile."""
+    done: list[str] = []
+    for server in servers:
+        try:
+            _load(pool, server)
+        except SupersonicError as exc:
+            if _has_gone(pool, server):
+                continue
+            others = f"{', '.join(done)} took it already" if done else "no other server has taken it"
+            raise SupersonicError(
+                f"{exc} Its old models go on answering there; {others}. The store serves the release {release.name}: "
+                "go back to the one before, or put it right and publish again."
+            ) from exc
+        _note(pool, server, release)
+        done.append(server.name)
+
+
+def _load(pool: Pool, server: Server) -> None:
+    client = _connect(pool, server)
+    try:
+        for action, models in ((client.load, server.load), (client.unload, server.unload)):
+            for model in models:
+                try:
+                    action(model, pool.patience)
+                except CallError as exc:
+                    said = f"{exc.status}: {exc.message}" if exc.message else exc.status
+                    raise SupersonicError(
+                        f"Pod {pool.namespace}/{server.name} did not {action.__name__} the model {model}: "
+                        f"{said.rstrip('.')}."
+                    ) from exc
+    finally:
+        client.close()
+
+
+def _connect(pool: Pool, server: Server) -> HttpClient:
+    """A connection to a server, which may still be loading its first models."""
+    deadline = time.monotonic() + pool.patience
+    target = Target("pod", {"name": server.name, "namespace": pool.namespace}, "pool", "http")
+    while True:
+        places, absences = pool.resolver.resolve(target)
+        said = absences[0].reason if absences else ""
+        if places:
+            client = HttpClient(places[0].endpoint)
+            try:
+                client.live(_CONNECT_SECONDS)
+                return client
+            except CallError as exc:
+                client.close()
+                said = exc.message or exc.status
+        if time.monotonic() > deadline:
+            raise SupersonicError(f"Pod {pool.namespace}/{server.name} does not answer: {said.rstrip('.')}.")
+        time.sleep(_PAUSE)
+
+
+def watch(pool: Pool, servers: Sequence[Server], release: Release) -> None:
+    """Wait until the logs of servers that poll say that they have loaded every model of the release."""
+    with ThreadPoolExecutor(_AT_A_TIME) as threads:
+        for server, failure in zip(
+            servers, threads.map(lambda each: _watch(pool, each, release), servers), strict=True
+        ):
+            if failure:
+                raise SupersonicError(failure)
+            _note(pool, server, release)
+
+
+def _watch(pool: Pool, server: Server, release: Release) -> str:
+    """Empty when the server has taken the release."""
+    since = release.since or seconds_of(server.pod["metadata"]["creationTimestamp"])
+    metadata = server.pod["metadata"]
+    container = (metadata.get("annotations") or {}).get(_DEFAULT_CONTAINER) or server.pod["spec"]["containers"][0][
+        "name"
+    ]
+    query = {
+        "container": str(container),
+        "sinceTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since - _EARLIER_SECONDS)),
+    }
+    what = f"log of pod {pool.namespace}/{server.name}"
+    deadline = time.monotonic() + pool.patience
+    missing = set(release.contents)
+    while missing:
+        try:
+            said = pool.api.text(f"{pool.path(server.name)}/log", what, query)
+        except SupersonicError as exc:
+            return str(exc)
+        missing = set(release.contents) - set(_LOADED.findall(said))
+        failed = next((line for line in _FAILED.finditer(said) if line[1] in missing), None)
+        if failed:
+            return f"Pod {pool.namespace}/{server.name} {failed[0].rstrip('.')}. Its old models go on answering."
+        if missing and time.monotonic() > deadline:
+            return (
+                f"Pod {pool.namespace}/{server.name} has not said within {pool.patience:g} s that it has loaded "
+                f"{', '.join(sorted(missing))}. Does it poll its repository (triton_repository_poll_seconds), and does "
+                "it log what it loads?"
+            )
+        if missing:
+            time.sleep(_PAUSE)
+    return ""
+
+
+def _has_gone(pool: Pool, server: Server) -> bool:
+    """Whether a server went meanwhile, as an autoscaler lets them; then it need not take anything."""
+    pod = pool.api.find(pool.path(server.name), f"pod {pool.namespace}/{server.name}")
+    return pod is None or is_leaving(pod) or pod["metadata"]["uid"] != server.pod["metadata"]["uid"]
+
+
+def _note(pool: Pool, server: Server, release: Release) -> None:
+    """Write on the pod what it serves now."""
+    annotations = {
+        SERVED_ANNOTATION: release.name,
+        CONTENT_ANNOTATION: json.dumps(release.contents, separators=(",", ":"), sort_keys=True),
+    }
+    pool.api.call(
+        "PATCH",
+        pool.path(server.name),
+        f"pod {pool.namespace}/{server.name}",
+        query={"fieldManager": _MANAGER},
+        body={"metadata": {"annotations": annotations}},
+        content_type=_MERGE,
+    )

@@ -1,0 +1,330 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A release on trial, before anybody is served with it: a throw-away server loads it and answers its golden requests.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+The server is a pod beside the helper pod where the store is a claim, and a process where it is a folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, _inference, _server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Canary, compare_with_pool
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import missing_from
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import SERVED_ANNOTATION
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import (
+    Claim,
+    claim_label,
+    node_of,
+    pinned,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree
+from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Target as Awaited
+from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Waiter, WaitError
+
+TRIAL_LABEL = "supersonic.fastml.org/test-load"
+_COMPONENT = "model-test-load"
+_MANAGER = "fastml.supersonic.models"
+_CURRENT = "current"
+# Beyond its own time limit, for a module that was killed while its server ran.
+_LEFTOVER_SECONDS = 60
+_LOG_LINES = 20
+_TERMINATION_SECONDS = 10.0
+_PAUSE = 0.1
+_STARTS = 3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long the server may take to load everything, and to answer one request, in seconds."""
+
+    start: float
+    request: float
+
+
+class Trial(t.Protocol):
+    """Loads a release that is in the store, but not served, and sends it its golden requests."""
+
+    def run(self, tree: Tree, /) -> dict[str, t.Any]:
+        """What was seen; raises SupersonicError, in the server's own words, when the release is not sound."""
+
+
+def goldens_of(tree: Tree) -> list[_golden.Golden]:
+    """The golden requests that a release carries, read from its source."""
+    found = []
+    for model in tree.models:
+        prefix = f"{model.name}/{_golden.FOLDER}/"
+        for path in sorted(tree.places):
+            name = path.removeprefix(prefix)
+            if path.startswith(prefix) and name.endswith(".json") and "/" not in name:
+                place = tree.places[path]
+                found.append(_golden.parse(_golden.read_document(place), model.name, name[:-5], place))
+    return found
+
+
+def prove(tree: Tree, target: Target, resolver: Resolver, limits: Limits) -> dict[str, t.Any]:
+    """Every model of the release is ready, and every golden request is answered as it should be."""
+    names = [model.name for model in tree.models]
+    wanted = _server_info.Wanted(models=names, config=False, statistics=False, timeout=limits.request)
+    (answer,) = _server_info.ask_all([target], resolver, wanted)
+    if answer["status"] != _inference.OK:
+        raise SupersonicError(f"The server on trial does not answer: {answer['message'].rstrip('.')}.")
+    wrong = missing_from([model.as_result() for model in tree.models], answer["models"])
+    if wrong:
+        raise SupersonicError(f"The server on trial has not loaded it: {'; '.join(wrong).rstrip('.')}.")
+    goldens = goldens_of(tree)
+    checks = _inference.check_all([target], goldens, resolver, _inference.Settings(limits.request)) if goldens else []
+    if any(check.status != _inference.OK for check in checks):
+        raise SupersonicError(_inference.describe_failures(checks))
+    return {"models": names, "golden_requests": len(checks)}
+
+
+class PodTrial:
+    """A pod as the servers of the pool are, whose repository is the release instead of C(current)."""
+
+    def __init__(
+        self,
+        api: Api,
+        resolver: Resolver,
+        claim: Claim,
+        template: Mapping[str, t.Any],
+        limits: Limits,
+        canary: Canary | None = None,
+    ) -> None:
+        self._api = api
+        self._resolver = resolver
+        self._claim = claim
+        self._template = template
+        self._limits = limits
+        self._canary = canary
+        self._pods = f"/api/v1/namespaces/{claim.namespace}/pods"
+        # Refused before anything is sent when it cannot be done.
+        pod_on_trial(template, claim.name, "0" * 40)
+        if "ReadWriteOncePod" in claim.modes:
+            raise SupersonicError(
+                f"{claim.what} can be mounted by one pod only (ReadWriteOncePod), so no second one can try a release. "
+                "Leave out the test load, or use a claim with another access mode."
+            )
+
+    def run(self, tree: Tree, /) -> dict[str, t.Any]:
+        started = time.monotonic()
+        self._clear_leftovers()
+        name = f"{self._claim.name[:40].rstrip('-.')}-test-{secrets.token_hex(4)}"
+        with self._pod(name, tree.release):
+            target = Target("pod", {"name": name, "namespace": self._claim.namespace}, "test load", "http")
+            report = prove(tree, target, self._resolver, self._limits)
+            report["seconds"] = round(time.monotonic() - started, 1)
+            if self._canary is None:
+                return report
+            labels = (self._template.get("metadata") or {}).get("labels") or {}
+            compared = compare_with_pool(
+                self._canary, self._resolver, target, goldens_of(tree), labels, self._limits.request
+            )
+            return {**report, "canary": compared}
+
+    @contextlib.contextmanager
+    def _pod(self, name: str, release: str) -> Iterator[None]:
+        path, what = f"{self._pods}/{name}", f"Pod {self._claim.namespace}/{name}"
+        spec = pod_on_trial(self._template, self._claim.name, release)
+        spec["restartPolicy"] = "Never"
+        soak = self._canary.seconds if self._canary else 0
+        spec["activeDeadlineSeconds"] = int(self._limits.start + soak) + 10 * _LEFTOVER_SECONDS
+        node = node_of(self._api, self._claim)
+        if node:
+            # The claim is mounted there, and can be mounted on one node only.
+            spec["affinity"] = pinned(node)
+        metadata = {
+            "name": name,
+            "namespace": self._claim.namespace,
+            # Not yet those of the pool: nobody may send it requests.
+            "labels": {
+                "app.kubernetes.io/name": _COMPONENT,
+                "app.kubernetes.io/component": _COMPONENT,
+                "app.kubernetes.io/part-of": "supersonic",
+                "app.kubernetes.io/managed-by": "fastml.supersonic",
+                TRIAL_LABEL: claim_label(self._claim.name),
+            },
+            "annotations": {
+                **((self._template.get("metadata") or {}).get("annotations") or {}),
+                SERVED_ANNOTATION: release,
+            },
+        }
+        definition = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        live = self._api.apply(path, definition, what, manager=_MANAGER, force=True, dry_run=False)
+        try:
+            awaited = Awaited(Key("", "Pod", self._claim.namespace, name), path, live)
+            try:
+                Waiter(self._api, Mask(), self._limits.start, budget=self._limits.start).ready([awaited])
+            except WaitError as exc:
+                raise SupersonicError(f"The server on trial did not start. {exc}") from exc
+            yield
+        finally:
+            # What cannot be deleted now ends by itself and is cleared by the next publication.
+            with contextlib.suppress(SupersonicError):
+                self._api.delete(path, what, uid=live["metadata"]["uid"], propagation="Background")
+
+    def _clear_leftovers(self) -> None:
+        """Whoever has the store's lock is alone: any other server on trial is what a killed publication left."""
+        query = {"labelSelector": f"{TRIAL_LABEL}={claim_label(self._claim.name)}"}
+        for pod in self._api.list(self._pods, f"pods in namespace {self._claim.namespace}", query):
+            metadata = pod["metadata"]
+            if not metadata.get("deletionTimestamp"):
+                path = f"{self._pods}/{metadata['name']}"
+                self._api.delete(path, f"Pod {metadata['name']}", uid=metadata["uid"], propagation="Background")
+
+
+def pod_on_trial(template: Mapping[str, t.Any], claim: str, release: str) -> dict[str, t.Any]:
+    """A pod's specification that reads the release wherever the template reads C(current) of the claim."""
+    spec: dict[str, t.Any] = copy.deepcopy(dict(template.get("spec") or {}))
+    volumes = {
+        volume["name"]
+        for volume in spec.get("volumes") or []
+        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == claim
+    }
+    replaced = 0
+    for container in spec.get("containers") or []:
+        for mount in container.get("volumeMounts") or []:
+            if mount["name"] not in volumes or mount.get("subPath") or mount.get("subPathExpr"):
+                continue
+            served = f"{mount['mountPath'].rstrip('/')}/{_CURRENT}"
+            for field in ("command", "args"):
+                words = container.get(field) or []
+                moved = [_moved(word, served, release) for word in words]
+                replaced += words != moved
+                if moved:
+                    container[field] = moved
+    if not replaced:
+        raise SupersonicError(
+            f"The servers do not read {_CURRENT} of the claim {claim}: no argument of a container names the folder "
+            f"{_CURRENT} of a volume that is this claim. Without that no server can try a release; leave out the test "
+            "load, or name the claim of the servers."
+        )
+    return spec
+
+
+def _moved(word: str, served: str, release: str) -> str:
+    before, equals, value = word.rpartition("=")
+    if value.rstrip("/") != served:
+        return word
+    return f"{before}{equals}{served.removesuffix(_CURRENT)}releases/{release}"
+
+
+class ProcessTrial:
+    """A server that this machine has, started for the release in the store's folder."""
+
+    def __init__(self, store: str, command: Sequence[str], resolver: Resolver, limits: Limits) -> None:
+        if not command:
+            raise SupersonicError(
+                "test_load.command is empty; for a store of type path it has to be the command that starts a server, "
+                "such as [tritonserver]."
+            )
+        self._store = store
+        self._command = list(command)
+        self._resolver = resolver
+        self._limits = limits
+
+    def run(self, tree: Tree, /) -> dict[str, t.Any]:
+        started = time.monotonic()
+        with self._process(os.path.join(self._store, "releases", tree.release)) as port:
+            target = Target("address", {"host": "127.0.0.1", "port": port}, "test load", "http")
+            report = prove(tree, target, self._resolver, self._limits)
+            return {**report, "seconds": round(time.monotonic() - started, 1)}
+
+    @contextlib.contextmanager
+    def _process(self, folder: str) -> Iterator[int]:
+        with tempfile.TemporaryFile() as log:
+            for attempt in range(_STARTS):
+                http, grpc = _free_ports()
+                process = self._start(folder, http, grpc, log)
+                try:
+                    if self._is_live(process, http, log, last=attempt == _STARTS - 1):
+                        yield http
+                        return
+                finally:
+                    _end(process)
+
+    def _start(self, folder: str, http: int, grpc: int, log: t.IO[bytes]) -> subprocess.Popen[bytes]:
+        log.seek(0)
+        log.truncate()
+        command = [
+            *self._command,
+            f"--model-repository={folder}",
+            "--http-address=127.0.0.1",
+            f"--http-port={http}",
+            "--grpc-address=127.0.0.1",
+            f"--grpc-port={grpc}",
+            "--allow-metrics=false",
+            # What did not load is asked for; the server's end would not say which model it was.
+            "--exit-on-error=false",
+        ]
+        try:
+            # A group of its own, since Triton starts a process for each instance of a Python model.
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as exc:
+            raise SupersonicError(
+                f"test_load.command cannot be started: {self._command[0]}: {exc.strerror}. Name a Triton server of "
+                "this machine, or leave out the test load."
+            ) from exc
+
+    def _is_live(self, process: subprocess.Popen[bytes], port: int, log: t.IO[bytes], *, last: bool) -> bool:
+        """Whether the server is there; False when another process took its port and it is worth another try."""
+        deadline = time.monotonic() + self._limits.start
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                raise SupersonicError(
+                    f"The server on trial has not loaded everything within {self._limits.start:g} s "
+                    f"(test_load.timeout). {_tail(log)}"
+                )
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                # Triton opens its ports when everything is loaded.
+                return True
+            time.sleep(_PAUSE)
+        said = _tail(log)
+        if "Address already in use" in said and not last:
+            return False
+        raise SupersonicError(f"The server on trial ended with exit code {process.returncode}. {said}")
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+def _tail(log: t.IO[bytes]) -> str:
+    log.seek(0)
+    lines = log.read().decode(errors="replace").strip().splitlines()[-_LOG_LINES:]
+    return "Its last words: " + "\n".join(lines) if lines else "It said nothing."
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server and what it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_TERMINATION_SECONDS)

@@ -1,0 +1,129 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A release in a folder that a server of this machine has to load before it is served."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.triton import server_directory
+
+
+class Shop:
+    """A source, and a store that serves its first release."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source = folder / "source"
+        self.store = folder / "store"
+        self.write("value = value * 1")
+        self.first = self.publish(test_load=None)["release"]
+
+    def write(self, execute: str, **options: Any) -> None:
+        """Another model of the same name."""
+        for path in sorted(self.source.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        write_model(self.source, "echo", execute=execute, **options)
+        write_golden(self.source, golden("echo", [1.0, 2.5]))
+
+    def publish(self, **options: Any) -> dict[str, Any]:
+        server = server_directory()
+        command = [
+            str(server / "bin" / "tritonserver"),
+            f"--backend-directory={server / 'backends'}",
+            f"--cache-directory={server / 'caches'}",
+        ]
+        store = {"type": "path", "path": str(self.store)}
+        wanted = {"source": [str(self.source)], "store": store, "test_load": {"command": command}, **options}
+        return run_module("model_repository", {name: value for name, value in wanted.items() if value is not None})
+
+    @property
+    def current(self) -> str:
+        return os.readlink(self.store / "current").removeprefix("releases/")
+
+    @property
+    def releases(self) -> set[str]:
+        return set(os.listdir(self.store / "releases"))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    # The python backend takes the python3 that it finds first, and that environment's libraries.
+    monkeypatch.setenv("PATH", f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    yield Shop(tmp_path)
+    assert not servers(tmp_path), "a server on trial was left"
+
+
+def servers(folder: Path) -> list[str]:
+    """Command lines of processes that serve out of this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in line:
+            found.append(line)
+    return found
+
+
+def test_a_sound_release_is_served(shop: Shop) -> None:
+    shop.write("value = value + 0")
+    result = shop.publish()
+    assert not result["failed"], result
+    assert shop.current == result["release"] != shop.first
+    assert result["test_load"]["models"] == ["echo"]
+    assert result["test_load"]["golden_requests"] == 1
+    # What the server has written into the release is not published.
+    assert run_module("model_repository", {"state": "verified", "store": {"type": "path", "path": str(shop.store)}})[
+        "sound"
+    ]
+    again = shop.publish()
+    assert not again["changed"]
+    assert again["test_load"] is None
+
+
+@pytest.mark.parametrize(
+    ("execute", "options", "said"),
+    [
+        ("pass", {"initialize": "raise ValueError('weights are missing')"}, "weights are missing"),
+        ("value = value + numpy.float32(value == 2.5)", {}, "echo, golden request values: output OUTPUT0[1] is 3.5"),
+        ("raise RuntimeError('no such layer')", {}, "no such layer"),
+        ("import os; os._exit(1)", {}, "echo"),
+    ],
+    ids=["does-not-load", "wrong-number", "fails-requests", "dies"],
+)
+def test_a_release_that_is_not_sound(shop: Shop, execute: str, options: dict[str, Any], said: str) -> None:
+    shop.write(execute, **options)
+    result = shop.publish()
+    assert result["failed"]
+    assert "did not pass its test load; the store serves what it served before." in result["msg"]
+    assert said in result["msg"]
+    assert shop.current == shop.first
+    assert shop.releases == {shop.first}
+    assert not list((shop.store / "staging").iterdir())
+    # Put right, it is served.
+    shop.write("value = value - 0")
+    assert shop.publish()["changed"]
+    assert shop.current != shop.first
+
+
+def test_a_command_that_is_no_server(shop: Shop) -> None:
+    shop.write("value = value + 0")
+    missing = shop.publish(test_load={"command": ["/nowhere/tritonserver"]})
+    assert "test_load.command cannot be started: /nowhere/tritonserver: No such file or directory." in missing["msg"]
+    ended = shop.publish(test_load={"command": [sys.executable, "-c", "print('out of memory'); raise SystemExit(3)"]})
+    assert "The server on trial ended with exit code 3. Its last words: out of memory" in ended["msg"]
+    silent = shop.publish(test_load={"command": [sys.executable, "-c", "import time; time.sleep(60)"], "timeout": 1})
+    assert "has not loaded everything within 1 s (test_load.timeout). It said nothing." in silent["msg"]
+    assert shop.current == shop.first
+    assert shop.releases == {shop.first}

@@ -1,0 +1,173 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The pod that tries a release, and how a canary is judged. Real servers are tried in tests/integration and cluster."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Counts, Report, counts
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import goldens_of, pod_on_trial
+from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+
+RELEASE = "2c26b46b68ffc68ff99b453c1d30413413422d70"
+TEMPLATE: dict[str, Any] = {
+    "metadata": {"labels": {"app": "triton"}},
+    "spec": {
+        "containers": [
+            {
+                "name": "triton",
+                "command": ["tritonserver"],
+                "args": [
+                    "--model-repository=/models/models/current",
+                    "--model-repository=/models/others/current",
+                    "--model-repository=/cvmfs/cms.cern.ch/models",
+                ],
+                "volumeMounts": [
+                    {"name": "models", "mountPath": "/models/models", "readOnly": True},
+                    {"name": "others", "mountPath": "/models/others", "readOnly": True},
+                ],
+            },
+            {"name": "sidecar", "image": "a:1"},
+        ],
+        "volumes": [
+            {"name": "models", "persistentVolumeClaim": {"claimName": "models"}},
+            {"name": "others", "persistentVolumeClaim": {"claimName": "others"}},
+        ],
+    },
+}
+
+
+def test_the_pod_reads_the_release_where_servers_read_current() -> None:
+    before = copy.deepcopy(TEMPLATE)
+    spec = pod_on_trial(TEMPLATE, "models", RELEASE)
+    assert before == TEMPLATE
+    assert spec["containers"][0]["args"] == [
+        f"--model-repository=/models/models/releases/{RELEASE}",
+        "--model-repository=/models/others/current",
+        "--model-repository=/cvmfs/cms.cern.ch/models",
+    ]
+    assert spec["containers"][0]["command"] == ["tritonserver"]
+    assert spec["containers"][1] == TEMPLATE["spec"]["containers"][1]
+
+
+@pytest.mark.parametrize("word", ["/models/models/current", "/models/models/current/"])
+def test_the_repository_as_a_word_of_its_own(word: str) -> None:
+    template = copy.deepcopy(TEMPLATE)
+    template["spec"]["containers"][0]["args"] = ["--model-repository", word]
+    assert pod_on_trial(template, "models", RELEASE)["containers"][0]["args"][1] == f"/models/models/releases/{RELEASE}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda spec: spec["containers"][0].update(args=["--model-repository=/models/models"]),
+        lambda spec: spec["containers"][0]["volumeMounts"][0].update(subPath="current"),
+        lambda spec: spec.update(volumes=[]),
+        lambda spec: spec.clear(),
+    ],
+    ids=["whole-claim", "sub-path", "other-volume", "empty"],
+)
+def test_servers_that_do_not_read_current(change: Any) -> None:
+    template = copy.deepcopy(TEMPLATE)
+    change(template["spec"])
+    with pytest.raises(SupersonicError, match=r"The servers do not read current of the claim models: .*leave out the"):
+        pod_on_trial(template, "models", RELEASE)
+
+
+def test_golden_requests_come_from_the_source(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_model(tmp_path, name)
+        write_golden(tmp_path, golden(name, [1.0]))
+    (tmp_path / "one/golden/notes.txt").write_text("not a request")
+    assert [(each.model, each.name) for each in goldens_of(scan([str(tmp_path)]))] == [
+        ("one", "values"),
+        ("two", "values"),
+    ]
+
+
+def statistics(model: str, count: int, infer: int, **more: Any) -> dict[str, Any]:
+    stats = {"success": {"count": count, "ns": 10 * infer}, "queue": {"count": count, "ns": 2 * infer}}
+    return {"name": model, "inference_stats": {**stats, "compute_infer": {"count": count, "ns": infer}, **more}}
+
+
+def test_counts_of_all_versions_and_of_ensembles() -> None:
+    found = counts(
+        [
+            statistics("a", 2, 4_000_000, fail={"count": 1, "ns": 5}),
+            statistics("a", 2, 8_000_000, compute_output={"count": 2, "ns": 4_000_000}),
+            # An ensemble has no execution of its own: what is left of its requests' time without the queue.
+            statistics("ensemble", 1, 1_000_000, compute_infer={"count": 0, "ns": 0}),
+            {"name": "silent"},
+        ]
+    )
+    assert found["a"] == Counts(4, 1, 16_000_000)
+    assert found["a"].milliseconds == 4.0
+    assert found["a"].failed_share == 0.2
+    assert found["ensemble"] == Counts(1, 0, 8_000_000)
+    assert (found["silent"].milliseconds, found["silent"].failed_share) == (None, 0.0)
+
+
+def ms(requests: int, milliseconds: float, failed: int = 0) -> Counts:
+    return Counts(requests, failed, int(requests * milliseconds * 1e6))
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "problem"),
+    [
+        (ms(100, 4.0), ms(300, 3.0), None),
+        (ms(100, 6.0), ms(300, 3.0), "takes 6.00 ms for a request, 2.00 times as long as before (3.00 ms)"),
+        # Twice as long, but by less than what any server's times differ.
+        (ms(100, 1.0), ms(300, 0.5), None),
+        # Nobody asks it, or it is new: nothing to compare.
+        (ms(0, 0), ms(300, 3.0), None),
+        (ms(100, 50.0), ms(0, 0), None),
+        # Clients that send wrong requests send them to everybody.
+        (ms(90, 1.0, failed=10), ms(270, 1.0, failed=30), None),
+        (ms(90, 1.0, failed=10), ms(290, 1.0, failed=10), "failed 10 of 100 requests, on the other servers 10 of 300"),
+        (ms(0, 0, failed=3), ms(0, 0), "failed 3 of 3 requests, on the other servers 0 of 0"),
+    ],
+)
+def test_judgement(new: Counts, old: Counts, problem: str | None) -> None:
+    found = Report("m", new, old, None).problem(1.5)
+    assert (found is None) == (problem is None), found
+    assert problem is None or problem in str(found)
+
+
+STORE = {"type": "path", "path": "/nowhere"}
+CLAIM = {"type": "pvc", "namespace": "n", "claim": "c"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"store": STORE, "canary": {"instance": "a"}}, "canary is given without test_load"),
+        ({"store": STORE, "test_load": {"pod_template": {}}}, "type path, so test_load needs command"),
+        ({"store": CLAIM, "test_load": {"command": ["a"]}}, "type pvc, so test_load needs pod_template"),
+        ({"store": STORE, "test_load": {"command": []}}, "test_load.command is empty"),
+        ({"store": STORE, "test_load": {"command": ["a"], "timeout": 0}}, "test_load.timeout is 0; it must be more"),
+        (
+            {"store": STORE, "test_load": {"command": ["a"]}, "canary": {"instance": "a"}},
+            "canary is given, but the store is of type path",
+        ),
+        (
+            {"store": CLAIM, "test_load": {"pod_template": {}}, "canary": {"instance": "a", "latency_ratio": 0.9}},
+            "canary.latency_ratio is 0.9; it must be at least 1",
+        ),
+        ({"store": STORE, "state": "pruned", "source": None, "test_load": {"command": ["a"]}}, "published only"),
+    ],
+)
+def test_options_that_do_not_fit(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    given = {"source": [str(tmp_path)], **options}
+    result = run_module("model_repository", {name: value for name, value in given.items() if value is not None})
+    assert result["failed"]
+    assert said in result["msg"]
