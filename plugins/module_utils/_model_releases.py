@@ -175,7 +175,7 @@ def describe(target: Target, deep: bool) -> dict[str, t.Any]:
         # A claim that an older version has noted, or nobody yet.
         current = published.release
         releases = [{"release": current, "published": None, "models": published.models}] if current else []
-    others = [item["release"] for item in releases if item["release"] != current]
+    others = [item["release"] for item in releases if item["release"] != current and item.get("served", True)]
     result.update(
         current=current,
         previous=others[0] if others else None,

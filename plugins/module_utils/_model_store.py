@@ -213,13 +213,17 @@ class Store:
 
     def listing(self) -> list[dict[str, t.Any]]:
         """Every release, the current one first, then by last use, with the time when it was complete."""
-        found = []
+        found: list[dict[str, t.Any]] = []
+        served = {self.current(), *self._history()}
         for name in self._order():
             try:
                 published: float | None = os.stat(self._path("manifests", name)).st_mtime
             except FileNotFoundError:
                 published = None
             found.append({"release": name, "published": published})
+            if name not in served:
+                # On trial, or what a killed trial has left: nothing to go back to.
+                found[-1]["served"] = False
         return found
 
     def find(self, release: str | None = None) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,8 +28,9 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.node import signal_server
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, SMALL, Instance
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL, SMALL, Instance
 
 pytestmark = pytest.mark.alone
 
@@ -37,6 +39,21 @@ REPEATS = int(os.environ.get("SUPERSONIC_REPEATS", "1"))
 LIMIT_S = 240
 # What a client may notice of an event: a server that dies with its request, and the request's way to another one.
 GAP_S = 5.0
+# How servers take a release: asked by the role, or by themselves.
+EXPLICIT = {
+    "triton_model_control_mode": "explicit",
+    "triton_load_models": ["*"],
+    "triton_model_rollout": "explicit",
+    # Beside what is restricted anyway; the role has the key.
+    "triton_restricted_apis": ["shared-memory", "trace", "logging", "model-repository"],
+}
+POLL = {
+    **EXPLICIT,
+    "triton_model_control_mode": "poll",
+    "triton_load_models": [],
+    "triton_repository_poll_seconds": 1,
+    "triton_model_rollout": "poll",
+}
 # Of what makes an instance of tests small: where it is, and who may ask.
 NOT_UNDER_TEST = {"supersonic_kubeconfig", "local_directory", "envoy_service_node_port", "verify_address"}
 
@@ -44,14 +61,38 @@ NOT_UNDER_TEST = {"supersonic_kubeconfig", "local_directory", "envoy_service_nod
 class Service(Instance):
     """The instance under load; what an event has changed stays, so that the next one changes nothing else."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, cluster: Cluster, folder: Path, name: str, variables: dict[str, Any]) -> None:
+        self.models = folder / "models"
+        shutil.copytree(LOCAL / "models", self.models)
+        super().__init__(cluster, folder, name, {**variables, "model_repository_sources": [str(self.models)]})
         self._changes: dict[str, Any] = {}
 
     def change(self, tag: str, **variables: Any) -> None:
         """Change the instance as an operator would."""
         self._changes.update(variables)
         self.site("--tags", tag, **self._changes)
+
+    def publish(self, **variables: Any) -> None:
+        """Publish other models, as an operator would: a model that the clients ask is changed, and one is new."""
+        mark = uuid.uuid4().hex
+        with (self.models / "identity" / "1" / "model.py").open("a") as file:
+            file.write(f"# {mark}\n")
+        shutil.copytree(self.models / "identity", self.models / f"identity-{mark}")
+        config = self.models / f"identity-{mark}" / "config.pbtxt"
+        config.write_text(config.read_text().replace('"identity"', f'"identity-{mark}"'))
+        shutil.rmtree(config.parent / "golden")
+        done = self.run("playbooks/models.yml", models_action="publish", **self._changes, **variables)
+        assert done.code == 0, done.output
+        info = run_module(
+            "model_repository_info",
+            {
+                "store": {"type": "pvc", "namespace": self.namespace, "claim": f"{self.name}-models"},
+                "servers": {"namespace": self.namespace, "instance": self.name, "index": True},
+                "kubeconfig": self.cluster.kubeconfig,
+            },
+        )
+        # Every server has the new model and no longer the one that was new the last time.
+        assert [item["differences"] for item in info["servers"]] == [[], []], info
 
 
 def whole(service: Service) -> bool:
@@ -115,9 +156,26 @@ def service(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def update_triton(service: Service) -> None:
     before = set(service.pods("triton"))
-    service.change("triton", triton_pod_annotations={"example.org/update": uuid.uuid4().hex})
+    service.change("triton", triton_pod_annotations={"example.org/update": uuid.uuid4().hex}, **EXPLICIT)
     until(lambda: service.ready("triton", 2), 90)
     assert not before & set(service.pods("triton")), "the servers were not replaced"
+
+
+def publish_explicit(service: Service) -> None:
+    """One server serves the release with the others for a while, then they load it."""
+    before = set(service.pods("triton"))
+    service.publish(model_repository_canary=True, model_repository_canary_seconds=5)
+    until(lambda: service.ready("triton", 2), 90)
+    assert set(service.pods("triton")) == before, "the servers were replaced"
+
+
+def publish_poll(service: Service) -> None:
+    """The servers are replaced by such that poll, then take a release by themselves."""
+    service.change("triton", **POLL)
+    until(lambda: service.ready("triton", 2), 90)
+    before = set(service.pods("triton"))
+    service.publish()
+    assert set(service.pods("triton")) == before, "the servers were replaced"
 
 
 def scale_triton(service: Service) -> None:
@@ -153,7 +211,10 @@ def kill_triton(service: Service) -> None:
 
 
 @pytest.mark.parametrize("repeat", range(1, REPEATS + 1))
-@pytest.mark.parametrize("event", [update_triton, scale_triton, restart_envoy, kill_triton])
+@pytest.mark.parametrize(
+    "event",
+    [update_triton, publish_explicit, scale_triton, restart_envoy, kill_triton, publish_poll],
+)
 def test_no_request_is_lost(service: Service, tmp_path: Path, event: Callable[[Service], None], repeat: int) -> None:
     until(lambda: whole(service), 120)
     with load(service.address(), tmp_path) as report:

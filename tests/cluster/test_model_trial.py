@@ -1,0 +1,124 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A release that is no better than it should be never gets to the servers of a real instance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import Instance
+
+TRIALS = "supersonic.fastml.org/test-load"
+
+
+class Shop(Instance):
+    """A small instance that serves one model, echo, which its source may change."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.source = folder / "source"
+        self.write("pass")
+        variables = {"model_repository_sources": [str(self.source)], "verify_golden_directories": [str(self.source)]}
+        super().__init__(cluster, folder, "trial", variables)
+
+    def write(self, execute: str, **options: Any) -> None:
+        for path in sorted(self.source.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        write_model(self.source, "echo", execute=execute, **options)
+        write_golden(self.source, golden("echo", [1.0, 2.5]))
+
+    @property
+    def store(self) -> dict[str, str]:
+        return {"type": "pvc", "namespace": self.namespace, "claim": f"{self.name}-models"}
+
+    def module(self, name: str, **options: Any) -> dict[str, Any]:
+        return run_module(name, {"store": self.store, "kubeconfig": self.cluster.kubeconfig, **options})
+
+    def publish(self, **canary: Any) -> dict[str, Any]:
+        """Publish as the role does, with one server that serves with the others first."""
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.name}-triton"
+        template = self.cluster.there(path)["spec"]["template"]
+        return self.module(
+            "model_repository",
+            source=[str(self.source)],
+            pod={"image": template["spec"]["containers"][0]["image"]},
+            test_load={"pod_template": template, "timeout": 120},
+            canary={"instance": self.name, "seconds": 1, "samples": 10, **canary},
+        )
+
+    def served(self) -> str:
+        """The release that the store serves; nothing of another one is left, and no server on trial."""
+        found = self.module("model_repository_info")
+        query = {"labelSelector": TRIALS}
+        pods = f"/api/v1/namespaces/{self.namespace}/pods"
+        until(lambda: not self.cluster.api.list(pods, "servers on trial", query), 60)
+        return str(found["current"])
+
+
+@pytest.fixture(scope="module")
+def shop(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    made = Shop(cluster, tmp_path_factory.mktemp("trial"))
+    try:
+        made.site()
+        yield made
+    finally:
+        made.remove()
+
+
+def test_a_release_that_does_not_load(shop: Shop) -> None:
+    first, servers = shop.served(), set(shop.pods("triton"))
+    shop.write("pass", initialize="raise ValueError('weights are missing')")
+    done = shop.run("playbooks/models.yml", models_action="publish")
+    assert done.code != 0
+    assert "did not pass its test load; the store serves what it served before." in done.text
+    assert "weights are missing" in done.text
+    assert shop.served() == first
+    assert set(shop.pods("triton")) == servers
+
+
+def test_a_release_that_is_slow(shop: Shop) -> None:
+    first = shop.served()
+    shop.write("time.sleep(0.03)")
+    result = shop.publish()
+    assert result["failed"], result
+    assert "One server served it and did worse than the others: model echo takes 3" in result["msg"]
+    assert "times as long as before" in result["msg"]
+    assert shop.served() == first
+    # Whoever wants it gets it.
+    accepted = shop.publish(latency_ratio=1000)
+    assert not accepted["failed"], accepted
+    (model,) = accepted["test_load"]["canary"]["models"]
+    assert model["model"] == "echo"
+    assert model["requests"] >= 10
+    assert model["old_requests"] >= 10
+    assert model["latency_ratio"] > 1.5
+    # The same answers as before.
+    assert model["deviation"]["value"] == 0
+    assert shop.served() == accepted["release"] != first
+
+
+def test_servers_that_cannot_be_started(shop: Shop) -> None:
+    first = shop.served()
+    shop.write("value = value + 0")
+    path = f"/apis/apps/v1/namespaces/{shop.namespace}/deployments/{shop.name}-triton"
+    template = shop.cluster.there(path)["spec"]["template"]
+    greedy = {"requests": {"cpu": "1000"}}
+    template["spec"]["containers"][0]["resources"] = greedy
+    result = shop.module(
+        "model_repository",
+        source=[str(shop.source)],
+        pod={"image": template["spec"]["containers"][0]["image"]},
+        test_load={"pod_template": template, "timeout": 5},
+    )
+    assert result["failed"]
+    assert "The server on trial did not start." in result["msg"]
+    assert "Insufficient cpu" in result["msg"]
+    assert shop.served() == first
