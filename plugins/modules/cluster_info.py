@@ -110,7 +110,7 @@ problems:
   returned: success
   type: list
   elements: str
-  sample: ["There is no storage class fast. The cluster has slow."]
+  sample: ["The cluster runs Kubernetes v1.28.1, but 1.30 or newer is needed."]
 """
 
 from ansible.module_utils.basic import AnsibleModule

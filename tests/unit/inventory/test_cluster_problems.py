@@ -1,0 +1,145 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cluster lacks, in words; the server stands for clusters that nobody has at hand, tests/cluster has a real one."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+
+DEFAULTS = yaml.safe_load((Path(__file__).resolve().parents[3] / "roles/preflight/defaults/main.yml").read_text())
+FEATURES = DEFAULTS["preflight_feature_permissions"]
+CHANGING = "create, patch and delete"
+
+
+class Poor(BaseHTTPRequestHandler):
+    """A cluster with one node, without GPUs and default class, where we may only read."""
+
+    server: ThreadingHTTPServer
+    asked: list[tuple[str, str, str]] = []
+
+    def do_GET(self) -> None:
+        lists = {
+            "/version": {"gitVersion": "v1.34.4"},
+            "/api/v1/namespaces/cms": {"metadata": {"name": "cms"}, "status": {"phase": "Active"}},
+            "/api/v1/nodes": {"items": [{"metadata": {"name": "a"}, "status": {"allocatable": {"cpu": "4"}}}]},
+            "/apis/storage.k8s.io/v1/storageclasses": {"items": [{"metadata": {"name": "slow"}}]},
+        }
+        self.answer(lists[self.path.partition("?")[0]])
+
+    def do_POST(self) -> None:
+        spec = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["spec"]
+        if self.path.endswith("selfsubjectrulesreviews"):
+            reading = {"verbs": ["get", "list", "watch"], "apiGroups": ["*"], "resources": ["*"]}
+            self.answer({"status": {"resourceRules": [reading]}})
+            return
+        wanted = spec["resourceAttributes"]
+        self.asked.append((wanted["verb"], wanted["resource"], wanted["subresource"]))
+        self.answer({"status": {"allowed": False}})
+
+    def answer(self, body: dict[str, Any]) -> None:
+        """As JSON."""
+        text = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    Poor.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Poor)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield Api(Connection(host=f"http://127.0.0.1:{server.server_port}", source="a test"))
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def problems(api: Api, **wanted: Any) -> list[str]:
+    found = _cluster.inspect(api, {"namespace": "cms", **wanted})["problems"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) -> None:
+    (pvc,) = [
+        text
+        for text in problems(api, permissions=[*FEATURES["publishing"], *FEATURES["managed_claim"]])
+        if "persistentvolumeclaims" in text
+    ]
+    assert pvc == (
+        "We may not patch, create and delete persistentvolumeclaims in the namespace cms (supersonic_namespace). Ask "
+        "for a Role with these verbs on it, or publish no models (model_repository_sources: [])."
+    )
+    assert len(Poor.asked) == len(set(Poor.asked))
+
+
+@pytest.mark.parametrize(
+    ("permissions", "end"),
+    [
+        (DEFAULTS["preflight_permissions"][:1], f"We may not {CHANGING} deployments.apps in the namespace cms"),
+        (DEFAULTS["preflight_permissions"][:1], "Ask for a Role with these verbs on it."),
+        (FEATURES["port_forward"], "on it, or set verify_servers and verify_envoys to false."),
+        (
+            FEATURES["disruption_budgets"],
+            "on it, or set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}.",
+        ),
+        (FEATURES["network_policies"], "on it, or set envoy_network_policy to false."),
+        (
+            FEATURES["publishing"][1:2],
+            "create, patch and delete pods in the namespace cms (supersonic_namespace). Ask for",
+        ),
+        (FEATURES["publishing"][2:], "on it, or publish no models (model_repository_sources: [])."),
+    ],
+)
+def test_missing_rights_name_what_asks_for_them(api: Api, permissions: list[dict[str, Any]], end: str) -> None:
+    (text,) = problems(api, permissions=permissions)
+    assert end in text
+
+
+def test_reading_pods_is_needed_by_every_instance() -> None:
+    assert _cluster._missing(["list"], "pods", "cms").endswith("Ask for a Role with these verbs on it.")
+    assert "model_repository_sources" in _cluster._missing(["create"], "pods", "cms")
+
+
+def test_gpus_name_their_variables(api: Api) -> None:
+    assert problems(api, node_resources={"nvidia.com/gpu": 2}) == [
+        "No node offers 2 of nvidia.com/gpu for one pod; the largest of 1 node(s) offers 0. Change triton_gpus or "
+        "triton_gpu_resource, or preflight_node_resources where that is set; it is {} where nodes come on demand."
+    ]
+
+
+def test_storage_classes_name_their_variables(api: Api) -> None:
+    assert problems(api, storage_classes=["fast", ""]) == [
+        "There is no storage class fast (model_repository_storage_class, or preflight_storage_classes where that is "
+        "set). The cluster has slow.",
+        "The cluster has no default storage class, so model_repository_storage_class has to name one. It has slow.",
+    ]
+
+
+def test_every_feature_says_how_to_do_without_it() -> None:
+    always = {(item["resource"], item.get("group", "")) for item in DEFAULTS["preflight_permissions"]}
+    for permissions in FEATURES.values():
+        for item in permissions:
+            name = item["resource"] + (f".{item['group']}" if "group" in item else "")
+            assert name in _cluster.WITHOUT
+    assert {"persistentvolumeclaims", "pods/exec"}.isdisjoint(resource for resource, _group in always)
