@@ -1020,7 +1020,7 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
         )
         if theirs == name:
             problems.append(Problem("supersonic_name", f"host {other} is an instance of the same name {where}", name))
-        elif theirs.removeprefix(f"{name}-") in PARTS or name.removeprefix(f"{theirs}-") in PARTS:
+        elif theirs in {f"{name}-{part}" for part in PARTS} or name in {f"{theirs}-{part}" for part in PARTS}:
             shared = max(name, theirs, key=len)
             problems.append(
                 Problem(

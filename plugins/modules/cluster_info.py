@@ -148,7 +148,7 @@ def main() -> None:
         found = _cluster.inspect(Api(connection(module.params)), module.params)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
-    # msg is what a failed_when on problems shows.
+    # msg is what a task that fails on problems shows.
     message = "\n".join(found["problems"]) or f"Kubernetes {found['version']} offers and allows what is needed."
     module.exit_json(changed=False, msg=message, **found)
 

@@ -223,6 +223,7 @@ def test_rendered_manifests_are_what_is_applied(life: Life) -> None:
 def test_teardown_leaves_nothing(cluster: Cluster, life: Life) -> None:
     assert life.torn_down.changed("life") == 3
     assert life.torn_down_again.changed("life") == 0
+    assert "Nothing of life is left." in life.torn_down.text
     namespace = life.instance.namespace
     assert cluster.get(f"/api/v1/namespaces/{namespace}") is None
 

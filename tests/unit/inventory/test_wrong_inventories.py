@@ -602,6 +602,8 @@ def test_two_instances_of_one_name(tmp_path: Path) -> None:
         ({"supersonic_context": "a"}, {"supersonic_context": "b"}, False),
         ({}, {"supersonic_name": "pool-triton"}, True),
         ({}, {"supersonic_name": "pool-2"}, False),
+        # What a part of an instance is called may be the name of another.
+        ({}, {"supersonic_name": "triton"}, False),
     ],
 )
 def test_instances_that_would_take_each_others_objects(
