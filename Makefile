@@ -58,6 +58,8 @@ local-purge: $(VENV)/local  ## Remove the cluster and the cache
 
 .PHONY: verify
 verify: $(VENV)/local  ## Prove the local instance again
+# Another clone may have removed the machine's cluster, whose state is in /var/lib.
+	@test -e .local/kubeconfig -a -d /var/lib/fastml-supersonic || { echo "There is no local cluster: run make local."; exit 1; }
 	ansible-playbook playbooks/verify.yml -i $(INVENTORY)
 
 # ---- tests --------------------------------------------------------------------------------------------------------

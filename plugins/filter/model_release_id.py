@@ -12,6 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inventory import expand
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_archive import opened
 
 
@@ -19,7 +20,7 @@ def model_release_id(source: str | Sequence[str]) -> str:
     """Read the folders and archives on the controller; nothing else is asked."""
     sources = [source] if isinstance(source, str) else list(source)
     try:
-        with opened([str(item) for item in sources], cached=True) as tree:
+        with opened([expand(str(item)) for item in sources], cached=True) as tree:
             return tree.release
     except SupersonicError as error:
         raise AnsibleFilterError(str(error)) from error

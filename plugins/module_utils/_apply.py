@@ -118,7 +118,8 @@ class Run:
         self.differences = Differences(mask)
         self.actions: dict[Key, str] = {}
         self.order: list[Key] = []
-        self.remarks: list[str] = []
+        # Why the namespace that was meant to go is still there.
+        self.left: list[str] = []
         self._fresh: dict[GroupKind, float] = {}
         self._set = ApplySet(options.name, options.namespace)
         self._kinds = Kinds(api)
@@ -697,18 +698,18 @@ class Run:
         if live is None:
             return
         if (live["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") != TOOL:
-            self.remarks.append(f"The namespace '{own.name}' was not created by this collection and is left.")
+            self.left.append(f"The namespace '{own.name}' was not created by this collection and is left.")
             return
         parents = self.api.list(f"{path}/configmaps", "sets in the namespace", {"labelSelector": _SET_PARENTS})
         others = sorted(p["metadata"]["name"] for p in parents if p["metadata"]["name"] != self._set.parent_name)
         if others or any(action == "kept" for action in self.actions.values()):
             what = f"the sets {', '.join(others)} are" if others else "objects that are kept are"
-            self.remarks.append(f"The namespace '{own.name}' is left, {what} still in it.")
+            self.left.append(f"The namespace '{own.name}' is left, {what} still in it.")
             return
         strangers = self._strangers(own.name)
         if strangers:
             named = ", ".join(strangers[:3]) + (f" and {len(strangers) - 3} more" if len(strangers) > 3 else "")
-            self.remarks.append(f"The namespace '{own.name}' is left, somebody else's objects are in it: {named}.")
+            self.left.append(f"The namespace '{own.name}' is left, somebody else's objects are in it: {named}.")
             return
         if self.options.check:
             if not live["metadata"].get("deletionTimestamp"):

@@ -19,6 +19,17 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _inventor
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+# How an inventory does without a right that only some instances need. Reading is needed by all of them.
+READING = {"get", "list", "watch"}
+PUBLISH_NOTHING = "publish no models (model_repository_sources: [])"
+WITHOUT = {
+    "pods/portforward": "set verify_servers and verify_envoys to false",
+    "poddisruptionbudgets.policy": "set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}",
+    "networkpolicies.networking.k8s.io": "set envoy_network_policy to false",
+    "persistentvolumeclaims": PUBLISH_NOTHING,
+    "pods": PUBLISH_NOTHING,
+    "pods/exec": PUBLISH_NOTHING,
+}
 
 
 def inspect(api: Api, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,10 +153,12 @@ def _covers(rule: Mapping[str, Any], permission: Mapping[str, Any]) -> bool:
 
 
 def _permissions(api: Api, namespace: str, permissions: Sequence[Mapping[str, Any]]) -> list[str]:
+    # Two features may need the same right.
     single = [
-        {"verb": verb, "resource": item["resource"], "group": item.get("group") or ""}
-        for item in permissions
-        for verb in item["verbs"]
+        {"verb": verb, "resource": resource, "group": group}
+        for verb, resource, group in dict.fromkeys(
+            (verb, item["resource"], item.get("group") or "") for item in permissions for verb in item["verbs"]
+        )
     ]
     # One question tells most; what its answer does not cover (it may be incomplete, and names no rights that a webhook
     # or a node authorizer grants) is asked one by one.
@@ -158,10 +171,15 @@ def _permissions(api: Api, namespace: str, permissions: Sequence[Mapping[str, An
         if not answer:
             name = item["resource"] + (f".{item['group']}" if item["group"] else "")
             missing.setdefault(name, []).append(item["verb"])
-    return [
-        f"We may not {_and(verbs)} {resource} in the namespace {namespace}. Ask for a Role with these verbs on it."
-        for resource, verbs in missing.items()
-    ]
+    return [_missing(verbs, resource, namespace) for resource, verbs in missing.items()]
+
+
+def _missing(verbs: Sequence[str], resource: str, namespace: str) -> str:
+    without = "" if resource == "pods" and READING & set(verbs) else WITHOUT.get(resource, "")
+    return (
+        f"We may not {_and(verbs)} {resource} in the namespace {namespace} (supersonic_namespace). Ask for a Role with "
+        f"these verbs on it{f', or {without}' if without else ''}."
+    )
 
 
 def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) -> list[str]:
@@ -185,9 +203,15 @@ def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) ->
     problems = []
     for name in wanted:
         if name and name not in names:
-            problems.append(f"There is no storage class {name}. The cluster has {listed}.")
+            problems.append(
+                f"There is no storage class {name} (model_repository_storage_class, or preflight_storage_classes where "
+                f"that is set). The cluster has {listed}."
+            )
         elif not name and not default:
-            problems.append(f"The cluster has no default storage class, so one has to be named. It has {listed}.")
+            problems.append(
+                "The cluster has no default storage class, so model_repository_storage_class has to name one. It has "
+                f"{listed}."
+            )
     return problems
 
 
@@ -212,7 +236,9 @@ def _node_resources(api: Api, wanted: Mapping[str, Any], result: dict[str, Any])
         if needed is not None and not any(offer >= needed for offer in offers.values()):
             most = max(offers, key=lambda text: offers[text], default="none")
             problems.append(
-                f"No node offers {amount} of {name} for one pod; the largest of {len(nodes)} node(s) offers {most}."
+                f"No node offers {amount} of {name} for one pod; the largest of {len(nodes)} node(s) offers {most}. "
+                "Change triton_gpus or triton_gpu_resource, or preflight_node_resources where that is set; it is {} "
+                "where nodes come on demand."
             )
     return problems
 

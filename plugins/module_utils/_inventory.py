@@ -227,7 +227,8 @@ def unknown_variables(names: Iterable[str], known: Iterable[str], prefixes: Iter
 def check_value(variable: str, value: Any, spec: Mapping[str, Any], path: str = "") -> Iterator[Problem]:
     """Compare a value with its option in an argument specification of Ansible: type, choices, elements, suboptions.
 
-    Stricter than Ansible itself: a text is no boolean (in a template "false" is true) and a number is no text.
+    Stricter than Ansible itself: a text is no boolean (in a template "false" is true), a number is no text, and a path
+    says where it begins (a module takes a relative one from the folder of the playbook, a lookup from elsewhere).
     """
     kind = str(spec.get("type", "str"))
     expected = {
@@ -242,6 +243,16 @@ def check_value(variable: str, value: Any, spec: Mapping[str, Any], path: str = 
     if not _is_kind(value, kind):
         yield Problem(variable, f"it has to be {expected}.", value, path)
         return
+    # An empty one stands for none.
+    if kind == "path" and value and not os.path.isabs(expand(value)):
+        yield Problem(
+            variable,
+            "a relative path could mean several places. Say where it begins, such as "
+            f'"{{{{ inventory_dir }}}}/{value}", "{{{{ playbook_dir }}}}/{value}", or a path that begins with / or ~/.',
+            value,
+            path,
+        )
+        return
     choices = spec.get("choices")
     if kind == "list":
         # As in Ansible, choices and suboptions of a list are those of its items.
@@ -255,6 +266,11 @@ def check_value(variable: str, value: Any, spec: Mapping[str, Any], path: str = 
         yield Problem(variable, f"it has to be one of {listed}.{hint}", value, path)
     elif kind == "dict" and spec.get("options"):
         yield from check_options(variable, value, spec["options"], path)
+
+
+def expand(path: str) -> str:
+    """A path as Ansible's modules take it."""
+    return os.path.expanduser(os.path.expandvars(path))
 
 
 def check_options(
@@ -986,7 +1002,7 @@ def _models_and_proof(variables: Variables) -> Iterator[Problem]:
 
 def _files(variables: Variables) -> Iterator[Problem]:
     kubeconfig = variables.get("supersonic_kubeconfig")
-    if kubeconfig and not os.path.isfile(os.path.expanduser(kubeconfig)):
+    if kubeconfig and not os.path.isfile(expand(kubeconfig)):
         yield Problem("supersonic_kubeconfig", "there is no such file.", kubeconfig)
     yield from _golden_requests(variables)
     for name, what, there in (
@@ -994,7 +1010,7 @@ def _files(variables: Variables) -> Iterator[Problem]:
         ("verify_golden_directories", "folder", os.path.isdir),
     ):
         for index, place in enumerate(variables.get(name) or []):
-            if not there(os.path.expanduser(str(place))):
+            if not there(expand(str(place))):
                 yield Problem(name, f"there is no such {what}.", place, f"[{index}]")
 
 
@@ -1004,7 +1020,7 @@ def _golden_requests(variables: Variables) -> Iterator[Problem]:
     folders = variables.get(name)
     if folders is None:
         return
-    places = [os.path.expanduser(str(folder)) for folder in folders]
+    places = [expand(str(folder)) for folder in folders]
     found = {
         os.path.basename(os.path.dirname(os.path.dirname(path)))
         for place in places
@@ -1052,7 +1068,7 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
         )
         if theirs == name:
             problems.append(Problem("supersonic_name", f"host {other} is an instance of the same name {where}", name))
-        elif theirs.removeprefix(f"{name}-") in PARTS or name.removeprefix(f"{theirs}-") in PARTS:
+        elif theirs in {f"{name}-{part}" for part in PARTS} or name in {f"{theirs}-{part}" for part in PARTS}:
             shared = max(name, theirs, key=len)
             problems.append(
                 Problem(
@@ -1066,7 +1082,7 @@ def _place(variables: Variables) -> tuple[str, str, str]:
     """The namespace of an instance: of two spellings of one kubeconfig it must not matter which is used."""
     kubeconfig = str(variables.get("supersonic_kubeconfig") or os.environ.get("KUBECONFIG") or "~/.kube/config")
     return (
-        os.path.realpath(os.path.expanduser(kubeconfig)),
+        os.path.realpath(expand(kubeconfig)),
         str(variables.get("supersonic_context") or ""),
         str(variables.get("supersonic_namespace")),
     )

@@ -66,6 +66,8 @@ def run(module: t.Any) -> None:
         return
     _warn(module, work, mask)
     result: dict[str, t.Any] = {"changed": not work.differences.empty, "objects": _objects(work)}
+    if params["state"] == "absent":
+        result["left"] = [mask.text(text) for text in work.left]
     if module._diff:
         result["diff"] = work.shown()
     module.exit_json(**result)
@@ -130,5 +132,5 @@ def _objects(work: Run | None) -> list[dict[str, str]]:
 
 
 def _warn(module: t.Any, work: Run | None, mask: Mask) -> None:
-    for text in [*work.api.warnings, *work.remarks] if work else []:
+    for text in work.api.warnings if work else []:
         module.warn(mask.text(text))

@@ -25,7 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     models_in,
     with_patience,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import ID_LENGTH
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import ID_LENGTH, readable
 
 SHORTEST_ID = 8
 _ID = re.compile(f"[0-9a-f]{{{SHORTEST_ID},{ID_LENGTH}}}")
@@ -113,8 +113,11 @@ def prune(target: Target, options: Options) -> dict[str, t.Any]:
 
 def _pruned(held: list[str], outcome: dict[str, t.Any], current: str | None) -> dict[str, t.Any]:
     left = [name for name in held if name not in outcome["pruned"]]
+    # Of one that is done and of one that check mode predicts.
+    removed, kept = (", ".join(names) or "none" for names in (outcome["pruned"], left))
     return {
         "changed": bool(outcome["pruned"] or outcome["contents"] or outcome["manifests"]),
+        "msg": f"Releases removed: {removed}. Space freed: {readable(outcome['bytes'])}. Releases kept: {kept}.",
         "release": current,
         "pruned": outcome["pruned"],
         "freed_bytes": outcome["bytes"],

@@ -59,17 +59,7 @@ options:
     default: {}
 extends_documentation_fragment:
   - fastml.supersonic.connection
-attributes:
-  check_mode:
-    description: Can run in check mode and gives the same answer.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed when in diff mode.
-    support: N/A
-    details: Changes nothing.
-  idempotent:
-    description: When run twice with the same arguments, the second run changes nothing.
-    support: full
+  - fastml.supersonic.read_only
 """
 
 EXAMPLES = r"""
@@ -110,7 +100,7 @@ problems:
   returned: success
   type: list
   elements: str
-  sample: ["There is no storage class fast. The cluster has slow."]
+  sample: ["The cluster runs Kubernetes v1.28.1, but 1.30 or newer is needed."]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -148,7 +138,7 @@ def main() -> None:
         found = _cluster.inspect(Api(connection(module.params)), module.params)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
-    # msg is what a failed_when on problems shows.
+    # msg is what a task that fails on problems shows.
     message = "\n".join(found["problems"]) or f"Kubernetes {found['version']} offers and allows what is needed."
     module.exit_json(changed=False, msg=message, **found)
 

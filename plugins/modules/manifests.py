@@ -212,6 +212,13 @@ objects:
       name: nrp-cms-triton
       namespace: cms
       action: configured
+left:
+  description:
+    - Why O(namespace) is still there although O(delete_namespace) wants it gone. Empty when it is gone.
+  returned: O(state=absent)
+  type: list
+  elements: str
+  sample: ["The namespace 'cms' is left, the sets cms-models-applyset are still in it."]
 """
 
 from ansible.module_utils.basic import AnsibleModule

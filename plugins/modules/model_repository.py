@@ -350,6 +350,10 @@ pruned:
   returned: O(state=published) and O(state=pruned)
   type: list
   elements: str
+msg:
+  description: What was removed and what is kept, or would be in check mode.
+  returned: O(state=pruned)
+  type: str
 freed_bytes:
   description: Size of the contents that were removed.
   returned: O(state=pruned)

@@ -52,17 +52,7 @@ options:
 extends_documentation_fragment:
   - fastml.supersonic.connection
   - fastml.supersonic.model_store
-attributes:
-  check_mode:
-    description: Can run in check mode and gives the same answer.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed when in diff mode.
-    support: N/A
-    details: Changes nothing.
-  idempotent:
-    description: When run twice with the same arguments, the second run changes nothing.
-    support: full
+  - fastml.supersonic.read_only
 seealso:
   - module: fastml.supersonic.model_repository
   - module: fastml.supersonic.triton_info

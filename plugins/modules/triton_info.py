@@ -138,17 +138,7 @@ options:
     default: 5
 extends_documentation_fragment:
   - fastml.supersonic.connection
-attributes:
-  check_mode:
-    description: Can run in check mode and gives the same answer.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed when in diff mode.
-    support: N/A
-    details: Changes nothing.
-  idempotent:
-    description: When run twice with the same arguments, the second run changes nothing.
-    support: full
+  - fastml.supersonic.read_only
 notes:
   - Needs the Python package C(tritonclient[grpc]) for gRPC.
 seealso:

@@ -40,17 +40,8 @@ options:
       - Group of the inventory whose hosts are instances, for O(whole_inventory).
     type: str
     default: supersonic_instances
-attributes:
-  check_mode:
-    description: Can run in check mode and gives the same answer.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed when in diff mode.
-    support: N/A
-    details: Changes nothing.
-  idempotent:
-    description: When run twice with the same arguments, the second run changes nothing.
-    support: full
+extends_documentation_fragment:
+  - fastml.supersonic.read_only
 """
 
 EXAMPLES = r"""

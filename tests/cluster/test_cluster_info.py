@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
+PREFLIGHT = yaml.safe_load((CLONE / "roles/preflight/defaults/main.yml").read_text())
 DEPLOYMENTS = {"resource": "deployments", "group": "apps", "verbs": ["get", "create", "patch"]}
 READ_DEPLOYMENTS = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}
 
@@ -41,7 +44,7 @@ def test_an_administrator_misses_nothing(cluster: Cluster, namespace: str) -> No
     ("options", "problem"),
     [
         ({"minimum_version": "9.1"}, "but 9.1 or newer is needed"),
-        ({"storage_classes": ["fast"]}, "There is no storage class fast. The cluster has local-path"),
+        ({"storage_classes": ["fast"]}, "There is no storage class fast (model_repository_storage_class"),
         ({"node_resources": {"example.org/accelerator": 2}}, "No node offers 2 of example.org/accelerator for one pod"),
     ],
 )
@@ -81,11 +84,28 @@ def test_rights_in_one_namespace_are_enough(cluster: Cluster, namespace: str, ca
     assert "node_resources" not in found
 
 
+def test_the_role_edit_is_enough(cluster: Cluster, namespace: str, ca_file: str) -> None:
+    """What the README tells users to ask for has every right that any instance needs."""
+    token = cluster.user(namespace, "editor")
+    group = "rbac.authorization.k8s.io"
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "edit"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"kind": "ServiceAccount", "name": "editor", "namespace": namespace}],
+    }
+    cluster.create(f"/apis/{group}/v1/namespaces/{namespace}/rolebindings", binding)
+    features = PREFLIGHT["preflight_feature_permissions"].values()
+    permissions = [*PREFLIGHT["preflight_permissions"], *(item for items in features for item in items)]
+    assert info(cluster, namespace, permissions=permissions, **cluster.as_user(token, ca_file))["problems"] == []
+
+
 def test_missing_verbs_are_named(cluster: Cluster, namespace: str, ca_file: str) -> None:
     token = cluster.user(namespace, "reader", READ_DEPLOYMENTS)
     found = info(cluster, namespace, permissions=[DEPLOYMENTS], **cluster.as_user(token, ca_file))
     assert found["problems"] == [
-        f"We may not create and patch deployments.apps in the namespace {namespace}. "
+        f"We may not create and patch deployments.apps in the namespace {namespace} (supersonic_namespace). "
         "Ask for a Role with these verbs on it."
     ]
 

@@ -50,10 +50,11 @@ def free_node_port(cluster: Cluster, namespace: str) -> int:
 
 def test_rights_of_preflight_are_enough(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     inventory = instance_inventory(tmp_path, {"least": operator(cluster, namespace, tmp_path, FEATURES)})
-    for playbook in ("site.yml", "playbooks/teardown.yml"):
-        done = run_playbook(playbook, inventory)
+    for playbook, extra in (("site.yml", {}), ("playbooks/teardown.yml", {"teardown_models": True})):
+        done = run_playbook(playbook, inventory, extra=extra)
         assert done.code == 0, done.output
     assert cluster.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/least-triton") is None
+    assert cluster.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/least-models") is None
     assert cluster.get(f"/api/v1/namespaces/{namespace}") is not None, "somebody else's namespace stays"
 
 

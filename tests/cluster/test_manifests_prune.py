@@ -197,10 +197,12 @@ def test_namespace_made_here_goes_when_asked(cluster: Cluster) -> None:
     cluster.manifests(name, config_map(), create_namespace=True)
     cluster.manifests(name, config_map("other"), name="second")
     first = cluster.manifests(name, state="absent", wait=True, delete_namespace=True)
-    assert any("second-applyset" in str(warning) for warning in first["warnings"])
+    assert first["left"] == [f"The namespace '{name}' is left, the sets second-applyset are still in it."]
+    assert "warnings" not in first
     assert cluster.there(f"/api/v1/namespaces/{name}")["status"]["phase"] == "Active"
     last = cluster.manifests(name, name="second", state="absent", wait=True, wait_timeout=60, delete_namespace=True)
     assert actions(last)[f"Namespace/{name}"] == "deleted"
+    assert last["left"] == []
     assert cluster.get(f"/api/v1/namespaces/{name}") is None
     assert not cluster.manifests(name, state="absent", delete_namespace=True)["changed"]
 
@@ -211,8 +213,8 @@ def test_namespace_with_things_of_others_is_left(cluster: Cluster) -> None:
     cluster.create(f"/api/v1/namespaces/{name}/persistentvolumeclaims", claim("data-of-somebody"))
     for check in (True, False):
         result = cluster.manifests(name, state="absent", delete_namespace=True, check=check)
-        warnings = " ".join(str(text) for text in result["warnings"])
-        assert "somebody else's objects are in it: persistentvolumeclaims/data-of-somebody." in warnings
+        (left,) = result["left"]
+        assert "somebody else's objects are in it: persistentvolumeclaims/data-of-somebody." in left
     assert cluster.there(f"/api/v1/namespaces/{name}")["status"]["phase"] == "Active"
     cluster.api.delete(f"/api/v1/namespaces/{name}/persistentvolumeclaims/data-of-somebody", "claim")
     assert actions(cluster.manifests(name, state="absent", delete_namespace=True)) == {f"Namespace/{name}": "deleted"}
@@ -221,7 +223,7 @@ def test_namespace_with_things_of_others_is_left(cluster: Cluster) -> None:
 def test_namespace_of_others_is_left(cluster: Cluster, namespace: str) -> None:
     cluster.manifests(namespace, config_map(), create_namespace=True)
     result = cluster.manifests(namespace, state="absent", delete_namespace=True)
-    assert any("was not created by this collection" in str(warning) for warning in result["warnings"])
+    assert result["left"] == [f"The namespace '{namespace}' was not created by this collection and is left."]
     assert cluster.there(f"/api/v1/namespaces/{namespace}")["status"]["phase"] == "Active"
 
 

@@ -77,6 +77,7 @@ def test_publish_list_roll_back_verify_prune(instance: Instance, models: Path) -
     assert [(item["release"], item["differences"]) for item in info["servers"]] == [(first, [])], info
 
     assert "is as it was published" in instance.run(PLAYBOOK, models_action="verify").output
+    assert "Releases removed: none." in instance.run(PLAYBOOK, models_action="prune").text
     # The source has not gone back: site.yml publishes it again.
     instance.site()
     assert released(instance) == {second}

@@ -223,6 +223,7 @@ def test_rendered_manifests_are_what_is_applied(life: Life) -> None:
 def test_teardown_leaves_nothing(cluster: Cluster, life: Life) -> None:
     assert life.torn_down.changed("life") == 3
     assert life.torn_down_again.changed("life") == 0
+    assert "Nothing of life is left." in life.torn_down.text
     namespace = life.instance.namespace
     assert cluster.get(f"/api/v1/namespaces/{namespace}") is None
 
@@ -371,7 +372,7 @@ def refused(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         ("unseen", "Nobody lets us see or create the namespace {namespace}. If it exists, set supersonic_create_"),
         ("forbidden", "We may not get, list, watch, create, patch and delete deployments.apps in the namespace"),
         ("missing", "The namespace {namespace} does not exist. Create it, or set supersonic_create_namespace: true."),
-        ("storage", "There is no storage class fast. The cluster has local-path."),
+        ("storage", "There is no storage class fast (model_repository_storage_class, or preflight_storage_classes"),
         ("accelerators", "No node offers 1 of example.org/accelerator for one pod"),
     ],
 )

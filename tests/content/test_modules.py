@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,10 +19,10 @@ MODULES = sorted((CLONE / "plugins/modules").glob("*.py"))
 UTILS = sorted((CLONE / "plugins/module_utils").glob("*.py"))
 
 
-def documentation(path: Path) -> dict[str, object]:
-    found = re.search(r'^DOCUMENTATION = r"""\n(.*?)^"""', path.read_text(), re.M | re.S)
+def documentation(path: Path) -> dict[str, Any]:
+    found = re.search(r'^ *DOCUMENTATION = r"""\n(.*?)^"""', path.read_text(), re.M | re.S)
     assert found, f"{path.name} has no DOCUMENTATION"
-    parsed: dict[str, object] = yaml.safe_load(found[1])
+    parsed: dict[str, Any] = yaml.safe_load(found[1])
     return parsed
 
 
@@ -56,9 +57,11 @@ def test_module_utils_import_without_ansible() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_modules_say_what_they_promise(path: Path) -> None:
-    attributes = documentation(path)["attributes"]
-    assert isinstance(attributes, dict)
-    assert {"check_mode", "diff_mode", "idempotent"} <= set(attributes)
+    own = documentation(path)
+    names = [name.rpartition(".")[2] for name in own.get("extends_documentation_fragment", [])]
+    shared = [documentation(CLONE / "plugins/doc_fragments" / f"{name}.py") for name in names]
+    attributes = {name for part in (own, *shared) for name in part.get("attributes", {})}
+    assert {"check_mode", "diff_mode", "idempotent"} <= attributes
 
 
 def test_action_group_names_every_module_that_has_a_connection() -> None:

@@ -490,6 +490,26 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("untagged", {"envoy_image": "example.org/envoy"}, r"name a tag other than latest"),
     ("digest", {"envoy_image": "example.org/envoy@sha256:12"}, r"64 hexadecimal digits"),
     # files
+    (
+        "relative-sources",
+        {"model_repository_sources": ["/models", "models"], "model_repository_image": "a:1"},
+        r'model_repository_sources\[1\] is "models" \(.*: a relative path could mean several places\. Say where it '
+        r'begins, such as "{{ inventory_dir }}/models", "{{ playbook_dir }}/models", or a path that begins with / or',
+    ),
+    (
+        "relative-golden",
+        {"verify_golden_directories": ["./models"]},
+        r"golden_directories\[0\] is \"./models\" .*relative",
+    ),
+    (
+        "relative-kubeconfig",
+        {"supersonic_kubeconfig": "kube/config"},
+        r'supersonic_kubeconfig is "kube/config" .*relative',
+    ),
+    ("relative-render", {"supersonic_render_directory": "out"}, r'supersonic_render_directory is "out" .*relative'),
+    ("relative-report", {"verify_report": "verify.json"}, r'verify_report is "verify\.json" .*relative'),
+    ("relative-certificate", {"verify_tls": {"ca_cert": "ca.pem"}}, r'verify_tls\.ca_cert is "ca\.pem" .*relative'),
+    ("relative-home", {"supersonic_kubeconfig": "~nobody-here/config"}, r'is "~nobody-here/config" .*relative'),
     ("no-kubeconfig", {"supersonic_kubeconfig": "/nowhere/kubeconfig"}, r"/nowhere/kubeconfig.*there is no such file"),
     ("no-models", {"model_repository_sources": ["/nowhere"]}, r"model_repository_sources\[0\] .*no such folder"),
     ("nothing-to-prove", {"verify_golden_directories": []}, r"there is no golden request, so nothing would be proved"),
@@ -587,6 +607,22 @@ def test_local_is_refused_before_a_cluster_is_built(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("path", ["/data", "~/data", "$FOLDER/data", ""])
+def test_paths_that_say_where_they_begin(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("FOLDER", "/srv")
+    assert not list(_inventory.check_value("verify_report", path, {"type": "path"}))
+
+
+def test_files_are_looked_for_at_home_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What modules expand, the judge expands."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config").touch()
+    for path in ("~/config", "$HOME/config"):
+        assert not _inventory.check_relations({"supersonic_kubeconfig": path})
+    (missing,) = _inventory.check_relations({"supersonic_kubeconfig": "~/other"})
+    assert "there is no such file" in missing.message
+
+
 def test_two_instances_of_one_name(tmp_path: Path) -> None:
     shared = {"ansible_connection": "local", "supersonic_namespace": "cms", "supersonic_name": "pool", **RIGHT}
     hosts = {"supersonic_instances": {"hosts": {"first": shared, "second": shared}}}
@@ -606,6 +642,8 @@ def test_two_instances_of_one_name(tmp_path: Path) -> None:
         ({"supersonic_context": "a"}, {"supersonic_context": "b"}, False),
         ({}, {"supersonic_name": "pool-triton"}, True),
         ({}, {"supersonic_name": "pool-2"}, False),
+        # What a part of an instance is called may be the name of another.
+        ({}, {"supersonic_name": "triton"}, False),
     ],
 )
 def test_instances_that_would_take_each_others_objects(

@@ -238,6 +238,7 @@ def test_prune(shop: Shop) -> None:
     assert predicted == result
     assert (result["changed"], result["release"], result["pruned"]) == (True, third, [first])
     assert result["freed_bytes"] == 1000 + len("# 0\n")
+    assert result["msg"] == f"Releases removed: {first}. Space freed: 1.0 kB. Releases kept: {third}, {second}."
     assert result["diff"]["before"].splitlines() == [third, second, first]
     assert result["diff"]["after"].splitlines() == [third, second]
     assert {path.name for path in (shop.path / "manifests").iterdir()} == {second, third}
@@ -245,6 +246,7 @@ def test_prune(shop: Shop) -> None:
     before = shop.state()
     again = prune(shop.target, Options(keep=2, check=True))
     assert (again["changed"], again["pruned"], again["freed_bytes"]) == (False, [], 0)
+    assert again["msg"] == f"Releases removed: none. Space freed: 0 B. Releases kept: {third}, {second}."
     assert prune(shop.target, Options(keep=2))["changed"] is False
     # The lock came and went, which is all.
     touched = {path for path, when in shop.state().items() if before.get(path) != when}

@@ -1,0 +1,263 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cluster lacks, in words, and what playbooks say of it; the server stands for a poor cluster that nobody has at
+hand."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, run_playbook
+
+DEFAULTS = yaml.safe_load((Path(__file__).resolve().parents[3] / "roles/preflight/defaults/main.yml").read_text())
+FEATURES = DEFAULTS["preflight_feature_permissions"]
+CHANGING = "create, patch and delete"
+
+
+class Poor(BaseHTTPRequestHandler):
+    """A cluster with one node, without GPUs and default class, where we may only read."""
+
+    server: ThreadingHTTPServer
+    asked: list[tuple[str, str, str]] = []
+
+    def do_GET(self) -> None:
+        lists = {
+            "/version": {"gitVersion": "v1.34.4"},
+            "/api/v1/namespaces/cms": {"metadata": {"name": "cms"}, "status": {"phase": "Active"}},
+            "/api/v1/namespaces/cms/pods": {"items": []},
+            "/api/v1/nodes": {"items": [{"metadata": {"name": "a"}, "status": {"allocatable": {"cpu": "4"}}}]},
+            "/apis/storage.k8s.io/v1/storageclasses": {"items": [{"metadata": {"name": "slow"}}]},
+        }
+        path = self.path.partition("?")[0]
+        if path in lists:
+            self.answer(lists[path])
+        else:
+            # No kind is served and no object is there.
+            self.answer({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}, 404)
+
+    def do_POST(self) -> None:
+        spec = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["spec"]
+        if self.path.endswith("selfsubjectrulesreviews"):
+            reading = {"verbs": ["get", "list", "watch"], "apiGroups": ["*"], "resources": ["*"]}
+            self.answer({"status": {"resourceRules": [reading]}})
+            return
+        wanted = spec["resourceAttributes"]
+        self.asked.append((wanted["verb"], wanted["resource"], wanted["subresource"]))
+        self.answer({"status": {"allowed": False}})
+
+    def answer(self, body: dict[str, Any], code: int = 200) -> None:
+        """As JSON."""
+        text = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    Poor.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Poor)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield Api(Connection(host=f"http://127.0.0.1:{server.server_port}", source="a test"))
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def problems(api: Api, **wanted: Any) -> list[str]:
+    found = _cluster.inspect(api, {"namespace": "cms", **wanted})["problems"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) -> None:
+    (pvc,) = [
+        text
+        for text in problems(api, permissions=[*FEATURES["publishing"], *FEATURES["managed_claim"]])
+        if "persistentvolumeclaims" in text
+    ]
+    assert pvc == (
+        "We may not patch, create and delete persistentvolumeclaims in the namespace cms (supersonic_namespace). Ask "
+        "for a Role with these verbs on it, or publish no models (model_repository_sources: [])."
+    )
+    assert len(Poor.asked) == len(set(Poor.asked))
+
+
+@pytest.mark.parametrize(
+    ("permissions", "end"),
+    [
+        (DEFAULTS["preflight_permissions"][:1], f"We may not {CHANGING} deployments.apps in the namespace cms"),
+        (DEFAULTS["preflight_permissions"][:1], "Ask for a Role with these verbs on it."),
+        (FEATURES["port_forward"], "on it, or set verify_servers and verify_envoys to false."),
+        (
+            FEATURES["disruption_budgets"],
+            "on it, or set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}.",
+        ),
+        (FEATURES["network_policies"], "on it, or set envoy_network_policy to false."),
+        (
+            FEATURES["publishing"][1:2],
+            "create, patch and delete pods in the namespace cms (supersonic_namespace). Ask for",
+        ),
+        (FEATURES["publishing"][2:], "on it, or publish no models (model_repository_sources: [])."),
+    ],
+)
+def test_missing_rights_name_what_asks_for_them(api: Api, permissions: list[dict[str, Any]], end: str) -> None:
+    (text,) = problems(api, permissions=permissions)
+    assert end in text
+
+
+def test_reading_pods_is_needed_by_every_instance() -> None:
+    assert _cluster._missing(["list"], "pods", "cms").endswith("Ask for a Role with these verbs on it.")
+    assert "model_repository_sources" in _cluster._missing(["create"], "pods", "cms")
+
+
+def test_gpus_name_their_variables(api: Api) -> None:
+    assert problems(api, node_resources={"nvidia.com/gpu": 2}) == [
+        "No node offers 2 of nvidia.com/gpu for one pod; the largest of 1 node(s) offers 0. Change triton_gpus or "
+        "triton_gpu_resource, or preflight_node_resources where that is set; it is {} where nodes come on demand."
+    ]
+
+
+def test_storage_classes_name_their_variables(api: Api) -> None:
+    assert problems(api, storage_classes=["fast", ""]) == [
+        "There is no storage class fast (model_repository_storage_class, or preflight_storage_classes where that is "
+        "set). The cluster has slow.",
+        "The cluster has no default storage class, so model_repository_storage_class has to name one. It has slow.",
+    ]
+
+
+def test_every_feature_says_how_to_do_without_it() -> None:
+    always = {(item["resource"], item.get("group", "")) for item in DEFAULTS["preflight_permissions"]}
+    for permissions in FEATURES.values():
+        for item in permissions:
+            name = item["resource"] + (f".{item['group']}" if "group" in item else "")
+            assert name in _cluster.WITHOUT
+    assert {"persistentvolumeclaims", "pods/exec"}.isdisjoint(resource for resource, _group in always)
+
+
+# ---- what playbooks say ---------------------------------------------------------------------------------------------
+
+
+def run(api: Api, folder: Path, playbook: str, hosts: dict[str, dict[str, Any]], **extra: Any) -> Run:
+    """A playbook on instances on that cluster."""
+    kubeconfig = {
+        "clusters": [{"name": "c", "cluster": {"server": api.connection.host}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+        "users": [{"name": "c", "user": {"token": "x"}}],
+        "current-context": "c",
+    }
+    (folder / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    shared = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "supersonic_namespace": "cms",
+        "supersonic_kubeconfig": "{{ inventory_dir }}/kubeconfig",
+        "triton_image": "example.org/tritonserver:26.04-py3",
+        "triton_model_repositories": [
+            {"name": "models", "kind": "pvc", "claim": "supersonic-models", "path": "current"}
+        ],
+        "model_repository_image": "example.org/tritonserver:26.04-py3",
+        "verify_golden_directories": [str(Path(__file__).parent / "models")],
+        "verify_wait_timeout": 0,
+    }
+    inventory = folder / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"supersonic_instances": {"vars": shared, "hosts": hosts}}))
+    return run_playbook(playbook, inventory, extra=extra)
+
+
+def failure(done: Run) -> str:
+    """What the task that failed shows, without the line that Ansible itself puts before it."""
+    assert done.code == 2, done.output
+    (part,) = done.output.split("fatal: [cms]: FAILED! =>")[1:]
+    return " ".join(part.split())
+
+
+def test_preflight_tells_each_problem_once(api: Api, tmp_path: Path) -> None:
+    told = failure(run(api, tmp_path, "site.yml", {"cms": {"triton_gpus": 1}}))
+    for sentence in ("No node offers 1 of nvidia.com/gpu", "services in the namespace cms", "set envoy_network_policy"):
+        assert told.count(sentence) == 1, told
+
+
+def test_preflight_tells_once_that_there_is_no_cluster(api: Api, tmp_path: Path) -> None:
+    api.connection = Connection(host="http://127.0.0.1:1", source="a test")
+    told = failure(run(api, tmp_path, "site.yml", {"cms": {}}))
+    assert told.count("cannot be reached: connection refused.") == 1, told
+
+
+def test_verify_tells_each_failure_once(api: Api, tmp_path: Path) -> None:
+    only_endpoint = {"verify_servers": False, "verify_envoys": False, "verify_address": "127.0.0.1:1"}
+    done = run(api, tmp_path, "playbooks/verify.yml", {"cms": only_endpoint})
+    assert failure(done).count("connection refused") == 1, done.output
+    assert "endpoint address 127.0.0.1:1 grpc 0 of 1 identity" in done.text
+    assert (
+        "server: not asked, since verify_servers is false Envoy: not asked, since verify_envoys is false" in done.text
+    )
+    assert "endpoint: not asked" not in done.text
+
+
+def test_verify_says_that_no_endpoint_was_asked(api: Api, tmp_path: Path) -> None:
+    done = run(api, tmp_path, "playbooks/verify.yml", {"cms": {}})
+    assert failure(done).count("0 pods have these labels, expected at least 1") == 2, done.output
+    assert "endpoint: not asked, since verify_address is empty" in done.text
+    assert "server: not asked" not in done.text
+
+
+NOT_MADE = "The namespace 'cms' was not created by this collection and is left."
+NOT_OURS = "The namespace cms is left: it is not ours (supersonic_create_namespace: false)."
+PUBLISHED = {"model_repository_sources": [str(Path(__file__).parent / "models")]}
+# An instance each: its variables, what is left of it, and what is left with teardown_models.
+TORN_DOWN: dict[str, tuple[dict[str, Any], str, str]] = {
+    "plain": ({}, NOT_MADE, NOT_MADE),
+    "foreign": ({"supersonic_create_namespace": False}, NOT_OURS, NOT_OURS),
+    "gone": (
+        {"supersonic_namespace": "nowhere", **PUBLISHED},
+        "Nothing of gone is left.",
+        "Nothing of gone is left.",
+    ),
+    "models": (
+        {"supersonic_create_namespace": False, **PUBLISHED},
+        "The models in the claim models-models in the namespace cms are left: -e '{\"teardown_models\": true}' removes "
+        f"them. {NOT_OURS}",
+        NOT_OURS,
+    ),
+    "existing": (
+        {"model_repository_mode": "existing", "model_repository_claim": "data", **PUBLISHED},
+        "The models in the claim data in the namespace cms are left: it is not ours (model_repository_mode: existing). "
+        + NOT_MADE,
+        "The models in the claim data in the namespace cms are left: it is not ours (model_repository_mode: existing). "
+        + NOT_MADE,
+    ),
+}
+
+
+@pytest.mark.parametrize("models", [False, True])
+def test_teardown_says_what_is_left(api: Api, tmp_path: Path, models: bool) -> None:
+    hosts = {name: {"supersonic_name": name, **variables} for name, (variables, *_left) in TORN_DOWN.items()}
+    done = run(api, tmp_path, "playbooks/teardown.yml", hosts, teardown_models=models)
+    assert done.code == 0, done.output
+    assert "WARNING" not in done.output
+    said = done.output.partition("TASK [Say what is left]")[2].partition("PLAY RECAP")[0]
+    told = dict(re.findall(r"^ok: \[(\w+)\] => \n    msg: (.*?)\n(?=ok:|\n)", said, re.M | re.S))
+    for name, (_variables, *left) in TORN_DOWN.items():
+        text = yaml.safe_load(f"msg: {told[name]}")["msg"]
+        assert " ".join(text.split()) == left[models], name
