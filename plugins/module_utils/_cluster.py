@@ -29,6 +29,7 @@ WITHOUT = {
     "persistentvolumeclaims": PUBLISH_NOTHING,
     "pods": PUBLISH_NOTHING,
     "pods/exec": PUBLISH_NOTHING,
+    "pods/log": "set triton_model_rollout to rolling",
 }
 
 

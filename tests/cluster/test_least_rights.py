@@ -7,6 +7,7 @@ it asks for none that the deployment does not use."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ from urllib.parse import urlsplit
 import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, instance_inventory, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
+    CLONE,
+    LOCAL,
+    instance_inventory,
+    run_playbook,
+)
 
 DEFAULTS = yaml.safe_load((CLONE / "roles/preflight/defaults/main.yml").read_text())
 FEATURES = DEFAULTS["preflight_feature_permissions"]
@@ -49,10 +55,27 @@ def free_node_port(cluster: Cluster, namespace: str) -> int:
 
 
 def test_rights_of_preflight_are_enough(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
-    inventory = instance_inventory(tmp_path, {"least": operator(cluster, namespace, tmp_path, FEATURES)})
-    for playbook, extra in (("site.yml", {}), ("playbooks/teardown.yml", {"teardown_models": True})):
+    models = tmp_path / "models"
+    shutil.copytree(LOCAL / "models/identity", models / "identity")
+    variables = {
+        **operator(cluster, namespace, tmp_path, FEATURES),
+        "model_repository_sources": [str(models)],
+        "triton_model_control_mode": "explicit",
+        "triton_model_rollout": "explicit",
+        "triton_load_models": ["*"],
+        "triton_restricted_apis": ["model-repository"],
+    }
+    inventory = instance_inventory(tmp_path, {"least": variables})
+
+    def run(playbook: str, **extra: Any) -> None:
         done = run_playbook(playbook, inventory, extra=extra)
         assert done.code == 0, done.output
+
+    run("site.yml")
+    # Another release, which a server of its own tries before the others load it.
+    (models / "identity/notes.txt").write_text("second\n")
+    run("site.yml", model_repository_canary=True, model_repository_canary_seconds=0)
+    run("playbooks/teardown.yml", teardown_models=True)
     assert cluster.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/least-triton") is None
     assert cluster.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/least-models") is None
     assert cluster.get(f"/api/v1/namespaces/{namespace}") is not None, "somebody else's namespace stays"
@@ -63,6 +86,7 @@ def test_what_is_switched_off_needs_no_rights(cluster: Cluster, namespace: str, 
     variables = {
         **operator(cluster, namespace, tmp_path, ["publishing"]),
         "model_repository_mode": "existing",
+        "model_repository_test_load": False,
         "triton_pod_disruption_budget": {},
         "envoy_pod_disruption_budget": {},
         "envoy_network_policy": False,
