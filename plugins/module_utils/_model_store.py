@@ -537,6 +537,13 @@ class Store:
         before = self.current()
         link = os.path.join(self.staging, "current")
         os.symlink("releases/" + release, link)
+        # A Triton that polls takes a model for changed only when its folder is younger than what it has loaded. The
+        # release may be older than that, and assembling it has made the served one younger, as links do.
+        folder = self._path("releases", release)
+        for name in os.listdir(folder):
+            # Somebody else may have published it.
+            with contextlib.suppress(PermissionError):
+                os.utime(os.path.join(folder, name))
         os.replace(link, self._path("current"))
         self._sync(self.root)
         # Afterwards, so that a release that was never served is never the one to go back to.

@@ -31,6 +31,7 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Clust
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.node import signal_server
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL, SMALL, Instance
+from ansible_collections.fastml.supersonic.tests.load import ANSWERS
 
 pytestmark = pytest.mark.alone
 
@@ -63,7 +64,9 @@ class Service(Instance):
 
     def __init__(self, cluster: Cluster, folder: Path, name: str, variables: dict[str, Any]) -> None:
         self.models = folder / "models"
-        shutil.copytree(LOCAL / "models", self.models)
+        # Those that the clients ask; they start in a moment.
+        for model in ANSWERS:
+            shutil.copytree(LOCAL / "models" / model, self.models / model)
         super().__init__(cluster, folder, name, {**variables, "model_repository_sources": [str(self.models)]})
         self._changes: dict[str, Any] = {}
 
@@ -81,7 +84,10 @@ class Service(Instance):
         config = self.models / f"identity-{mark}" / "config.pbtxt"
         config.write_text(config.read_text().replace('"identity"', f'"identity-{mark}"'))
         shutil.rmtree(config.parent / "golden")
-        done = self.run("playbooks/models.yml", models_action="publish", **self._changes, **variables)
+        self.models_playbook("publish", **variables)
+
+    def models_playbook(self, action: str, **variables: Any) -> None:
+        done = self.run("playbooks/models.yml", models_action=action, **self._changes, **variables)
         assert done.code == 0, done.output
         info = run_module(
             "model_repository_info",
@@ -91,7 +97,7 @@ class Service(Instance):
                 "kubeconfig": self.cluster.kubeconfig,
             },
         )
-        # Every server has the new model and no longer the one that was new the last time.
+        # Every server has the new model as well.
         assert [item["differences"] for item in info["servers"]] == [[], []], info
 
 
@@ -170,11 +176,12 @@ def publish_explicit(service: Service) -> None:
 
 
 def publish_poll(service: Service) -> None:
-    """The servers are replaced by such that poll, then take a release by themselves."""
+    """The servers are replaced by such that poll, then take a release by themselves, and the one before it again."""
     service.change("triton", **POLL)
     until(lambda: service.ready("triton", 2), 90)
     before = set(service.pods("triton"))
     service.publish()
+    service.models_playbook("rollback")
     assert set(service.pods("triton")) == before, "the servers were replaced"
 
 
