@@ -72,7 +72,7 @@ test-fast: lint test-unit test-golden test-integration  ## Everything that needs
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev  ## Logic, messages and the gates over all files; seconds
-	pytest -q -n 2 tests/unit tests/content
+	pytest -q -n 2 --dist loadfile tests/unit tests/content
 
 .PHONY: test-golden
 test-golden: $(VENV)/dev  ## Manifests of every inventory against what they were, their schemas and Envoy itself

@@ -81,3 +81,12 @@ def test_publish_list_roll_back_verify_prune(instance: Instance, models: Path) -
     # The source has not gone back: site.yml publishes it again.
     instance.site()
     assert released(instance) == {second}
+
+    # Going without its models is said, and how they would go as well.
+    gone = instance.run("playbooks/teardown.yml")
+    assert gone.changed(instance.name) >= 2, gone.output
+    assert (
+        f"The models in the claim {instance.name}-models in the namespace {instance.namespace} are left: "
+        "-e '{\"teardown_models\": true}' removes them."
+    ) in gone.text
+    assert "WARNING" not in gone.output

@@ -193,6 +193,8 @@ def test_apply_ends_with_a_proof(life: Life) -> None:
     assert life.applied.code == 0, life.applied.output
     assert re.search(r"server +pod \S+ port 8001 +grpc +(\d+) of \1 ", life.applied.output), life.applied.output
     assert re.search(r"Envoy +pod \S+ port 8001 +grpc +(\d+) of \1 ", life.applied.output), life.applied.output
+    assert "endpoint: not asked, since verify_address is empty" in life.applied.text
+    assert "server: not asked" not in life.applied.text
 
 
 def test_clone_after_installed_collection_changes_nothing(life: Life) -> None:

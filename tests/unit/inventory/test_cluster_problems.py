@@ -7,7 +7,6 @@ hand."""
 from __future__ import annotations
 
 import json
-import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -202,62 +201,3 @@ def test_preflight_tells_once_that_there_is_no_cluster(api: Api, tmp_path: Path)
     api.connection = Connection(host="http://127.0.0.1:1", source="a test")
     told = failure(run(api, tmp_path, "site.yml", {"cms": {}}))
     assert told.count("cannot be reached: connection refused.") == 1, told
-
-
-def test_verify_tells_each_failure_once(api: Api, tmp_path: Path) -> None:
-    only_endpoint = {"verify_servers": False, "verify_envoys": False, "verify_address": "127.0.0.1:1"}
-    done = run(api, tmp_path, "playbooks/verify.yml", {"cms": only_endpoint})
-    assert failure(done).count("connection refused") == 1, done.output
-    assert "endpoint address 127.0.0.1:1 grpc 0 of 1 identity" in done.text
-    assert (
-        "server: not asked, since verify_servers is false Envoy: not asked, since verify_envoys is false" in done.text
-    )
-    assert "endpoint: not asked" not in done.text
-
-
-def test_verify_says_that_no_endpoint_was_asked(api: Api, tmp_path: Path) -> None:
-    done = run(api, tmp_path, "playbooks/verify.yml", {"cms": {}})
-    assert failure(done).count("0 pods have these labels, expected at least 1") == 2, done.output
-    assert "endpoint: not asked, since verify_address is empty" in done.text
-    assert "server: not asked" not in done.text
-
-
-NOT_MADE = "The namespace 'cms' was not created by this collection and is left."
-NOT_OURS = "The namespace cms is left: it is not ours (supersonic_create_namespace: false)."
-PUBLISHED = {"model_repository_sources": [str(Path(__file__).parent / "models")]}
-# An instance each: its variables, what is left of it, and what is left with teardown_models.
-TORN_DOWN: dict[str, tuple[dict[str, Any], str, str]] = {
-    "plain": ({}, NOT_MADE, NOT_MADE),
-    "foreign": ({"supersonic_create_namespace": False}, NOT_OURS, NOT_OURS),
-    "gone": (
-        {"supersonic_namespace": "nowhere", **PUBLISHED},
-        "Nothing of gone is left.",
-        "Nothing of gone is left.",
-    ),
-    "models": (
-        {"supersonic_create_namespace": False, **PUBLISHED},
-        "The models in the claim models-models in the namespace cms are left: -e '{\"teardown_models\": true}' removes "
-        f"them. {NOT_OURS}",
-        NOT_OURS,
-    ),
-    "existing": (
-        {"model_repository_mode": "existing", "model_repository_claim": "data", **PUBLISHED},
-        "The models in the claim data in the namespace cms are left: it is not ours (model_repository_mode: existing). "
-        + NOT_MADE,
-        "The models in the claim data in the namespace cms are left: it is not ours (model_repository_mode: existing). "
-        + NOT_MADE,
-    ),
-}
-
-
-@pytest.mark.parametrize("models", [False, True])
-def test_teardown_says_what_is_left(api: Api, tmp_path: Path, models: bool) -> None:
-    hosts = {name: {"supersonic_name": name, **variables} for name, (variables, *_left) in TORN_DOWN.items()}
-    done = run(api, tmp_path, "playbooks/teardown.yml", hosts, teardown_models=models)
-    assert done.code == 0, done.output
-    assert "WARNING" not in done.output
-    said = done.output.partition("TASK [Say what is left]")[2].partition("PLAY RECAP")[0]
-    told = dict(re.findall(r"^ok: \[(\w+)\] => \n    msg: (.*?)\n(?=ok:|\n)", said, re.M | re.S))
-    for name, (_variables, *left) in TORN_DOWN.items():
-        text = yaml.safe_load(f"msg: {told[name]}")["msg"]
-        assert " ".join(text.split()) == left[models], name
