@@ -21,6 +21,7 @@ pod that has the volume mounted (see `serve`). So it needs Python 3.8, the stand
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import ctypes
 import errno
@@ -74,7 +75,7 @@ class Entry(t.NamedTuple):
 
 def format_manifest(entries: t.Iterable[Entry]) -> str:
     ordered = sorted(entries, key=lambda entry: entry.path.encode())
-    lines = ["{} {} {} {}".format(*entry) for entry in ordered]
+    lines = [f"{mode} {digest} {size} {path}" for mode, digest, size, path in ordered]
     return "\n".join([MANIFEST_HEAD, *lines, ""])
 
 
@@ -123,6 +124,7 @@ class Store:
         self.session = uuid.uuid4().hex
         self.staging = self._path("staging", self.session)
         self._staged: list[str] = []
+        self._hasher = concurrent.futures.ThreadPoolExecutor(1)
         self._beat = beat
         self._done = threading.Event()
         self._locked = False
@@ -319,10 +321,12 @@ class Store:
                 block = read(min(left, BLOCK))
                 if not block:
                     break
-                digest.update(block)
                 left -= len(block)
+                # Hashing takes as long as writing, and both leave the interpreter to others meanwhile.
+                hashed = self._hasher.submit(digest.update, block)
                 while block:
                     block = block[file.write(block) :]
+                hashed.result()
         if left or digest.hexdigest() != key.split(".")[0]:
             raise StoreError("A source file changed while it was published. Run again when nobody writes to it.")
         self._staged.append(key)
@@ -405,6 +409,7 @@ class Store:
         if self._locked and self._holder().get("session") == self.session:
             os.rename(self._path("lock"), os.path.join(self.staging, "unlocked"))
         self._locked = False
+        self._hasher.shutdown(wait=False)
         shutil.rmtree(self.staging, ignore_errors=True)
 
     # The tree

@@ -15,9 +15,10 @@ import contextlib
 import copy
 import os
 import secrets
-import signal
+import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import typing as t
@@ -53,6 +54,27 @@ _LOG_LINES = 20
 _TERMINATION_SECONDS = 10.0
 _PAUSE = 0.1
 _STARTS = 3
+# Runs the server, and ends it and all that it has started when its own input ends: with the module, however that ends.
+_WATCH = f"""
+import os, signal, subprocess, sys, threading
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+def end(number):
+    try:
+        os.killpg(server.pid, number)
+    except ProcessLookupError:
+        pass
+def watch():
+    os.read(0, 1)
+    end(signal.SIGTERM)
+    try:
+        server.wait({_TERMINATION_SECONDS})
+    except subprocess.TimeoutExpired:
+        end(signal.SIGKILL)
+threading.Thread(target=watch, daemon=True).start()
+code = server.wait()
+end(signal.SIGKILL)
+sys.exit(code if code >= 0 else 128 - code)
+"""
 
 
 @dataclass(frozen=True)
@@ -239,6 +261,11 @@ class ProcessTrial:
                 "test_load.command is empty; for a store of type path it has to be the command that starts a server, "
                 "such as [tritonserver]."
             )
+        if shutil.which(command[0]) is None:
+            raise SupersonicError(
+                f"test_load.command is '{command[0]}', which is no program of this machine. Name a Triton server, or "
+                "leave out the test load."
+            )
         self._store = store
         self._command = list(command)
         self._resolver = resolver
@@ -278,16 +305,9 @@ class ProcessTrial:
             # What did not load is asked for; the server's end would not say which model it was.
             "--exit-on-error=false",
         ]
-        try:
-            # A group of its own, since Triton starts a process for each instance of a Python model.
-            return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        except OSError as exc:
-            raise SupersonicError(
-                f"test_load.command cannot be started: {self._command[0]}: {exc.strerror}. Name a Triton server of "
-                "this machine, or leave out the test load."
-            ) from exc
+        return subprocess.Popen(
+            [sys.executable, "-c", _WATCH, *command], stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+        )
 
     def _is_live(self, process: subprocess.Popen[bytes], port: int, log: t.IO[bytes], *, last: bool) -> bool:
         """Whether the server is there; False when another process took its port and it is worth another try."""
@@ -322,9 +342,7 @@ def _tail(log: t.IO[bytes]) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server and what it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_TERMINATION_SECONDS)
+    """End the server and what it has started."""
+    if process.stdin:
+        process.stdin.close()
+    process.wait()

@@ -6,6 +6,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ import pytest
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import Instance
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Instance
 
 TRIALS = "supersonic.fastml.org/test-load"
 
@@ -57,10 +61,13 @@ class Shop(Instance):
     def served(self) -> str:
         """The release that the store serves; nothing of another one is left, and no server on trial."""
         found = self.module("model_repository_info")
-        query = {"labelSelector": TRIALS}
-        pods = f"/api/v1/namespaces/{self.namespace}/pods"
-        until(lambda: not self.cluster.api.list(pods, "servers on trial", query), 60)
+        until(lambda: not self.trials(), 60)
         return str(found["current"])
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Servers on trial."""
+        pods = f"/api/v1/namespaces/{self.namespace}/pods"
+        return self.cluster.api.list(pods, "servers on trial", {"labelSelector": TRIALS})
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +110,23 @@ def test_a_release_that_is_slow(shop: Shop) -> None:
     # The same answers as before.
     assert model["deviation"]["value"] == 0
     assert shop.served() == accepted["release"] != first
+
+
+def test_killed_while_a_server_tries_it(shop: Shop) -> None:
+    first, servers = shop.served(), set(shop.pods("triton"))
+    shop.write("value = value - 0", initialize="time.sleep(120)")
+    command = [sys.executable, "-m", "ansible", "playbook", "playbooks/models.yml", "-i", str(shop.inventory)]
+    with subprocess.Popen(
+        [*command, "-e", "models_action=publish"], cwd=CLONE, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as play:
+        until(lambda: shop.trials(), 60)
+        os.killpg(play.pid, signal.SIGKILL)
+    assert set(shop.pods("triton")) == servers
+    # The next one clears up, its own server included.
+    shop.write("value = value - 0")
+    result = shop.publish()
+    assert not result["failed"], result
+    assert shop.served() == result["release"] != first
 
 
 def test_servers_that_cannot_be_started(shop: Shop) -> None:
