@@ -16,7 +16,14 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Clust
 
 CLONE = Path(__file__).resolve().parents[2]
 # Files that take minutes. They come first, so that none of them is left over when the others are done.
-LONGEST = ("test_local_node", "test_molecule", "test_model_serving", "test_site", "test_manifests_wait")
+LONGEST = (
+    "test_local_node",
+    "test_molecule",
+    "test_model_trial",
+    "test_model_serving",
+    "test_site",
+    "test_manifests_wait",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

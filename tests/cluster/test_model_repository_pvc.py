@@ -313,7 +313,7 @@ def test_a_volume_in_use_is_mounted_where_it_is(cluster: Cluster, volume: str, s
     node = until(lambda: cluster.there(f"{base}/user")["spec"].get("nodeName"))
     target = _model_store_pod.Claim(cluster.api, volume, "models")
     helper = _model_store_pod.Helper(cluster.api, target, _model_store_pod.PodOptions(image=IMAGE))
-    affinity = json.dumps(helper.definition(helper._node())["spec"]["affinity"])
+    affinity = json.dumps(helper.definition(_model_store_pod.node_of(cluster.api, target))["spec"]["affinity"])
     assert node in affinity
     (source / "alpha/1/model.py").write_text("# new\n")
     assert publish(cluster, volume, source)["changed"]

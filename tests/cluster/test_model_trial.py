@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Instance
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import Instance
 
 TRIALS = "supersonic.fastml.org/test-load"
 
@@ -46,17 +46,21 @@ class Shop(Instance):
     def module(self, name: str, **options: Any) -> dict[str, Any]:
         return run_module(name, {"store": self.store, "kubeconfig": self.cluster.kubeconfig, **options})
 
-    def publish(self, **canary: Any) -> dict[str, Any]:
-        """Publish as the role does, with one server that serves with the others first."""
+    def options(self, **canary: Any) -> dict[str, Any]:
+        """To publish as the role does, with one server that serves with the others first."""
         path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.name}-triton"
         template = self.cluster.there(path)["spec"]["template"]
-        return self.module(
-            "model_repository",
-            source=[str(self.source)],
-            pod={"image": template["spec"]["containers"][0]["image"]},
-            test_load={"pod_template": template, "timeout": 120},
-            canary={"instance": self.name, "seconds": 1, "samples": 10, **canary},
-        )
+        return {
+            "store": self.store,
+            "kubeconfig": self.cluster.kubeconfig,
+            "source": [str(self.source)],
+            "pod": {"image": template["spec"]["containers"][0]["image"]},
+            "test_load": {"pod_template": template, "timeout": 120},
+            "canary": {"instance": self.name, "seconds": 1, "samples": 10, **canary},
+        }
+
+    def publish(self, **canary: Any) -> dict[str, Any]:
+        return run_module("model_repository", self.options(**canary))
 
     def served(self) -> str:
         """The release that the store serves; nothing of another one is left, and no server on trial."""
@@ -115,12 +119,12 @@ def test_a_release_that_is_slow(shop: Shop) -> None:
 def test_killed_while_a_server_tries_it(shop: Shop) -> None:
     first, servers = shop.served(), set(shop.pods("triton"))
     shop.write("value = value - 0", initialize="time.sleep(120)")
-    command = [sys.executable, "-m", "ansible", "playbook", "playbooks/models.yml", "-i", str(shop.inventory)]
-    with subprocess.Popen(
-        [*command, "-e", "models_action=publish"], cwd=CLONE, stdout=subprocess.DEVNULL, start_new_session=True
-    ) as play:
+    program = "import json, sys; from ansible_collections.fastml.supersonic.tests.harness.modules import run_module; "
+    program += "run_module('model_repository', json.loads(sys.argv[1]))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen([sys.executable, "-c", program, json.dumps(shop.options())], env=environment) as module:
         until(lambda: shop.trials(), 60)
-        os.killpg(play.pid, signal.SIGKILL)
+        module.kill()
     assert set(shop.pods("triton")) == servers
     # The next one clears up, its own server included.
     shop.write("value = value - 0")
@@ -132,16 +136,10 @@ def test_killed_while_a_server_tries_it(shop: Shop) -> None:
 def test_servers_that_cannot_be_started(shop: Shop) -> None:
     first = shop.served()
     shop.write("value = value + 0")
-    path = f"/apis/apps/v1/namespaces/{shop.namespace}/deployments/{shop.name}-triton"
-    template = shop.cluster.there(path)["spec"]["template"]
-    greedy = {"requests": {"cpu": "1000"}}
-    template["spec"]["containers"][0]["resources"] = greedy
-    result = shop.module(
-        "model_repository",
-        source=[str(shop.source)],
-        pod={"image": template["spec"]["containers"][0]["image"]},
-        test_load={"pod_template": template, "timeout": 5},
-    )
+    options = shop.options()
+    template = options["test_load"]["pod_template"]
+    template["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1000"}}
+    result = run_module("model_repository", {**options, "test_load": {"pod_template": template, "timeout": 5}})
     assert result["failed"]
     assert "The server on trial did not start." in result["msg"]
     assert "Insufficient cpu" in result["msg"]
