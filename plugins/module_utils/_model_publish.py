@@ -48,9 +48,7 @@ class Session(t.Protocol):
 
     def send(self, key: str, size: int, path: str) -> None: ...
 
-    def kept(self) -> contextlib.AbstractContextManager[None]:
-        """Keeps the store open while nothing is asked of it."""
-        ...
+    def kept(self) -> contextlib.AbstractContextManager[None]: ...
 
 
 class Published(t.NamedTuple):

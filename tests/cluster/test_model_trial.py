@@ -123,7 +123,7 @@ def test_killed_while_a_server_tries_it(shop: Shop) -> None:
     program += "run_module('model_repository', json.loads(sys.argv[1]))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen([sys.executable, "-c", program, json.dumps(shop.options())], env=environment) as module:
-        until(lambda: shop.trials(), 60)
+        until(shop.trials, 60)
         module.kill()
     assert set(shop.pods("triton")) == servers
     # The next one clears up, its own server included.
