@@ -14,25 +14,28 @@ from __future__ import annotations
 
 import time
 import typing as t
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _kserve
-from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Deviation, compare, larger
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Comparison, compare
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Client
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import TrialError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import labels_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Place, Resolver, Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Place, Resolver, Target, why_not_running
 
-_MERGE = "application/merge-patch+json"
-_MANAGER = "fastml.supersonic.models"
+_WORSE = "One server served it and did worse than the others"
 _LOOK_SECONDS = 1.0
 # Differences below this many milliseconds are not the model's.
 _NOISE_MS = 1.0
-# A server may fail so much larger a share of its requests than the others: clients send wrong ones to everybody.
+# A server may fail so much larger a share of its requests than the others, and so many: clients send wrong requests to
+# everybody.
 _SHARE = 0.01
+_FEW = 3
+# Fewer requests say nothing about a time.
+_LEAST = 10
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,9 @@ class Counts:
         return self.failed / total if total > 0 else 0.0
 
 
+_NOTHING = (Counts(), Counts())
+
+
 def counts(statistics: Sequence[Mapping[str, t.Any]]) -> dict[str, Counts]:
     """Sums over all versions of a model, from the answer to a request for statistics."""
     found: dict[str, Counts] = {}
@@ -93,45 +99,58 @@ def _number(stats: Mapping[str, t.Any], part: str, field_name: str) -> int:
 
 @dataclass
 class Report:
-    """One model, on the canary and on the others."""
+    """One model, on the canary and on the others: its golden requests, sent to both in turn, and those of users."""
 
     model: str
-    new: Counts
-    old: Counts
-    deviation: Deviation | None
-
-    @property
-    def ratio(self) -> float | None:
-        if self.new.milliseconds is None or not self.old.milliseconds:
-            return None
-        return self.new.milliseconds / self.old.milliseconds
+    golden: tuple[Counts, Counts]
+    users: tuple[Counts, Counts]
+    comparison: Comparison | None
 
     def as_dict(self) -> dict[str, t.Any]:
+        found = self.comparison
         return {
             "model": self.model,
-            "requests": self.new.requests,
-            "failed": self.new.failed,
-            "latency_ms": _rounded(self.new.milliseconds),
-            "old_requests": self.old.requests,
-            "old_latency_ms": _rounded(self.old.milliseconds),
-            "latency_ratio": _rounded(self.ratio),
-            "deviation": self.deviation.as_dict() if self.deviation else None,
+            "golden": _told(*self.golden),
+            "users": _told(*self.users),
+            "deviation": found.absolute.as_dict() if found and found.absolute else None,
+            "differences": found.problems if found else [],
         }
 
-    def problem(self, latency_ratio: float) -> str | None:
-        """Why the release must not be served, if this model is the reason."""
-        if self.new.failed_share > self.old.failed_share + _SHARE:
-            return (
-                f"model {self.model} failed {self.new.failed} of {self.new.requests + self.new.failed} requests, on "
-                f"the other servers {self.old.failed} of {self.old.requests + self.old.failed}"
-            )
-        new, old, ratio = self.new.milliseconds, self.old.milliseconds, self.ratio
-        if new is None or old is None or ratio is None or new - old < _NOISE_MS or ratio <= latency_ratio:
+    def failing(self) -> str | None:
+        """Whether users' requests fail that would not fail on the other servers."""
+        new, old = self.users
+        if new.failed < _FEW or new.failed_share <= old.failed_share + _SHARE:
             return None
         return (
-            f"model {self.model} takes {new:.2f} ms for a request, {ratio:.2f} times as long as before "
-            f"({old:.2f} ms), allowed are {latency_ratio:g} times"
+            f"model {self.model} failed {new.failed} of {new.requests + new.failed} requests, on the other servers "
+            f"{old.failed} of {old.requests + old.failed}"
         )
+
+    def slow(self, latency_ratio: float) -> str | None:
+        """Whether it takes too long, when both sides have had the same golden requests, or enough of users."""
+        for what, (new, old) in (("golden", self.golden), ("user's", self.users)):
+            if min(new.requests, old.requests) < _LEAST:
+                continue
+            mine, theirs = new.nanoseconds / new.requests / 1e6, old.nanoseconds / old.requests / 1e6
+            if mine - theirs >= _NOISE_MS and mine > latency_ratio * theirs:
+                return (
+                    f"model {self.model} takes {mine:.2f} ms for a {what} request, {mine / theirs:.2f} times as long "
+                    f"as on the others ({theirs:.2f} ms), allowed are {latency_ratio:g} times"
+                )
+        return None
+
+
+def _told(new: Counts, old: Counts) -> dict[str, t.Any]:
+    ratio = new.milliseconds / old.milliseconds if new.milliseconds and old.milliseconds else None
+    return {
+        "requests": new.requests,
+        "failed": new.failed,
+        "latency_ms": _rounded(new.milliseconds),
+        "old_requests": old.requests,
+        "old_failed": old.failed,
+        "old_latency_ms": _rounded(old.milliseconds),
+        "latency_ratio": _rounded(ratio),
+    }
 
 
 def _rounded(value: float | None) -> float | None:
@@ -143,43 +162,47 @@ def compare_with_pool(
     resolver: Resolver,
     target: Target,
     goldens: Sequence[Golden],
-    labels: Mapping[str, str],
+    join: Callable[[float], None],
     timeout: float,
 ) -> dict[str, t.Any]:
     """Send golden requests to both, then let the new server serve with the others, and judge it.
 
-    Raises SupersonicError when it is too slow or fails requests that the others answer. labels make a pod one of the
-    pool. Where the pool has no server there is nothing to compare with.
+    join makes it one of the pool for so many seconds. Raises TrialError when the new server is too slow, or fails
+    requests that the others answer. Where the pool has no server that answers there is nothing to compare with.
     """
     place = {"namespace": canary.servers["namespace"], "labels": labels_of(canary.servers), "min": 0}
-    others = Target("selector", place, "pool", "http")
-    old_places, _absent = resolver.resolve(others)
-    (new_place,), _absent = resolver.resolve(target)
-    if not old_places:
-        return {"compared": False, "models": []}
-    with _clients([new_place, *old_places]) as (new, *old):
-        before = [_ask(client, timeout) for client in (new, *old)]
-        deviations = _send_both(canary, new, old[0], [golden for golden in goldens if golden.error is None], timeout)
-        _join(resolver, target, labels)
-        _serve(canary, resolver, target)
-        after = [_ask(client, timeout) for client in (new, *old)]
-    if before[0] is None or after[0] is None:
-        raise SupersonicError(f"One server served it, but {new_place.name} does not tell its statistics.")
-    served = _difference(after[0], before[0])
-    others_served: dict[str, Counts] = {}
-    for earlier, later in zip(before[1:], after[1:], strict=True):
-        # One that went meanwhile, with the demand, is left out.
-        if earlier is None or later is None:
-            continue
-        for model, found in _difference(later, earlier).items():
-            others_served[model] = others_served.get(model, Counts()) + found
-    reports = [
-        Report(model, served[model], others_served.get(model, Counts()), deviations.get(model))
-        for model in sorted(served)
-    ]
-    problems = [problem for report in reports if (problem := report.problem(canary.latency_ratio))]
-    if problems:
-        raise SupersonicError(f"One server served it and did worse than the others: {'; '.join(problems)}.")
+    old_places, _absent = resolver.resolve(Target("selector", place, "pool", "http"))
+    new_places, absences = resolver.resolve(target)
+    if absences:
+        raise TrialError(f"The server on trial has ended: {absences[0].reason.rstrip('.')}.")
+    with _clients([*new_places, *old_places]) as (new, *others):
+        pool = Pool(new, [client for client in others if _ask(client, timeout) is not None], timeout)
+        if not pool.others:
+            return {"compared": False, "models": []}
+        start = pool.look()
+        comparisons = _send_both(canary, pool, [golden for golden in goldens if golden.error is None])
+        middle = pool.look()
+        golden = difference(start, middle, only=0)
+        # Before it gets requests of users.
+        _raise_if_slow([Report(model, found, _NOTHING, None) for model, found in golden.items()], canary)
+        join(canary.seconds)
+        users: dict[str, tuple[Counts, Counts]] = {}
+        over = time.monotonic() + canary.seconds
+        while True:
+            left = over - time.monotonic()
+            time.sleep(max(min(left, _LOOK_SECONDS), 0))
+            _raise_if_not_ready(resolver, target)
+            users = difference(middle, pool.look())
+            reports = [
+                Report(model, golden.get(model, _NOTHING), users[model], comparisons.get(model))
+                for model in sorted(users)
+            ]
+            failing = [found for report in reports if (found := report.failing())]
+            if failing:
+                raise TrialError(f"{_WORSE}: {'; '.join(failing)}.")
+            if left <= 0:
+                break
+    _raise_if_slow(reports, canary)
     return {"compared": True, "models": [report.as_dict() for report in reports]}
 
 
@@ -193,39 +216,90 @@ def _clients(places: Sequence[Place]) -> Iterator[list[Client]]:
             client.close()
 
 
-def _send_both(
-    canary: Canary, new: Client, old: Client, goldens: Sequence[Golden], timeout: float
-) -> dict[str, Deviation]:
+Look = list["dict[str, Counts] | None"]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The new server and those that serve already."""
+
+    new: Client
+    others: Sequence[Client]
+    timeout: float
+
+    def look(self) -> Look:
+        """What each of them has done so far, the new one first; None for one that went with the demand."""
+        found = [_ask(client, self.timeout) for client in (self.new, *self.others)]
+        if found[0] is None:
+            raise TrialError("The server on trial does not tell its statistics any more.")
+        return found
+
+
+def difference(earlier: Look, later: Look, only: int | None = None) -> dict[str, tuple[Counts, Counts]]:
+    """What the new server and the others have done in between, by model; of the others all, or one."""
+    mine = _between(earlier[0] or {}, later[0] or {})
+    theirs: dict[str, Counts] = {}
+    pairs = list(zip(earlier[1:], later[1:], strict=True))
+    for before, after in pairs if only is None else [pairs[only]]:
+        if before is None or after is None:
+            continue
+        for model, found in _between(before, after).items():
+            # A server that was started anew in between counts from nothing.
+            if found.requests >= 0:
+                theirs[model] = theirs.get(model, Counts()) + found
+    return {model: (found, theirs.get(model, Counts())) for model, found in mine.items()}
+
+
+def _between(earlier: Mapping[str, Counts], later: Mapping[str, Counts]) -> dict[str, Counts]:
+    return {model: found - earlier.get(model, Counts()) for model, found in later.items()}
+
+
+def _send_both(canary: Canary, pool: Pool, goldens: Sequence[Golden]) -> dict[str, Comparison]:
     """Send every golden request to both servers in turn, and say how far apart their answers are."""
-    deviations: dict[str, Deviation] = {}
+    found: dict[str, Comparison] = {}
     for golden in goldens:
-        for _number in range(canary.samples):
+        for _sample in range(canary.samples):
             try:
-                answers = old.infer(golden, timeout), new.infer(golden, timeout)
-            except CallError:
-                # The new one has answered in the test load; the old one need not know this model or request.
-                break
-            found = larger(deviations.get(golden.model), compare(*answers, golden.tolerance).absolute)
-            if found:
-                deviations[golden.model] = found
-    return deviations
+                answer = pool.new.infer(golden, pool.timeout)
+            except CallError as exc:
+                said = f"{exc.status}: {exc.message}" if exc.message else exc.status
+                raise TrialError(
+                    f"The server on trial answered model {golden.model}, golden request {golden.name}, once, but not "
+                    f"again: {said.rstrip('.')}."
+                ) from exc
+            wrong = compare(golden.expected, answer, golden.tolerance).problems
+            if wrong:
+                raise TrialError(
+                    f"The server on trial answers model {golden.model}, golden request {golden.name}, rightly not "
+                    f"every time: {'; '.join(wrong)}."
+                )
+            # The old one need not know this model, or this request.
+            with suppress(CallError):
+                old = pool.others[0].infer(golden, pool.timeout)
+                found.setdefault(golden.model, Comparison()).merge(compare(old, answer, golden.tolerance))
+    return found
 
 
-def _join(resolver: Resolver, target: Target, labels: Mapping[str, str]) -> None:
-    """Make the pod one of the pool: Services and whoever balances behind them find it by its labels."""
+def _raise_if_slow(reports: Sequence[Report], canary: Canary) -> None:
+    slow = [found for report in reports if (found := report.slow(canary.latency_ratio))]
+    if slow:
+        raise TrialError(f"{_WORSE}: {'; '.join(slow)}.")
+
+
+def _raise_if_not_ready(resolver: Resolver, target: Target) -> None:
+    """A server that ends, or that gets no requests since it is not ready, passes nothing."""
     path = f"/api/v1/namespaces/{target.place['namespace']}/pods/{target.place['name']}"
-    body = {"metadata": {"labels": dict(labels)}}
-    resolver.api.call("PATCH", path, str(target), query={"fieldManager": _MANAGER}, body=body, content_type=_MERGE)
+    pod = resolver.api.find(path, str(target))
+    reason = "it was removed" if pod is None else why_not_running(pod)
+    if pod is not None and reason is None and not _is_ready(pod):
+        reason = "it is not ready"
+    if reason:
+        raise TrialError(f"One server served it and did not stay: {reason.rstrip('.')}.")
 
 
-def _serve(canary: Canary, resolver: Resolver, target: Target) -> None:
-    """Let it serve, and end that at once when it dies."""
-    over = time.monotonic() + canary.seconds
-    while (left := over - time.monotonic()) > 0:
-        time.sleep(min(left, _LOOK_SECONDS))
-        _places, absences = resolver.resolve(target)
-        if absences:
-            raise SupersonicError(f"One server served it and ended: {absences[0].reason.rstrip('.')}.")
+def _is_ready(pod: Mapping[str, t.Any]) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
 def _ask(client: Client, timeout: float) -> dict[str, Counts] | None:
@@ -233,7 +307,3 @@ def _ask(client: Client, timeout: float) -> dict[str, Counts] | None:
         return counts(client.statistics(timeout))
     except CallError:
         return None
-
-
-def _difference(later: Mapping[str, Counts], earlier: Mapping[str, Counts]) -> dict[str, Counts]:
-    return {model: found - earlier.get(model, Counts()) for model, found in later.items()}

@@ -106,7 +106,7 @@ def trial(params: Mapping[str, t.Any], resolver: Resolver) -> Trial | None:
             "this machine, a claim by a pod."
         )
     # Imported here so that nobody else loads what talks to servers.
-    from ansible_collections.fastml.supersonic.plugins.module_utils import _model_canary, _model_trial
+    from ansible_collections.fastml.supersonic.plugins.module_utils import _model_canary, _model_servers, _model_trial
 
     limits = _model_trial.Limits(asked["timeout"], asked["request_timeout"])
     if store["type"] == "path":
@@ -118,8 +118,10 @@ def trial(params: Mapping[str, t.Any], resolver: Resolver) -> Trial | None:
         for name, least in (("seconds", 0), ("latency_ratio", 1), ("samples", 1)):
             if canary[name] < least:
                 raise SupersonicError(f"canary.{name} is {canary[name]:g}; it must be at least {least}.")
+        servers = {"namespace": store["namespace"], **canary}
+        _model_servers.labels_of(servers)
         companion = _model_canary.Canary(
-            {"namespace": store["namespace"], **canary},
+            servers,
             canary["seconds"],
             canary["latency_ratio"],
             canary["samples"],
@@ -143,7 +145,7 @@ def target(params: Mapping[str, t.Any], *, pod_required: bool = True) -> Target:
 
 def pod_options(params: Mapping[str, t.Any]) -> PodOptions:
     """What the options say about the pod that mounts a claim."""
-    pod = params["pod"]
+    pod, tried, canary = params["pod"], params.get("test_load") or {}, params.get("canary") or {}
     if pod["run_as_user"] == 0:
         raise SupersonicError("pod.run_as_user is 0, but the pod does not run as root. Name another user.")
     return PodOptions(
@@ -157,5 +159,6 @@ def pod_options(params: Mapping[str, t.Any]) -> PodOptions:
         resources=pod["resources"],
         labels=pod["labels"],
         start_seconds=params["wait_timeout"],
-        deadline_seconds=params["timeout"],
+        # It keeps the lock while the release is on trial.
+        deadline_seconds=params["timeout"] + int(tried.get("timeout", 0) + canary.get("seconds", 0)),
     )

@@ -41,6 +41,10 @@ _BATCH_FILES = 1000
 _ATTEMPTS = 3
 
 
+class TrialError(SupersonicError):
+    """A release is not sound, in the words of the server that has tried it."""
+
+
 class Session(t.Protocol):
     """An open store, here or in a pod."""
 
@@ -74,7 +78,9 @@ class Target(t.Protocol):
 
     def reading(self) -> contextlib.AbstractContextManager[Session]: ...
 
-    def record(self, session: Session, releases: list[dict[str, t.Any]], known: Mapping[str, Models], /) -> bool: ...
+    def earlier(self) -> list[tuple[str, float, Models | None]]: ...
+
+    def record(self, session: Session, outcome: Mapping[str, t.Any], known: Mapping[str, Models], /) -> bool: ...
 
     def noted(self) -> list[dict[str, t.Any]] | None: ...
 
@@ -137,7 +143,11 @@ class FolderTarget:
         with _sentences(self._path):
             yield _Local(Store(self._path))
 
-    def record(self, _session: Session, _releases: list[dict[str, t.Any]], _known: Mapping[str, Models], /) -> bool:
+    def earlier(self) -> list[tuple[str, float, Models | None]]:
+        """A folder does not remember when it served what."""
+        return []
+
+    def record(self, _session: Session, _outcome: Mapping[str, t.Any], _known: Mapping[str, Models], /) -> bool:
         """A folder says by itself what it holds."""
         return False
 
@@ -166,8 +176,14 @@ class ClaimTarget:
         return False
 
     def switched(self) -> float | None:
-        """When the claim was last annotated, by the clock of the API server: right after the switch, or later."""
-        return self._claim.recorded
+        """When the current release became that, by the clock of the API server."""
+        switches = self._claim.switches
+        return switches[0][1] if switches and switches[0][0] == self._claim.release else None
+
+    def earlier(self) -> list[tuple[str, float, Models | None]]:
+        """What was current before, since when, and its models as far as they are known; the latest first."""
+        models = {item["release"]: item.get("models") for item in self._claim.releases or []}
+        return [(name, since, models.get(name)) for name, since in self._claim.switches[1:]]
 
     @contextlib.contextmanager
     def session(self) -> Iterator[tuple[Session, str, list[str] | None]]:
@@ -179,15 +195,15 @@ class ClaimTarget:
         with self._pod.session(self._api, self._claim, self._pod_options(), read_only=True) as (session, *_rest):
             yield session
 
-    def record(self, session: Session, releases: list[dict[str, t.Any]], known: Mapping[str, Models], /) -> bool:
+    def record(self, session: Session, outcome: Mapping[str, t.Any], known: Mapping[str, Models], /) -> bool:
         """Note on the claim what the store holds, so that whoever asks later needs no pod."""
         before = {item["release"]: item.get("models") for item in self.noted() or []}
         described = []
-        for item in releases:
+        for item in outcome["releases"]:
             name = item["release"]
             models = known.get(name) or before.get(name) or models_in(session, name)
             described.append({**item, "models": models})
-        return self._claim.record(described)
+        return self._claim.record(described, outcome["age"])
 
     def noted(self) -> list[dict[str, t.Any]] | None:
         return self._claim.releases
@@ -258,7 +274,7 @@ def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options
         tested = _try(session, tree, options) if options.trial and current not in (None, tree.release) else None
         outcome = session.call("publish", manifest=tree.manifest, keep=options.keep, verify=options.verify)
         # While the lock is held, so that of two publishers the later one also has the last word here.
-        recorded = target.record(session, outcome["releases"], {tree.release: models})
+        recorded = target.record(session, outcome, {tree.release: models})
         hang_up(session)
     return {
         "changed": bool(outcome["switched"] or outcome["repaired"] or outcome["pruned"] or recorded),
@@ -278,8 +294,12 @@ def _try(session: Session, tree: Tree, options: Options) -> dict[str, t.Any]:
     except Lost:
         raise
     except SupersonicError as exc:
-        session.call("discard", release=tree.release)
-        hang_up(session)
+        # Whatever becomes of that: it is not served, and the reason is what counts.
+        with contextlib.suppress(SupersonicError):
+            session.call("discard", release=tree.release)
+            hang_up(session)
+        if not isinstance(exc, TrialError):
+            raise
         raise SupersonicError(
             f"The release {tree.release} did not pass its test load; the store serves what it served before. {exc}"
         ) from exc

@@ -61,7 +61,7 @@ def roll_back(target: Target, release: str | None, options: Options) -> dict[str
                 chosen.append(session.call("find"))
             outcome = session.call("roll_back", release=chosen[0], verify=options.verify)
             models = models_in(session, outcome["release"])
-            recorded = target.record(session, outcome["releases"], {outcome["release"]: models})
+            recorded = target.record(session, outcome, {outcome["release"]: models})
             hang_up(session)
         changed = outcome["switched"] or recorded
         return _rolled(before, outcome["release"], models, changed=changed)
@@ -104,7 +104,7 @@ def prune(target: Target, options: Options) -> dict[str, t.Any]:
             held = [item["release"] for item in session.call("inspect")["releases"]]
             outcome = session.call("prune", keep=options.keep)
             if outcome["current"] and outcome["releases"][0]["release"] == outcome["current"]:
-                target.record(session, outcome["releases"], {})
+                target.record(session, outcome, {})
             hang_up(session)
         return _pruned(held, outcome, outcome["current"])
 
@@ -193,6 +193,7 @@ def _release(item: dict[str, t.Any], current: str | None) -> dict[str, t.Any]:
         "release": item["release"],
         "current": item["release"] == current,
         "published": _time(item.get("published")),
+        "served": item.get("served", True),
         "size": None if models is None else sum(model["size"] for model in models),
         "models": models,
     }

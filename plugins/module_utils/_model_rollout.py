@@ -23,42 +23,27 @@ from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, HttpClient
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Models
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import (
+    CONTENT_ANNOTATION,
     SERVED_ANNOTATION,
-    began_after,
+    Contents,
+    Release,
+    has_started,
     labels_of,
+    state_of,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import seconds_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import patch, seconds_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target, is_leaving
 
-# Which content of each model a server has, so that only what has changed is loaded.
-CONTENT_ANNOTATION = "supersonic.fastml.org/model-contents"
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
-_MANAGER = "fastml.supersonic.models"
-_MERGE = "application/merge-patch+json"
 _PAUSE = 0.5
 _CONNECT_SECONDS = 5.0
 _AT_A_TIME = 8
-# The claim is annotated right after the switch; a server may have polled in between.
+# Triton opens its log a moment before the link is flushed.
 _EARLIER_SECONDS = 2.0
 _LOADED = re.compile(r"successfully loaded '([^']+)'")
 _FAILED = re.compile(r"failed to load '([^']+)'[^\n]*")
-
-
-@dataclass(frozen=True)
-class Release:
-    """The current release of a store."""
-
-    name: str
-    models: Models
-    # Seconds since 1970 when servers could read it first, by the clock of what keeps the store; None: not known.
-    since: float | None
-
-    @property
-    def contents(self) -> dict[str, str]:
-        return {model["name"]: model["digest"] for model in self.models}
 
 
 @dataclass(frozen=True)
@@ -66,6 +51,7 @@ class Server:
     """A running server, and what it has to do."""
 
     pod: Mapping[str, t.Any]
+    known: Contents = field(default_factory=dict)
     load: list[str] = field(default_factory=list)
     unload: list[str] = field(default_factory=list)
     serves: str | None = None
@@ -102,10 +88,15 @@ class Pool:
         path = f"/api/v1/namespaces/{segment(self.namespace)}/pods"
         return f"{path}/{segment(pod)}" if pod else path
 
+    def what(self, pod: str) -> str:
+        return f"Pod {self.namespace}/{pod}"
+
     def pods(self) -> list[dict[str, t.Any]]:
+        """Those that have read a release already; whatever starts later reads the current one."""
         query = {"labelSelector": ",".join(f"{key}={value}" for key, value in sorted(labels_of(self.servers).items()))}
         pods = self.api.list(self.path(), f"pods in namespace {self.namespace}", query)
-        return [pod for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])) if not is_leaving(pod)]
+        found = [pod for pod in pods if not is_leaving(pod) and has_started(pod)]
+        return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
 
 
 def plan(pool: Pool, release: Release) -> list[Server]:
@@ -114,17 +105,13 @@ def plan(pool: Pool, release: Release) -> list[Server]:
 
 
 def _needs(pod: Mapping[str, t.Any], release: Release) -> Server | None:
-    annotations = pod["metadata"].get("annotations") or {}
-    serves = annotations.get(SERVED_ANNOTATION)
-    if serves == release.name or (serves is None and began_after(pod, release.since)):
+    serves, known = state_of(pod, release)
+    if serves == release.name:
         return None
-    try:
-        known: dict[str, str] = json.loads(annotations.get(CONTENT_ANNOTATION) or "{}")
-    except ValueError:
-        known = {}
     wanted = release.contents
     return Server(
         pod,
+        known,
         load=[name for name in sorted(wanted) if known.get(name) != wanted[name]],
         unload=[name for name in sorted(known) if name not in wanted],
         serves=serves,
@@ -136,7 +123,7 @@ def load(pool: Pool, servers: Sequence[Server], release: Release) -> None:
     done: list[str] = []
     for server in servers:
         try:
-            _load(pool, server)
+            _load(pool, server, release)
         except SupersonicError as exc:
             if _has_gone(pool, server):
                 continue
@@ -145,12 +132,15 @@ def load(pool: Pool, servers: Sequence[Server], release: Release) -> None:
                 f"{exc} Its old models go on answering there; {others}. The store serves the release {release.name}: "
                 "go back to the one before, or put it right and publish again."
             ) from exc
-        _note(pool, server, release)
         done.append(server.name)
 
 
-def _load(pool: Pool, server: Server) -> None:
+def _load(pool: Pool, server: Server, release: Release) -> None:
     client = _connect(pool, server)
+    wanted = release.contents
+    # What is noted holds at every moment: a run that ends here, or a model that is refused, must not be taken for done.
+    kept = {name: digest for name, digest in server.known.items() if wanted.get(name) == digest}
+    _note(pool, server, None, kept)
     try:
         for action, models in ((client.load, server.load), (client.unload, server.unload)):
             for model in models:
@@ -159,11 +149,14 @@ def _load(pool: Pool, server: Server) -> None:
                 except CallError as exc:
                     said = f"{exc.status}: {exc.message}" if exc.message else exc.status
                     raise SupersonicError(
-                        f"Pod {pool.namespace}/{server.name} did not {action.__name__} the model {model}: "
-                        f"{said.rstrip('.')}."
+                        f"{pool.what(server.name)} did not {action.__name__} the model {model}: {said.rstrip('.')}."
                     ) from exc
+                if model in wanted:
+                    kept[model] = wanted[model]
+                    _note(pool, server, None, kept)
     finally:
         client.close()
+    _note(pool, server, release.name, wanted)
 
 
 def _connect(pool: Pool, server: Server) -> HttpClient:
@@ -181,73 +174,68 @@ def _connect(pool: Pool, server: Server) -> HttpClient:
             except CallError as exc:
                 client.close()
                 said = exc.message or exc.status
-        if time.monotonic() > deadline:
-            raise SupersonicError(f"Pod {pool.namespace}/{server.name} does not answer: {said.rstrip('.')}.")
+        if time.monotonic() > deadline or _has_gone(pool, server):
+            raise SupersonicError(f"{pool.what(server.name)} does not answer: {said.rstrip('.')}.")
         time.sleep(_PAUSE)
 
 
 def watch(pool: Pool, servers: Sequence[Server], release: Release) -> None:
     """Wait until the logs of servers that poll say that they have loaded every model of the release."""
     with ThreadPoolExecutor(_AT_A_TIME) as threads:
-        for server, failure in zip(
-            servers, threads.map(lambda each: _watch(pool, each, release), servers), strict=True
-        ):
-            if failure:
-                raise SupersonicError(failure)
-            _note(pool, server, release)
+        failures = [
+            failure for failure in threads.map(lambda server: _watch(pool, server, release), servers) if failure
+        ]
+    if failures:
+        raise SupersonicError(" ".join(failures))
 
 
 def _watch(pool: Pool, server: Server, release: Release) -> str:
-    """Empty when the server has taken the release."""
-    since = release.since or seconds_of(server.pod["metadata"]["creationTimestamp"])
+    """Empty when the server has taken the release, or has gone."""
+    try:
+        failure = _loaded(pool, server, release)
+        if not failure:
+            _note(pool, server, release.name, release.contents)
+    except SupersonicError as exc:
+        failure = str(exc)
+    return "" if failure and _has_gone(pool, server) else failure
+
+
+def _loaded(pool: Pool, server: Server, release: Release) -> str:
     metadata = server.pod["metadata"]
-    container = (metadata.get("annotations") or {}).get(_DEFAULT_CONTAINER) or server.pod["spec"]["containers"][0][
-        "name"
-    ]
+    since = release.since or seconds_of(metadata["creationTimestamp"])
+    first = server.pod["spec"]["containers"][0]["name"]
     query = {
-        "container": str(container),
+        "container": str((metadata.get("annotations") or {}).get(_DEFAULT_CONTAINER) or first),
         "sinceTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since - _EARLIER_SECONDS)),
     }
-    what = f"log of pod {pool.namespace}/{server.name}"
     deadline = time.monotonic() + pool.patience
-    missing = set(release.contents)
-    while missing:
-        try:
-            said = pool.api.text(f"{pool.path(server.name)}/log", what, query)
-        except SupersonicError as exc:
-            return str(exc)
+    while True:
+        said = pool.api.text(f"{pool.path(server.name)}/log", f"log of {pool.what(server.name)}", query)
         missing = set(release.contents) - set(_LOADED.findall(said))
+        if not missing:
+            return ""
         failed = next((line for line in _FAILED.finditer(said) if line[1] in missing), None)
         if failed:
-            return f"Pod {pool.namespace}/{server.name} {failed[0].rstrip('.')}. Its old models go on answering."
-        if missing and time.monotonic() > deadline:
+            return f"{pool.what(server.name)} {failed[0].rstrip('.')}. Its old models go on answering."
+        if time.monotonic() > deadline or _has_gone(pool, server):
             return (
-                f"Pod {pool.namespace}/{server.name} has not said within {pool.patience:g} s that it has loaded "
-                f"{', '.join(sorted(missing))}. Does it poll its repository (triton_repository_poll_seconds), and does "
-                "it log what it loads?"
+                f"{pool.what(server.name)} has not said within {pool.patience:g} s that it has loaded "
+                f"{', '.join(sorted(missing))}. Does it poll its repository (triton_repository_poll_seconds), does it "
+                "log what it loads, and is its node's clock right?"
             )
-        if missing:
-            time.sleep(_PAUSE)
-    return ""
+        time.sleep(_PAUSE)
 
 
 def _has_gone(pool: Pool, server: Server) -> bool:
     """Whether a server went meanwhile, as an autoscaler lets them; then it need not take anything."""
-    pod = pool.api.find(pool.path(server.name), f"pod {pool.namespace}/{server.name}")
+    pod = pool.api.find(pool.path(server.name), pool.what(server.name))
     return pod is None or is_leaving(pod) or pod["metadata"]["uid"] != server.pod["metadata"]["uid"]
 
 
-def _note(pool: Pool, server: Server, release: Release) -> None:
-    """Write on the pod what it serves now."""
+def _note(pool: Pool, server: Server, release: str | None, contents: Contents) -> None:
+    """Write on the pod what it serves now; no release while it is on its way to another one."""
     annotations = {
-        SERVED_ANNOTATION: release.name,
-        CONTENT_ANNOTATION: json.dumps(release.contents, separators=(",", ":"), sort_keys=True),
+        SERVED_ANNOTATION: release,
+        CONTENT_ANNOTATION: json.dumps(contents, separators=(",", ":"), sort_keys=True),
     }
-    pool.api.call(
-        "PATCH",
-        pool.path(server.name),
-        f"pod {pool.namespace}/{server.name}",
-        query={"fieldManager": _MANAGER},
-        body={"metadata": {"annotations": annotations}},
-        content_type=_MERGE,
-    )
+    patch(pool.api, pool.path(server.name), pool.what(server.name), {"metadata": {"annotations": annotations}})

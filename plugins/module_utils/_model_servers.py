@@ -9,13 +9,16 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import json
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Models
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import differences
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import seconds_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import MANAGER, seconds_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import (
     Resolver,
@@ -24,8 +27,14 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._targets import 
     why_not_running,
 )
 
-# What the role triton writes into the pods' template.
+# What the role triton writes into the pods' template, or a roll-out on a running pod.
 SERVED_ANNOTATION = "supersonic.fastml.org/model-release"
+# Which content of each model a server has, so that only what has changed is loaded.
+CONTENT_ANNOTATION = "supersonic.fastml.org/model-contents"
+# So far may the clock of a node be from that of the API server.
+_SKEW_SECONDS = 30.0
+
+Contents = dict[str, str]
 
 _POOL: dict[str, t.Any] = {
     "namespace": {"type": "str", "required": True},
@@ -48,6 +57,27 @@ SERVERS_SPEC: dict[str, t.Any] = {
 }
 
 
+def contents_of(models: Models) -> Contents:
+    """The digest of each model."""
+    return {model["name"]: model["digest"] for model in models}
+
+
+@dataclass(frozen=True)
+class Release:
+    """The current release of a store."""
+
+    name: str
+    models: Models
+    # Seconds since 1970 when servers could read it first, by the clock of what keeps the store; None: not known.
+    since: float | None
+    # What was current before, since when, and its models if they are known; the latest first.
+    earlier: Sequence[tuple[str, float, Models | None]] = ()
+
+    @property
+    def contents(self) -> Contents:
+        return contents_of(self.models)
+
+
 def labels_of(servers: Mapping[str, t.Any]) -> dict[str, str]:
     """The labels that pods of the pool have; an instance's are in the naming contract."""
     if servers["instance"]:
@@ -64,11 +94,10 @@ def labels_of(servers: Mapping[str, t.Any]) -> dict[str, str]:
 def running(
     resolver: Resolver,
     servers: Mapping[str, t.Any],
-    current: str | None,
-    models: list[dict[str, t.Any]] | None,
-    since: float | None,
+    current: Release | None,
+    models: Models | None,
 ) -> list[dict[str, t.Any]]:
-    """Every server of a pool, with its release and how it differs from the current one, which is that `since`."""
+    """Every server of a pool, with its release and how it differs from the current one; without models: not known."""
     labels, namespace = labels_of(servers), servers["namespace"]
     path = f"/api/v1/namespaces/{segment(namespace)}/pods"
     query = {"labelSelector": ",".join(f"{name}={value}" for name, value in sorted(labels.items()))}
@@ -76,7 +105,7 @@ def running(
     found = []
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
         if not is_leaving(pod):
-            found.append(server(pod, current, since))
+            found.append(server(pod, current))
     if servers["index"] and models is not None and any(item["running"] for item in found):
         answers = _ask(resolver, namespace, labels, servers["timeout"])
         for item in found:
@@ -85,34 +114,78 @@ def running(
     return found
 
 
-def began_after(pod: Mapping[str, t.Any], since: float | None) -> bool:
-    """Whether a pod was made after the switch, so that it has read nothing else. None: it is not known when that was.
-
-    Kubernetes gives whole seconds, so that the second of the switch counts as before it.
-    """
-    return since is not None and seconds_of(pod["metadata"]["creationTimestamp"]) > since
-
-
-def server(pod: Mapping[str, t.Any], current: str | None, since: float | None = None) -> dict[str, t.Any]:
+def server(pod: Mapping[str, t.Any], current: Release | None) -> dict[str, t.Any]:
     """What one pod says about its release."""
-    release = (pod["metadata"].get("annotations") or {}).get(SERVED_ANNOTATION)
-    if release is None and began_after(pod, since):
-        release = current
+    release = (
+        state_of(pod, current)[0] if current else (pod["metadata"].get("annotations") or {}).get(SERVED_ANNOTATION)
+    )
     reason = why_not_running(pod)
     found = []
     if reason:
         found.append(f"the server does not run: {reason}")
     if release is None:
         found.append("its pod does not name a release")
-    elif release != current:
+    elif current is None or release != current.name:
         found.append(f"serves the release {release}, not the current one")
     return {
         "pod": pod["metadata"]["name"],
         "running": reason is None,
         "release": release,
-        "current": release is not None and release == current,
+        "current": release is not None and current is not None and release == current.name,
         "differences": found,
     }
+
+
+def state_of(pod: Mapping[str, t.Any], current: Release) -> tuple[str | None, Contents]:
+    """The release that a server serves, and the contents of its models; nothing where that is not known."""
+    metadata = pod["metadata"]
+    annotations = metadata.get("annotations") or {}
+    noted, restarted = _noted(metadata), _restarted(pod)
+    if noted is None and SERVED_ANNOTATION in annotations:
+        # By the template of its Deployment: it is replaced when there is another one.
+        return annotations[SERVED_ANNOTATION], {}
+    if noted is not None and (restarted is None or restarted < noted - _SKEW_SECONDS):
+        try:
+            known = json.loads(annotations.get(CONTENT_ANNOTATION) or "{}")
+        except ValueError:
+            known = {}
+        return annotations.get(SERVED_ANNOTATION), known
+    if restarted is not None:
+        # It has read what was current when it started anew, whatever was noted before.
+        if current.since is not None and restarted > current.since + _SKEW_SECONDS:
+            return current.name, current.contents
+        return None, {}
+    # Whoever was made after a switch has read nothing else.
+    for name, since, models in ((current.name, current.since, current.models), *current.earlier):
+        # Kubernetes says whole seconds, cut off.
+        if since is not None and seconds_of(metadata["creationTimestamp"]) > since:
+            return name, contents_of(models or [])
+    return None, {}
+
+
+def has_started(pod: Mapping[str, t.Any]) -> bool:
+    """Whether the server has begun to read models."""
+    return any((status.get("state") or {}).get("running") or status.get("restartCount") for status in _statuses(pod))
+
+
+def _statuses(pod: Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    return (pod.get("status") or {}).get("containerStatuses") or []
+
+
+def _restarted(pod: Mapping[str, t.Any]) -> float | None:
+    """When a container of the pod was started anew last, in seconds since 1970 by the clock of its node."""
+    times = [
+        seconds_of(running["startedAt"])
+        for status in _statuses(pod)
+        if status.get("restartCount") and (running := (status.get("state") or {}).get("running"))
+    ]
+    return max(times, default=None)
+
+
+def _noted(metadata: Mapping[str, t.Any]) -> float | None:
+    """When something was written on the pod last, in seconds since 1970 by the clock of the API server."""
+    entries = [entry for entry in metadata.get("managedFields") or [] if entry.get("manager") == MANAGER]
+    return max((seconds_of(entry["time"]) for entry in entries if "time" in entry), default=None)
 
 
 def _ask(resolver: Resolver, namespace: str, labels: Mapping[str, str], timeout: float) -> dict[str, dict[str, t.Any]]:

@@ -216,7 +216,7 @@ class Store:
     def listing(self) -> list[dict[str, t.Any]]:
         """Every release, the current one first, then by last use, with the time when it was complete."""
         found: list[dict[str, t.Any]] = []
-        served = {self.current(), *self._history()}
+        served = self._served()
         for name in self._order():
             try:
                 published: float | None = os.stat(self._path("manifests", name)).st_mtime
@@ -230,10 +230,10 @@ class Store:
 
     def find(self, release: str | None = None) -> str:
         """The id of a release from its first characters; without any the release that was current before this one."""
-        names, current = self._order(), self.current()
+        # A release that was never served, since its trial was killed, is nothing to go back to.
+        names, current = self._served(), self.current()
         if release is None:
-            # A release that was never served, since its test failed or was killed, is nothing to go back to.
-            others = [name for name in self._history() if name != current and name in names]
+            others = [name for name in names if name != current]
             if not others:
                 raise StoreError("There is nothing to roll back to: the store holds no other release.")
             return others[0]
@@ -242,6 +242,11 @@ class Store:
             return found[0]
         if found:
             raise StoreError(f"'{release}' is the beginning of several releases: {', '.join(found)}. Give more of it.")
+        if any(name.startswith(release) for name in self._order()):
+            raise StoreError(
+                f"The release '{release}' is in the store, but was never served: what tried it did not come to an end. "
+                "Publish its models."
+            )
         held = ", ".join(names) or "none"
         raise StoreError(f"The release '{release}' is not in the store. It holds: {held}.")
 
@@ -360,7 +365,7 @@ class Store:
 
     def discard(self, release: str) -> bool:
         """Remove a release that was never served. Its contents stay until the next pruning, as remains."""
-        if release == self.current() or release in self._history():
+        if release in self._served():
             return False
         self._check_lock()
         trash = os.path.join(self.staging, release)
@@ -383,6 +388,7 @@ class Store:
             "repaired": repaired,
             "pruned": self._remove_surplus(keep)["pruned"],
             "releases": self.listing(),
+            "age": self._age(),
         }
 
     def roll_back(self, release: str | None = None, verify: bool = False) -> dict[str, t.Any]:
@@ -397,11 +403,13 @@ class Store:
             "previous": previous,
             "switched": name != previous,
             "releases": self.listing(),
+            "age": self._age(),
         }
 
     def prune(self, keep: int) -> dict[str, t.Any]:
         """Remove releases beyond `keep`, and contents that no release needs."""
-        return {**self._remove_surplus(keep), "current": self.current(), "releases": self.listing()}
+        done = self._remove_surplus(keep)
+        return {**done, "current": self.current(), "releases": self.listing(), "age": self._age()}
 
     def close(self) -> None:
         """Leave nothing of this session behind. May be called at any time, and twice."""
@@ -552,21 +560,37 @@ class Store:
         os.replace(link, self._path("current"))
         self._sync(self.root)
         # Afterwards, so that a release that was never served is never the one to go back to.
-        order = dict.fromkeys(name for name in (release, before, *self._history()) if name)
+        order = dict.fromkeys(name for name in (release, before, *(self._history() or ())) if name)
         self._write(self._path("history"), json.dumps(list(order)))
 
-    def _history(self) -> list[str]:
+    def _age(self) -> float:
+        """Seconds since the last switch, by the clock of the file system alone."""
+        path = os.path.join(self.staging, "now")
+        with open(path, "w", encoding="utf-8"):
+            pass
+        try:
+            return max(os.stat(path).st_mtime - os.lstat(self._path("current")).st_mtime, 0.0)
+        except FileNotFoundError:
+            return 0.0
+
+    def _history(self) -> list[str] | None:
+        """The releases that were current, the latest first; None when that is lost."""
         try:
             with open(self._path("history"), encoding="utf-8") as file:
                 return [str(name) for name in json.load(file)]
         except (FileNotFoundError, ValueError):
-            return []
+            return None
 
     def _order(self) -> list[str]:
         """The releases in the store: the current one, then by last use, then those that were never served."""
         present = [name for name in self._names("releases") if _RELEASE.fullmatch(name)]
-        ordered = dict.fromkeys([self.current(), *self._history(), *present])
+        ordered = dict.fromkeys([self.current(), *(self._history() or ()), *present])
         return [name for name in ordered if name in set(present)]
+
+    def _served(self) -> list[str]:
+        """Those of them that were served; all of them when nobody knows any more."""
+        history, current = self._history(), self.current()
+        return [name for name in self._order() if history is None or name == current or name in history]
 
     def _names(self, folder: str) -> list[str]:
         try:
@@ -597,7 +621,7 @@ class Store:
     def _surplus(self, keep: int) -> tuple[list[str], list[tuple[str, int]], list[str]]:
         """Releases, contents with their sizes, and manifests that are not needed when so many releases are kept."""
         ordered = self._order()
-        kept = ordered[: max(keep, 1)]
+        kept = self._served()[: max(keep, 1)]
         used: set[str] = set()
         for name in kept:
             # Without its manifest nobody knows what a release needs; its own links keep that alive.
@@ -620,9 +644,8 @@ class Store:
             shutil.rmtree(trash)
         for name in manifests:
             os.unlink(self._path("manifests", name))
-        history, current = self._history(), self.current()
-        served = [name for name in self._order() if name == current or name in history]
-        if history != served:
+        served = self._served()
+        if self._history() != served:
             self._write(self._path("history"), json.dumps(served))
         for key, _size in contents:
             os.unlink(self._object(key))

@@ -34,12 +34,15 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Tar
 RELEASE_ANNOTATION = "supersonic.fastml.org/release"
 MODELS_ANNOTATION = "supersonic.fastml.org/models"
 RELEASES_ANNOTATION = "supersonic.fastml.org/releases"
+SWITCHES_ANNOTATION = "supersonic.fastml.org/switches"
 CLAIM_LABEL = "supersonic.fastml.org/claim"
 _COMPONENT = "model-publisher"
 _CONTAINER = "publisher"
 _MOUNT = "/store"
-_MANAGER = "fastml.supersonic.models"
+MANAGER = "fastml.supersonic.models"
 _MERGE = "application/merge-patch+json"
+# More than a pool's oldest server has seen come and go.
+_SWITCHES = 20
 # All annotations of an object together may have 256 kB.
 _ANNOTATION_LIMIT = 64 * 1024
 _IDLE_SECONDS = 30
@@ -97,6 +100,7 @@ class Claim:
         self.what = f"PersistentVolumeClaim {namespace}/{name}"
         self.path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
         self.live = api.find(self.path, self.what)
+        self._clock: float | None = None
 
     def _annotation(self, name: str) -> str | None:
         annotations = ((self.live or {}).get("metadata") or {}).get("annotations") or {}
@@ -125,29 +129,39 @@ class Claim:
         return None
 
     @property
-    def recorded(self) -> float | None:
-        """When the annotations were written last, in seconds since 1970."""
-        entries = ((self.live or {}).get("metadata") or {}).get("managedFields") or []
-        times = [seconds_of(entry["time"]) for entry in entries if entry.get("manager") == _MANAGER and "time" in entry]
-        return max(times, default=None)
+    def switches(self) -> list[tuple[str, float]]:
+        """Which releases became current when, the latest first; seconds since 1970 by the clock of the API server."""
+        with contextlib.suppress(ValueError, TypeError):
+            return [
+                (str(name), float(since)) for name, since in json.loads(self._annotation(SWITCHES_ANNOTATION) or "[]")
+            ]
+        return []
 
-    def record(self, releases: list[dict[str, t.Any]]) -> bool:
-        """Note on the claim what the store holds, the current release first; True when it said something else."""
+    def set_clock(self, pod: Mapping[str, t.Any]) -> None:
+        """Learn the time of the API server from a pod that it has just made. It says whole seconds, cut off."""
+        self._clock = seconds_of(pod["metadata"]["creationTimestamp"]) + 1.0 - time.monotonic()
+
+    def record(self, releases: list[dict[str, t.Any]], age: float) -> bool:
+        """Note on the claim what the store holds, the current release first, which is so many seconds old.
+
+        True when it said something else.
+        """
         current, *others = releases
+        switches = self.switches
+        if not switches or switches[0][0] != current["release"]:
+            now = self._clock + time.monotonic() if self._clock is not None else time.time()
+            switches = [(current["release"], round(now - age, 1)), *switches][:_SWITCHES]
         wanted = {
             RELEASE_ANNOTATION: current["release"],
             MODELS_ANNOTATION: _noted(current["models"]),
             # What the models of the current release are is said above.
+            SWITCHES_ANNOTATION: _noted(switches),
             RELEASES_ANNOTATION: _noted([{**current, "models": None}, *others])
             or _noted([{**item, "models": None} for item in releases]),
         }
         if all(self._annotation(name) == value for name, value in wanted.items()):
             return False
-        body = {"metadata": {"annotations": wanted}}
-        query = {"fieldManager": _MANAGER}
-        self.live = json.loads(
-            self._api.call("PATCH", self.path, self.what, query=query, body=body, content_type=_MERGE)
-        )
+        self.live = patch(self._api, self.path, self.what, {"metadata": {"annotations": wanted}})
         return True
 
     def check_usable(self, reading: bool = False) -> None:
@@ -187,11 +201,12 @@ class Helper:
                 self._path,
                 self.definition(node_of(self._api, self._claim)),
                 self._what,
-                manager=_MANAGER,
+                manager=MANAGER,
                 force=True,
                 dry_run=False,
             )
             self._uid = answer["metadata"]["uid"]
+            self._claim.set_clock(answer)
             self._wait(answer)
         except BaseException:
             self.__exit__()
@@ -403,6 +418,15 @@ def session(
             yield remote, f"pod {claim.namespace}/{helper.name}", helper.alive()
         finally:
             remote.close()
+
+
+def patch(api: Api, path: str, what: str, change: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Change some fields of an object; None takes one away."""
+    query = {"fieldManager": MANAGER}
+    return t.cast(
+        "dict[str, t.Any]",
+        json.loads(api.call("PATCH", path, what, query=query, body=change, content_type=_MERGE)),
+    )
 
 
 def claim_label(name: str) -> str:

@@ -29,12 +29,15 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, 
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Canary, compare_with_pool
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import TrialError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import missing_from
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import SERVED_ANNOTATION
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import (
+    MANAGER,
     Claim,
     claim_label,
     node_of,
+    patch,
     pinned,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree
@@ -46,10 +49,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Wai
 
 TRIAL_LABEL = "supersonic.fastml.org/test-load"
 _COMPONENT = "model-test-load"
-_MANAGER = "fastml.supersonic.models"
 _CURRENT = "current"
-# Beyond its own time limit, for a module that was killed while its server ran.
-_LEFTOVER_SECONDS = 60
+# What requests, patches and the end of a pod take beside what can be reckoned.
+_SPARE_SECONDS = 60
 _LOG_LINES = 20
 _TERMINATION_SECONDS = 10.0
 _PAUSE = 0.1
@@ -109,16 +111,22 @@ def prove(tree: Tree, target: Target, resolver: Resolver, limits: Limits) -> dic
     """Every model of the release is ready, and every golden request is answered as it should be."""
     names = [model.name for model in tree.models]
     wanted = _server_info.Wanted(models=names, config=False, statistics=False, timeout=limits.request)
-    (answer,) = _server_info.ask_all([target], resolver, wanted)
+    deadline = time.monotonic() + limits.start
+    while True:
+        (answer,) = _server_info.ask_all([target], resolver, wanted)
+        # A pod without probes is ready before its server is.
+        if answer["status"] not in _inference.PASSING or time.monotonic() > deadline:
+            break
+        time.sleep(_PAUSE)
     if answer["status"] != _inference.OK:
-        raise SupersonicError(f"The server on trial does not answer: {answer['message'].rstrip('.')}.")
+        raise TrialError(f"The server on trial does not answer: {answer['message'].rstrip('.')}.")
     wrong = missing_from([model.as_result() for model in tree.models], answer["models"])
     if wrong:
-        raise SupersonicError(f"The server on trial has not loaded it: {'; '.join(wrong).rstrip('.')}.")
+        raise TrialError(f"The server on trial has not loaded it: {'; '.join(wrong).rstrip('.')}.")
     goldens = goldens_of(tree)
     checks = _inference.check_all([target], goldens, resolver, _inference.Settings(limits.request)) if goldens else []
     if any(check.status != _inference.OK for check in checks):
-        raise SupersonicError(_inference.describe_failures(checks))
+        raise TrialError(_inference.describe_failures(checks))
     return {"models": names, "golden_requests": len(checks)}
 
 
@@ -141,8 +149,11 @@ class PodTrial:
         self._limits = limits
         self._canary = canary
         self._pods = f"/api/v1/namespaces/{claim.namespace}/pods"
+        self._labels: dict[str, str] = (template.get("metadata") or {}).get("labels") or {}
         # Refused before anything is sent when it cannot be done.
         pod_on_trial(template, claim.name, "0" * 40)
+        if canary and not self._labels:
+            raise SupersonicError("test_load.pod_template has no labels, so that a canary would get no requests.")
         if "ReadWriteOncePod" in claim.modes:
             raise SupersonicError(
                 f"{claim.what} can be mounted by one pod only (ReadWriteOncePod), so no second one can try a release. "
@@ -152,59 +163,22 @@ class PodTrial:
     def run(self, tree: Tree, /) -> dict[str, t.Any]:
         started = time.monotonic()
         self._clear_leftovers()
-        name = f"{self._claim.name[:40].rstrip('-.')}-test-{secrets.token_hex(4)}"
-        with self._pod(name, tree.release):
-            target = Target("pod", {"name": name, "namespace": self._claim.namespace}, "test load", "http")
+        goldens = goldens_of(tree)
+        samples = 1 + 2 * self._canary.samples if self._canary else 1
+        lifetime = self._limits.start + samples * len(goldens) * self._limits.request + _SPARE_SECONDS
+        with TrialPod(self._api, self._claim, self._template, tree.release, int(lifetime)) as pod:
+            pod.wait(self._limits.start)
+            target = Target("pod", {"name": pod.name, "namespace": self._claim.namespace}, "test load", "http")
             report = prove(tree, target, self._resolver, self._limits)
             report["seconds"] = round(time.monotonic() - started, 1)
             if self._canary is None:
                 return report
-            labels = (self._template.get("metadata") or {}).get("labels") or {}
-            compared = compare_with_pool(
-                self._canary, self._resolver, target, goldens_of(tree), labels, self._limits.request
-            )
-            return {**report, "canary": compared}
 
-    @contextlib.contextmanager
-    def _pod(self, name: str, release: str) -> Iterator[None]:
-        path, what = f"{self._pods}/{name}", f"Pod {self._claim.namespace}/{name}"
-        spec = pod_on_trial(self._template, self._claim.name, release)
-        spec["restartPolicy"] = "Never"
-        soak = self._canary.seconds if self._canary else 0
-        spec["activeDeadlineSeconds"] = int(self._limits.start + soak) + 10 * _LEFTOVER_SECONDS
-        node = node_of(self._api, self._claim)
-        if node:
-            # The claim is mounted there, and can be mounted on one node only.
-            spec["affinity"] = pinned(node)
-        metadata = {
-            "name": name,
-            "namespace": self._claim.namespace,
-            # Not yet those of the pool: nobody may send it requests.
-            "labels": {
-                "app.kubernetes.io/name": _COMPONENT,
-                "app.kubernetes.io/component": _COMPONENT,
-                "app.kubernetes.io/part-of": "supersonic",
-                "app.kubernetes.io/managed-by": "fastml.supersonic",
-                TRIAL_LABEL: claim_label(self._claim.name),
-            },
-            "annotations": {
-                **((self._template.get("metadata") or {}).get("annotations") or {}),
-                SERVED_ANNOTATION: release,
-            },
-        }
-        definition = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-        live = self._api.apply(path, definition, what, manager=_MANAGER, force=True, dry_run=False)
-        try:
-            awaited = Awaited(Key("", "Pod", self._claim.namespace, name), path, live)
-            try:
-                Waiter(self._api, Mask(), self._limits.start, budget=self._limits.start).ready([awaited])
-            except WaitError as exc:
-                raise SupersonicError(f"The server on trial did not start. {exc}") from exc
-            yield
-        finally:
-            # What cannot be deleted now ends by itself and is cleared by the next publication.
-            with contextlib.suppress(SupersonicError):
-                self._api.delete(path, what, uid=live["metadata"]["uid"], propagation="Background")
+            def join(seconds: float) -> None:
+                pod.join(self._labels, time.monotonic() - started + seconds)
+
+            compared = compare_with_pool(self._canary, self._resolver, target, goldens, join, self._limits.request)
+            return {**report, "canary": compared}
 
     def _clear_leftovers(self) -> None:
         """Whoever has the store's lock is alone: any other server on trial is what a killed publication left."""
@@ -216,14 +190,92 @@ class PodTrial:
                 self._api.delete(path, f"Pod {metadata['name']}", uid=metadata["uid"], propagation="Background")
 
 
+class TrialPod:
+    """The pod of one trial, from its making to its end."""
+
+    def __init__(self, api: Api, claim: Claim, template: Mapping[str, t.Any], release: str, lifetime: int) -> None:
+        self._api = api
+        self._claim = claim
+        self._template = template
+        self._release = release
+        self._lifetime = lifetime
+        self._joined = False
+        self._live: dict[str, t.Any] = {}
+        self.name = f"{claim.name[:40].rstrip('-.')}-test-{secrets.token_hex(4)}"
+        self._path = f"/api/v1/namespaces/{claim.namespace}/pods/{self.name}"
+        self._what = f"Pod {claim.namespace}/{self.name}"
+
+    def __enter__(self) -> TrialPod:
+        metadata = {
+            "name": self.name,
+            "namespace": self._claim.namespace,
+            # Not yet those of the pool: nobody may send it requests.
+            "labels": {
+                "app.kubernetes.io/name": _COMPONENT,
+                "app.kubernetes.io/component": _COMPONENT,
+                "app.kubernetes.io/part-of": "supersonic",
+                "app.kubernetes.io/managed-by": "fastml.supersonic",
+                TRIAL_LABEL: claim_label(self._claim.name),
+            },
+            "annotations": {
+                **((self._template.get("metadata") or {}).get("annotations") or {}),
+                SERVED_ANNOTATION: self._release,
+            },
+        }
+        spec = pod_on_trial(self._template, self._claim.name, self._release)
+        spec["restartPolicy"] = "Never"
+        spec["activeDeadlineSeconds"] = self._lifetime
+        node = node_of(self._api, self._claim)
+        if node:
+            # The claim is mounted there, and can be mounted on one node only.
+            spec["affinity"] = pinned(node)
+        definition = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        self._live = self._api.apply(self._path, definition, self._what, manager=MANAGER, force=True, dry_run=False)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        # What cannot be deleted now ends by itself and is cleared by the next publication.
+        with contextlib.suppress(SupersonicError):
+            # Nobody sends requests to one that never joined. The others need its place, and its accelerators.
+            grace = None if self._joined else 0
+            uid = self._live["metadata"]["uid"]
+            self._api.delete(self._path, self._what, uid=uid, propagation="Background", grace=grace)
+            seconds = float(self._live["spec"].get("terminationGracePeriodSeconds") or 0) + _SPARE_SECONDS
+            Waiter(self._api, Mask(), seconds, budget=seconds).gone([self._awaited()])
+
+    def wait(self, seconds: float) -> None:
+        """Until its server is ready."""
+        try:
+            Waiter(self._api, Mask(), seconds, budget=seconds).ready([self._awaited()])
+        except WaitError as exc:
+            raise TrialError(f"The server on trial did not start. {exc}") from exc
+
+    def join(self, labels: Mapping[str, str], lifetime: float) -> None:
+        """Make it one of the pool: Services and whoever balances behind them find it by its labels.
+
+        Whatever happens to this process, it leaves the pool so many seconds after its beginning.
+        """
+        deadline = int(lifetime + _SPARE_SECONDS)
+        change: dict[str, t.Any] = {"metadata": {"labels": dict(labels)}}
+        if deadline < self._lifetime:
+            # Kubernetes only lets it be shortened.
+            change["spec"] = {"activeDeadlineSeconds": deadline}
+        patch(self._api, self._path, self._what, change)
+        self._joined = True
+
+    def _awaited(self) -> Awaited:
+        return Awaited(Key("", "Pod", self._claim.namespace, self.name), self._path, self._live)
+
+
 def pod_on_trial(template: Mapping[str, t.Any], claim: str, release: str) -> dict[str, t.Any]:
     """A pod's specification that reads the release wherever the template reads C(current) of the claim."""
     spec: dict[str, t.Any] = copy.deepcopy(dict(template.get("spec") or {}))
-    volumes = {
-        volume["name"]
-        for volume in spec.get("volumes") or []
-        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == claim
-    }
+    volumes = set()
+    for volume in spec.get("volumes") or []:
+        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == claim:
+            # Releases share their contents: what is not proved yet must not touch what is served.
+            volume["persistentVolumeClaim"]["readOnly"] = True
+            volumes.add(volume["name"])
     replaced = 0
     for container in spec.get("containers") or []:
         for mount in container.get("volumeMounts") or []:
@@ -314,7 +366,7 @@ class ProcessTrial:
         deadline = time.monotonic() + self._limits.start
         while process.poll() is None:
             if time.monotonic() > deadline:
-                raise SupersonicError(
+                raise TrialError(
                     f"The server on trial has not loaded everything within {self._limits.start:g} s "
                     f"(test_load.timeout). {_tail(log)}"
                 )
@@ -325,7 +377,7 @@ class ProcessTrial:
         said = _tail(log)
         if "Address already in use" in said and not last:
             return False
-        raise SupersonicError(f"The server on trial ended with exit code {process.returncode}. {said}")
+        raise TrialError(f"The server on trial ended with exit code {process.returncode}. {said}")
 
 
 def _free_ports() -> tuple[int, int]:

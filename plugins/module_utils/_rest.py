@@ -133,8 +133,12 @@ class Api:
         answer = self.call("PATCH", path, what, query=query, body=body, content_type=APPLY)
         return t.cast("dict[str, t.Any]", json.loads(answer))
 
-    def delete(self, path: str, what: str, *, uid: str | None = None, propagation: str = "Foreground") -> None:
+    def delete(
+        self, path: str, what: str, *, uid: str | None = None, propagation: str = "Foreground", grace: int | None = None
+    ) -> None:
         body: dict[str, t.Any] = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+        if grace is not None:
+            body["gracePeriodSeconds"] = grace
         if uid:
             # Without it a repeated call could delete an object of the same name that was created in between.
             body["preconditions"] = {"uid": uid}

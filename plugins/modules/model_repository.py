@@ -98,14 +98,14 @@ options:
         description:
           - For O(store.type=pvc), C(metadata) and C(spec) of the servers' pods, as in a Deployment. The throw-away pod
             is one of these whose arguments name C(releases/<id>) of the claim where they name C(current); a template
-            without such an argument is refused. It has none of the labels, so that nobody sends it requests, and
-            needs what a server needs, accelerators included.
+            without such an argument is refused. It mounts the claim to read only, has none of the labels, so that
+            nobody sends it requests, and needs what a server needs, accelerators included.
         type: dict
       command:
         description:
           - For O(store.type=path), the command that starts a server on the machine that runs the module, such as
             V([tritonserver, --backend-directory=/opt/tritonserver/backends]). Repository, ports (of loopback) and
-            what to do on errors are added to it.
+            what to do on errors are added to it. It can do with the store what the user who publishes can.
         type: list
         elements: str
       timeout:
@@ -120,11 +120,13 @@ options:
     description:
       - For O(store.type=pvc) and with O(test_load), let one server with the release serve with the others before they
         are replaced. It is the pod of O(test_load), which gets the template's labels after it has passed. Golden
-        requests are sent to it and to one of the others in turn. When it fails a larger share of its requests than
-        they do, dies, or takes longer than O(canary.latency_ratio) times their time for a model, it is removed, and so
-        is the release.
+        requests are sent to it and to one of the others in turn before, and users' requests reach it after that. It is
+        removed, and so is the release, at once when it does not answer golden requests rightly every time, fails a
+        share of users' requests that is larger than the others' by more than 1 % (at least 3 requests), ends, or is
+        not ready; and when it takes longer than O(canary.latency_ratio) times their time for a model.
       - Times are the servers' own for executing a request, from Triton's statistics, without its time in the queue,
-        and over all requests of that time, those of users included. Differences of less than 1 ms do not count.
+        for golden requests and for users' apart. At least 10 requests of a kind are compared, and differences of less
+        than 1 ms do not count.
       - Where no other server runs there is nothing to compare with, and the test load has to do.
     type: dict
     suboptions:
@@ -321,30 +323,45 @@ test_load:
             model:
               description: Its name.
               type: str
-            requests:
-              description: Requests that this server has answered.
-              type: int
-            failed:
-              description: Requests that this server has failed.
-              type: int
-            latency_ms:
-              description: Milliseconds that it took to execute one, on average.
-              type: float
-            old_requests:
-              description: Requests that the other servers have answered meanwhile.
-              type: int
-            old_latency_ms:
-              description: Milliseconds that they took.
-              type: float
-            latency_ratio:
-              description: The first time divided by the second.
-              type: float
+            golden:
+              description: The golden requests that were sent to it and to one of the others in turn.
+              type: dict
+              contains: &compared
+                requests:
+                  description: Requests that this server has answered.
+                  type: int
+                failed:
+                  description: Requests that this server has failed.
+                  type: int
+                latency_ms:
+                  description: Milliseconds that it took to execute one, on average.
+                  type: float
+                old_requests:
+                  description: Requests that the other has answered, or the others have.
+                  type: int
+                old_failed:
+                  description: Requests that the other has failed, or the others have.
+                  type: int
+                old_latency_ms:
+                  description: Milliseconds that these took.
+                  type: float
+                latency_ratio:
+                  description: The first time divided by the second.
+                  type: float
+            users:
+              description: The requests of users while it served with all of the others.
+              type: dict
+              contains: *compared
             deviation:
               description:
                 - The largest difference between the answers of the two releases to the same golden request, with
                   C(value), C(output) and C(index). A new model may well answer something else; what it has to answer
                   its golden requests say.
               type: dict
+            differences:
+              description: In words, what in the answers of the new release differs from those of the old one.
+              type: list
+              elements: str
 pruned:
   description: Ids of the releases that were removed.
   returned: O(state=published) and O(state=pruned)

@@ -103,6 +103,9 @@ releases:
     current:
       description: Whether it is the current one.
       type: bool
+    served:
+      description: Whether it was ever current. Others are what a killed test load has left, and nothing to go back to.
+      type: bool
     published:
       description: When it was published first, in UTC, or none when that is not known.
       type: str
@@ -210,9 +213,11 @@ def look(params: dict[str, t.Any]) -> dict[str, t.Any]:
     result = _model_releases.describe(place, deep)
     if servers:
         models = next((item["models"] for item in result["releases"] if item["current"]), None)
+        name = result["current"]
+        current = _model_servers.Release(name, models or [], place.switched(), place.earlier()) if name else None
         resolver = Resolver(params)
         try:
-            result["servers"] = _model_servers.running(resolver, servers, result["current"], models, place.switched())
+            result["servers"] = _model_servers.running(resolver, servers, current, models)
         finally:
             resolver.close()
     return result

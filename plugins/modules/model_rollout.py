@@ -126,8 +126,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _model_re
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, target
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Pool, Release
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import POOL_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Pool
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import POOL_SPEC, Release
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 
@@ -149,7 +149,7 @@ def current(params: dict[str, t.Any], check_mode: bool) -> Release | None:
         # The claim does not say, since it is too long a list.
         described = _model_releases.describe(target(params), deep=True)
         models = next((item["models"] for item in described["releases"] if item["current"]), None) or []
-    return Release(published.release, models, place.switched())
+    return Release(published.release, models, place.switched(), place.earlier())
 
 
 def roll_out(params: dict[str, t.Any], check_mode: bool, resolver: Resolver) -> dict[str, t.Any]:

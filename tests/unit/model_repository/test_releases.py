@@ -126,8 +126,10 @@ def test_a_release_that_cannot_be_gone_back_to(shop: Shop, release: str, message
 
 
 def test_a_beginning_of_two_ids_is_refused(shop: Shop) -> None:
-    for name in ("a" * 39 + "b", "a" * 40):
+    names = ["a" * 40, "a" * 39 + "b"]
+    for name in names:
         (shop.path / "releases" / name).mkdir()
+    (shop.path / "history").write_text(json.dumps([*reversed(shop.releases), *names]))
     with pytest.raises(SupersonicError, match=r"'aaaaaaaa' is the beginning of several releases: a{40}, a{39}b"):
         roll_back(shop.target, "aaaaaaaa", Options())
 
@@ -212,7 +214,11 @@ def test_a_killed_publisher_is_no_release_to_go_back_to(shop: Shop, source: Path
         patch.setattr(Store, "_switch", killed)
         with pytest.raises(KeyboardInterrupt):
             publish(shop.target, [str(source)], Options(keep=9))
-    assert len(list((shop.path / "releases").iterdir())) == 4
+    (killed_one,) = {path.name for path in (shop.path / "releases").iterdir()} - set(shop.releases)
+    with pytest.raises(SupersonicError, match="was never served"):
+        roll_back(shop.target, killed_one, Options())
+    (told,) = [item for item in describe(shop.target, deep=True)["releases"] if item["release"] == killed_one]
+    assert told["served"] is False
     assert roll_back(shop.target, None, Options())["release"] == shop.releases[1]
 
 
@@ -514,14 +520,14 @@ def test_notes_that_are_too_long_lose_their_models(monkeypatch: pytest.MonkeyPat
     models = [{"name": f"model{number}", "versions": [1], "size": 1, "digest": "0"} for number in range(9)]
     releases = [{"release": name * 40, "published": 1.5, "models": models} for name in "ab"]
     monkeypatch.setattr(_model_store_pod, "_ANNOTATION_LIMIT", 600)
-    assert claim.record(releases) is True
-    assert claim.record(releases) is False
+    assert claim.record(releases, 0.0) is True
+    assert claim.record(releases, 0.0) is False
     assert claim.models == models
     assert [item["release"][0] for item in claim.releases or []] == ["a", "b"]
     assert claim.releases
     assert claim.releases[1]["models"] is None
     monkeypatch.setattr(_model_store_pod, "_ANNOTATION_LIMIT", 10)
-    assert claim.record(releases) is True
+    assert claim.record(releases, 0.0) is True
     assert (claim.release, claim.models, claim.releases) == ("a" * 40, None, None)
 
 
@@ -547,6 +553,6 @@ def test_what_a_pod_says(annotation: str | None, status: dict[str, t.Any], diffe
         "metadata": {"name": "main-triton-1", "annotations": annotations},
         "status": {"phase": "Running", "containerStatuses": [{"name": "triton", **status}]},
     }
-    found = _model_servers.server(pod, "a" * 40)
+    found = _model_servers.server(pod, _model_servers.Release("a" * 40, [], None))
     assert (found["pod"], found["release"], found["current"]) == ("main-triton-1", annotation, annotation == "a" * 40)
     assert [text.partition(" (")[0] for text in found["differences"]] == differences

@@ -7,14 +7,21 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Counts, Report, counts
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Counts, Report, counts, difference
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+    FolderTarget,
+    Options,
+    TrialError,
+    publish,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import goldens_of, pod_on_trial
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -121,26 +128,100 @@ def ms(requests: int, milliseconds: float, failed: int = 0) -> Counts:
     return Counts(requests, failed, int(requests * milliseconds * 1e6))
 
 
+NOTHING = (Counts(), Counts())
+
+
 @pytest.mark.parametrize(
     ("new", "old", "problem"),
     [
         (ms(100, 4.0), ms(300, 3.0), None),
-        (ms(100, 6.0), ms(300, 3.0), "takes 6.00 ms for a request, 2.00 times as long as before (3.00 ms)"),
+        (ms(100, 6.0), ms(300, 3.0), "6.00 ms for a {} request, 2.00 times as long as on the others (3.00 ms)"),
         # Twice as long, but by less than what any server's times differ.
         (ms(100, 1.0), ms(300, 0.5), None),
         # Nobody asks it, or it is new: nothing to compare.
         (ms(0, 0), ms(300, 3.0), None),
         (ms(100, 50.0), ms(0, 0), None),
+        # One request of somebody with large inputs says nothing.
+        (ms(9, 50.0), ms(300, 3.0), None),
+        (ms(10, 50.0), ms(10, 3.0), "50.00 ms for a {} request"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["golden", "user's"])
+def test_a_model_that_is_slow(new: Counts, old: Counts, problem: str | None, kind: str) -> None:
+    golden, users = ((new, old), NOTHING) if kind == "golden" else (NOTHING, (new, old))
+    found = Report("m", golden, users, None).slow(1.5)
+    assert (found is None) == (problem is None), found
+    assert problem is None or problem.format(kind) in str(found)
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "problem"),
+    [
         # Clients that send wrong requests send them to everybody.
         (ms(90, 1.0, failed=10), ms(270, 1.0, failed=30), None),
         (ms(90, 1.0, failed=10), ms(290, 1.0, failed=10), "failed 10 of 100 requests, on the other servers 10 of 300"),
         (ms(0, 0, failed=3), ms(0, 0), "failed 3 of 3 requests, on the other servers 0 of 0"),
+        (ms(0, 0, failed=2), ms(1000, 1.0), None),
     ],
 )
-def test_judgement(new: Counts, old: Counts, problem: str | None) -> None:
-    found = Report("m", new, old, None).problem(1.5)
+def test_a_model_that_fails(new: Counts, old: Counts, problem: str | None) -> None:
+    found = Report("m", NOTHING, (new, old), None).failing()
     assert (found is None) == (problem is None), found
     assert problem is None or problem in str(found)
+
+
+def test_difference_leaves_out_who_went_or_began_anew() -> None:
+    earlier = [{"m": ms(10, 1.0)}, {"m": ms(100, 2.0)}, {"m": ms(100, 2.0)}, {"m": ms(100, 2.0)}]
+    later = [{"m": ms(30, 1.0), "n": ms(5, 1.0)}, {"m": ms(110, 2.0)}, {"m": ms(3, 2.0)}, None]
+    assert difference(earlier, later) == {"m": (ms(20, 1.0), ms(10, 2.0)), "n": (ms(5, 1.0), Counts())}
+    assert difference(earlier, later, only=2) == {"m": (ms(20, 1.0), Counts()), "n": (ms(5, 1.0), Counts())}
+
+
+class Judge:
+    """A trial whose outcome is known."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.seen: list[str] = []
+
+    def run(self, tree: Tree, /) -> dict[str, Any]:
+        self.seen.append(tree.release)
+        if self.error:
+            raise self.error
+        return {"golden_requests": 0}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            TrialError("It answers 4."),
+            "did not pass its test load; the store serves what it served before. It answers 4.",
+        ),
+        # Not the release's fault.
+        (SupersonicError("We may not create pods."), "We may not create pods."),
+    ],
+)
+def test_a_release_that_does_not_pass(tmp_path: Path, error: Exception, said: str) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    write_model(source, "m")
+    target = FolderTarget(str(store))
+    judge = Judge()
+    first = publish(target, [str(source)], Options(trial=judge))
+    assert judge.seen == [], "where nothing is served nobody can be harmed"
+    assert first["test_load"] is None
+    (source / "m/1/model.py").write_text("# other\n")
+    with pytest.raises(SupersonicError) as caught:
+        publish(target, [str(source)], Options(trial=Judge(error)))
+    assert said in str(caught.value)
+    assert ("did not pass" in str(caught.value)) == isinstance(error, TrialError)
+    assert os.listdir(store / "releases") == [first["release"]]
+    assert os.listdir(store / "manifests") == [first["release"]]
+    assert not (store / "lock").exists()
+    # What has arrived is not sent again.
+    second = publish(target, [str(source)], Options(trial=judge))
+    assert (second["changed"], second["sent_bytes"], judge.seen) == (True, 0, [second["release"]])
+    assert second["test_load"] == {"golden_requests": 0}
 
 
 STORE = {"type": "path", "path": "/nowhere"}
@@ -162,6 +243,10 @@ CLAIM = {"type": "pvc", "namespace": "n", "claim": "c"}
         (
             {"store": CLAIM, "test_load": {"pod_template": {}}, "canary": {"instance": "a", "latency_ratio": 0.9}},
             "canary.latency_ratio is 0.9; it must be at least 1",
+        ),
+        (
+            {"store": CLAIM, "test_load": {"pod_template": {}}, "canary": {"labels": {}}},
+            "labels is empty; it would take every pod",
         ),
         ({"store": STORE, "state": "pruned", "source": None, "test_load": {"command": ["a"]}}, "published only"),
     ],
