@@ -72,7 +72,7 @@ test-fast: lint test-unit test-golden test-integration  ## Everything that needs
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev  ## Logic, messages and the gates over all files; seconds
-	pytest -q -n 2 --dist loadfile tests/unit tests/content
+	pytest -q -n 4 --dist loadfile tests/unit tests/content
 
 .PHONY: test-golden
 test-golden: $(VENV)/dev  ## Manifests of every inventory against what they were, their schemas and Envoy itself
@@ -102,10 +102,10 @@ molecule: $(VENV)/dev local  ## The life of an instance from check mode on an em
 lint: $(VENV)/dev  ## ruff, mypy, ansible-lint, ansible-test sanity, changelog
 	ruff check .
 	ruff format --check .
-	mypy -p ansible_collections.fastml.supersonic.plugins
 	antsibull-changelog lint
-# The two long ones side by side; the first that fails is what make sees.
-	ansible-lint & linted=$$!; python tests/sanity/run.py; sane=$$?; wait $$linted && exit $$sane
+# The long ones side by side; the first that fails is what make sees.
+	mypy -p ansible_collections.fastml.supersonic.plugins & typed=$$!; ansible-lint & linted=$$!; \
+	python tests/sanity/run.py; sane=$$?; wait $$typed && wait $$linted && exit $$sane
 
 .PHONY: golden
 golden: $(VENV)/dev  ## Write tests/golden anew from the inventories

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exe
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container, until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.node import small_disk_in_node
 
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".collections"
 CONFIG = 'backend: "python"\n'
@@ -435,3 +437,42 @@ def test_verify_reads_the_volume(cluster: Cluster, volume: str, source: Path) ->
     assert (verified["sound"], verified["drift"][0]["changed"]) == (False, ["alpha/1/model.py"]), verified
     assert publish(cluster, volume, source, verify=True)["changed"] is True
     assert served(cluster, volume) == expected(source)
+
+
+def test_a_volume_that_is_full(cluster: Cluster, namespace: str, source: Path, tmp_path: Path) -> None:
+    name, disk = f"small-{namespace}", tmp_path / "disk"
+    disk.mkdir()
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "8Mi"},
+            "accessModes": ["ReadWriteOnce"],
+            "hostPath": {"path": str(disk)},
+            "storageClassName": name,
+            "claimRef": {"namespace": namespace, "name": "models"},
+        },
+    }
+    wanted = claim("models")
+    wanted["spec"].update(storageClassName=name, resources={"requests": {"storage": "8Mi"}})
+    with small_disk_in_node(disk, "8m"):
+        cluster.create("/api/v1/persistentvolumes", volume)
+        try:
+            cluster.create(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", wanted)
+            first = publish(cluster, namespace, source)
+            assert not first["failed"], first
+            before = served(cluster, namespace)
+            (source / "beta/1/more").write_bytes(os.urandom(6_000_000))
+            refused = publish(cluster, namespace, source)
+            assert refused["failed"]
+            assert re.search(r"The store has \S+ MB free and the release needs 6\.\d MB", refused["msg"]), refused
+            assert served(cluster, namespace) == before
+            # What fits in is published.
+            (source / "beta/1/more").write_bytes(os.urandom(1_000_000))
+            assert publish(cluster, namespace, source)["changed"]
+            assert len(served(cluster, namespace)) == len(before) + 1
+        finally:
+            cluster.remove_namespace(namespace)
+            until(lambda: cluster.get(f"/api/v1/namespaces/{namespace}") is None, 60)
+            cluster.api.delete(f"/api/v1/persistentvolumes/{name}", name, propagation="Background")

@@ -50,3 +50,14 @@ def mounted_in_node(source: Path, target: Path, *, shared: bool = False) -> Iter
         yield
     finally:
         subprocess.run([*enter, "umount", str(target)], check=True)
+
+
+@contextlib.contextmanager
+def small_disk_in_node(target: Path, size: str) -> Iterator[None]:
+    """A file system of this size in a folder, as the node and its pods see it; everybody may write to it."""
+    enter = ["nsenter", "--mount", "--target", str(NODE.first_process()), "--"]
+    subprocess.run([*enter, "mount", "-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", str(target)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*enter, "umount", "--lazy", str(target)], check=True)
