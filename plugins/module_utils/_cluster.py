@@ -19,17 +19,19 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _inventor
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-# How an inventory does without a right that only some instances need. Reading is needed by all of them.
-READING = {"get", "list", "watch"}
+# How an inventory does without a right that only some instances need; for pods, which several do, see _without_pods.
 PUBLISH_NOTHING = "publish no models (model_repository_sources: [])"
+REPLACE_SERVERS = "set triton_model_rollout to rolling"
 WITHOUT = {
-    "pods/portforward": "set verify_servers and verify_envoys to false",
+    "pods/portforward": (
+        "set verify_servers, verify_envoys and model_repository_test_load to false, and triton_model_rollout to "
+        "rolling where it is explicit"
+    ),
     "poddisruptionbudgets.policy": "set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}",
     "networkpolicies.networking.k8s.io": "set envoy_network_policy to false",
     "persistentvolumeclaims": PUBLISH_NOTHING,
-    "pods": PUBLISH_NOTHING,
     "pods/exec": PUBLISH_NOTHING,
-    "pods/log": "set triton_model_rollout to rolling",
+    "pods/log": REPLACE_SERVERS,
 }
 
 
@@ -172,11 +174,28 @@ def _permissions(api: Api, namespace: str, permissions: Sequence[Mapping[str, An
         if not answer:
             name = item["resource"] + (f".{item['group']}" if item["group"] else "")
             missing.setdefault(name, []).append(item["verb"])
-    return [_missing(verbs, resource, namespace) for resource, verbs in missing.items()]
+    return [
+        _missing(verbs, resource, namespace, _without_pods(verbs, permissions) if resource == "pods" else "")
+        for resource, verbs in missing.items()
+    ]
 
 
-def _missing(verbs: Sequence[str], resource: str, namespace: str) -> str:
-    without = "" if resource == "pods" and READING & set(verbs) else WITHOUT.get(resource, "")
+def _without_pods(verbs: Sequence[str], permissions: Sequence[Mapping[str, Any]]) -> str:
+    """How to do without verbs on pods: everything that asks for one of them has to go.
+
+    Whoever publishes makes pods, and a roll-out only notes on those of the servers what they serve.
+    """
+    asking = [set(item["verbs"]) for item in permissions if item["resource"] == "pods"]
+    ways = [
+        PUBLISH_NOTHING if "create" in asked else REPLACE_SERVERS if asked == {"patch"} else ""
+        for asked in asking
+        if asked & set(verbs)
+    ]
+    return " and ".join(dict.fromkeys(ways)) if all(ways) else ""
+
+
+def _missing(verbs: Sequence[str], resource: str, namespace: str, without: str = "") -> str:
+    without = without or WITHOUT.get(resource, "")
     return (
         f"We may not {_and(verbs)} {resource} in the namespace {namespace} (supersonic_namespace). Ask for a Role with "
         f"these verbs on it{f', or {without}' if without else ''}."

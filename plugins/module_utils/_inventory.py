@@ -413,6 +413,7 @@ def check_relations(variables: Variables, *, files: bool = True) -> list[Problem
         _repositories,
         _envoy,
         _models_and_proof,
+        _trial,
         *([_files] if files else []),
     ):
         read = _Read(variables)
@@ -650,14 +651,23 @@ def _rollout(variables: Variables) -> Iterator[Problem]:
             rollout,
         )
     repositories = variables.get("triton_model_repositories")
-    if repositories is not None and not any(
-        item.get("kind") == "pvc" and item.get("path") == "current" for item in repositories
-    ):
+    if repositories is None:
+        return
+    claims = [item.get("claim") for item in repositories if item.get("kind") == "pvc" and item.get("path") == "current"]
+    published = variables.get("model_repository_claim")
+    if not claims:
         yield Problem(
             name,
             "no server reads what model_repository publishes, which is path: current of a claim in "
             "triton_model_repositories. Use rolling.",
             rollout,
+        )
+    elif variables.get("model_repository_sources") and published and published != claims[0]:
+        yield Problem(
+            "triton_model_repositories",
+            f"with triton_model_rollout: {rollout} servers take the releases of the first claim with path: current, "
+            f"{claims[0]}, but models are published to {published} (model_repository_claim). Put that one first.",
+            claims,
         )
 
 
@@ -970,6 +980,20 @@ def _models_and_proof(variables: Variables) -> Iterator[Problem]:
             f"models are published to the claim {claim}, but no server loads from it.",
             served,
         )
+    address = variables.get("verify_address")
+    match = ADDRESS.fullmatch(address) if address else None
+    if address and (not match or not 0 < int(match[2]) < 65536):
+        yield Problem("verify_address", "it has to be host:port.", address)
+    if address == "" and variables.get("verify_servers") is False and variables.get("verify_envoys") is False:
+        yield Problem(
+            "verify_address",
+            "nothing is proved: give the clients' address, or set verify_servers or verify_envoys.",
+            "",
+        )
+
+
+def _trial(variables: Variables) -> Iterator[Problem]:
+    """What it takes that a server tries a release before the others serve it."""
     tried = variables.get("model_repository_test_load")
     if variables.get("model_repository_canary") and tried is False:
         yield Problem(
@@ -980,23 +1004,38 @@ def _models_and_proof(variables: Variables) -> Iterator[Problem]:
     ratio = variables.get("model_repository_canary_latency_ratio")
     if ratio is not None and ratio < 1:
         yield Problem("model_repository_canary_latency_ratio", "it has to be 1 or more.", ratio)
+    if not tried or not variables.get("model_repository_sources"):
+        return
     modes = variables.get("model_repository_access_modes") or []
-    if sources and tried and "ReadWriteOncePod" in modes:
+    if "ReadWriteOncePod" in modes:
         yield Problem(
             "model_repository_access_modes",
             "only one pod at a time can mount the claim, so that no second server can try a release. Use ReadWriteOnce "
             "or ReadWriteMany, or set model_repository_test_load: false.",
             list(modes),
         )
-    address = variables.get("verify_address")
-    match = ADDRESS.fullmatch(address) if address else None
-    if address and (not match or not 0 < int(match[2]) < 65536):
-        yield Problem("verify_address", "it has to be host:port.", address)
-    if address == "" and variables.get("verify_servers") is False and variables.get("verify_envoys") is False:
+    models = variables.get("triton_load_models")
+    # With triton_model_rollout: explicit there is only one way out, and _rollout() names it.
+    if (
+        models is not None
+        and models != ["*"]
+        and variables.get("triton_model_control_mode") == "explicit"
+        and variables.get("triton_model_rollout") != "explicit"
+    ):
         yield Problem(
-            "verify_address",
-            "nothing is proved: give the clients' address, or set verify_servers or verify_envoys.",
-            "",
+            "triton_load_models",
+            "a server has to load every model of a release before the release is served, but this one would load only "
+            "those. Set triton_load_models: ['*'], or model_repository_test_load: false.",
+            list(models),
+        )
+    surge, gpus = (variables.get("triton_rolling_update") or {}).get("maxSurge"), variables.get("triton_gpus")
+    if gpus is not None and int(gpus) > 0 and re.fullmatch("0+%?", str(surge)):
+        yield Problem(
+            "triton_rolling_update",
+            f"it says that there is no room for one more server, but the one that tries a release needs triton_gpus "
+            f"({gpus}) as well. Set model_repository_test_load: false, or a maxSurge above 0 where there is room.",
+            surge,
+            ".maxSurge",
         )
 
 

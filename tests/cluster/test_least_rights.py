@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
@@ -54,15 +55,20 @@ def free_node_port(cluster: Cluster, namespace: str) -> int:
     return int(made["spec"]["ports"][0]["nodePort"])
 
 
-def test_rights_of_preflight_are_enough(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "load"), [("explicit", ["*"]), ("poll", [])])
+def test_rights_of_preflight_are_enough(
+    cluster: Cluster, namespace: str, tmp_path: Path, mode: str, load: list[str]
+) -> None:
+    others = {"model_rollout_explicit", "model_rollout_poll"} - {f"model_rollout_{mode}"}
     models = tmp_path / "models"
     shutil.copytree(LOCAL / "models/identity", models / "identity")
     variables = {
-        **operator(cluster, namespace, tmp_path, FEATURES),
+        **operator(cluster, namespace, tmp_path, FEATURES.keys() - others),
         "model_repository_sources": [str(models)],
-        "triton_model_control_mode": "explicit",
-        "triton_model_rollout": "explicit",
-        "triton_load_models": ["*"],
+        "triton_model_control_mode": mode,
+        "triton_model_rollout": mode,
+        "triton_load_models": load,
+        "triton_repository_poll_seconds": 1,
         "triton_restricted_apis": ["model-repository"],
     }
     inventory = instance_inventory(tmp_path, {"least": variables})

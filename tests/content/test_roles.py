@@ -159,3 +159,20 @@ def test_readme_is_what_the_specification_says(role: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert (role / "README.md").read_text() == module.render(role), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    ("playbook", "roles"),
+    [("site.yml", ["model_repository", "triton", "envoy"]), ("models.yml", ["model_repository", "triton"])],
+)
+def test_nothing_is_proved_where_check_mode_predicts_changes(playbook: str, roles: list[str]) -> None:
+    """Every result of the roles decides."""
+    results = {
+        task["register"]
+        for name in roles
+        for path, task in tasks(CLONE / "roles" / name)
+        if path.name == "main.yml" and "register" in task
+    }
+    assert len(results) >= len(roles)
+    proof = load(CLONE / "playbooks" / playbook)[-1]
+    assert results == set(re.findall(r"__\w+", proof["when"]))

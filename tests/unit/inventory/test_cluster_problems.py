@@ -107,7 +107,11 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
     [
         (DEFAULTS["preflight_permissions"][:1], f"We may not {CHANGING} deployments.apps in the namespace cms"),
         (DEFAULTS["preflight_permissions"][:1], "Ask for a Role with these verbs on it."),
-        (FEATURES["port_forward"], "on it, or set verify_servers and verify_envoys to false."),
+        (
+            FEATURES["port_forward"],
+            "on it, or set verify_servers, verify_envoys and model_repository_test_load to false, and "
+            "triton_model_rollout to rolling where it is explicit.",
+        ),
         (
             FEATURES["disruption_budgets"],
             "on it, or set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}.",
@@ -117,7 +121,14 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
             FEATURES["publishing"][1:2],
             "create, patch and delete pods in the namespace cms (supersonic_namespace). Ask for",
         ),
+        (FEATURES["publishing"][1:2], "on it, or publish no models (model_repository_sources: [])."),
         (FEATURES["publishing"][2:], "on it, or publish no models (model_repository_sources: [])."),
+        (FEATURES["model_rollout_explicit"], "We may not patch pods in the namespace cms (supersonic_namespace). Ask"),
+        (FEATURES["model_rollout_explicit"], "on it, or set triton_model_rollout to rolling."),
+        (
+            [*FEATURES["publishing"][1:2], *FEATURES["model_rollout_explicit"]],
+            "on it, or publish no models (model_repository_sources: []) and set triton_model_rollout to rolling.",
+        ),
     ],
 )
 def test_missing_rights_name_what_asks_for_them(api: Api, permissions: list[dict[str, Any]], end: str) -> None:
@@ -125,9 +136,15 @@ def test_missing_rights_name_what_asks_for_them(api: Api, permissions: list[dict
     assert end in text
 
 
-def test_reading_pods_is_needed_by_every_instance() -> None:
-    assert _cluster._missing(["list"], "pods", "cms").endswith("Ask for a Role with these verbs on it.")
-    assert "model_repository_sources" in _cluster._missing(["create"], "pods", "cms")
+def test_what_lacks_a_verb_is_what_an_instance_does_without() -> None:
+    asked = [*DEFAULTS["preflight_permissions"], FEATURES["publishing"][1], *FEATURES["model_rollout_poll"]]
+    assert _cluster._missing(["get"], "pods/log", "cms").endswith("or set triton_model_rollout to rolling.")
+    # Reading pods is needed by every instance.
+    assert not _cluster._without_pods(["list"], asked)
+    assert not _cluster._without_pods(["list", "create", "patch"], asked)
+    assert _cluster._without_pods(["create"], asked) == _cluster.PUBLISH_NOTHING
+    both = f"{_cluster.PUBLISH_NOTHING} and {_cluster.REPLACE_SERVERS}"
+    assert _cluster._without_pods(["patch"], asked) == both
 
 
 def test_gpus_name_their_variables(api: Api) -> None:
@@ -150,7 +167,7 @@ def test_every_feature_says_how_to_do_without_it() -> None:
     for permissions in FEATURES.values():
         for item in permissions:
             name = item["resource"] + (f".{item['group']}" if "group" in item else "")
-            assert name in _cluster.WITHOUT
+            assert name in _cluster.WITHOUT or _cluster._without_pods(item["verbs"], permissions)
     assert {"persistentvolumeclaims", "pods/exec"}.isdisjoint(resource for resource, _group in always)
 
 
@@ -192,7 +209,15 @@ def failure(done: Run) -> str:
 
 
 def test_preflight_tells_each_problem_once(api: Api, tmp_path: Path) -> None:
-    told = failure(run(api, tmp_path, "site.yml", {"cms": {"triton_gpus": 1}}))
+    explicit = {
+        "triton_model_control_mode": "explicit",
+        "triton_open_model_control": True,
+        "triton_load_models": ["*"],
+        "triton_model_rollout": "explicit",
+    }
+    told = failure(run(api, tmp_path, "site.yml", {"cms": {"triton_gpus": 1, **explicit}}))
+    assert "We may not patch pods in the namespace cms" in told
+    assert "or set triton_model_rollout to rolling." in told
     for sentence in ("No node offers 1 of nvidia.com/gpu", "services in the namespace cms", "set envoy_network_policy"):
         assert told.count(sentence) == 1, told
 

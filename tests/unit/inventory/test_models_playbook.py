@@ -1,7 +1,7 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""playbooks/models.yml: what it refuses before any cluster is asked."""
+"""playbooks/models.yml: what it refuses before any cluster is asked, and what its role tells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, run_playbook
 
 ACTIONS = "list, publish, rollback, verify, prune"
 
@@ -65,3 +65,57 @@ def test_actions(inventory: Path, extra: dict[str, Any], message: str) -> None:
         message == "127.0.0.1:1"
     )
     assert done.recap["cms"]["changed"] == 0
+
+
+# ---- the role model_repository, as far as the cluster --------------------------------------------------------------
+
+
+def publish(folder: Path, inventory: Path, *arguments: str, **changes: Any) -> Run:
+    """Publish with the role alone."""
+    variables = yaml.safe_load(inventory.read_text())["supersonic_instances"]["hosts"]["cms"]
+    variables |= {"model_repository_sources": [str(Path(__file__).parent / "models")], **changes}
+    # The claim would be asked for first.
+    variables |= {"model_repository_mode": "existing", "triton_env": [{"name": "WHAT", "value": "planted-5d1f"}]}
+    present = {key: value for key, value in variables.items() if value is not None}
+    inventory.write_text(yaml.safe_dump({"supersonic_instances": {"hosts": {"cms": present}}}))
+    play = {
+        "hosts": "supersonic_instances",
+        "gather_facts": False,
+        "roles": [{"role": "fastml.supersonic.model_repository"}],
+    }
+    playbook = folder / "publish.yml"
+    playbook.write_text(yaml.safe_dump([play]))
+    done = run_playbook(playbook, inventory, *arguments)
+    assert "127.0.0.1:1" in done.text, done.output
+    return done
+
+
+UNTRIED = "No server tries the release: the instance has no triton_image."
+
+
+def test_what_a_server_is_shows_no_environment(tmp_path: Path, inventory: Path) -> None:
+    done = publish(tmp_path, inventory, "-v")
+    assert "Say what a server is" in done.output
+    assert "planted" not in done.output
+
+
+def test_a_template_that_fails_says_why(tmp_path: Path, inventory: Path) -> None:
+    with pytest.raises(AssertionError, match="'nowhere' is undefined"):
+        publish(tmp_path, inventory, triton_pod_annotations={"a": "{{ nowhere }}"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "seconds"),
+    [
+        ({"triton_image": None}, True, 120),
+        ({"model_repository_test_load": False}, False, 120),
+        ({"model_repository_test_load_timeout": 600, "model_repository_canary": True}, False, 780),
+    ],
+)
+def test_who_tries_a_release_and_how_long_others_wait(
+    tmp_path: Path, inventory: Path, changes: dict[str, Any], told: bool, seconds: int
+) -> None:
+    """Where nobody does it is told, and others that publish to the claim are waited for as always."""
+    done = publish(tmp_path, inventory, "-vvv", **changes)
+    assert (UNTRIED in done.output) is told, done.output
+    assert f" lock_timeout: {seconds}\n" in done.output, done.output

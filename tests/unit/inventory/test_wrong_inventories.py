@@ -30,6 +30,13 @@ RIGHT: dict[str, Any] = {
     "verify_golden_directories": [str(Path(__file__).parent / "models")],
 }
 
+# Models that are published to the claim of RIGHT.
+PUBLISHED: dict[str, Any] = {
+    "model_repository_sources": [str(CLONE / "tests")],
+    "model_repository_image": "a:1",
+    "model_repository_claim": "models",
+}
+
 
 def cvmfs(*changes: dict[str, Any]) -> dict[str, Any]:
     """Repositories named cvmfs-0, cvmfs-1, ... that are right but for some keys (None: not there)."""
@@ -250,6 +257,20 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         r'triton_model_rollout is "poll" .*no server reads what model_repository publishes',
     ),
     (
+        "rollout-of-another-claim",
+        {
+            **PUBLISHED,
+            "triton_model_rollout": "poll",
+            "triton_model_control_mode": "poll",
+            "triton_model_repositories": [
+                {"name": "shared", "kind": "pvc", "claim": "shared", "path": "current"},
+                {"name": "models", "kind": "pvc", "claim": "models", "path": "current"},
+            ],
+        },
+        r"triton_model_repositories is \['shared', 'models'\] .*take the releases of the first claim .*, shared, but "
+        r"models are published to models .*Put that one first",
+    ),
+    (
         "canary-untried",
         {"model_repository_canary": True, "model_repository_test_load": False},
         r"model_repository_canary .*model_repository_test_load is false",
@@ -258,12 +279,30 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "test-load-of-one-pod",
         {
-            "model_repository_sources": [str(CLONE / "tests")],
-            "model_repository_image": "a:1",
-            "model_repository_claim": "models",
+            **PUBLISHED,
             "model_repository_access_modes": ["ReadWriteOncePod"],
         },
         r"model_repository_access_modes .*no second server can try a release",
+    ),
+    (
+        "test-load-of-some-models",
+        {
+            **PUBLISHED,
+            "triton_model_control_mode": "explicit",
+            "triton_open_model_control": True,
+            "triton_load_models": ["a"],
+        },
+        r"triton_load_models is \['a'\] .*triton_load_models: \['\*'\], or model_repository_test_load: false",
+    ),
+    (
+        "test-load-without-room",
+        {**PUBLISHED, "triton_gpus": 1, "triton_rolling_update": {"maxSurge": 0, "maxUnavailable": 1}},
+        r"triton_rolling_update\.maxSurge is 0 .*model_repository_test_load: false, or a maxSurge above 0",
+    ),
+    (
+        "test-load-without-share",
+        {**PUBLISHED, "triton_gpus": 1, "triton_rolling_update": {"maxSurge": "0%", "maxUnavailable": 1}},
+        r'triton_rolling_update\.maxSurge is "0%" .*model_repository_test_load: false',
     ),
     ("no-surge", {"triton_rolling_update": {"maxSurge": 0, "maxUnavailable": 0}}, r"cannot both be 0"),
     ("budget-both", {"envoy_pod_disruption_budget": {"minAvailable": 1, "maxUnavailable": 1}}, r"exactly one of"),
@@ -665,6 +704,40 @@ def test_instances_that_would_take_each_others_objects(
     instances = {"first": {**shared, **first}, "second": {**shared, **second}}
     for host in instances:
         assert bool(_inventory.check_instances(host, instances)) is clash
+
+
+SOME_MODELS = {"triton_model_control_mode": "explicit", "triton_load_models": ["a"], "triton_open_model_control": True}
+NO_ROOM = {"triton_gpus": 1, "triton_rolling_update": {"maxSurge": 0, "maxUnavailable": 1}}
+ANOTHER_FIRST = {
+    "triton_model_repositories": [
+        {"name": name, "kind": "pvc", "claim": name, "path": "current"} for name in ("shared", "models")
+    ]
+}
+POLLING = {"triton_model_control_mode": "poll", "triton_model_rollout": "poll"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {**SOME_MODELS, "model_repository_test_load": False},
+        {**SOME_MODELS, "triton_load_models": ["*"]},
+        {**SOME_MODELS, "model_repository_sources": []},
+        {"triton_model_control_mode": "poll", "triton_load_models": []},
+        {**NO_ROOM, "model_repository_test_load": False},
+        {**NO_ROOM, "model_repository_sources": []},
+        {**NO_ROOM, "triton_gpus": 0},
+        {**NO_ROOM, "triton_rolling_update": {"maxSurge": "10%", "maxUnavailable": 1}},
+        {**NO_ROOM, "triton_rolling_update": {"maxUnavailable": 1}},
+        ANOTHER_FIRST,
+        {**ANOTHER_FIRST, **POLLING, "model_repository_sources": []},
+        {**ANOTHER_FIRST, **POLLING, "model_repository_claim": "shared"},
+        POLLING,
+    ],
+)
+def test_models_that_can_be_published(changes: dict[str, Any]) -> None:
+    """What the wrong ones above are close to, and the ways out that their messages name."""
+    published = {**RIGHT, **PUBLISHED, "model_repository_test_load": True, **changes}
+    assert not _inventory.check_relations(published)
 
 
 def test_a_misspelt_variable_keeps_teardown_from_beginning(tmp_path: Path) -> None:
