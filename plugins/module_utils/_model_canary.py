@@ -26,7 +26,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import labels_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Place, Resolver, Target, why_not_running
 
-_WORSE = "One server served it and did worse than the others"
+_WORSE = "A server with it did worse than the others"
 _LOOK_SECONDS = 1.0
 # Differences below this many milliseconds are not the model's.
 _NOISE_MS = 1.0

@@ -6,9 +6,9 @@
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
-What Triton does was seen with 2.51: a load request reads the repository's path anew and loads the model even if it has
-not changed; a poll loads every model of a release, since their folders are younger. In both cases the old version
-answers until the new one is ready.
+What Triton does was seen with 2.51: a load request reads the repository's path anew, a poll looks at all models of a
+release. Either loads a model when one of its versions is younger than what it has loaded, as the store makes them, and
+the old version answers until the new one is ready.
 """
 
 from __future__ import annotations

@@ -550,18 +550,29 @@ class Store:
         before = self.current()
         link = os.path.join(self.staging, "current")
         os.symlink("releases/" + release, link)
-        # A Triton that polls takes a model for changed only when its folder is younger than what it has loaded. The
-        # release may be older than that, and assembling it has made the served one younger, as links do.
-        folder = self._path("releases", release)
-        for name in os.listdir(folder):
-            # Somebody else may have published it.
-            with contextlib.suppress(PermissionError):
-                os.utime(os.path.join(folder, name))
+        self._make_younger(release)
         os.replace(link, self._path("current"))
         self._sync(self.root)
         # Afterwards, so that a release that was never served is never the one to go back to.
         order = dict.fromkeys(name for name in (release, before, *(self._history() or ())) if name)
         self._write(self._path("history"), json.dumps(list(order)))
+
+    def _make_younger(self, release: str) -> None:
+        """Make a running Triton see that the models of a release are others.
+
+        Whether it polls or is asked to load: when no version folder and no file is younger than what it has loaded, it
+        keeps that and says that it has loaded. The release may be older, and assembling it has made the served one
+        younger, as links do.
+        """
+        folder = self._path("releases", release)
+        for model in os.listdir(folder):
+            place = os.path.join(folder, model)
+            for name in ["", *os.listdir(place)]:
+                path = os.path.join(place, name)
+                # Somebody else may have published it.
+                with contextlib.suppress(PermissionError):
+                    if os.path.isdir(path):
+                        os.utime(path)
 
     def _age(self) -> float:
         """Seconds since the last switch, by the clock of the file system alone."""
