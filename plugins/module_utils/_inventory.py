@@ -650,6 +650,10 @@ def _rollout(variables: Variables) -> Iterator[Problem]:
             "new servers have to load every model as the others do: set triton_load_models: ['*'].",
             rollout,
         )
+    folder = variables.get("model_repository_path")
+    if folder:
+        yield Problem(name, "releases in a folder (model_repository_path) are taken by rolling only.", rollout)
+        return
     repositories = variables.get("triton_model_repositories")
     if repositories is None:
         return
@@ -963,13 +967,14 @@ def _models_and_proof(variables: Variables) -> Iterator[Problem]:
             release,
         )
     sources, image = variables.get("model_repository_sources"), variables.get("model_repository_image")
-    if sources and not image:
+    folder = variables.get("model_repository_path")
+    if sources and not image and not folder:
         yield Problem(
             "model_repository_sources",
             "publishing needs model_repository_image, an image with python3; that of the servers will do.",
             list(sources),
         )
-    claim = variables.get("model_repository_claim")
+    claim = None if folder else variables.get("model_repository_claim")
     # CVMFS is read only in a cluster, so that a claim of it is none to publish to.
     served = [
         item.get("claim") for item in variables.get("triton_model_repositories") or [] if item.get("kind") == "pvc"
@@ -1001,10 +1006,23 @@ def _trial(variables: Variables) -> Iterator[Problem]:
             "it is the server of the test load that serves with the others, but model_repository_test_load is false.",
             True,
         )
+    folder, command = variables.get("model_repository_path"), variables.get("model_repository_test_load_command")
+    if folder and variables.get("model_repository_canary"):
+        yield Problem(
+            "model_repository_canary",
+            "releases in a folder (model_repository_path) are tried by a process, which cannot serve with the pods.",
+            True,
+        )
+    if command and folder == "":
+        yield Problem(
+            "model_repository_test_load_command",
+            "it is for releases in a folder (model_repository_path); those in a claim are tried by a pod.",
+            list(command),
+        )
     ratio = variables.get("model_repository_canary_latency_ratio")
     if ratio is not None and ratio < 1:
         yield Problem("model_repository_canary_latency_ratio", "it has to be 1 or more.", ratio)
-    if not tried or not variables.get("model_repository_sources"):
+    if not tried or not variables.get("model_repository_sources") or folder:
         return
     modes = variables.get("model_repository_access_modes") or []
     if "ReadWriteOncePod" in modes:

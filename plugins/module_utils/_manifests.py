@@ -23,28 +23,6 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-class QuietModule:
-    """Mixin for AnsibleModule: what is echoed as module_args names the objects instead of showing them.
-
-    Every way out of a module echoes its parameters, also the one taken when they are refused before main() sees them.
-    """
-
-    params: dict[str, t.Any]
-
-    def exit_json(self, **kwargs: t.Any) -> None:
-        self._hide()
-        super().exit_json(**kwargs)  # type: ignore[misc]
-
-    def fail_json(self, msg: str, **kwargs: t.Any) -> None:
-        self._hide()
-        super().fail_json(msg, **kwargs)  # type: ignore[misc]
-
-    def _hide(self) -> None:
-        given = self.params.get("definitions")
-        if given:
-            self.params = {**self.params, "definitions": labels(given)}
-
-
 def run(module: t.Any) -> None:
     """Do what the parameters say and leave through the module."""
     params: dict[str, t.Any] = module.params

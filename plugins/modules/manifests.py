@@ -221,10 +221,13 @@ left:
   sample: ["The namespace 'cms' is left, the sets cms-models-applyset are still in it."]
 """
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import QuietModule, run
+from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import labels, run
+from ansible_collections.fastml.supersonic.plugins.module_utils._quiet import QuietModule
 
 ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},
@@ -254,7 +257,12 @@ ARGUMENT_SPEC = {
 
 
 class Module(QuietModule, AnsibleModule):
-    """AnsibleModule that does not show what it was given."""
+    """AnsibleModule that names the objects that it was given, instead of showing them."""
+
+    def shown(self, params: dict[str, t.Any]) -> dict[str, t.Any]:
+        """With names instead of definitions."""
+        given = params.get("definitions")
+        return {**params, "definitions": labels(given)} if given else params
 
 
 def main() -> None:

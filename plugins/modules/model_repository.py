@@ -423,6 +423,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_options i
     trial,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._quiet import QuietModule
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 
@@ -493,10 +494,24 @@ def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Reso
     return publish(place, params["source"], options)
 
 
+class Module(QuietModule, AnsibleModule):
+    """AnsibleModule that does not show the environment of servers."""
+
+    def shown(self, params: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Without the template of a pod."""
+        tried = params.get("test_load")
+        if not isinstance(tried, dict) or not tried.get("pod_template"):
+            return params
+        return {**params, "test_load": {**tried, "pod_template": "not shown"}}
+
+
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec=argument_spec(), supports_check_mode=True, required_if=[("state", "published", ["source"])]
+    module = Module(
+        argument_spec=argument_spec(),
+        supports_check_mode=True,
+        required_if=[("state", "published", ["source"])],
+        no_log=True,
     )
     # Whoever ends this process politely gets its pod and its lock removed.
     signal.signal(signal.SIGTERM, ended)

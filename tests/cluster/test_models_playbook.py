@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL, Instance
+from ansible_collections.fastml.supersonic.tests.harness.triton import server_directory
 
 PLAYBOOK = "playbooks/models.yml"
 SERVED = "supersonic.fastml.org/model-release"
@@ -90,3 +92,40 @@ def test_publish_list_roll_back_verify_prune(instance: Instance, models: Path) -
         "-e '{\"teardown_models\": true}' removes them."
     ) in gone.text
     assert "WARNING" not in gone.output
+
+
+def test_a_folder_instead_of_a_claim(cluster: Cluster, tmp_path: Path, models: Path) -> None:
+    """As an NFS export that is mounted here: the servers read it from a folder that the node sees as well."""
+    store = tmp_path / "export"
+    store.mkdir()
+    server = server_directory()
+    command = [str(server / "bin" / "tritonserver"), f"--backend-directory={server / 'backends'}"]
+    mount = {"name": "export", "mountPath": "/export", "readOnly": True}
+    variables = {
+        "model_repository_sources": [str(models)],
+        "model_repository_path": str(store),
+        "model_repository_test_load_command": [*command, f"--cache-directory={server / 'caches'}"],
+        "verify_golden_directories": [str(models)],
+        "triton_model_repositories": [{"name": "export", "kind": "image", "path": "/export/current"}],
+        "triton_volumes": [{"name": "export", "hostPath": {"path": str(store), "type": "Directory"}}],
+        "triton_volume_mounts": [mount],
+    }
+    instance = Instance(cluster, tmp_path, "folder", variables)
+    try:
+        instance.site()
+        (first,) = released(instance)
+        (models / "identity/notes.txt").write_text("second\n")
+        published = instance.run(PLAYBOOK, models_action="publish")
+        assert published.changed(instance.name) >= 2, published.output
+        (second,) = released(instance)
+        assert second != first
+        assert os.readlink(store / "current") == f"releases/{second}"
+        assert instance.run(PLAYBOOK, models_action="rollback").changed(instance.name) >= 2
+        assert released(instance) == {first}
+        assert "is as it was published" in instance.run(PLAYBOOK, models_action="verify").output
+        assert first[:12] in instance.run(PLAYBOOK).output
+        assert "Releases removed: none." in instance.run(PLAYBOOK, models_action="prune").text
+        gone = instance.run("playbooks/teardown.yml", teardown_models=True)
+        assert f"The models in the folder {store} are left." in gone.text
+    finally:
+        instance.remove()

@@ -262,7 +262,7 @@ def test_a_full_run_shows_no_secret(life: Life) -> None:
 
 def test_no_module_shows_a_secret(cluster: Cluster, tmp_path: Path) -> None:
     """Modules that are given secrets: created, changed, unchanged, refused, failed."""
-    planted = {name: f"planted-{name}-5d1f" for name in ("first", "second", "key", "token")}
+    planted = {name: f"planted-{name}-5d1f" for name in ("first", "second", "key", "token", "environment")}
     definition: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "planted"}}
     tasks: list[Object] = [
         {
@@ -299,6 +299,29 @@ def test_no_module_shows_a_secret(cluster: Cluster, tmp_path: Path) -> None:
             },
             "failed_when": False,
         },
+        {
+            "fastml.supersonic.model_repository": {
+                "kubeconfig": str(KUBECONFIG),
+                "source": str(CLONE / ".local" / "models"),
+                "store": {"type": "pvc", "namespace": "default", "claim": "none"},
+                "pod": {"image": "none"},
+                "test_load": {
+                    "pod_template": {
+                        "spec": {
+                            "containers": [
+                                {
+                                    "args": ["--model-repository=/m/current"],
+                                    "env": [{"name": "A", "value": planted["environment"]}],
+                                    "volumeMounts": [{"name": "m", "mountPath": "/m"}],
+                                }
+                            ],
+                            "volumes": [{"name": "m", "persistentVolumeClaim": {"claimName": "none"}}],
+                        }
+                    }
+                },
+            },
+            "failed_when": False,
+        },
     ]
     playbook = tmp_path / "secrets.yml"
     play = {"hosts": "life", "gather_facts": False, "tasks": tasks}
@@ -312,6 +335,7 @@ def test_no_module_shows_a_secret(cluster: Cluster, tmp_path: Path) -> None:
         "field is immutable",
         "does not accept the credentials of",
         "nothing listens on this port",
+        "PersistentVolumeClaim default/none does not exist",
     ):
         assert sentence in done.text, done.output
     assert_hidden(done.output, *planted.values())

@@ -60,4 +60,4 @@ def small_disk_in_node(target: Path, size: str) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run([*enter, "umount", "--lazy", str(target)], check=True)
+        subprocess.run([*enter, "umount", str(target)], check=True)

@@ -275,6 +275,25 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"model_repository_canary": True, "model_repository_test_load": False},
         r"model_repository_canary .*model_repository_test_load is false",
     ),
+    (
+        "canary-of-a-folder",
+        {"model_repository_path": "/export/models", "model_repository_canary": True},
+        r"model_repository_canary .*a process, which cannot serve with the pods",
+    ),
+    (
+        "rollout-of-a-folder",
+        {
+            "model_repository_path": "/export/models",
+            "triton_model_control_mode": "poll",
+            "triton_model_rollout": "poll",
+        },
+        r"triton_model_rollout .*by rolling only",
+    ),
+    (
+        "test-load-command-of-a-claim",
+        {"model_repository_test_load_command": ["tritonserver"]},
+        r"model_repository_test_load_command .*in a claim are tried by a pod",
+    ),
     ("canary-faster", {"model_repository_canary_latency_ratio": 0.5}, r"latency_ratio is 0\.5 .*1 or more"),
     (
         "test-load-of-one-pod",

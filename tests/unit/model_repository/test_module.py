@@ -202,8 +202,15 @@ class PipeTarget:
         with self._session() as (session, _holder, _pods):
             yield session
 
-    def record(self, _session: t.Any, releases: list[dict[str, t.Any]], _known: t.Any, /) -> bool:
-        self.recorded.append(releases[0]["release"])
+    def switched(self) -> None:
+        return None
+
+    def earlier(self) -> list[t.Any]:
+        return []
+
+    def record(self, _session: t.Any, outcome: t.Mapping[str, t.Any], _known: t.Any, /) -> bool:
+        assert outcome["age"] >= 0
+        self.recorded.append(outcome["releases"][0]["release"])
         return True
 
     def noted(self) -> None:
