@@ -129,7 +129,7 @@ class Report:
     def slow(self, latency_ratio: float) -> str | None:
         """Whether it takes too long, when both sides have had the same golden requests, or enough of users."""
         for what, (new, old) in (("golden", self.golden), ("user's", self.users)):
-            if min(new.requests, old.requests) < _LEAST:
+            if min(new.requests, old.requests) < _LEAST or not old.nanoseconds:
                 continue
             mine, theirs = new.nanoseconds / new.requests / 1e6, old.nanoseconds / old.requests / 1e6
             if mine - theirs >= _NOISE_MS and mine > latency_ratio * theirs:

@@ -165,7 +165,8 @@ class PodTrial:
         self._clear_leftovers()
         goldens = goldens_of(tree)
         samples = 1 + 2 * self._canary.samples if self._canary else 1
-        lifetime = self._limits.start + samples * len(goldens) * self._limits.request + _SPARE_SECONDS
+        soak = self._canary.seconds if self._canary else 0.0
+        lifetime = self._limits.start + samples * len(goldens) * self._limits.request + soak + _SPARE_SECONDS
         with TrialPod(self._api, self._claim, self._template, tree.release, int(lifetime)) as pod:
             pod.wait(self._limits.start)
             target = Target("pod", {"name": pod.name, "namespace": self._claim.namespace}, "test load", "http")
