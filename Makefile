@@ -84,7 +84,7 @@ test-integration: $(VENV)/dev  ## Modules against real Triton servers and a real
 
 .PHONY: test-cluster
 test-cluster: $(VENV)/dev local  ## Modules, roles, playbooks and molecule on the local cluster, and faults under load
-	pytest -q -n 5 --dist loadfile -m "not alone" tests/cluster
+	pytest -q -n 5 --dist loadfile --no-loadscope-reorder -m "not alone" tests/cluster
 	pytest -q -m alone tests/cluster
 
 # Sizes and more: make benchmark-models BENCHMARK="--files 1000 --large 0 --kubeconfig .local/kubeconfig".

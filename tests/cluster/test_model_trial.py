@@ -100,7 +100,7 @@ def test_a_release_that_is_slow(shop: Shop) -> None:
     shop.write("time.sleep(0.03)")
     result = shop.publish()
     assert result["failed"], result
-    assert "A server with it did worse than the others: model echo takes 3" in result["msg"]
+    assert "A server with it did worse than the others: model echo takes " in result["msg"]
     assert "times as long as on the others" in result["msg"]
     assert shop.served() == first
     # Whoever wants it gets it.
