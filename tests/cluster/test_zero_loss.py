@@ -4,8 +4,8 @@
 """No request is lost while an instance is updated, scaled, restarted or shot at.
 
 Eight clients that never ask twice, on the address that users have, through everything that happens to an instance in
-its life. SUPERSONIC_REPEATS (1) says how often each event is tried; with it servers that poll are among them, which load
-a release as those do that are asked to. SUPERSONIC_FIGURES names a file that gets a line of JSON for each.
+its life. SUPERSONIC_REPEATS (1) says how often each event is tried; with it servers that poll are among them, which
+load a release as those do that are asked to. SUPERSONIC_FIGURES names a file that gets a line of JSON for each.
 """
 
 from __future__ import annotations
