@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
 
@@ -20,6 +21,8 @@ def run_module(name: str, options: Mapping[str, Any], *, check: bool = False, di
     """Run a module and return its result; failed is always there."""
     module = importlib.import_module(f"ansible_collections.fastml.supersonic.plugins.modules.{name}")
     arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
+    # Of the process: what an earlier module has warned of is none of this one's.
+    warnings._global_warnings.clear()
     output = io.StringIO()
     code: object = None
     with patch_module_args(arguments), contextlib.redirect_stdout(output):
