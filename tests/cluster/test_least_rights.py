@@ -7,6 +7,7 @@ it asks for none that the deployment does not use."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,7 +56,11 @@ def free_node_port(cluster: Cluster, namespace: str) -> int:
     return int(made["spec"]["ports"][0]["nodePort"])
 
 
-@pytest.mark.parametrize(("mode", "load"), [("explicit", ["*"]), ("poll", [])])
+# How running servers take a release. Polling needs only to read logs besides; it is tried with SUPERSONIC_REPEATS.
+MODES = [("explicit", ["*"]), *([("poll", [])] if "SUPERSONIC_REPEATS" in os.environ else [])]
+
+
+@pytest.mark.parametrize(("mode", "load"), MODES)
 def test_rights_of_preflight_are_enough(
     cluster: Cluster, namespace: str, tmp_path: Path, mode: str, load: list[str]
 ) -> None:

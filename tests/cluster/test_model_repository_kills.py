@@ -32,7 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree impo
 from ansible_collections.fastml.supersonic.tests.harness.faults import Cutter
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container, until
 
-KILLS = int(os.environ.get("SUPERSONIC_PVC_KILLS", "6"))
+KILLS = int(os.environ.get("SUPERSONIC_PVC_KILLS", "4"))
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".collections"
 MODULE = """
 import json, sys
