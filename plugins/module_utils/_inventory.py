@@ -619,7 +619,8 @@ def _triton(variables: Variables) -> Iterator[Problem]:
     if mode == "explicit" and "model-repository" not in apis and not variables.get("triton_open_model_control"):
         yield Problem(
             "triton_model_control_mode",
-            "every client could load and unload models. Add model-repository to triton_restricted_apis, or say "
+            "every client could load and unload models. Set triton_restricted_apis: "
+            f"[{', '.join([*map(str, apis), 'model-repository'])}], or say "
             "triton_open_model_control: true.",
             mode,
         )

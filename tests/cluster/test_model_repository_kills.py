@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Publishing to a volume while pods, processes and connections die. SUPERSONIC_PVC_KILLS sets how often in all (6).
+"""Publishing to a volume while pods, processes and connections die. SUPERSONIC_PVC_KILLS sets how often in all (4).
 
 After each blow the volume serves one whole release, and the next run completes.
 """
