@@ -4,9 +4,9 @@
 """No request is lost while an instance is updated, scaled, restarted or shot at.
 
 Eight clients that never ask twice, on the address that users have, through everything that happens to an instance in
-its life. SUPERSONIC_REPEATS (1) says how often each event is tried; with it releases that running servers load are among
-them (tests/cluster/test_model_rollout.py and test_model_trial.py try those without load). SUPERSONIC_FIGURES names a
-file that gets a line of JSON for each.
+its life. SUPERSONIC_REPEATS (1) says how often each event is tried; with it releases that running servers load are
+among them (tests/cluster/test_model_rollout.py and test_model_trial.py try those without load). SUPERSONIC_FIGURES
+names a file that gets a line of JSON for each.
 """
 
 from __future__ import annotations
