@@ -813,3 +813,11 @@ def test_one_check_that_breaks_costs_no_other() -> None:
     found = _inventory.check_relations({"triton_volumes": [1], "triton_replicas": -1, "envoy_replicas": 0})
     assert [problem.variable for problem in found] == ["triton_replicas", "envoy_replicas", "triton_volumes"]
     assert "it cannot be judged" in found[2].message
+
+
+def test_an_inventory_without_instances(tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"supersonic_instance": {"hosts": {"a": RIGHT}}}))
+    done = run_site(inventory)
+    assert done.returncode != 0
+    assert "no host in the group supersonic_instances" in done.stdout
