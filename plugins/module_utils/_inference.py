@@ -272,7 +272,7 @@ def explain(
     client: Client, endpoint: Endpoint, error: CallError, timeout: float, golden: Golden | None = None
 ) -> Failure:
     """Find out what is behind a failed call: the connection, the server, the model, or the request."""
-    said = f"{error.status}: {error.message}" if error.message else error.status
+    said = str(error)
     probe = min(timeout, _PROBE_SECONDS)
     if error.status == "UNAUTHENTICATED":
         return Failure("unauthorized", said, "target")

@@ -47,7 +47,7 @@ class CallError(Exception):
     """A call that was not answered as wished: a gRPC status and what came with it."""
 
     def __init__(self, status: str, message: str) -> None:
-        super().__init__(f"{status}: {message}")
+        super().__init__(f"{status}: {message}" if message else status)
         self.status = status
         self.message = message
 

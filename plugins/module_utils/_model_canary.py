@@ -24,6 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._golden import G
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Client
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import TrialError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import labels_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Place, Resolver, Target, why_not_running
 
 _WORSE = "A server with it did worse than the others"
@@ -186,7 +187,6 @@ def compare_with_pool(
         # Before it gets requests of users.
         _raise_if_slow([Report(model, found, _NOTHING, None) for model, found in golden.items()], canary)
         join(canary.seconds)
-        users: dict[str, tuple[Counts, Counts]] = {}
         over = time.monotonic() + canary.seconds
         while True:
             left = over - time.monotonic()
@@ -262,10 +262,9 @@ def _send_both(canary: Canary, pool: Pool, goldens: Sequence[Golden]) -> dict[st
             try:
                 answer = pool.new.infer(golden, pool.timeout)
             except CallError as exc:
-                said = f"{exc.status}: {exc.message}" if exc.message else exc.status
                 raise TrialError(
                     f"The server on trial answered model {golden.model}, golden request {golden.name}, once, but not "
-                    f"again: {said.rstrip('.')}."
+                    f"again: {str(exc).rstrip('.')}."
                 ) from exc
             wrong = compare(golden.expected, answer, golden.tolerance).problems
             if wrong:
@@ -291,15 +290,10 @@ def _raise_if_not_ready(resolver: Resolver, target: Target) -> None:
     path = f"/api/v1/namespaces/{target.place['namespace']}/pods/{target.place['name']}"
     pod = resolver.api.find(path, str(target))
     reason = "it was removed" if pod is None else why_not_running(pod)
-    if pod is not None and reason is None and not _is_ready(pod):
+    if pod is not None and reason is None and (condition_of(pod, "Ready") or {}).get("status") != "True":
         reason = "it is not ready"
     if reason:
         raise TrialError(f"One server served it and did not stay: {reason.rstrip('.')}.")
-
-
-def _is_ready(pod: Mapping[str, t.Any]) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
 def _ask(client: Client, timeout: float) -> dict[str, Counts] | None:

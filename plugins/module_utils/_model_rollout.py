@@ -29,7 +29,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers i
     Contents,
     Release,
     has_started,
-    labels_of,
+    pods_of,
     state_of,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import patch, seconds_of
@@ -93,10 +93,7 @@ class Pool:
 
     def pods(self) -> list[dict[str, t.Any]]:
         """Those that have read a release already; whatever starts later reads the current one."""
-        query = {"labelSelector": ",".join(f"{key}={value}" for key, value in sorted(labels_of(self.servers).items()))}
-        pods = self.api.list(self.path(), f"pods in namespace {self.namespace}", query)
-        found = [pod for pod in pods if not is_leaving(pod) and has_started(pod)]
-        return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
+        return [pod for pod in pods_of(self.api, self.servers) if has_started(pod)]
 
 
 def plan(pool: Pool, release: Release) -> list[Server]:
@@ -147,9 +144,8 @@ def _load(pool: Pool, server: Server, release: Release) -> None:
                 try:
                     action(model, pool.patience)
                 except CallError as exc:
-                    said = f"{exc.status}: {exc.message}" if exc.message else exc.status
                     raise SupersonicError(
-                        f"{pool.what(server.name)} did not {action.__name__} the model {model}: {said.rstrip('.')}."
+                        f"{pool.what(server.name)} did not {action.__name__} the model {model}: {str(exc).rstrip('.')}."
                     ) from exc
                 if model in wanted:
                     kept[model] = wanted[model]

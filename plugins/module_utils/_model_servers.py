@@ -19,7 +19,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Models
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import differences
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import MANAGER, seconds_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import (
     Resolver,
     is_leaving,
@@ -91,6 +91,14 @@ def labels_of(servers: Mapping[str, t.Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in servers["labels"].items()}
 
 
+def pods_of(api: Api, servers: Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """The pods of a pool by name, without those that are on their way out."""
+    namespace = servers["namespace"]
+    query = {"labelSelector": ",".join(f"{name}={value}" for name, value in sorted(labels_of(servers).items()))}
+    pods = api.list(f"/api/v1/namespaces/{segment(namespace)}/pods", f"pods in namespace {namespace}", query)
+    return sorted((pod for pod in pods if not is_leaving(pod)), key=lambda pod: str(pod["metadata"]["name"]))
+
+
 def running(
     resolver: Resolver,
     servers: Mapping[str, t.Any],
@@ -98,16 +106,9 @@ def running(
     models: Models | None,
 ) -> list[dict[str, t.Any]]:
     """Every server of a pool, with its release and how it differs from the current one; without models: not known."""
-    labels, namespace = labels_of(servers), servers["namespace"]
-    path = f"/api/v1/namespaces/{segment(namespace)}/pods"
-    query = {"labelSelector": ",".join(f"{name}={value}" for name, value in sorted(labels.items()))}
-    pods = resolver.api.list(path, f"pods in namespace {namespace}", query)
-    found = []
-    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
-        if not is_leaving(pod):
-            found.append(server(pod, current))
+    found = [server(pod, current) for pod in pods_of(resolver.api, servers)]
     if servers["index"] and models is not None and any(item["running"] for item in found):
-        answers = _ask(resolver, namespace, labels, servers["timeout"])
+        answers = _ask(resolver, servers["namespace"], labels_of(servers), servers["timeout"])
         for item in found:
             if item["running"]:
                 item["differences"] += _compared(answers.get(item["pod"]), models)

@@ -111,7 +111,7 @@ def troubles(pods: Iterable[Object]) -> list[Trouble]:
 
 def creation_trouble(live: Object) -> Trouble | None:
     """A Deployment or ReplicaSet says in a condition that it cannot make pods (quota, policy, webhook)."""
-    condition = _condition(live, "ReplicaFailure")
+    condition = condition_of(live, "ReplicaFailure")
     if condition and condition.get("status") == "True":
         return Trouble("", f"its pods cannot be created: {condition.get('message')}", _SOME)
     return None
@@ -207,7 +207,7 @@ def stuck_deletion(live: Object) -> str:
 def _pod_troubles(pod: Object) -> list[Trouble]:
     name = pod["metadata"]["name"]
     status = pod.get("status") or {}
-    scheduled = _condition(pod, "PodScheduled")
+    scheduled = condition_of(pod, "PodScheduled")
     if scheduled and scheduled.get("status") == "False":
         return [Trouble(name, f"cannot be scheduled: {scheduled.get('message') or scheduled.get('reason')}", _FOR_EVER)]
     if status.get("phase") == "Failed" and status.get("reason"):
@@ -292,7 +292,7 @@ def _deployment(live: Object) -> Verdict:
     available = int(status.get("availableReplicas") or 0)
     if updated >= wanted and total <= updated and available >= updated:
         return READY
-    progressing = _condition(live, "Progressing") or {}
+    progressing = condition_of(live, "Progressing") or {}
     # The condition of an earlier roll-out stays until there is progress: only a new one says something about this one.
     final = progressing.get("reason") == "ProgressDeadlineExceeded" and _age(progressing) < _NEW_SECONDS
     why = f"{updated} of {wanted} pods are up to date, {available} available"
@@ -352,7 +352,7 @@ def _replica_set(live: Object) -> Verdict:
 def _job(live: Object) -> Verdict:
     if (live.get("spec") or {}).get("suspend"):
         return READY
-    done, failed = _condition(live, "Complete"), _condition(live, "Failed")
+    done, failed = condition_of(live, "Complete"), condition_of(live, "Failed")
     if done and done.get("status") == "True":
         return READY
     if failed and failed.get("status") == "True":
@@ -367,7 +367,7 @@ def _job(live: Object) -> Verdict:
 
 def _pod(live: Object) -> Verdict:
     status = live.get("status") or {}
-    if status.get("phase") == "Succeeded" or (_condition(live, "Ready") or {}).get("status") == "True":
+    if status.get("phase") == "Succeeded" or (condition_of(live, "Ready") or {}).get("status") == "True":
         return READY
     return Verdict(False, f"its phase is {status.get('phase', 'unknown')}", status.get("phase") == "Failed")
 
@@ -388,19 +388,19 @@ def _namespace(live: Object) -> Verdict:
 
 
 def _definition(live: Object) -> Verdict:
-    accepted, established = _condition(live, "NamesAccepted"), _condition(live, "Established")
+    accepted, established = condition_of(live, "NamesAccepted"), condition_of(live, "Established")
     if established and established.get("status") == "True":
         return READY
     if accepted and accepted.get("status") == "False":
         return Verdict(False, f"its names are not accepted: {accepted.get('message')}", True)
-    schema = _condition(live, "NonStructuralSchema")
+    schema = condition_of(live, "NonStructuralSchema")
     if schema and schema.get("status") == "True":
         return Verdict(False, f"its schema is not structural: {schema.get('message')}", True)
     return Verdict(False, "it is not established yet")
 
 
 def _available(live: Object) -> Verdict:
-    condition = _condition(live, "Available") or {}
+    condition = condition_of(live, "Available") or {}
     if condition.get("status") == "True":
         return READY
     return Verdict(False, f"not available: {condition.get('message') or 'its server has not answered yet'}")
@@ -414,7 +414,7 @@ def _service(live: Object, load_balancers: bool) -> Verdict:
 
 
 def _conditions(group_kind: GroupKind, live: Object) -> Verdict:
-    condition = _condition(live, "Ready")
+    condition = condition_of(live, "Ready")
     if condition is None:
         return (
             READY if group_kind not in _REPORTS_READY else Verdict(False, "its controller has not reported on it yet")
@@ -447,7 +447,7 @@ def observed(live: Object) -> bool:
     return seen >= int(live["metadata"].get("generation") or 0)
 
 
-def _condition(live: Object, kind: str) -> Object | None:
+def condition_of(live: Object, kind: str) -> Object | None:
     for condition in (live.get("status") or {}).get("conditions") or []:
         if condition.get("type") == kind:
             return t.cast("Object", condition)
