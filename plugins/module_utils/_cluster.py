@@ -221,8 +221,10 @@ def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) ->
     result["storage_classes"] = names
     listed = ", ".join(names) or "none at all"
     problems = []
+    # A class that only volumes made by hand carry needs no object of its own.
+    by_hand = set(wanted) - {*names, ""} and _classes_of_volumes(api)
     for name in wanted:
-        if name and name not in names:
+        if name and name not in names and by_hand is not None and name not in by_hand:
             problems.append(
                 f"There is no storage class {name} (model_repository_storage_class, or preflight_storage_classes where "
                 f"that is set). The cluster has {listed}."
@@ -233,6 +235,17 @@ def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) ->
                 f"{listed}."
             )
     return problems
+
+
+def _classes_of_volumes(api: Api) -> set[str] | None:
+    """The classes that volumes carry; None where volumes may not be listed."""
+    try:
+        volumes = api.list("/api/v1/persistentvolumes", "PersistentVolumes")
+    except ApiError as error:
+        if error.status == 403:
+            return None
+        raise
+    return {str((volume.get("spec") or {}).get("storageClassName") or "") for volume in volumes}
 
 
 def _node_resources(api: Api, wanted: Mapping[str, Any], result: dict[str, Any]) -> list[str]:

@@ -111,7 +111,7 @@ class Waiter:
         # What the user has allowed, for the message: seconds is what is left of it.
         self._budget = budget
         self._load_balancers = load_balancers
-        self._classes: dict[str, tuple[bool, str | None]] = {}
+        self._waits_for_pod: dict[str, bool] = {}
 
     def ready(self, targets: Iterable[Target]) -> None:
         """Return when all are ready; raise WaitError when one cannot be or time is over."""
@@ -275,8 +275,7 @@ class Waiter:
             return False, None
         if name is None:
             return False, "it names no storage class and the cluster has no default one"
-        if name not in self._classes:
-            deferred, problem = False, None
+        if name not in self._waits_for_pod:
             try:
                 found = self._api.find(
                     f"/apis/storage.k8s.io/v1/storageclasses/{segment(name)}", f"StorageClass/{name}"
@@ -285,10 +284,23 @@ class Waiter:
                 # Not ours to read, and waiting for a volume that itself waits for a pod would never end.
                 deferred = True
             else:
-                deferred = bool(found) and (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
-                problem = None if found else f"the storage class {name} does not exist"
-            self._classes[name] = (deferred, problem)
-        return self._classes[name]
+                if not found:
+                    # Somebody may still make the class, or a volume of it: this answer is not kept.
+                    return False, None if self._has_volume(name) else f"the storage class {name} does not exist"
+                deferred = found.get("volumeBindingMode") == "WaitForFirstConsumer"
+            self._waits_for_pod[name] = deferred
+        return self._waits_for_pod[name], None
+
+    def _has_volume(self, name: str) -> bool:
+        """Whether volumes made by hand carry this class, which then needs no StorageClass; yes if not ours to read.
+
+        See https://kubernetes.io/docs/concepts/storage/persistent-volumes/#class-1.
+        """
+        try:
+            volumes = self._api.list("/api/v1/persistentvolumes", "PersistentVolumes")
+        except ApiError:
+            return True
+        return any((volume.get("spec") or {}).get("storageClassName") == name for volume in volumes)
 
     def _optional_list(self, path: str, query: Mapping[str, str]) -> list[dict[str, t.Any]]:
         """What only improves a message must not replace it by a failure of its own."""

@@ -47,7 +47,9 @@ options:
         elements: str
         required: true
   storage_classes:
-    description: Storage classes that have to exist; an empty name stands for the default class.
+    description: >-
+      Storage classes that have to exist, as an object or on a volume made by hand; an empty name stands for the
+      default class.
     type: list
     elements: str
     default: []

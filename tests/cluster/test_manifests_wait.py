@@ -318,6 +318,28 @@ def test_claim_of_a_user_who_may_not_read_classes(cluster: Cluster, namespace: s
         assert seconds < 30
 
 
+def test_claim_of_a_class_that_only_a_volume_carries(cluster: Cluster, namespace: str) -> None:
+    """A volume made by hand needs no StorageClass, and the controller may take seconds until it binds it."""
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": namespace},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "1Gi"},
+            "hostPath": {"path": "/nowhere"},
+            "storageClassName": namespace,
+        },
+    }
+    with removed(cluster, f"/api/v1/persistentvolumes/{namespace}"):
+        # The claim first: its class is missing when it is seen for the first time.
+        waiting = threading.Timer(2, cluster.create, ("/api/v1/persistentvolumes", volume))
+        waiting.start()
+        result, _seconds = timed(cluster, namespace, claim("by-hand", storageClassName=namespace))
+        waiting.join()
+        assert not result["failed"], result
+
+
 def test_load_balancer_only_when_asked(cluster: Cluster, namespace: str) -> None:
     balanced = service("web", type="LoadBalancer")
     assert not timed(cluster, namespace, balanced)[0]["failed"]

@@ -40,6 +40,7 @@ class Poor(BaseHTTPRequestHandler):
             "/api/v1/namespaces/cms/pods": {"items": []},
             "/api/v1/nodes": {"items": [{"metadata": {"name": "a"}, "status": {"allocatable": {"cpu": "4"}}}]},
             "/apis/storage.k8s.io/v1/storageclasses": {"items": [{"metadata": {"name": "slow"}}]},
+            "/api/v1/persistentvolumes": {"items": [{"spec": {"storageClassName": "by-hand"}}, {"spec": {}}]},
         }
         path = self.path.partition("?")[0]
         if path in lists:
@@ -155,7 +156,7 @@ def test_gpus_name_their_variables(api: Api) -> None:
 
 
 def test_storage_classes_name_their_variables(api: Api) -> None:
-    assert problems(api, storage_classes=["fast", ""]) == [
+    assert problems(api, storage_classes=["fast", "", "by-hand", "slow"]) == [
         "There is no storage class fast (model_repository_storage_class, or preflight_storage_classes where that is "
         "set). The cluster has slow.",
         "The cluster has no default storage class, so model_repository_storage_class has to name one. It has slow.",
