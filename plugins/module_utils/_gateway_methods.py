@@ -53,7 +53,8 @@ HTTP_FIXED = {
 WITH_MODEL = ("ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics", "ModelInfer")
 STREAMS = ("ModelStreamInfer",)
 # What changes the server, or lets a client read and write memory and files of its machine.
-CONTROL = tuple(name for name in HTTP_PATHS if "Shared" in name or name.startswith("RepositoryModel")) + (
+CONTROL = (
+    *(name for name in HTTP_PATHS if "Shared" in name or name.startswith("RepositoryModel")),
     "TraceSetting",
     "LogSettings",
 )

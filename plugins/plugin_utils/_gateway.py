@@ -19,7 +19,7 @@ _METADATA = "supersonic"
 _JWT = "envoy.filters.http.jwt_authn"
 
 
-# ---- who may call what ------------------------------------------------------------------------------------------------
+# ---- who may call what ---------------------------------------------------------------------------------------------
 def access_policies(
     rules: Sequence[Mapping[str, Any]], public: Sequence[str] = (), http: bool = False, known: bool = False
 ) -> dict[str, dict[str, Any]]:
@@ -122,7 +122,7 @@ def method_paths(names: Sequence[str], http: bool = False) -> list[str]:
     return found
 
 
-# ---- limits -----------------------------------------------------------------------------------------------------------
+# ---- limits --------------------------------------------------------------------------------------------------------
 def token_bucket(limit: Mapping[str, Any]) -> dict[str, Any]:
     """Envoy's token bucket for a rate in requests per second, with a burst that is the rate where none is given.
 
@@ -181,7 +181,7 @@ def load_check(limit: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-# ---- Lua --------------------------------------------------------------------------------------------------------------
+# ---- Lua -----------------------------------------------------------------------------------------------------------
 def lua_literal(value: Any) -> str:
     """A value as Lua source: texts, numbers, booleans, lists and dictionaries with texts as keys."""
     if isinstance(value, bool):
@@ -201,7 +201,7 @@ def lua_literal(value: Any) -> str:
 
 
 def token_bytes(tokens: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Tokens by client as {client, bytes}: texts would be compared by Lua itself, which stops at the first difference."""
+    """Tokens by client as {client, bytes}: Lua itself would compare texts, and stop at the first difference."""
     return [
         {"client": client, "bytes": list(token.encode())}
         for client, values in tokens.items()

@@ -144,9 +144,7 @@ CASES: dict[str, dict[str, Any]] = {
                 "name": "extra",
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-                    "mutations": {
-                        "response_mutations": [{"append": {"header": {"key": "x-extra", "value": "here"}}}]
-                    },
+                    "mutations": {"response_mutations": [{"append": {"header": {"key": "x-extra", "value": "here"}}}]},
                 },
             }
         ],
@@ -276,7 +274,7 @@ def log(envoy: DeployedEnvoy) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
-# ---- access -----------------------------------------------------------------------------------------------------------
+# ---- access --------------------------------------------------------------------------------------------------------
 def test_without_tokens_methods_that_change_a_server_are_refused(start: Start) -> None:
     envoy = start("open")
     assert infer(envoy) == "OK"
@@ -406,8 +404,15 @@ def test_rules_by_client_claim_method_and_model(start: Start) -> None:
     assert infer(envoy, "secret", bearer(token(groups=["x"], wlcg={"ver": "1.0"}))).startswith("StatusCode.PERM")
     assert infer(envoy, "secret", bearer(token(groups="ligo"))).startswith("StatusCode.PERM")
     assert http(envoy, "/v2/models/identity", cms)[0] == 200
-    for path in ("/v2/models/secret", "/v2/models/%73ecret", "/v2/models/identity/../secret", "/v2/logging",
-                 "/v2/models/secret/versions/1", "//v2/models/secret", "/v2/models/identity%2f..%2fsecret"):  # fmt: skip
+    for path in (
+        "/v2/models/secret",
+        "/v2/models/%73ecret",
+        "/v2/models/identity/../secret",
+        "/v2/models/identity%2f..%2fsecret",
+        "/v2/models/secret/versions/1",
+        "//v2/models/secret",
+        "/v2/logging",
+    ):
         assert http(envoy, path, cms)[0] in (400, 403), path
 
 
@@ -430,7 +435,7 @@ def raw(envoy: DeployedEnvoy, name: str, body: bytes, authorization: str) -> str
     return next(item.name for item in grpc.StatusCode if item.value[0] == int(code))
 
 
-# ---- TLS --------------------------------------------------------------------------------------------------------------
+# ---- TLS -----------------------------------------------------------------------------------------------------------
 def secure(envoy: DeployedEnvoy, pair: tuple[str, str] | None = None, **metadata: str) -> str:
     credentials = grpc.ssl_channel_credentials(
         AUTHORITY[0].encode(), *((pair[1].encode(), pair[0].encode()) if pair else ())
@@ -469,7 +474,7 @@ def test_clients_with_certificates(start: Start) -> None:
     assert secure(envoy, (stranger[0], stranger[1])) == "UNAVAILABLE"
 
 
-# ---- limits -----------------------------------------------------------------------------------------------------------
+# ---- limits --------------------------------------------------------------------------------------------------------
 def test_requests_per_second_together(start: Start) -> None:
     envoy = start("rate")
     found = [method(envoy, "ServerReady") for _number in range(20)]
@@ -480,7 +485,7 @@ def test_requests_per_second_together(start: Start) -> None:
     status, text, headers = next(
         answer for answer in (http(envoy, "/v2/health/ready") for _number in range(40)) if answer[0] != 200
     )
-    assert (status, headers["retry-after"], text) == (429, "1", "local_rate_limited"
+    assert (status, headers["retry-after"], text) == (429, "1", "local_rate_limited")
     time.sleep(1.5)
     assert method(envoy, "ServerReady")[0] == "OK"
 
@@ -557,7 +562,7 @@ def test_old_connections_end_without_a_loss(start: Start) -> None:
     assert stats["stats"][0]["value"] >= 1
 
 
-# ---- HTTP, and what operators add ---------------------------------------------------------------------------------------
+# ---- HTTP, and what operators add ----------------------------------------------------------------------------------
 def test_http_beside_grpc(start: Start) -> None:
     envoy = start("http")
     assert infer(envoy) == "OK"
@@ -597,4 +602,3 @@ def test_cases_are_whole() -> None:
     )
     groups = ("envoy_tokens", "envoy_jwt", "envoy_access_rules", "envoy_public", "envoy_client", "envoy_request_")
     assert {name for name in options if name.startswith(groups)} <= used
-
