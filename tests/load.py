@@ -85,13 +85,14 @@ class Report:
 class Client(threading.Thread):
     """One client of one model."""
 
-    def __init__(self, number: int, address: str, model: str, stop: threading.Event) -> None:
+    def __init__(self, number: int, address: str, model: str, stop: threading.Event, pause: float = 0.0) -> None:
         super().__init__(name=f"client-{number}", daemon=True)
         self.report = Report()
         self._number = number
         self._address = address
         self._model = model
         self._halt = stop
+        self._pause = pause
 
     def run(self) -> None:
         report = self.report
@@ -122,6 +123,8 @@ class Client(threading.Thread):
                 answered = now
                 report.first = min(report.first, time.time())
                 report.last = time.time()
+                if self._pause:
+                    self._halt.wait(self._pause)
             report.longest_gap_s = max(report.longest_gap_s, time.monotonic() - answered)
 
 
@@ -131,15 +134,16 @@ def run(
     clients: int = 8,
     models: Sequence[str] = tuple(ANSWERS),
     seconds: float = 60.0,
+    pause: float = 0.0,
     start_file: Path | None = None,
     stop_file: Path | None = None,
 ) -> Report:
     """Ask until the stop file is there, but for so many seconds at most. Clients take turns with the models.
 
-    The start file is written when every client has had an answer.
+    Each waits for so many seconds of pause after an answer. The start file is written when every client has had one.
     """
     stop = threading.Event()
-    workers = [Client(number, address, models[number % len(models)], stop) for number in range(clients)]
+    workers = [Client(number, address, models[number % len(models)], stop, pause) for number in range(clients)]
     deadline = time.monotonic() + seconds
     for worker in workers:
         worker.start()
@@ -162,6 +166,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--model", action="append", choices=sorted(ANSWERS), help="may be given several times")
     parser.add_argument("--seconds", type=float, default=60.0, help="never longer than this")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between an answer and the next request")
     parser.add_argument("--start-file", type=Path, help="written when every client has had an answer")
     parser.add_argument("--stop-file", type=Path, help="end as soon as this file exists")
     arguments = parser.parse_args()
@@ -170,6 +175,7 @@ def main() -> int:
         clients=arguments.clients,
         models=arguments.model or tuple(ANSWERS),
         seconds=arguments.seconds,
+        pause=arguments.pause,
         start_file=arguments.start_file,
         stop_file=arguments.stop_file,
     )

@@ -69,7 +69,7 @@ class Shop(Instance):
                 request = golden("a", [1.0])
                 request["response"]["outputs"][0]["data"] = [1.0 + number]
                 target = {"pod": {"name": pod["metadata"]["name"], "namespace": self.namespace}, "protocol": "http"}
-                asked = {"targets": [target], "requests": [request], "kubeconfig": self.cluster.kubeconfig}
+                asked = {"targets": [target], "requests": [request], "kubeconfig": self.cluster.kubeconfig, "wait": 60}
                 if not run_module("inference_check", asked)["failed"]:
                     found.add(1.0 + number)
         return found
