@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_problems
 from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
 
 # Objects are called NAME-<part>, and a Deployment's pods get 17 characters more; 63 is the end.
@@ -424,6 +425,7 @@ def check_relations(variables: Variables, *, files: bool = True) -> list[Problem
         _contents,
         _repositories,
         _envoy,
+        _gateway,
         _models_and_proof,
         _trial,
         *([_files] if files else []),
@@ -969,6 +971,11 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
         yield Problem(
             "envoy_service_node_port", "a Service of type ClusterIP has no port on the nodes. Use NodePort.", port
         )
+
+
+def _gateway(variables: Variables) -> Iterator[Problem]:
+    for finding in _gateway_problems.findings(variables):
+        yield Problem(*finding)
 
 
 def _models_and_proof(variables: Variables) -> Iterator[Problem]:

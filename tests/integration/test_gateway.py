@@ -68,7 +68,7 @@ def certificate(name: str, issuer: tuple[x509.Certificate, Any] | None = None, s
     """A certificate for a name, its key, and both as objects; without an issuer it is an authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -318,7 +318,8 @@ def test_json_web_tokens(start: Start) -> None:
     lines = log(envoy)
     assert {line["client"] for line in lines} == {None, "alice", "bob"}
     text = envoy.process.log.read_text()
-    assert good not in text and good.split(".")[2] not in text
+    assert good not in text
+    assert good.split(".")[2] not in text
 
 
 def test_static_tokens_come_and_go_without_a_restart(start: Start, manifests: Path) -> None:
@@ -379,7 +380,9 @@ def test_rules_by_client_claim_method_and_model(start: Start) -> None:
     cms, atlas = bearer(CMS), bearer(ATLAS)
     assert infer(envoy, "identity", cms) == "OK"
     refused = infer(envoy, "secret", cms)
-    assert refused.startswith("StatusCode.PERMISSION_DENIED") and "cms may not call" in refused and "secret" in refused
+    assert refused.startswith("StatusCode.PERMISSION_DENIED")
+    assert "cms may not call" in refused
+    assert "secret" in refused
     # There is no such model, but the rule lets it in.
     assert "unknown model" in infer(envoy, "id-x", cms)
     assert infer(envoy, "secret", atlas) == "OK"
@@ -479,9 +482,11 @@ def test_requests_per_second_together(start: Start) -> None:
     envoy = start("rate")
     found = [method(envoy, "ServerReady") for _number in range(20)]
     statuses = [status for status, _metadata in found]
-    assert statuses[:10] == ["OK"] * 10 and statuses.count("RESOURCE_EXHAUSTED") >= 5
+    assert statuses[:10] == ["OK"] * 10
+    assert statuses.count("RESOURCE_EXHAUSTED") >= 5
     hints = found[statuses.index("RESOURCE_EXHAUSTED")][1]
-    assert hints["retry-after"] == "1" and hints["grpc-retry-pushback-ms"] == "1000"
+    assert hints["retry-after"] == "1"
+    assert hints["grpc-retry-pushback-ms"] == "1000"
     status, text, headers = next(
         answer for answer in (http(envoy, "/v2/health/ready") for _number in range(40)) if answer[0] != 200
     )
@@ -497,7 +502,9 @@ def test_requests_per_second_of_each_client(start: Start) -> None:
         for name, text in (("cms", CMS), ("atlas", ATLAS), ("ligo", CMS_NEXT))
     }
     # Buckets are filled again while the test asks.
-    assert 5 <= found["cms"] < 8 and 2 <= found["atlas"] < 5 and 2 <= found["ligo"] < 5
+    assert 5 <= found["cms"] < 8
+    assert 2 <= found["atlas"] < 5
+    assert 2 <= found["ligo"] < 5
 
 
 def together(calls: list[Callable[[], str]]) -> list[str]:
@@ -517,20 +524,23 @@ def test_requests_at_a_time_of_one_client(start: Start) -> None:
     envoy = start("client-in-flight")
     mine, theirs = (lambda: infer(envoy, "slow", bearer(CMS))), (lambda: infer(envoy, "slow", bearer(ATLAS)))
     found = together([mine, mine, mine, theirs, theirs])
-    assert found[:3].count("OK") == 1 and found[3:] == ["OK", "OK"]
+    assert found[:3].count("OK") == 1
+    assert found[3:] == ["OK", "OK"]
 
 
 def test_connections_at_a_time(start: Start) -> None:
     envoy = start("connections")
     found = together([lambda: infer(envoy, "slow")] * 5)
-    assert found.count("OK") == 2 and all("UNAVAILABLE" in item for item in found if item != "OK")
+    assert found.count("OK") == 2
+    assert all("UNAVAILABLE" in item for item in found if item != "OK")
     until(lambda: infer(envoy) == "OK")
 
 
 def test_connections_per_second(start: Start) -> None:
     envoy = start("connection-rate")
     found = [http_code(envoy) for _number in range(6)]
-    assert found[:3] == ["answered"] * 3 and "closed" in found
+    assert found[:3] == ["answered"] * 3
+    assert "closed" in found
 
 
 def http_code(envoy: DeployedEnvoy) -> str:
@@ -545,7 +555,8 @@ def test_requests_that_are_too_large(start: Start) -> None:
     envoy = start("size")
     assert infer(envoy, values=20_000) == "OK"
     refused = infer(envoy, values=40_000)
-    assert "RESOURCE_EXHAUSTED" in refused and "too large" in refused
+    assert "RESOURCE_EXHAUSTED" in refused
+    assert "too large" in refused
     assert http(envoy, "/v2/models/identity/infer", body=bytes(200_000))[0] == 413
 
 

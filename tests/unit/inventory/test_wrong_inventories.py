@@ -30,6 +30,8 @@ RIGHT: dict[str, Any] = {
     "verify_golden_directories": [str(Path(__file__).parent / "models")],
 }
 
+TOKEN = "0123456789abcdefghijklmnop"
+
 # Models that are published to the claim of RIGHT.
 PUBLISHED: dict[str, Any] = {
     "model_repository_sources": [str(CLONE / "tests")],
@@ -76,6 +78,126 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "misspelt-hash",
         {"envoy_hash_policy": [{"headr": "a"}]},
         r"envoy_hash_policy\[0\]\.headr .*Did you mean header\?",
+    ),
+    # who may come in
+    ("token-short", {"envoy_tokens": {"cms": "short"}}, r"envoy_tokens\.cms .*20 signs or more.*this one has 5"),
+    ("token-space", {"envoy_tokens": {"cms": "a b" * 20}}, r"envoy_tokens\.cms .*ASCII signs without spaces"),
+    ("token-none", {"envoy_tokens": {"cms": []}}, r"envoy_tokens\.cms .*has a token or a list"),
+    (
+        "token-twice",
+        {"envoy_tokens": {"cms": TOKEN, "atlas": [TOKEN]}},
+        r"envoy_tokens\.atlas .*cms has the same token",
+    ),
+    ("token-client", {"envoy_tokens": {"c m s": TOKEN}}, r"envoy_tokens.*a client's name is made of letters"),
+    ("jwt-keys", {"envoy_jwt_issuers": [{"issuer": "a", "audiences": ["b"]}]}, r"\[0\] .*either jwks_uri or jwks"),
+    (
+        "jwt-audience",
+        {"envoy_jwt_issuers": [{"issuer": "a", "audiences": [], "jwks_uri": "https://a/b"}]},
+        r"envoy_jwt_issuers\[0\] .*names no audience",
+    ),
+    (
+        "jwt-address",
+        {"envoy_jwt_issuers": [{"issuer": "a", "audiences": ["b"], "jwks_uri": "a.example.org/keys"}]},
+        r"envoy_jwt_issuers\[0\]\.jwks_uri .*an address such as https://",
+    ),
+    (
+        "jwt-twice",
+        {"envoy_jwt_issuers": [{"issuer": "a", "audiences": ["b"], "jwks_uri": "https://a/b"}] * 2},
+        r"envoy_jwt_issuers\[1\] .*this issuer is there twice",
+    ),
+    (
+        "jwt-private",
+        {"envoy_jwt_issuers": [{"issuer": "a", "audiences": ["b"], "jwks": {"keys": [{"kty": "EC", "d": "x"}]}}]},
+        r"envoy_jwt_issuers\[0\]\.jwks .*private or a shared key",
+    ),
+    (
+        "jwt-no-keys",
+        {"envoy_jwt_issuers": [{"issuer": "a", "audiences": ["b"], "jwks": {"kty": "EC"}}]},
+        r"envoy_jwt_issuers\[0\]\.jwks .*has a list of keys",
+    ),
+    ("rule-method", {"envoy_access_rules": [{"methods": ["ModelInfr"]}]}, r"methods .*Did you mean ModelInfer\?"),
+    ("rule-public", {"envoy_public_methods": ["Helth"]}, r"envoy_public_methods .*Did you mean Health\?"),
+    ("rule-star", {"envoy_access_rules": [{"models": ["*-a"]}]}, r"models .*\* at its end"),
+    ("rule-nameless", {"envoy_access_rules": [{"clients": ["a"]}]}, r"clients .*no client has a name here"),
+    (
+        "rule-claims",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_access_rules": [{"claims": {"a": "b"}}]},
+        r"claims .*set envoy_jwt_issuers",
+    ),
+    # certificates
+    (
+        "tls-both",
+        {"envoy_tls_secret": "a", "envoy_tls_certificate": "b", "envoy_tls_private_key": "c"},
+        r"envoy_tls_secret .*from one of them",
+    ),
+    (
+        "tls-no-key",
+        {"envoy_tls_certificate": "b"},
+        r"envoy_tls_certificate .*envoy_tls_private_key, its key, is not set",
+    ),
+    ("tls-no-certificate", {"envoy_tls_private_key": "b"}, r"envoy_tls_certificate, the certificate of this key"),
+    (
+        "tls-no-pem",
+        {"envoy_tls_certificate": "a", "envoy_tls_private_key": "b"},
+        r"envoy_tls_certificate .*a certificate and its key in PEM",
+    ),
+    (
+        "tls-clients",
+        {"envoy_tls_client_ca": "x"},
+        r"envoy_tls_client_ca .*set envoy_tls_secret or envoy_tls_certificate",
+    ),
+    (
+        "tls-authority",
+        {"envoy_tls_secret": "a", "envoy_tls_client_ca": "x"},
+        r"envoy_tls_client_ca .*certificates in PEM",
+    ),
+    # limits
+    ("limit-burst", {"envoy_request_burst": 5}, r"envoy_request_burst is 5 .*envoy_request_rate is 0"),
+    ("limit-negative", {"envoy_request_rate": -1}, r"envoy_request_rate is -1"),
+    ("limit-nameless", {"envoy_client_limits": {"*": {"rate": 1}}}, r"envoy_client_limits .*no client has a name here"),
+    (
+        "limit-key",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"cms": {"rat": 1}}},
+        r"envoy_client_limits\.cms .*Did you mean rate\?",
+    ),
+    (
+        "limit-zero",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"cms": {"rate": 0}}},
+        r"envoy_client_limits\.cms\.rate is 0 .*1 or more",
+    ),
+    (
+        "limit-lone-burst",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"cms": {"burst": 1}}},
+        r"envoy_client_limits\.cms .*a burst is a part of a rate",
+    ),
+    (
+        "limit-empty",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"cms": 5}},
+        r"envoy_client_limits\.cms is 5 .*a client's limits are",
+    ),
+    (
+        "limit-star-in-flight",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"*": {"in_flight": 1}}},
+        r"envoy_client_limits\.\*\.in_flight is 1 .*by envoy_requests_in_flight",
+    ),
+    ("load-key", {"envoy_load_limit": {"query": "up"}}, r"envoy_load_limit.*the key url is missing"),
+    (
+        "load-address",
+        {"envoy_load_limit": {"url": "prometheus:9090", "query": "up", "threshold": 1}},
+        r"envoy_load_limit\.url .*an address such as",
+    ),
+    (
+        "load-interval",
+        {"envoy_load_limit": {"url": "http://p:9090", "query": "up", "threshold": 1, "interval": 0}},
+        r"envoy_load_limit\.interval is 0 .*1 or more",
+    ),
+    # further configuration
+    ("extra-name", {"envoy_extra_clusters": [{"name": "triton"}]}, r"\[0\]\.name is .triton. .*one of our own"),
+    ("extra-nameless", {"envoy_extra_listeners": [{"address": {}}]}, r"envoy_extra_listeners\[0\] .*it has no name"),
+    (
+        "own-configuration",
+        {"envoy_configuration_config_map": "mine", "envoy_http": True},
+        r"envoy_configuration_config_map is .mine. .*so envoy_http would do nothing",
     ),
     # Kubernetes' own types, which only the API server would have judged
     (
