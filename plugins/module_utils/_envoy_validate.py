@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import ssl
 import subprocess
 import tempfile
 import typing as t
@@ -100,7 +101,11 @@ def _put_in(path: str) -> None:
             raise SupersonicError(f"Envoy's configuration is no YAML: {error}") from error
     if not isinstance(configuration, dict):
         raise SupersonicError("Envoy's configuration is no dictionary.")
-    for holder in list(_filters(configuration)):
+    for holder in list(_with(configuration, "trusted_ca")):
+        # Authorities that are a file of the image: those of this machine stand in.
+        if not os.path.exists(holder["trusted_ca"].get("filename") or "/"):
+            holder["trusted_ca"] = {"filename": ssl.get_default_verify_paths().cafile or "/etc/ssl/cert.pem"}
+    for holder in list(_with(configuration, "config_discovery")):
         source = (holder["config_discovery"].get("config_source") or {}).get("path_config_source") or {}
         if os.path.isfile(str(source.get("path"))):
             with open(source["path"], encoding="utf-8") as file:
@@ -111,15 +116,16 @@ def _put_in(path: str) -> None:
         yaml.safe_dump(configuration, file)
 
 
-def _filters(value: t.Any) -> t.Iterator[dict[str, t.Any]]:
+def _with(value: t.Any, key: str) -> t.Iterator[dict[str, t.Any]]:
+    """Every dictionary at any depth with a dictionary under this key."""
     if isinstance(value, dict):
-        if isinstance(value.get("config_discovery"), dict):
+        if isinstance(value.get(key), dict):
             yield value
         for item in value.values():
-            yield from _filters(item)
+            yield from _with(item, key)
     elif isinstance(value, list):
         for item in value:
-            yield from _filters(item)
+            yield from _with(item, key)
 
 
 def content(document: Mapping[str, t.Any]) -> dict[str, str]:

@@ -94,7 +94,7 @@ def _tokens(variables: Variables) -> Iterator[Finding]:
             elif len(token) < TOKEN_LENGTH:
                 yield Finding(
                     name,
-                    f"a token has {TOKEN_LENGTH} signs or more, so that nobody guesses it, but this one has {len(token)}. "
+                    f"a token has {TOKEN_LENGTH} signs or more, so that nobody guesses it, and this one {len(token)}. "
                     "Make one with: openssl rand -base64 32",
                     None,
                     path,
@@ -207,7 +207,7 @@ def _pair(certificate: str, key: str) -> str | None:
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
                 return "envoy_tls_private_key is the key of another certificate."
-            return "this and envoy_tls_private_key have to be a certificate and its key in PEM, the key without a password."
+            return "this and envoy_tls_private_key have to be a certificate and its key in PEM, without a password."
     return None
 
 
@@ -243,8 +243,8 @@ def _limits(variables: Variables) -> Iterator[Finding]:
         if client == "*" and "in_flight" in limit:
             yield Finding(
                 name,
-                "Envoy counts requests at a time for clients that it knows by name. Name them, or limit all together by "
-                "envoy_requests_in_flight.",
+                "Envoy counts requests at a time for clients that it knows by name. Name them, or limit all together "
+                "by envoy_requests_in_flight.",
                 limit["in_flight"],
                 ".*.in_flight",
             )
@@ -282,7 +282,7 @@ def _further(variables: Variables) -> Iterator[Finding]:
         if used:
             yield Finding(
                 "envoy_configuration_config_map",
-                f"this configuration replaces ours, so {', '.join(used)} would do nothing. Put what they say into it, or "
-                "leave it out.",
+                f"this configuration replaces ours, so {', '.join(used)} would do nothing. Put what they say into it, "
+                "or leave it out.",
                 own,
             )

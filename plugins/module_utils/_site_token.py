@@ -58,8 +58,8 @@ class Key:
             raise SupersonicError(f"The key at {path} (private_key_path) cannot be read: {error}.") from error
         if not isinstance(self._key, ec.EllipticCurvePrivateKey) or not isinstance(self._key.curve, ec.SECP256R1):
             raise SupersonicError(
-                f"The key at {path} (private_key_path) is of another kind than ECDSA with the curve P-256. Make one with "
-                "create_key, or with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256"
+                f"The key at {path} (private_key_path) is of another kind than ECDSA with the curve P-256. Make one "
+                "with create_key, or with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256"
             )
 
     def key_set(self) -> dict[str, t.Any]:

@@ -61,7 +61,7 @@ attributes:
     description: Returns the claims before and after, never a token.
     support: full
   idempotent:
-    description: When run twice with the same arguments, the second run changes nothing until the token is to be renewed.
+    description: When run twice with the same arguments, the second run changes nothing until it is time to renew.
     support: full
 requirements:
   - PyJWT[crypto]
@@ -149,8 +149,8 @@ def run(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
     renew = lifetime // 3 if renew is None else renew
     if lifetime < 1 or not 0 <= renew < lifetime:
         raise SupersonicError(
-            f"lifetime is {lifetime} and renew_before {renew}: a token lives for a second or more, and is renewed before "
-            "it expires."
+            f"lifetime is {lifetime} and renew_before {renew}: a token lives for a second or more, and is renewed "
+            "before it expires."
         )
     wanted = _site_token.wanted_claims(params["issuer"], params["subject"], params["audiences"], params["claims"])
     key = _site_token.Key(params["private_key_path"], params["create_key"], check)

@@ -80,7 +80,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         r"envoy_hash_policy\[0\]\.headr .*Did you mean header\?",
     ),
     # who may come in
-    ("token-short", {"envoy_tokens": {"cms": "short"}}, r"envoy_tokens\.cms .*20 signs or more.*this one has 5"),
+    ("token-short", {"envoy_tokens": {"cms": "short"}}, r"envoy_tokens\.cms .*20 signs or more.*this one 5"),
     ("token-space", {"envoy_tokens": {"cms": "a b" * 20}}, r"envoy_tokens\.cms .*ASCII signs without spaces"),
     ("token-none", {"envoy_tokens": {"cms": []}}, r"envoy_tokens\.cms .*has a token or a list"),
     (
