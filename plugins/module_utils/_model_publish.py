@@ -31,7 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree impo
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
 
 if t.TYPE_CHECKING:
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Claim, PodOptions
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
     from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 
@@ -97,8 +97,8 @@ class Options:
     external_models: tuple[str, ...] = ()
     # Where archives are unpacked while they are read.
     scratch: str | None = None
-    # What a release has to pass before it takes the place of another one.
-    trial: Trial | None = None
+    # Makes what a release has to pass before it takes the place of another one.
+    trial: Callable[[], Trial] | None = None
 
 
 class FolderTarget:
@@ -166,6 +166,11 @@ class ClaimTarget:
         self._options = options
         self._pod = _model_store_pod
         self._claim = _model_store_pod.Claim(api, namespace, claim)
+
+    @property
+    def claim(self) -> Claim:
+        """What the claim says, as it was read once."""
+        return self._claim
 
     def published(self, _known: Mapping[str, Models] | None = None, /) -> Published:
         release = self._claim.release
@@ -271,7 +276,8 @@ def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options
         missing = session.call("missing", manifest=tree.manifest, verify=options.verify)
         sent = _send(session, tree, missing)
         # Where nothing is served nobody can be harmed: there the servers themselves are the test.
-        tested = _try(session, tree, options) if options.trial and current not in (None, tree.release) else None
+        replaces = current not in (None, tree.release)
+        tested = _try(session, tree, options, options.trial) if replaces and options.trial else None
         outcome = session.call("publish", manifest=tree.manifest, keep=options.keep, verify=options.verify)
         # While the lock is held, so that of two publishers the later one also has the last word here.
         recorded = target.record(session, outcome, {tree.release: models})
@@ -285,12 +291,12 @@ def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options
     }
 
 
-def _try(session: Session, tree: Tree, options: Options) -> dict[str, t.Any]:
+def _try(session: Session, tree: Tree, options: Options, trial: Callable[[], Trial]) -> dict[str, t.Any]:
     """Put the release on trial; one that does not pass leaves the store."""
     session.call("stage", manifest=tree.manifest, verify=options.verify)
     try:
         with session.kept():
-            return options.trial.run(tree) if options.trial else {}
+            return trial().run(tree)
     except Lost:
         raise
     except SupersonicError as exc:

@@ -419,6 +419,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import (
     STORE_SPEC,
     TRIAL_SPEC,
+    check_trial,
+    run,
     target,
     trial,
 )
@@ -471,10 +473,13 @@ def check(params: dict[str, t.Any]) -> None:
     for name, (state, default) in _ONLY_FOR.items():
         if params[name] != default and params["state"] != state:
             raise SupersonicError(f"{name} is given, but the state is {params['state']}; it is for {state} only.")
+    check_trial(params)
 
 
 def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Resolver) -> dict[str, t.Any]:
     """Do what the options say. Archives are unpacked below the folder `scratch`."""
+    check(params)
+    place = target(params)
     options = Options(
         keep=params["keep"],
         verify=params["verify"],
@@ -482,9 +487,8 @@ def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Reso
         lock_seconds=params["lock_timeout"],
         external_models=tuple(params["external_models"]),
         scratch=scratch,
-        trial=trial(params, resolver),
+        trial=trial(params, place, resolver),
     )
-    place = target(params)
     if params["state"] == "rolled_back":
         return _model_releases.roll_back(place, params["release"], options)
     if params["state"] == "pruned":
@@ -515,17 +519,7 @@ def main() -> None:
     )
     # Whoever ends this process politely gets its pod and its lock removed.
     signal.signal(signal.SIGTERM, ended)
-    resolver = Resolver(module.params)
-    try:
-        check(module.params)
-        result = act(module.params, module.check_mode, module.tmpdir, resolver)
-    except SupersonicError as error:
-        module.fail_json(msg=str(error))
-    finally:
-        resolver.close()
-    if not module._diff:
-        del result["diff"]
-    module.exit_json(**result)
+    run(module, lambda resolver: act(module.params, module.check_mode, module.tmpdir, resolver))
 
 
 if __name__ == "__main__":

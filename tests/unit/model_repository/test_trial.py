@@ -7,7 +7,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +27,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     TrialError,
     publish,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import RELEASE_ANNOTATION
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, scan
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import goldens_of, pod_on_trial
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import goldens_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
@@ -209,19 +217,19 @@ def test_a_release_that_does_not_pass(tmp_path: Path, error: Exception, said: st
     write_model(source, "m")
     target = FolderTarget(str(store))
     judge = Judge()
-    first = publish(target, [str(source)], Options(trial=judge))
+    first = publish(target, [str(source)], Options(trial=lambda: judge))
     assert judge.seen == [], "where nothing is served nobody can be harmed"
     assert first["test_load"] is None
     (source / "m/1/model.py").write_text("# other\n")
     with pytest.raises(SupersonicError) as caught:
-        publish(target, [str(source)], Options(trial=Judge(error)))
+        publish(target, [str(source)], Options(trial=lambda: Judge(error)))
     assert said in str(caught.value)
     assert ("did not pass" in str(caught.value)) == isinstance(error, TrialError)
     assert os.listdir(store / "releases") == [first["release"]]
     assert os.listdir(store / "manifests") == [first["release"]]
     assert not (store / "lock").exists()
     # What has arrived is not sent again.
-    second = publish(target, [str(source)], Options(trial=judge))
+    second = publish(target, [str(source)], Options(trial=lambda: judge))
     assert (second["changed"], second["sent_bytes"], judge.seen) == (True, 0, [second["release"]])
     assert second["test_load"] == {"golden_requests": 0}
 
@@ -248,8 +256,13 @@ CLAIM = {"type": "pvc", "namespace": "n", "claim": "c"}
         ),
         (
             {"store": CLAIM, "test_load": {"pod_template": {}}, "canary": {"labels": {}}},
-            "labels is empty; it would take every pod",
+            "canary.labels is empty; it would take every pod",
         ),
+        (
+            {"store": CLAIM, "test_load": {"pod_template": {}}, "canary": {"instance": "a"}},
+            "test_load.pod_template has no labels, so that a canary would get no requests.",
+        ),
+        ({"store": CLAIM, "test_load": {"pod_template": {}}}, "The servers do not read current of the claim c"),
         ({"store": STORE, "state": "pruned", "source": None, "test_load": {"command": ["a"]}}, "published only"),
     ],
 )
@@ -258,3 +271,86 @@ def test_options_that_do_not_fit(options: dict[str, Any], said: str, tmp_path: P
     result = run_module("model_repository", {name: value for name, value in given.items() if value is not None})
     assert result["failed"]
     assert said in result["msg"]
+
+
+class Claims(BaseHTTPRequestHandler):
+    """As much of an API server as a claim is that says what is published to it."""
+
+    server: ThreadingHTTPServer
+    claim: dict[str, Any] = {}
+    asked: list[str] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        text = json.dumps(self.claim).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def host() -> Iterator[str]:
+    """The address of an API server with one claim."""
+    Claims.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Claims)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+# Says which modules of the collection it has loaded besides what came of it.
+MODULE = """
+import json, sys
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+result = run_module("model_repository", json.loads(sys.argv[1]))
+print(json.dumps([result, [name.rpartition(".")[2] for name in sys.modules if ".module_utils._" in name]]))
+"""
+
+
+def test_nothing_to_publish_costs_one_question(tmp_path: Path, host: str) -> None:
+    """Whatever a trial needs is made when there is something to try."""
+    source = tmp_path / "source"
+    write_model(source, "models")
+    release = scan([str(source)]).release
+    Claims.claim = {"metadata": {"name": "c", "annotations": {RELEASE_ANNOTATION: release}}, "spec": {}}
+    options = {
+        "host": host,
+        "api_key": "x",
+        "source": [str(source)],
+        "store": {**CLAIM, "claim": "models"},
+        "pod": {"image": "a:1"},
+        "test_load": {"pod_template": TEMPLATE},
+        "canary": {"instance": "a"},
+    }
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, "-c", MODULE, json.dumps(options)], env=environment, check=True, capture_output=True, text=True
+    )
+    result, loaded = json.loads(done.stdout)
+    assert (result["failed"], result["changed"]) == (False, False), result
+    assert Claims.asked == ["/api/v1/namespaces/n/persistentvolumeclaims/models"]
+    assert not {"_model_trial", "_model_canary", "_server_info", "_inference"} & set(loaded)
+
+
+def test_a_claim_for_one_pod_only_is_refused_before_anything_is_sent(tmp_path: Path, host: str) -> None:
+    write_model(tmp_path, "models")
+    Claims.claim = {"metadata": {"name": "models"}, "spec": {"accessModes": ["ReadWriteOncePod"]}}
+    options = {
+        "host": host,
+        "api_key": "x",
+        "source": [str(tmp_path)],
+        "store": {**CLAIM, "claim": "models"},
+        "pod": {"image": "a:1"},
+        "test_load": {"pod_template": TEMPLATE},
+    }
+    result = run_module("model_repository", options)
+    assert "n/models can be mounted by one pod only (ReadWriteOncePod)" in result["msg"]
+    assert len(Claims.asked) == 1
