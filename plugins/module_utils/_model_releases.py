@@ -20,9 +20,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     Options,
     Published,
     Target,
+    already_served,
     difference,
     hang_up,
     models_in,
+    replacing,
     with_patience,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import ID_LENGTH, readable
@@ -48,7 +50,7 @@ def roll_back(target: Target, release: str | None, options: Options) -> dict[str
     there = release is not None and before.release is not None and before.release.startswith(release)
     if there and before.release and not options.verify and not target.unfinished():
         # Nobody has to open a store that says so itself, unless files are to be looked at.
-        return _rolled(before, before.release, before.models or [], changed=False)
+        return _rolled(before, before.release, before.models or [], changed=False, verb="replaced")
     if options.check:
         return _predict_roll_back(target, before, release, options)
     # Which one is decided once: after a lost connection the release before the current one would be another one.
@@ -64,7 +66,7 @@ def roll_back(target: Target, release: str | None, options: Options) -> dict[str
             recorded = target.record(session, outcome, {outcome["release"]: models})
             hang_up(session)
         changed = outcome["switched"] or recorded
-        return _rolled(before, outcome["release"], models, changed=changed)
+        return _rolled(before, outcome["release"], models, changed=changed, verb="replaced")
 
     return with_patience(attempt)
 
@@ -77,11 +79,16 @@ def _predict_roll_back(target: Target, before: Published, release: str | None, o
         if name != state["current"] or options.verify:
             session.call("check_whole", release=name, read=options.verify)
         models = models_in(session, name)
-    return _rolled(before, name, models, changed=not name == before.release == state["current"])
+    changed = not name == before.release == state["current"]
+    return _rolled(before, name, models, changed=changed, verb="would replace")
 
 
-def _rolled(before: Published, release: str, models: Models, *, changed: bool) -> dict[str, t.Any]:
+def _rolled(before: Published, release: str, models: Models, *, changed: bool, verb: str) -> dict[str, t.Any]:
+    msg = already_served(release)
+    if release != before.release:
+        msg = f"{replacing(verb, release, before.release)}; nothing tries it anew, since it was served before."
     return {
+        "msg": msg,
         "changed": changed,
         "release": release,
         "previous_release": before.release,

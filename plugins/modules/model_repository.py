@@ -368,8 +368,10 @@ pruned:
   type: list
   elements: str
 msg:
-  description: What was removed and what is kept, or would be in check mode.
-  returned: O(state=pruned)
+  description: >-
+    In a line which release replaced which and what tried it, or with O(state=pruned) what was removed and what is kept;
+    in check mode what would be.
+  returned: O(state=published), O(state=rolled_back) and O(state=pruned)
   type: str
 freed_bytes:
   description: Size of the contents that were removed.

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inventory import repository_mount
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import readable
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import readable, short
 
 
 def image_version(image: str) -> str:
@@ -156,7 +156,6 @@ def _deviation(target: Mapping[str, Any]) -> str:
     return ", ".join(f"{value:.1e} {kind}" for value, kind in values if value) or "none"
 
 
-_ID_SHOWN = 12
 _FILES_SHOWN = 10
 
 
@@ -221,7 +220,7 @@ def model_drift_table(drift: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _id(release: Any) -> str:
-    return str(release)[:_ID_SHOWN] if release else "unknown"
+    return short(str(release)) if release else "unknown"
 
 
 def _models(models: Sequence[Mapping[str, Any]] | None) -> str:

@@ -22,11 +22,13 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Counts, Report, counts, difference
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+    CanaryError,
     FolderTarget,
     Options,
     TrialError,
     publish,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import RELEASE_ANNOTATION
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import goldens_of
@@ -190,15 +192,16 @@ def test_difference_leaves_out_who_went_or_began_anew() -> None:
 class Judge:
     """A trial whose outcome is known."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, **seen: Any) -> None:
         self.error = error
+        self.report = {"models": ["m"], "golden_requests": 0, **seen}
         self.seen: list[str] = []
 
     def run(self, tree: Tree, /) -> dict[str, Any]:
         self.seen.append(tree.release)
         if self.error:
             raise self.error
-        return {"golden_requests": 0}
+        return self.report
 
 
 @pytest.mark.parametrize(
@@ -207,6 +210,10 @@ class Judge:
         (
             TrialError("It answers 4."),
             "did not pass its test load; the store serves what it served before. It answers 4.",
+        ),
+        (
+            CanaryError("It is slow."),
+            "passed its test load, but not its canary; the store serves what it served before. It is slow.",
         ),
         # Not the release's fault.
         (SupersonicError("We may not create pods."), "We may not create pods."),
@@ -220,18 +227,50 @@ def test_a_release_that_does_not_pass(tmp_path: Path, error: Exception, said: st
     first = publish(target, [str(source)], Options(trial=lambda: judge))
     assert judge.seen == [], "where nothing is served nobody can be harmed"
     assert first["test_load"] is None
+    assert first["msg"] == (
+        f"The release {first['release'][:12]} replaced none; nothing tried it, since no other release was served."
+    )
     (source / "m/1/model.py").write_text("# other\n")
     with pytest.raises(SupersonicError) as caught:
         publish(target, [str(source)], Options(trial=lambda: Judge(error)))
     assert said in str(caught.value)
-    assert ("did not pass" in str(caught.value)) == isinstance(error, TrialError)
+    assert ("served before" in str(caught.value)) == isinstance(error, TrialError)
     assert os.listdir(store / "releases") == [first["release"]]
     assert os.listdir(store / "manifests") == [first["release"]]
     assert not (store / "lock").exists()
     # What has arrived is not sent again.
     second = publish(target, [str(source)], Options(trial=lambda: judge))
     assert (second["changed"], second["sent_bytes"], judge.seen) == (True, 0, [second["release"]])
-    assert second["test_load"] == {"golden_requests": 0}
+    assert second["test_load"] == {"models": ["m"], "golden_requests": 0}
+    assert second["msg"] == (
+        f"The release {second['release'][:12]} replaced {first['release'][:12]}; a test load tried it "
+        "(1 model, 0 golden requests)."
+    )
+
+
+def test_a_line_says_what_replaced_what_and_what_tried_it(tmp_path: Path) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    write_model(source, "m")
+    target = FolderTarget(str(store))
+    first = publish(target, [str(source)], Options())["release"][:12]
+    assert publish(target, [str(source)], Options())["msg"] == f"The release {first} is served already."
+    (source / "m/1/model.py").write_text("# other\n")
+    checked = publish(target, [str(source)], Options(check=True, trial=Judge))
+    second = checked["release"][:12]
+    assert checked["msg"] == f"The release {second} would replace {first}, after its test load."
+    untried = publish(target, [str(source)], Options(check=True))["msg"]
+    assert untried == f"The release {second} would replace {first}, and nothing would try it before."
+    assert publish(target, [str(source)], Options())["msg"] == (
+        f"The release {second} replaced {first}; nothing tried it, since no test load was asked for."
+    )
+    back = roll_back(target, None, Options(check=True))["msg"]
+    assert back == f"The release {first} would replace {second}; nothing tries it anew, since it was served before."
+    assert roll_back(target, None, Options())["msg"] == back.replace("would replace", "replaced")
+    assert roll_back(target, first, Options())["msg"] == f"The release {first} is served already."
+    for compared, said in ((True, "and then a canary beside the other servers."), (False, "but no canary, since no")):
+        (source / "m/1/model.py").write_text(f"# {compared}\n")
+        judge = Judge(canary={"compared": compared, "models": []})
+        assert said in publish(target, [str(source)], Options(trial=lambda judge=judge: judge))["msg"]
 
 
 STORE = {"type": "path", "path": "/nowhere"}
