@@ -103,7 +103,9 @@ def prune(target: Target, options: Options) -> dict[str, t.Any]:
         with target.reading() as session:
             session.call("require")
             held = [item["release"] for item in session.call("inspect")["releases"]]
-            return _pruned(held, session.call("surplus", keep=options.keep), target.published().release)
+            return _pruned(
+                held, session.call("surplus", keep=options.keep), target.published().release, "that would be "
+            )
 
     def attempt() -> dict[str, t.Any]:
         with target.session() as (session, holder, pods):
@@ -113,18 +115,19 @@ def prune(target: Target, options: Options) -> dict[str, t.Any]:
             if outcome["current"] and outcome["releases"][0]["release"] == outcome["current"]:
                 target.record(session, outcome, {})
             hang_up(session)
-        return _pruned(held, outcome, outcome["current"])
+        return _pruned(held, outcome, outcome["current"], "")
 
     return with_patience(attempt)
 
 
-def _pruned(held: list[str], outcome: dict[str, t.Any], current: str | None) -> dict[str, t.Any]:
+def _pruned(held: list[str], outcome: dict[str, t.Any], current: str | None, mood: str) -> dict[str, t.Any]:
+    """mood: empty for what is done, or that it would be, as check mode predicts it."""
     left = [name for name in held if name not in outcome["pruned"]]
-    # Of one that is done and of one that check mode predicts.
     removed, kept = (", ".join(names) or "none" for names in (outcome["pruned"], left))
     return {
         "changed": bool(outcome["pruned"] or outcome["contents"] or outcome["manifests"]),
-        "msg": f"Releases removed: {removed}. Space freed: {readable(outcome['bytes'])}. Releases kept: {kept}.",
+        "msg": f"Releases {mood}removed: {removed}. Space {mood}freed: {readable(outcome['bytes'])}. "
+        f"Releases {mood}kept: {kept}.",
         "release": current,
         "pruned": outcome["pruned"],
         "freed_bytes": outcome["bytes"],
