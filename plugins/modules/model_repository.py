@@ -471,7 +471,7 @@ _ONLY_FOR: dict[str, tuple[str, t.Any]] = {
 def check(params: dict[str, t.Any]) -> None:
     """Refuse options that do not fit together."""
     if params["keep"] < 1:
-        raise SupersonicError("keep is below 1, but the current release always stays.")
+        raise SupersonicError(f"keep is {params['keep']}, but 1 is the least: the current release always stays.")
     for name, (state, default) in _ONLY_FOR.items():
         if params[name] != default and params["state"] != state:
             raise SupersonicError(f"{name} is given, but the state is {params['state']}; it is for {state} only.")

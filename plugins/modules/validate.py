@@ -35,6 +35,13 @@ options:
       - Whether files and folders that variables name have to be there already. V(false) before a play that makes them.
     type: bool
     default: true
+  playbook_variables:
+    description:
+      - For O(whole_inventory), the variables that the playbook itself takes from the command line. Whatever else is
+        given there and begins as one of these, up to the first C(_), is refused.
+    type: list
+    elements: str
+    default: []
   instances_group:
     description:
       - Group of the inventory whose hosts are instances, for O(whole_inventory).

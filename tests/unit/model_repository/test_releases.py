@@ -427,7 +427,7 @@ def test_the_states_of_the_module(shop: Shop) -> None:
         ),
         ({"state": "verified", "release": "12345678"}, "release is given, but the state is verified"),
         ({"state": "pruned", "all_releases": True}, "all_releases is given, but the state is pruned"),
-        ({"state": "pruned", "keep": 0}, "keep is below 1"),
+        ({"state": "pruned", "keep": 0}, "keep is 0, but 1 is the least"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path: Path, options: dict[str, t.Any], message: str) -> None:
