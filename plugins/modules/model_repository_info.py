@@ -161,6 +161,18 @@ servers:
     release:
       description: The release that it serves, or none when its pod does not say.
       type: str
+    taken:
+      description: >-
+        How many models of the current release a server has that is in between, since M(fastml.supersonic.model_rollout)
+        has ended or is still at work; otherwise none.
+      type: dict
+      contains:
+        models:
+          description: How many it has.
+          type: int
+        of:
+          description: How many the release has.
+          type: int
     current:
       description: Whether that is the current release.
       type: bool

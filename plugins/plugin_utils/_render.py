@@ -179,7 +179,8 @@ def model_repository_table(info: Mapping[str, Any]) -> str:
     if "servers" in info:
         servers = [("server", "release", "differs from the current release")]
         for item in info["servers"]:
-            servers.append((str(item["pod"]), _id(item["release"]), "; ".join(item["differences"]) or "no"))
+            release = "in between" if item["taken"] else _id(item["release"])
+            servers.append((str(item["pod"]), release, "; ".join(item["differences"]) or "no"))
         parts.append(_table(servers) if info["servers"] else "no server runs")
     if info["opened"]:
         parts.append("\n".join(_store_lines(info)))
