@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
 # The role whose variables every other role takes.
@@ -36,6 +37,7 @@ class ActionModule(ActionBase):
                 "roles": {"type": "list", "elements": "str", "required": True},
                 "whole_inventory": {"type": "bool", "default": False},
                 "files": {"type": "bool", "default": True},
+                "models": {"type": "bool", "default": False},
                 "playbook_variables": {"type": "list", "elements": "str", "default": []},
                 "instances_group": {"type": "str", "default": "supersonic_instances"},
             },
@@ -114,6 +116,9 @@ class ActionModule(ActionBase):
         problems.extend(_inventory.unevaluated(failures, available))
         problems.extend(_inventory.check_relations(values, files=arguments["files"], unjudged=unjudged))
 
+        if arguments["models"] and "model_repository" not in absent:
+            problems.extend(_models(values))
+
         hidden = {name for options in specs.values() for name, option in options.items() if option.get("no_log")}
         return [
             problem.sentence(self._origin(problem, variables), hidden=problem.variable in hidden)
@@ -172,6 +177,23 @@ class ActionModule(ActionBase):
         if not os.path.isfile(path):
             return {}
         return dict(self._loader.load_from_file(path, trusted_as_template=True) or {})
+
+
+def _models(values: Mapping[str, Any]) -> Iterator[_inventory.Problem]:
+    """What publishing would say of the models, by its own code."""
+    # Imported here so that nobody else loads what reads models.
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_archive import opened
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
+
+    name = "model_repository_sources"
+    sources = [_inventory.expand(str(source)) for source in values.get(name) or []]
+    if not sources:
+        return
+    try:
+        with opened(sources, cached=True) as tree:
+            validate(tree, values.get("model_repository_external_models") or ())
+    except SupersonicError as error:
+        yield _inventory.Problem(name, str(error).replace("\n", "\n  "), values[name])
 
 
 def _first(description: Any) -> str:
