@@ -58,13 +58,30 @@ namespace and how its cluster is reached.
 ## Example
 
 ```yaml
-- hosts: supersonic_instances
+- hosts: {{ "supersonic_instances" if instance else "supersonic_clusters" }}
   gather_facts: false
+{% if example %}
+  vars:
+{% for name, value in example.items() %}
+    {{ name }}: {{ value | json }}
+{% endfor %}
+{% endif %}
   roles:
     - role: fastml.supersonic.{{ role }}
 ```
 
 """
+
+# What the examples show of each role, and of the variables that they share; every required one is among them.
+EXAMPLE: dict[str, Any] = {
+    "supersonic_name": "tracking",
+    "supersonic_namespace": "tracking",
+    "model_repository_sources": ["/data/models"],
+    "model_repository_image": "nvcr.io/nvidia/tritonserver:26.04-py3",
+    "triton_image": "nvcr.io/nvidia/tritonserver:26.04-py3",
+    "triton_model_repositories": [{"name": "models", "kind": "pvc", "claim": "tracking-models", "path": "current"}],
+    "verify_golden_directories": ["/data/models"],
+}
 
 
 def plain(text: str | list[str]) -> str:
@@ -90,8 +107,13 @@ def render(role: Path) -> str:
     environment.filters.update(plain=plain, kind=kind, json=as_json)
     entries = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
     dependencies = yaml.safe_load((role / "meta/main.yml").read_text()).get("dependencies") or []
+    # A role of clusters has nothing to do with what instances are called.
+    instance = bool(dependencies) or role.name == "supersonic"
+    prefixes = (f"{role.name}_", *(["supersonic_"] if instance else []))
     return environment.from_string(TEMPLATE).render(
         role=role.name,
+        instance=instance,
+        example={name: value for name, value in EXAMPLE.items() if name.startswith(prefixes)},
         main=entries["main"],
         shared=bool(dependencies),
         others={name: entry for name, entry in entries.items() if name != "main"},

@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
 # The role whose variables every other role takes.
@@ -34,11 +37,13 @@ class ActionModule(ActionBase):
                 "roles": {"type": "list", "elements": "str", "required": True},
                 "whole_inventory": {"type": "bool", "default": False},
                 "files": {"type": "bool", "default": True},
+                "models": {"type": "bool", "default": False},
+                "playbook_variables": {"type": "list", "elements": "str", "default": []},
                 "instances_group": {"type": "str", "default": "supersonic_instances"},
             },
         )
         variables: Mapping[str, Any] = task_vars or {}
-        problems = self._problems(arguments["roles"], arguments["whole_inventory"], arguments["files"], variables)
+        problems = self._problems(arguments, variables)
         if arguments["whole_inventory"]:
             problems += self._duplicates(arguments["instances_group"], variables)
         result["changed"] = False
@@ -55,9 +60,8 @@ class ActionModule(ActionBase):
 
     # ---- one host ------------------------------------------------------------------------------------------------
 
-    def _problems(
-        self, roles: list[str], whole_inventory: bool, files: bool, variables: Mapping[str, Any]
-    ) -> list[str]:
+    def _problems(self, arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> list[str]:
+        roles, whole_inventory = arguments["roles"], arguments["whole_inventory"]
         shared = [SHARED] if any(self._depends_on_shared(role) for role in roles) else []
         specs = {role: self._specification(role) for role in [*shared, *roles]}
         prefixes = list(specs)
@@ -67,7 +71,13 @@ class ActionModule(ActionBase):
         names = [
             str(name) for name in variables if whole_inventory or str(name).startswith(tuple(f"{p}_" for p in prefixes))
         ]
-        problems = _inventory.unknown_variables(names, known, prefixes)
+        problems = _inventory.unknown_variables(
+            names,
+            known,
+            prefixes,
+            given=set(load_extra_vars(self._loader)),
+            playbook=arguments["playbook_variables"],
+        )
 
         # Defaults of roles lie below the inventory, as in a play that includes them.
         available: dict[str, Any] = {}
@@ -77,6 +87,8 @@ class ActionModule(ActionBase):
         templar = self._templar.copy_with_new_env(available_variables=available)
 
         values: dict[str, Any] = {}
+        failures: list[_inventory.Failure] = []
+        unjudged: set[str] = set()
         absent = {role for role in specs if available.get(f"{role}_state") == "absent"}
         for role, options in specs.items():
             for name, option in options.items():
@@ -89,18 +101,23 @@ class ActionModule(ActionBase):
                 try:
                     value = templar.template(available[name])
                 except AnsibleError as error:
-                    text = str(error).split("\n", 1)[0]
-                    problems.append(_inventory.Problem(name, f"it cannot be evaluated: {text}"))
+                    unjudged.add(name)
+                    failures.append(_inventory.Failure(name, available[name], str(error).split("\n", 1)[0]))
                     continue
                 # Kubernetes' types first: they know what no message may show.
                 wrong = list(_inventory.check_kubernetes(name, value)) or list(
                     _inventory.check_value(name, value, option)
                 )
                 problems.extend(wrong)
+                unjudged.update([name] if wrong else [])
                 # What is removed needs names and types, but not that everything fits together.
                 if not wrong and role not in absent:
                     values[name] = value
-        problems.extend(_inventory.check_relations(values, files=files))
+        problems.extend(_inventory.unevaluated(failures, available))
+        problems.extend(_inventory.check_relations(values, files=arguments["files"], unjudged=unjudged))
+
+        if arguments["models"] and "model_repository" not in absent:
+            problems.extend(_models(values))
 
         hidden = {name for options in specs.values() for name, option in options.items() if option.get("no_log")}
         return [
@@ -126,10 +143,15 @@ class ActionModule(ActionBase):
         if host not in hosts:
             return []
         defaults = self._defaults(SHARED)
-        instances = {
-            name: {key: variables["hostvars"][name].get(key, defaults.get(key)) for key in _inventory.IDENTITY}
-            for name in hosts
-        }
+        instances = {}
+        for name in hosts:
+            # A host whose name nobody can evaluate is told so itself.
+            with contextlib.suppress(AnsibleError):
+                instances[name] = {
+                    key: variables["hostvars"][name].get(key, defaults.get(key)) for key in _inventory.IDENTITY
+                }
+        if host not in instances:
+            return []
         problems = _inventory.check_instances(host, instances)
         return [problem.sentence(self._origin(problem, variables)) for problem in problems]
 
@@ -155,6 +177,23 @@ class ActionModule(ActionBase):
         if not os.path.isfile(path):
             return {}
         return dict(self._loader.load_from_file(path, trusted_as_template=True) or {})
+
+
+def _models(values: Mapping[str, Any]) -> Iterator[_inventory.Problem]:
+    """What publishing would say of the models, by its own code."""
+    # Imported here so that nobody else loads what reads models.
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_archive import opened
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
+
+    name = "model_repository_sources"
+    sources = [_inventory.expand(str(source)) for source in values.get(name) or []]
+    if not sources:
+        return
+    try:
+        with opened(sources, cached=True) as tree:
+            validate(tree, values.get("model_repository_external_models") or ())
+    except SupersonicError as error:
+        yield _inventory.Problem(name, str(error).replace("\n", "\n  "), values[name])
 
 
 def _first(description: Any) -> str:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import difflib
 import glob
+import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -35,6 +36,11 @@ LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][0-9]+)?")
 RELEASE = re.compile(r"[0-9a-f]{8,40}")
+_UNDEFINED = re.compile(r"'(\w+)' is undefined")
+_TEMPLATE = re.compile(r"\{[{%](.*?)[}%]\}", re.S)
+_NAME = re.compile(r"\b[A-Za-z_]\w*")
+# What Ansible takes for false where it converts a text.
+_FALSE = {"false", "no", "off", "n", "f", "0", "0.0", ""}
 SUFFIXES = {
     "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
     "k": Decimal(10) ** 3, "M": Decimal(10) ** 6, "G": Decimal(10) ** 9, "T": Decimal(10) ** 12,
@@ -101,7 +107,6 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "envoy_in_flight_wait": (1, None),
     "envoy_termination_grace": (1, None),
     "envoy_wait_timeout": (1, None),
-    # The release that servers still run until they are replaced, and the new one.
     "model_repository_keep": (2, None),
     "model_repository_timeout": (1, None),
     "model_repository_test_load_timeout": (1, None),
@@ -110,6 +115,13 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "verify_repeat": (1, None),
     "verify_timeout": (1, None),
     "verify_wait_timeout": (0, None),
+}
+# Why a limit is where it is, where that is not plain.
+REASONS = {
+    "model_repository_keep": (
+        ", since the release that is served and the one before it, which a server that starts late may still want, "
+        "always stay"
+    ),
 }
 QUANTITIES = ("triton_shared_memory_size", "model_repository_size")
 RESOURCES = ("triton_resources", "envoy_resources", "model_repository_resources")
@@ -215,14 +227,31 @@ def _show(value: Any) -> str:
 # ---- names -------------------------------------------------------------------------------------------------------
 
 
-def unknown_variables(names: Iterable[str], known: Iterable[str], prefixes: Iterable[str]) -> list[Problem]:
+def unknown_variables(
+    names: Iterable[str],
+    known: Iterable[str],
+    prefixes: Iterable[str],
+    *,
+    given: Collection[str] = (),
+    playbook: Collection[str] = (),
+) -> list[Problem]:
     """Variables that no role knows although their prefix says they are meant for one, and names without such a prefix
-    that are a slip away from a variable that exists."""
-    known = set(known)
+    that are a slip away from a variable that exists.
+
+    given: those of the command line; playbook: what the playbook itself takes from there. An inventory may well have
+    others that begin alike.
+    """
+    known = {*known, *playbook}
     starts = tuple(f"{prefix}_" for prefix in prefixes)
+    own = tuple(f"{name.partition('_')[0]}_" for name in playbook)
     problems: list[Problem] = []
     for name in sorted(set(names) - known):
         if name.startswith(("_", "ansible_")):
+            continue
+        if name in given and name.startswith(own):
+            close = difflib.get_close_matches(name, playbook, n=1)
+            hint = f"Did you mean {close[0]}?" if close else f"It has {', '.join(sorted(playbook))}."
+            problems.append(Problem(name, f"this playbook has no such variable. {hint}"))
             continue
         ours = name.startswith(starts)
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.6 if ours else 0.88)
@@ -232,6 +261,63 @@ def unknown_variables(names: Iterable[str], known: Iterable[str], prefixes: Iter
         elif close:
             problems.append(Problem(name, f"no role knows this variable. Did you mean {close[0]}?"))
     return problems
+
+
+# ---- values that are not there -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A variable that could not be evaluated: what was written, and what the engine of templates said."""
+
+    variable: str
+    written: Any
+    said: str
+
+
+def unevaluated(failures: Sequence[Failure], available: Mapping[str, Any]) -> list[Problem]:
+    """One problem for each cause: what fails only since another variable of these fails is not said again."""
+    failing = {failure.variable for failure in failures}
+    problems = []
+    for failure in failures:
+        match = _UNDEFINED.search(failure.said)
+        if match is None:
+            if not _names_in(failure.written) & (failing - {failure.variable}):
+                problems.append(Problem(failure.variable, f"it cannot be evaluated: {failure.said}"))
+            continue
+        way = _way(failure.written, match[1], available)
+        if failing.intersection(way):
+            continue
+        by = f" by way of {' and '.join(way)}" if way else ""
+        close = difflib.get_close_matches(match[1], available, n=1, cutoff=0.8)
+        hint = f"Did you mean {close[0]}?" if close else "Set it, or take it out."
+        problems.append(Problem(failure.variable, f"it uses the variable {match[1]}{by}, which is not set. {hint}"))
+    return problems
+
+
+def _names_in(written: Any) -> set[str]:
+    """Every name in a value's templates, those of filters and the like among them."""
+    if isinstance(written, Mapping):
+        return {name for item in [*written, *written.values()] for name in _names_in(item)}
+    if isinstance(written, (list, tuple)):
+        return {name for item in written for name in _names_in(item)}
+    templates = _TEMPLATE.findall(written) if isinstance(written, str) else []
+    return {name for template in templates for name in _NAME.findall(template)}
+
+
+def _way(written: Any, wanted: str, available: Mapping[str, Any]) -> list[str]:
+    """The variables by way of which a value uses another one; none when it names it itself, or when nobody can say."""
+    ways: list[tuple[list[str], set[str]]] = [([], _names_in(written))] if wanted not in _names_in(written) else []
+    seen: set[str] = set()
+    while ways:
+        way, names = ways.pop(0)
+        for name in sorted(names.intersection(available) - seen):
+            seen.add(name)
+            further = _names_in(available[name])
+            if wanted in further:
+                return [*way, name]
+            ways.append(([*way, name], further))
+    return []
 
 
 # ---- types -------------------------------------------------------------------------------------------------------
@@ -254,7 +340,8 @@ def check_value(variable: str, value: Any, spec: Mapping[str, Any], path: str = 
         "str": "a text; put it in quotes",
     }.get(kind, kind)
     if not _is_kind(value, kind):
-        yield Problem(variable, f"it has to be {expected}.", value, path)
+        typed = "" if path else _typed(variable, value, kind)
+        yield Problem(variable, f"it has to be {expected}{typed}.", value, path)
         return
     # An empty one stands for none.
     if kind == "path" and value and not os.path.isabs(expand(value)):
@@ -279,6 +366,18 @@ def check_value(variable: str, value: Any, spec: Mapping[str, Any], path: str = 
         yield Problem(variable, f"it has to be one of {listed}.{hint}", value, path)
     elif kind == "dict" and spec.get("options"):
         yield from check_options(variable, value, spec["options"], path)
+
+
+def _typed(variable: str, value: Any, kind: str) -> str:
+    """How a value is given on the command line, where NAME=VALUE is always a text."""
+    if not isinstance(value, str) or kind not in ("bool", "list", "dict"):
+        return ""
+    wanted = {
+        "bool": "false" if value.lower() in _FALSE else "true",
+        "list": json.dumps([value]),
+        "dict": "{...}",
+    }[kind]
+    return f"; on the command line that is -e '{{\"{variable}\": {wanted}}}'"
 
 
 def expand(path: str) -> str:
@@ -393,7 +492,11 @@ def _is_kind(value: Any, kind: str) -> bool:
             isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value) is not None
         )
     if kind == "float":
-        return _is_kind(value, "int") or isinstance(value, float)
+        return (
+            _is_kind(value, "int")
+            or isinstance(value, float)
+            or (isinstance(value, str) and re.fullmatch(r"-?[0-9]*\.[0-9]+", value) is not None)
+        )
     if kind in ("str", "path"):
         return isinstance(value, str)
     if kind == "list":
@@ -406,13 +509,14 @@ def _is_kind(value: Any, kind: str) -> bool:
 # ---- how values fit together -------------------------------------------------------------------------------------
 
 Variables = Mapping[str, Any]
-Check = Callable[[Variables], Iterator[Problem]]
+Check = Callable[["_Read"], Iterator[Problem]]
 
 
-def check_relations(variables: Variables, *, files: bool = True) -> list[Problem]:
+def check_relations(variables: Variables, *, files: bool = True, unjudged: Collection[str] = ()) -> list[Problem]:
     """Everything that a type cannot say. Only variables that are there, and of the right type, are looked at.
 
-    files: whether files and folders that are named have to be there already.
+    files: whether files and folders that are named have to be there already; unjudged: variables that are set, but are
+    wrong themselves, so that nobody may take them for missing.
     """
     problems: list[Problem] = []
     for check in (
@@ -431,6 +535,7 @@ def check_relations(variables: Variables, *, files: bool = True) -> list[Problem
         *([_files] if files else []),
     ):
         read = _Read(variables)
+        read.unjudged = unjudged
         try:
             problems.extend(check(read))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -440,13 +545,18 @@ def check_relations(variables: Variables, *, files: bool = True) -> list[Problem
 
 
 class _Read(dict[str, Any]):
-    """Variables that know which of them was looked at last."""
+    """Variables that know which of them was looked at last, and which are set besides."""
 
     last = ""
+    unjudged: Collection[str] = ()
 
     def get(self, key: str, default: Any = None) -> Any:
         self.last = key
         return super().get(key, default)
+
+    def lacks(self, key: str) -> bool:
+        """Whether it is not set, or empty."""
+        return not self.get(key) and key not in self.unjudged
 
 
 def _numbers(variables: Variables) -> Iterator[Problem]:
@@ -455,7 +565,7 @@ def _numbers(variables: Variables) -> Iterator[Problem]:
         if value is None:
             continue
         if int(value) < smallest:
-            yield Problem(name, f"it has to be {smallest} or more.", value)
+            yield Problem(name, f"it has to be {smallest} or more{REASONS.get(name, '')}.", value)
         elif largest is not None and int(value) > largest:
             yield Problem(name, f"it has to be {largest} or less.", value)
 
@@ -587,7 +697,7 @@ def _int_or_percent(name: str, value: Mapping[str, Any], keys: Sequence[str]) ->
             )
 
 
-def _triton(variables: Variables) -> Iterator[Problem]:
+def _triton(variables: _Read) -> Iterator[Problem]:
     command = variables.get("triton_command")
     if command is not None:
         if not command:
@@ -630,7 +740,7 @@ def _triton(variables: Variables) -> Iterator[Problem]:
             elif flag in FIXED_PORT_FLAGS:
                 yield Problem(name, "ports and addresses are fixed: others rely on 8000, 8001 and 8002.", flag)
     apis = variables.get("triton_restricted_apis") or []
-    if mode == "explicit" and "model-repository" not in apis and not variables.get("triton_open_model_control"):
+    if mode == "explicit" and "model-repository" not in apis and variables.lacks("triton_open_model_control"):
         yield Problem(
             "triton_model_control_mode",
             "every client could load and unload models. Set triton_restricted_apis: "
@@ -659,7 +769,7 @@ def _rollout(variables: Variables) -> Iterator[Problem]:
         return
     if mode is not None and mode != rollout:
         yield Problem(name, f"it needs triton_model_control_mode: {rollout}, but that is {mode}.", rollout)
-    elif rollout == "explicit" and variables.get("triton_load_models") != ["*"]:
+    elif rollout == "explicit" and "triton_load_models" in variables and variables["triton_load_models"] != ["*"]:
         yield Problem(
             name,
             "new servers have to load every model as the others do: set triton_load_models: ['*'].",
@@ -973,12 +1083,12 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
         )
 
 
-def _gateway(variables: Variables) -> Iterator[Problem]:
+def _gateway(variables: _Read) -> Iterator[Problem]:
     for finding in _gateway_problems.findings(variables):
         yield Problem(*finding)
 
 
-def _models_and_proof(variables: Variables) -> Iterator[Problem]:
+def _models_and_proof(variables: _Read) -> Iterator[Problem]:
     release = variables.get("model_repository_rollback_to")
     if isinstance(release, str) and release and not RELEASE.fullmatch(release):
         yield Problem(
@@ -986,9 +1096,8 @@ def _models_and_proof(variables: Variables) -> Iterator[Problem]:
             "it has to be the id of a release, or at least its first 8 characters, which are 0-9 and a-f.",
             release,
         )
-    sources, image = variables.get("model_repository_sources"), variables.get("model_repository_image")
-    folder = variables.get("model_repository_path")
-    if sources and not image and not folder:
+    sources, folder = variables.get("model_repository_sources"), variables.get("model_repository_path")
+    if sources and not folder and variables.lacks("model_repository_image"):
         yield Problem(
             "model_repository_sources",
             "publishing needs model_repository_image, an image with python3; that of the servers will do.",
@@ -1040,7 +1149,7 @@ def _trial(variables: Variables) -> Iterator[Problem]:
             list(command),
         )
     ratio = variables.get("model_repository_canary_latency_ratio")
-    if ratio is not None and ratio < 1:
+    if ratio is not None and float(ratio) < 1:
         yield Problem("model_repository_canary_latency_ratio", "it has to be 1 or more.", ratio)
     if not tried or not variables.get("model_repository_sources") or folder:
         return

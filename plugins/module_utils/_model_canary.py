@@ -22,7 +22,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Comparison, compare
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Client
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import TrialError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import CanaryError, TrialError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import labels_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Place, Resolver, Target, why_not_running
@@ -168,42 +168,58 @@ def compare_with_pool(
 ) -> dict[str, t.Any]:
     """Send golden requests to both, then let the new server serve with the others, and judge it.
 
-    join makes it one of the pool for so many seconds. Raises TrialError when the new server is too slow, or fails
+    join makes it one of the pool for so many seconds. Raises CanaryError when the new server is too slow, or fails
     requests that the others answer. Where the pool has no server that answers there is nothing to compare with.
     """
     place = {"namespace": canary.servers["namespace"], "labels": labels_of(canary.servers), "min": 0}
     old_places, _absent = resolver.resolve(Target("selector", place, "pool", "http"))
     new_places, absences = resolver.resolve(target)
     if absences:
-        raise TrialError(f"The server on trial has ended: {absences[0].reason.rstrip('.')}.")
+        raise CanaryError(
+            f"The server on trial has ended: {absences[0].reason.rstrip('.')}. It was not compared with any other yet."
+        )
     with _clients([*new_places, *old_places]) as (new, *others):
         pool = Pool(new, [client for client in others if _ask(client, timeout) is not None], timeout)
         if not pool.others:
             return {"compared": False, "models": []}
-        start = pool.look()
-        comparisons = _send_both(canary, pool, [golden for golden in goldens if golden.error is None])
-        middle = pool.look()
-        golden = difference(start, middle, only=0)
-        # Before it gets requests of users.
-        _raise_if_slow([Report(model, found, _NOTHING, None) for model, found in golden.items()], canary)
-        join(canary.seconds)
-        over = time.monotonic() + canary.seconds
-        while True:
-            left = over - time.monotonic()
-            time.sleep(max(min(left, _LOOK_SECONDS), 0))
-            _raise_if_not_ready(resolver, target)
-            users = difference(middle, pool.look())
-            reports = [
-                Report(model, golden.get(model, _NOTHING), users[model], comparisons.get(model))
-                for model in sorted(users)
-            ]
-            failing = [found for report in reports if (found := report.failing())]
-            if failing:
-                raise TrialError(f"{_WORSE}: {'; '.join(failing)}.")
-            if left <= 0:
-                break
-    _raise_if_slow(reports, canary)
+        sent = [golden for golden in goldens if golden.error is None]
+        compared = f"Compared by golden requests ({len(sent)}, each sent {canary.samples} times to it and to another)"
+        with _said(f"{compared}; users sent it nothing."):
+            start = pool.look()
+            comparisons = _send_both(canary, pool, sent)
+            middle = pool.look()
+            golden = difference(start, middle, only=0)
+            # Before it gets requests of users.
+            _raise_if_slow([Report(model, found, _NOTHING, None) for model, found in golden.items()], canary)
+        users_of = f"users' requests (to it and to {len(pool.others)} more, for {canary.seconds:g} s at most)"
+        with _said(f"{compared} and {users_of}."):
+            join(canary.seconds)
+            over = time.monotonic() + canary.seconds
+            while True:
+                left = over - time.monotonic()
+                time.sleep(max(min(left, _LOOK_SECONDS), 0))
+                _raise_if_not_ready(resolver, target)
+                users = difference(middle, pool.look())
+                reports = [
+                    Report(model, golden.get(model, _NOTHING), users[model], comparisons.get(model))
+                    for model in sorted(users)
+                ]
+                failing = [found for report in reports if (found := report.failing())]
+                if failing:
+                    raise TrialError(f"{_WORSE}: {'; '.join(failing)}.")
+                if left <= 0:
+                    break
+            _raise_if_slow(reports, canary)
     return {"compared": True, "models": [report.as_dict() for report in reports]}
+
+
+@contextmanager
+def _said(compared: str) -> Iterator[None]:
+    """A release that fails here has failed as a canary; whoever reads that wants to know what it was compared by."""
+    try:
+        yield
+    except TrialError as exc:
+        raise CanaryError(f"{exc} {compared}") from exc
 
 
 @contextmanager

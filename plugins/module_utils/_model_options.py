@@ -2,25 +2,29 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Options that say where a store of models is and how it is reached.
+"""Options that say where a store of models is and how it is reached, and the way of every module that has them.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """
 
 from __future__ import annotations
 
+import shutil
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget, Target
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Claim, PodOptions
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
-    from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 STORE_SPEC: dict[str, t.Any] = {
     "store": {
@@ -89,13 +93,13 @@ TRIAL_SPEC: dict[str, t.Any] = {
 }
 
 
-def trial(params: Mapping[str, t.Any], resolver: Resolver) -> Trial | None:
-    """The test load that the options ask for."""
+def check_trial(params: Mapping[str, t.Any]) -> None:
+    """Refuse a test load that cannot be done, as far as the options alone say it."""
     asked, canary, store = params["test_load"], params["canary"], params["store"]
     if asked is None:
         if canary is not None:
             raise SupersonicError("canary is given without test_load, which says how its server is started.")
-        return None
+        return
     for name, value in (("timeout", asked["timeout"]), ("request_timeout", asked["request_timeout"])):
         if value <= 0:
             raise SupersonicError(f"test_load.{name} is {value:g}; it must be more than 0 seconds.")
@@ -105,34 +109,71 @@ def trial(params: Mapping[str, t.Any], resolver: Resolver) -> Trial | None:
             f"The store is of type {store['type']}, so test_load needs {wanted}: a folder is tried by a process of "
             "this machine, a claim by a pod."
         )
-    # Imported here so that nobody else loads what talks to servers.
-    from ansible_collections.fastml.supersonic.plugins.module_utils import _model_canary, _model_servers, _model_trial
-
-    limits = _model_trial.Limits(asked["timeout"], asked["request_timeout"])
     if store["type"] == "path":
         if canary is not None:
             raise SupersonicError("canary is given, but the store is of type path; only a claim's servers are pods.")
-        return _model_trial.ProcessTrial(store["path"], asked["command"], resolver, limits)
-    companion = None
+        _check_command(asked["command"])
+        return
     if canary is not None:
-        for name, least in (("seconds", 0), ("latency_ratio", 1), ("samples", 1)):
-            if canary[name] < least:
-                raise SupersonicError(f"canary.{name} is {canary[name]:g}; it must be at least {least}.")
-        servers = {"namespace": store["namespace"], **canary}
-        _model_servers.labels_of(servers)
-        companion = _model_canary.Canary(
-            servers,
+        _check_canary(canary, asked["pod_template"])
+    pod_on_trial(asked["pod_template"], store["claim"], "0" * 40)
+
+
+def _check_command(command: Sequence[str]) -> None:
+    if not command:
+        raise SupersonicError(
+            "test_load.command is empty; for a store of type path it has to be the command that starts a server, "
+            "such as [tritonserver]."
+        )
+    if shutil.which(command[0]) is None:
+        raise SupersonicError(
+            f"test_load.command is '{command[0]}', which is no program of this machine. Name a Triton server, or "
+            "leave out the test load."
+        )
+
+
+def _check_canary(canary: Mapping[str, t.Any], template: Mapping[str, t.Any]) -> None:
+    for name, least in (("seconds", 0), ("latency_ratio", 1), ("samples", 1)):
+        if canary[name] < least:
+            raise SupersonicError(f"canary.{name} is {canary[name]:g}; it must be at least {least}.")
+    if not canary["instance"] and not canary["labels"]:
+        raise SupersonicError("canary.labels is empty; it would take every pod of the namespace.")
+    if not (template.get("metadata") or {}).get("labels"):
+        raise SupersonicError("test_load.pod_template has no labels, so that a canary would get no requests.")
+
+
+def trial(
+    params: Mapping[str, t.Any], place: FolderTarget | ClaimTarget, resolver: Resolver
+) -> Callable[[], Trial] | None:
+    """Makes the test load that the options ask for, when it is known that there is something to try."""
+    asked, canary = params["test_load"], params["canary"]
+    if asked is None:
+        return None
+    if isinstance(place, ClaimTarget) and "ReadWriteOncePod" in place.claim.modes:
+        raise SupersonicError(
+            f"{place.claim.what} can be mounted by one pod only (ReadWriteOncePod), so no second one can try a "
+            "release. Leave out the test load, or use a claim with another access mode."
+        )
+
+    def make() -> Trial:
+        # Imported here so that nobody else loads what talks to servers.
+        from ansible_collections.fastml.supersonic.plugins.module_utils import _model_canary, _model_trial
+
+        limits = _model_trial.Limits(asked["timeout"], asked["request_timeout"])
+        if not isinstance(place, ClaimTarget):
+            return _model_trial.ProcessTrial(params["store"]["path"], asked["command"], resolver, limits)
+        companion = canary and _model_canary.Canary(
+            {"namespace": place.claim.namespace, **canary},
             canary["seconds"],
             canary["latency_ratio"],
             canary["samples"],
         )
-    api = resolver.api
-    return _model_trial.PodTrial(
-        api, resolver, Claim(api, store["namespace"], store["claim"]), asked["pod_template"], limits, companion
-    )
+        return _model_trial.PodTrial(resolver, place.claim, asked["pod_template"], limits, companion)
+
+    return make
 
 
-def target(params: Mapping[str, t.Any], *, pod_required: bool = True) -> Target:
+def target(params: Mapping[str, t.Any], *, pod_required: bool = True) -> FolderTarget | ClaimTarget:
     """The store that the options name."""
     store, pod = params["store"], params["pod"]
     if store["type"] == "path":
@@ -162,3 +203,17 @@ def pod_options(params: Mapping[str, t.Any]) -> PodOptions:
         # It keeps the lock while the release is on trial.
         deadline_seconds=params["timeout"] + int(tried.get("timeout", 0) + canary.get("seconds", 0)),
     )
+
+
+def run(module: AnsibleModule, work: Callable[[Resolver], dict[str, t.Any]]) -> None:
+    """Do what a module does and say what came of it, with a diff only where one was asked for."""
+    resolver = Resolver(module.params)
+    try:
+        result = work(resolver)
+    except SupersonicError as error:
+        module.fail_json(msg=str(error))
+    finally:
+        resolver.close()
+    if not module._diff:
+        result.pop("diff", None)
+    module.exit_json(**result)

@@ -26,12 +26,13 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
     explain,
     parse_manifest,
     readable,
+    short,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, models_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
 
 if t.TYPE_CHECKING:
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Claim, PodOptions
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
     from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 
@@ -43,6 +44,10 @@ _ATTEMPTS = 3
 
 class TrialError(SupersonicError):
     """A release is not sound, in the words of the server that has tried it."""
+
+
+class CanaryError(TrialError):
+    """It has passed its test load, but did worse than the servers that it served with."""
 
 
 class Session(t.Protocol):
@@ -97,8 +102,8 @@ class Options:
     external_models: tuple[str, ...] = ()
     # Where archives are unpacked while they are read.
     scratch: str | None = None
-    # What a release has to pass before it takes the place of another one.
-    trial: Trial | None = None
+    # Makes what a release has to pass before it takes the place of another one.
+    trial: Callable[[], Trial] | None = None
 
 
 class FolderTarget:
@@ -166,6 +171,11 @@ class ClaimTarget:
         self._options = options
         self._pod = _model_store_pod
         self._claim = _model_store_pod.Claim(api, namespace, claim)
+
+    @property
+    def claim(self) -> Claim:
+        """What the claim says, as it was read once."""
+        return self._claim
 
     def published(self, _known: Mapping[str, Models] | None = None, /) -> Published:
         release = self._claim.release
@@ -253,6 +263,7 @@ def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.A
         "sent_bytes": 0,
         "pruned": [],
         "test_load": None,
+        "msg": already_served(tree.release),
         "diff": difference(before, Published(tree.release, models)),
     }
     again = options.verify or target.unfinished()
@@ -260,6 +271,10 @@ def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.A
         return result
     validate(tree, options.external_models)
     if options.check:
+        if result["changed"]:
+            # Where nothing is served nothing is tried either.
+            first = "after its test load" if options.trial and before.release else "and nothing would try it before"
+            result["msg"] = f"{replacing('would replace', tree.release, before.release)}, {first}."
         return result
     result.update(with_patience(lambda: _publish(target, tree, models, options)))
     return result
@@ -271,7 +286,8 @@ def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options
         missing = session.call("missing", manifest=tree.manifest, verify=options.verify)
         sent = _send(session, tree, missing)
         # Where nothing is served nobody can be harmed: there the servers themselves are the test.
-        tested = _try(session, tree, options) if options.trial and current not in (None, tree.release) else None
+        replaces = current not in (None, tree.release)
+        tested = _try(session, tree, options, options.trial) if replaces and options.trial else None
         outcome = session.call("publish", manifest=tree.manifest, keep=options.keep, verify=options.verify)
         # While the lock is held, so that of two publishers the later one also has the last word here.
         recorded = target.record(session, outcome, {tree.release: models})
@@ -282,15 +298,49 @@ def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options
         "sent_bytes": sent,
         "pruned": outcome["pruned"],
         "test_load": tested,
+        "msg": _told(tree.release, outcome, tested, options),
     }
 
 
-def _try(session: Session, tree: Tree, options: Options) -> dict[str, t.Any]:
+def _told(release: str, outcome: Mapping[str, t.Any], tested: Mapping[str, t.Any] | None, options: Options) -> str:
+    """In one line: which release replaced which, and what tried it."""
+    if outcome["previous"] == release:
+        return already_served(release) + (" What was damaged was sent again." if outcome["repaired"] else "")
+    if tested:
+        counted = f"{_many(len(tested['models']), 'model')}, {_many(tested['golden_requests'], 'golden request')}"
+        tried = f"a test load tried it ({counted})"
+        canary = tested.get("canary")
+        if canary and canary["compared"]:
+            tried += " and then a canary beside the other servers"
+        elif canary:
+            tried += ", but no canary, since no other server answered"
+    elif outcome["previous"] is None and options.trial:
+        tried = "nothing tried it, since no other release was served"
+    else:
+        tried = "nothing tried it, since no test load was asked for"
+    return f"{replacing('replaced', release, outcome['previous'])}; {tried}."
+
+
+def already_served(release: str) -> str:
+    """Of a run that has found nothing to do."""
+    return f"The release {short(release)} is served already."
+
+
+def replacing(verb: str, release: str, previous: str | None) -> str:
+    """The beginning of a sentence on a switch."""
+    return f"The release {short(release)} {verb} {short(previous) if previous else 'none'}"
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _try(session: Session, tree: Tree, options: Options, trial: Callable[[], Trial]) -> dict[str, t.Any]:
     """Put the release on trial; one that does not pass leaves the store."""
     session.call("stage", manifest=tree.manifest, verify=options.verify)
     try:
         with session.kept():
-            return options.trial.run(tree) if options.trial else {}
+            return trial().run(tree)
     except Lost:
         raise
     except SupersonicError as exc:
@@ -300,8 +350,10 @@ def _try(session: Session, tree: Tree, options: Options) -> dict[str, t.Any]:
             hang_up(session)
         if not isinstance(exc, TrialError):
             raise
+        canary = isinstance(exc, CanaryError)
+        passed = "passed its test load, but not its canary" if canary else "did not pass its test load"
         raise SupersonicError(
-            f"The release {tree.release} did not pass its test load; the store serves what it served before. {exc}"
+            f"The release {tree.release} {passed}; the store serves what it served before. {exc}"
         ) from exc
 
 

@@ -20,9 +20,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     Options,
     Published,
     Target,
+    already_served,
     difference,
     hang_up,
     models_in,
+    replacing,
     with_patience,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import ID_LENGTH, readable
@@ -48,7 +50,7 @@ def roll_back(target: Target, release: str | None, options: Options) -> dict[str
     there = release is not None and before.release is not None and before.release.startswith(release)
     if there and before.release and not options.verify and not target.unfinished():
         # Nobody has to open a store that says so itself, unless files are to be looked at.
-        return _rolled(before, before.release, before.models or [], changed=False)
+        return _rolled(before, before.release, before.models or [], changed=False, verb="replaced")
     if options.check:
         return _predict_roll_back(target, before, release, options)
     # Which one is decided once: after a lost connection the release before the current one would be another one.
@@ -64,7 +66,7 @@ def roll_back(target: Target, release: str | None, options: Options) -> dict[str
             recorded = target.record(session, outcome, {outcome["release"]: models})
             hang_up(session)
         changed = outcome["switched"] or recorded
-        return _rolled(before, outcome["release"], models, changed=changed)
+        return _rolled(before, outcome["release"], models, changed=changed, verb="replaced")
 
     return with_patience(attempt)
 
@@ -77,11 +79,16 @@ def _predict_roll_back(target: Target, before: Published, release: str | None, o
         if name != state["current"] or options.verify:
             session.call("check_whole", release=name, read=options.verify)
         models = models_in(session, name)
-    return _rolled(before, name, models, changed=not name == before.release == state["current"])
+    changed = not name == before.release == state["current"]
+    return _rolled(before, name, models, changed=changed, verb="would replace")
 
 
-def _rolled(before: Published, release: str, models: Models, *, changed: bool) -> dict[str, t.Any]:
+def _rolled(before: Published, release: str, models: Models, *, changed: bool, verb: str) -> dict[str, t.Any]:
+    msg = already_served(release)
+    if release != before.release:
+        msg = f"{replacing(verb, release, before.release)}; nothing tries it anew, since it was served before."
     return {
+        "msg": msg,
         "changed": changed,
         "release": release,
         "previous_release": before.release,
@@ -96,7 +103,9 @@ def prune(target: Target, options: Options) -> dict[str, t.Any]:
         with target.reading() as session:
             session.call("require")
             held = [item["release"] for item in session.call("inspect")["releases"]]
-            return _pruned(held, session.call("surplus", keep=options.keep), target.published().release)
+            return _pruned(
+                held, session.call("surplus", keep=options.keep), target.published().release, "that would be "
+            )
 
     def attempt() -> dict[str, t.Any]:
         with target.session() as (session, holder, pods):
@@ -106,18 +115,19 @@ def prune(target: Target, options: Options) -> dict[str, t.Any]:
             if outcome["current"] and outcome["releases"][0]["release"] == outcome["current"]:
                 target.record(session, outcome, {})
             hang_up(session)
-        return _pruned(held, outcome, outcome["current"])
+        return _pruned(held, outcome, outcome["current"], "")
 
     return with_patience(attempt)
 
 
-def _pruned(held: list[str], outcome: dict[str, t.Any], current: str | None) -> dict[str, t.Any]:
+def _pruned(held: list[str], outcome: dict[str, t.Any], current: str | None, mood: str) -> dict[str, t.Any]:
+    """mood: empty for what is done, or that it would be, as check mode predicts it."""
     left = [name for name in held if name not in outcome["pruned"]]
-    # Of one that is done and of one that check mode predicts.
     removed, kept = (", ".join(names) or "none" for names in (outcome["pruned"], left))
     return {
         "changed": bool(outcome["pruned"] or outcome["contents"] or outcome["manifests"]),
-        "msg": f"Releases removed: {removed}. Space freed: {readable(outcome['bytes'])}. Releases kept: {kept}.",
+        "msg": f"Releases {mood}removed: {removed}. Space {mood}freed: {readable(outcome['bytes'])}. "
+        f"Releases {mood}kept: {kept}.",
         "release": current,
         "pruned": outcome["pruned"],
         "freed_bytes": outcome["bytes"],

@@ -102,7 +102,7 @@ def plan(pool: Pool, release: Release) -> list[Server]:
 
 
 def _needs(pod: Mapping[str, t.Any], release: Release) -> Server | None:
-    serves, known = state_of(pod, release)
+    serves, known, _between = state_of(pod, release)
     if serves == release.name:
         return None
     wanted = release.contents

@@ -117,14 +117,18 @@ def running(
 
 def server(pod: Mapping[str, t.Any], current: Release | None) -> dict[str, t.Any]:
     """What one pod says about its release."""
-    release = (
-        state_of(pod, current)[0] if current else (pod["metadata"].get("annotations") or {}).get(SERVED_ANNOTATION)
-    )
+    annotations = pod["metadata"].get("annotations") or {}
+    state = state_of(pod, current) if current else State(annotations.get(SERVED_ANNOTATION), {})
+    release, taken = state.release, None
     reason = why_not_running(pod)
     found = []
     if reason:
         found.append(f"the server does not run: {reason}")
-    if release is None:
+    if state.between and current:
+        wanted = current.contents
+        taken = {"models": sum(state.contents.get(name) == wanted[name] for name in wanted), "of": len(wanted)}
+        found.append(f"in between: {taken['models']} of {taken['of']} models of the release {current.name}")
+    elif release is None:
         found.append("its pod does not name a release")
     elif current is None or release != current.name:
         found.append(f"serves the release {release}, not the current one")
@@ -132,36 +136,49 @@ def server(pod: Mapping[str, t.Any], current: Release | None) -> dict[str, t.Any
         "pod": pod["metadata"]["name"],
         "running": reason is None,
         "release": release,
+        "taken": taken,
         "current": release is not None and current is not None and release == current.name,
         "differences": found,
     }
 
 
-def state_of(pod: Mapping[str, t.Any], current: Release) -> tuple[str | None, Contents]:
-    """The release that a server serves, and the contents of its models; nothing where that is not known."""
+class State(t.NamedTuple):
+    """The release that a server serves, and the contents of its models; nothing where that is not known.
+
+    between: a roll-out has brought it these contents, and not yet all of a release.
+    """
+
+    release: str | None
+    contents: Contents
+    between: bool = False
+
+
+def state_of(pod: Mapping[str, t.Any], current: Release) -> State:
+    """What a server serves, from what its pod says and when it was made."""
     metadata = pod["metadata"]
     annotations = metadata.get("annotations") or {}
     noted, restarted = _noted(metadata), _restarted(pod)
     if noted is None and SERVED_ANNOTATION in annotations:
         # By the template of its Deployment: it is replaced when there is another one.
-        return annotations[SERVED_ANNOTATION], {}
+        return State(annotations[SERVED_ANNOTATION], {})
     if noted is not None and (restarted is None or restarted < noted - _SKEW_SECONDS):
         try:
             known = json.loads(annotations.get(CONTENT_ANNOTATION) or "{}")
         except ValueError:
             known = {}
-        return annotations.get(SERVED_ANNOTATION), known
+        served = annotations.get(SERVED_ANNOTATION)
+        return State(served, known, between=served is None)
     if restarted is not None:
         # It has read what was current when it started anew, whatever was noted before.
         if current.since is not None and restarted > current.since + _SKEW_SECONDS:
-            return current.name, current.contents
-        return None, {}
+            return State(current.name, current.contents)
+        return State(None, {})
     # Whoever was made after a switch has read nothing else.
     for name, since, models in ((current.name, current.since, current.models), *current.earlier):
         # Kubernetes says whole seconds, cut off.
         if since is not None and seconds_of(metadata["creationTimestamp"]) > since:
-            return name, contents_of(models or [])
-    return None, {}
+            return State(name, contents_of(models or []))
+    return State(None, {})
 
 
 def has_started(pod: Mapping[str, t.Any]) -> bool:

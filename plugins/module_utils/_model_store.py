@@ -94,6 +94,11 @@ def release_id(manifest: str) -> str:
     return hashlib.sha256(manifest.encode()).hexdigest()[:ID_LENGTH]
 
 
+def short(release: str) -> str:
+    """As much of an id as tells it from all others, and more than a roll-back needs."""
+    return release[:12]
+
+
 def readable(size: float) -> str:
     """A number of bytes as people write it."""
     for unit in ("B", "kB", "MB"):

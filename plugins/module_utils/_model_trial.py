@@ -12,10 +12,8 @@ The server is a pod beside the helper pod where the store is a claim, and a proc
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -41,6 +39,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod
     pinned,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target
@@ -49,7 +48,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Wai
 
 TRIAL_LABEL = "supersonic.fastml.org/test-load"
 _COMPONENT = "model-test-load"
-_CURRENT = "current"
 # What requests, patches and the end of a pod take beside what can be reckoned.
 _SPARE_SECONDS = 60
 _LOG_LINES = 20
@@ -135,14 +133,13 @@ class PodTrial:
 
     def __init__(
         self,
-        api: Api,
         resolver: Resolver,
         claim: Claim,
         template: Mapping[str, t.Any],
         limits: Limits,
         canary: Canary | None = None,
     ) -> None:
-        self._api = api
+        self._api = resolver.api
         self._resolver = resolver
         self._claim = claim
         self._template = template
@@ -150,15 +147,6 @@ class PodTrial:
         self._canary = canary
         self._pods = f"/api/v1/namespaces/{claim.namespace}/pods"
         self._labels: dict[str, str] = (template.get("metadata") or {}).get("labels") or {}
-        # Refused before anything is sent when it cannot be done.
-        pod_on_trial(template, claim.name, "0" * 40)
-        if canary and not self._labels:
-            raise SupersonicError("test_load.pod_template has no labels, so that a canary would get no requests.")
-        if "ReadWriteOncePod" in claim.modes:
-            raise SupersonicError(
-                f"{claim.what} can be mounted by one pod only (ReadWriteOncePod), so no second one can try a release. "
-                "Leave out the test load, or use a claim with another access mode."
-            )
 
     def run(self, tree: Tree, /) -> dict[str, t.Any]:
         started = time.monotonic()
@@ -268,57 +256,10 @@ class TrialPod:
         return Awaited(Key("", "Pod", self._claim.namespace, self.name), self._path, self._live)
 
 
-def pod_on_trial(template: Mapping[str, t.Any], claim: str, release: str) -> dict[str, t.Any]:
-    """A pod's specification that reads the release wherever the template reads C(current) of the claim."""
-    spec: dict[str, t.Any] = copy.deepcopy(dict(template.get("spec") or {}))
-    volumes = set()
-    for volume in spec.get("volumes") or []:
-        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == claim:
-            # Releases share their contents: what is not proved yet must not touch what is served.
-            volume["persistentVolumeClaim"]["readOnly"] = True
-            volumes.add(volume["name"])
-    replaced = 0
-    for container in spec.get("containers") or []:
-        for mount in container.get("volumeMounts") or []:
-            if mount["name"] not in volumes or mount.get("subPath") or mount.get("subPathExpr"):
-                continue
-            served = f"{mount['mountPath'].rstrip('/')}/{_CURRENT}"
-            for field in ("command", "args"):
-                words = container.get(field) or []
-                moved = [_moved(word, served, release) for word in words]
-                replaced += words != moved
-                if moved:
-                    container[field] = moved
-    if not replaced:
-        raise SupersonicError(
-            f"The servers do not read {_CURRENT} of the claim {claim}: no argument of a container names the folder "
-            f"{_CURRENT} of a volume that is this claim. Without that no server can try a release; leave out the test "
-            "load, or name the claim of the servers."
-        )
-    return spec
-
-
-def _moved(word: str, served: str, release: str) -> str:
-    before, equals, value = word.rpartition("=")
-    if value.rstrip("/") != served:
-        return word
-    return f"{before}{equals}{served.removesuffix(_CURRENT)}releases/{release}"
-
-
 class ProcessTrial:
     """A server that this machine has, started for the release in the store's folder."""
 
     def __init__(self, store: str, command: Sequence[str], resolver: Resolver, limits: Limits) -> None:
-        if not command:
-            raise SupersonicError(
-                "test_load.command is empty; for a store of type path it has to be the command that starts a server, "
-                "such as [tritonserver]."
-            )
-        if shutil.which(command[0]) is None:
-            raise SupersonicError(
-                f"test_load.command is '{command[0]}', which is no program of this machine. Name a Triton server, or "
-                "leave out the test load."
-            )
         self._store = store
         self._command = list(command)
         self._resolver = resolver

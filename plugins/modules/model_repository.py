@@ -368,8 +368,10 @@ pruned:
   type: list
   elements: str
 msg:
-  description: What was removed and what is kept, or would be in check mode.
-  returned: O(state=pruned)
+  description: >-
+    In a line which release replaced which and what tried it, or with O(state=pruned) what was removed and what is kept;
+    in check mode what would be.
+  returned: O(state=published), O(state=rolled_back) and O(state=pruned)
   type: str
 freed_bytes:
   description: Size of the contents that were removed.
@@ -419,6 +421,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import (
     STORE_SPEC,
     TRIAL_SPEC,
+    check_trial,
+    run,
     target,
     trial,
 )
@@ -467,14 +471,17 @@ _ONLY_FOR: dict[str, tuple[str, t.Any]] = {
 def check(params: dict[str, t.Any]) -> None:
     """Refuse options that do not fit together."""
     if params["keep"] < 1:
-        raise SupersonicError("keep is below 1, but the current release always stays.")
+        raise SupersonicError(f"keep is {params['keep']}, but 1 is the least: the current release always stays.")
     for name, (state, default) in _ONLY_FOR.items():
         if params[name] != default and params["state"] != state:
             raise SupersonicError(f"{name} is given, but the state is {params['state']}; it is for {state} only.")
+    check_trial(params)
 
 
 def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Resolver) -> dict[str, t.Any]:
     """Do what the options say. Archives are unpacked below the folder `scratch`."""
+    check(params)
+    place = target(params)
     options = Options(
         keep=params["keep"],
         verify=params["verify"],
@@ -482,9 +489,8 @@ def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Reso
         lock_seconds=params["lock_timeout"],
         external_models=tuple(params["external_models"]),
         scratch=scratch,
-        trial=trial(params, resolver),
+        trial=trial(params, place, resolver),
     )
-    place = target(params)
     if params["state"] == "rolled_back":
         return _model_releases.roll_back(place, params["release"], options)
     if params["state"] == "pruned":
@@ -515,17 +521,7 @@ def main() -> None:
     )
     # Whoever ends this process politely gets its pod and its lock removed.
     signal.signal(signal.SIGTERM, ended)
-    resolver = Resolver(module.params)
-    try:
-        check(module.params)
-        result = act(module.params, module.check_mode, module.tmpdir, resolver)
-    except SupersonicError as error:
-        module.fail_json(msg=str(error))
-    finally:
-        resolver.close()
-    if not module._diff:
-        del result["diff"]
-    module.exit_json(**result)
+    run(module, lambda resolver: act(module.params, module.check_mode, module.tmpdir, resolver))
 
 
 if __name__ == "__main__":

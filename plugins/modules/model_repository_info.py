@@ -26,32 +26,10 @@ options:
     default: false
   servers:
     description: Running servers to compare with the current release.
-    type: dict
-    suboptions:
-      namespace:
-        description: Their namespace.
-        type: str
-        required: true
-      instance:
-        description:
-          - Name of the instance that they belong to. Exactly one of this and O(servers.labels) is given.
-        type: str
-      labels:
-        description: Labels of their pods and the labels' values; a pod has to have all of them.
-        type: dict
-      index:
-        description:
-          - Ask each server for its index of models too, over HTTP by a port-forward, and compare it with the models
-            of the current release.
-        type: bool
-        default: false
-      timeout:
-        description: Seconds that a server may take to answer.
-        type: float
-        default: 5
 extends_documentation_fragment:
   - fastml.supersonic.connection
   - fastml.supersonic.model_store
+  - fastml.supersonic.model_servers.index
   - fastml.supersonic.read_only
 seealso:
   - module: fastml.supersonic.model_repository
@@ -183,6 +161,18 @@ servers:
     release:
       description: The release that it serves, or none when its pod does not say.
       type: str
+    taken:
+      description: >-
+        How many models of the current release a server has that is in between, since M(fastml.supersonic.model_rollout)
+        has ended or is still at work; otherwise none.
+      type: dict
+      contains:
+        models:
+          description: How many it has.
+          type: int
+        of:
+          description: How many the release has.
+          type: int
     current:
       description: Whether that is the current release.
       type: bool
@@ -198,12 +188,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_servers
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, target
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, run, target
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 
-def look(params: dict[str, t.Any]) -> dict[str, t.Any]:
+def look(params: dict[str, t.Any], resolver: Resolver) -> dict[str, t.Any]:
     """The module's result."""
     deep = params["deep"] or params["store"]["type"] == "path"
     servers = params["servers"]
@@ -215,12 +204,8 @@ def look(params: dict[str, t.Any]) -> dict[str, t.Any]:
         models = next((item["models"] for item in result["releases"] if item["current"]), None)
         name = result["current"]
         current = _model_servers.Release(name, models or [], place.switched(), place.earlier()) if name else None
-        resolver = Resolver(params)
-        try:
-            result["servers"] = _model_servers.running(resolver, servers, current, models)
-        finally:
-            resolver.close()
-    return result
+        result["servers"] = _model_servers.running(resolver, servers, current, models)
+    return {"changed": False, **result}
 
 
 def main() -> None:
@@ -234,11 +219,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        result = look(module.params)
-    except SupersonicError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **result)
+    run(module, lambda resolver: look(module.params, resolver))
 
 
 if __name__ == "__main__":

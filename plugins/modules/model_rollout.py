@@ -30,20 +30,7 @@ options:
     required: true
   servers:
     description: The pods of the servers. They listen for HTTP on port 8000.
-    type: dict
     required: true
-    suboptions:
-      namespace:
-        description: Their namespace.
-        type: str
-        required: true
-      instance:
-        description:
-          - Name of the instance that they belong to. Exactly one of this and O(servers.labels) is given.
-        type: str
-      labels:
-        description: Labels of their pods and the labels' values; a pod has to have all of them.
-        type: dict
   release:
     description:
       - The release that is expected to be current; when another one is, somebody has published meanwhile, and nothing
@@ -56,6 +43,7 @@ options:
 extends_documentation_fragment:
   - fastml.supersonic.connection
   - fastml.supersonic.model_store
+  - fastml.supersonic.model_servers
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying target.
@@ -125,7 +113,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_rollout
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, target
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, run, target
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Pool
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import POOL_SPEC, Release
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
@@ -190,16 +178,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    resolver = Resolver(module.params)
-    try:
-        result = roll_out(module.params, module.check_mode, resolver)
-    except SupersonicError as error:
-        module.fail_json(msg=str(error))
-    finally:
-        resolver.close()
-    if not module._diff:
-        del result["diff"]
-    module.exit_json(**result)
+    run(module, lambda resolver: roll_out(module.params, module.check_mode, resolver))
 
 
 if __name__ == "__main__":

@@ -35,11 +35,26 @@ options:
       - Whether files and folders that variables name have to be there already. V(false) before a play that makes them.
     type: bool
     default: true
+  models:
+    description:
+      - Judge the models in C(model_repository_sources) too, as M(fastml.supersonic.model_repository) judges
+        them before it sends anything. All of their files are read, those aside that have not changed since.
+    type: bool
+    default: false
+  playbook_variables:
+    description:
+      - For O(whole_inventory), the variables that the playbook itself takes from the command line. Whatever else is
+        given there and begins as one of these, up to the first C(_), is refused.
+    type: list
+    elements: str
+    default: []
   instances_group:
     description:
       - Group of the inventory whose hosts are instances, for O(whole_inventory).
     type: str
     default: supersonic_instances
+requirements:
+  - tritonclient[grpc], with O(models)
 extends_documentation_fragment:
   - fastml.supersonic.read_only
 """

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inventory import repository_mount
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import readable
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import readable, short
 
 
 def image_version(image: str) -> str:
@@ -156,7 +156,6 @@ def _deviation(target: Mapping[str, Any]) -> str:
     return ", ".join(f"{value:.1e} {kind}" for value, kind in values if value) or "none"
 
 
-_ID_SHOWN = 12
 _FILES_SHOWN = 10
 
 
@@ -180,7 +179,8 @@ def model_repository_table(info: Mapping[str, Any]) -> str:
     if "servers" in info:
         servers = [("server", "release", "differs from the current release")]
         for item in info["servers"]:
-            servers.append((str(item["pod"]), _id(item["release"]), "; ".join(item["differences"]) or "no"))
+            release = "in between" if item["taken"] else _id(item["release"])
+            servers.append((str(item["pod"]), release, "; ".join(item["differences"]) or "no"))
         parts.append(_table(servers) if info["servers"] else "no server runs")
     if info["opened"]:
         parts.append("\n".join(_store_lines(info)))
@@ -221,7 +221,7 @@ def model_drift_table(drift: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _id(release: Any) -> str:
-    return str(release)[:_ID_SHOWN] if release else "unknown"
+    return short(str(release)) if release else "unknown"
 
 
 def _models(models: Sequence[Mapping[str, Any]] | None) -> str:

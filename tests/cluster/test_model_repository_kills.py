@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Publishing to a volume while pods, processes and connections die. SUPERSONIC_PVC_KILLS sets how often in all (4).
+"""Publishing to a volume while pods, processes and connections die. SUPERSONIC_PVC_KILLS sets how often in all (4), and
+half as often the publisher itself while a server tries the release.
 
 After each blow the volume serves one whole release, and the next run completes.
 """
@@ -28,9 +29,12 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import CLAIM_LABEL
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import TRIAL_LABEL
 from ansible_collections.fastml.supersonic.tests.harness.faults import Cutter
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container, until
+from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 
 KILLS = int(os.environ.get("SUPERSONIC_PVC_KILLS", "4"))
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".collections"
@@ -195,3 +199,94 @@ def test_blows_at_random_moments(
             assert served(cluster, volume, known) == tree.release
     with capsys.disabled():
         print(f"\n{hits.total()} blows: " + "; ".join(f"{count} {where}" for where, count in hits.most_common()))
+
+
+# As the role triton makes it, without what keeps requests from being lost.
+SERVER: dict[str, Any] = {
+    "metadata": {"labels": {"app": "triton"}},
+    "spec": {
+        "terminationGracePeriodSeconds": 1,
+        "containers": [
+            {
+                "name": "triton",
+                "image": IMAGE,
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["tritonserver"],
+                "args": ["--model-repository=/models/current", "--exit-on-error=false", "--strict-readiness=false"],
+                "ports": [{"name": "http", "containerPort": 8000}],
+                "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": "http"}, "periodSeconds": 1},
+                "volumeMounts": [{"name": "store", "mountPath": "/models", "readOnly": True}],
+            }
+        ],
+        "volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}}],
+    },
+}
+
+
+def test_killed_at_random_moments_of_a_test_load(
+    cluster: Cluster, volume: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    pods = f"/api/v1/namespaces/{volume}/pods"
+    source = tmp_path / "source"
+    write_golden(source, golden("echo", [1.0, 2.5]))
+    write_model(source, "echo", initialize="time.sleep(1)")
+    code = (source / "echo/1/model.py").read_text()
+    known: dict[str, dict[str, str]] = {}
+    hits: Counter[str] = Counter()
+    options: dict[str, Any] = {
+        "source": [str(source)],
+        "store": {"type": "pvc", "namespace": volume, "claim": "models"},
+        "pod": {"image": IMAGE},
+        "test_load": {"pod_template": SERVER, "timeout": 120},
+        "kubeconfig": cluster.kubeconfig,
+    }
+    command = [sys.executable, "-c", MODULE, str(COLLECTIONS), json.dumps(options)]
+
+    def write(what: object) -> str:
+        """Another release, which does the same."""
+        (source / "echo/1/model.py").write_text(f"{code}# {what}\n")
+        tree = scan([str(source)])
+        known[tree.release] = {entry.path: entry.digest for entry in tree.entries if entry.mode != "dir"}
+        return tree.release
+
+    def publish() -> dict[str, Any]:
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[1])
+        assert not result["failed"], result
+        return result
+
+    def there(label: str) -> list[str]:
+        """Pods that are not over and not on their way out."""
+        return [
+            pod["metadata"]["name"]
+            for pod in cluster.api.list(pods, "pods", {"labelSelector": label})
+            if pod["status"].get("phase") in ("Pending", "Running") and not pod["metadata"].get("deletionTimestamp")
+        ]
+
+    write("first")
+    publish()
+    write("second")
+    started = time.monotonic()
+    assert publish()["test_load"]
+    duration = time.monotonic() - started
+    for number in range(max(KILLS // 2, 1)):
+        before, release = served(cluster, volume, known), write(number)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as module:
+            until(lambda: there(TRIAL_LABEL), 60)
+            # From the first moment of its server to a little after the switch.
+            time.sleep(dice.uniform(0, 1.2 * duration))
+            module.kill()
+        now = served(cluster, volume, known)
+        assert now in (before, release)
+        hits["before the switch" if now == before else "after it"] += 1
+        if dice.random() < 0.5:
+            release = write(f"another than {number}")
+        assert publish()["release"] == release
+        assert served(cluster, volume, known) == release
+        assert not there(TRIAL_LABEL)
+        # What ends by itself when nobody uses it any more.
+        until(lambda: not there(CLAIM_LABEL), 60)
+    with capsys.disabled():
+        print(f"\n{hits.total()} test loads killed: " + ", ".join(f"{count} {where}" for where, count in hits.items()))
+    assert hits["before the switch"]

@@ -109,7 +109,7 @@ def test_back_from_a_release_that_was_taken_by_half(shop: Shop) -> None:
     assert f"no other server has taken it. The store serves the release {second}" in failed["msg"]
     # One model is new, the other one goes on as it was.
     assert shop.answers() == {2.0}
-    assert shop.info()[0]["differences"] == ["its pod does not name a release"]
+    assert shop.info()[0]["differences"] == [f"in between: 1 of 2 models of the release {second}"]
 
     assert shop.publish(state="rolled_back") == first
     back = shop.roll_out(release=first)

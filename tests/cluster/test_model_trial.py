@@ -102,6 +102,8 @@ def test_a_release_that_is_slow(shop: Shop) -> None:
     assert result["failed"], result
     assert "A server with it did worse than the others: model echo takes " in result["msg"]
     assert "times as long as on the others" in result["msg"]
+    assert "passed its test load, but not its canary; the store serves what it served before." in result["msg"]
+    assert "Compared by golden requests (1, each sent 10 times to it and to another); users sent it" in result["msg"]
     assert shop.served() == first
     # Whoever wants it gets it.
     accepted = shop.publish(latency_ratio=1000)

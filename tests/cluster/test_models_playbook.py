@@ -51,6 +51,8 @@ def test_publish_list_roll_back_verify_prune(instance: Instance, models: Path) -
     assert published.changed(instance.name) >= 2, published.output
     (second,) = released(instance)
     assert second != first
+    said = f"The release {second[:12]} replaced {first[:12]}; "
+    assert f"{said}a test load tried it (1 model, " in published.text, published.output
     assert instance.run(PLAYBOOK, models_action="publish").changed(instance.name) == 0
 
     listed = instance.run(PLAYBOOK)
@@ -65,6 +67,7 @@ def test_publish_list_roll_back_verify_prune(instance: Instance, models: Path) -
     assert released(instance) == {second}
     back = instance.run(PLAYBOOK, models_action="rollback")
     assert back.changed(instance.name) >= 2
+    assert f"The release {first[:12]} replaced {second[:12]}; nothing tries it anew" in back.text, back.output
     assert released(instance) == {first}
     again = instance.run(PLAYBOOK, models_action="rollback", model_repository_rollback_to=first[:8])
     assert again.changed(instance.name) == 0

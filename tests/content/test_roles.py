@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import run_playbook
 
 CLONE = Path(__file__).resolve().parents[2]
 ROLES = sorted(path for path in (CLONE / "roles").iterdir() if path.is_dir())
@@ -160,6 +163,34 @@ def test_readme_is_what_the_specification_says(role: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert (role / "README.md").read_text() == module.render(role), "run `make docs`"
+
+
+def example(role: Path) -> dict[str, Any]:
+    """The play that a role's README shows."""
+    (text,) = re.findall(r"^## Example\n\n```yaml\n(.*?)^```$", (role / "README.md").read_text(), re.M | re.S)
+    (play,) = yaml.safe_load(text)
+    assert play["roles"] == [{"role": f"fastml.supersonic.{role.name}"}]
+    return {"hosts": play["hosts"], "vars": play.get("vars", {})}
+
+
+def test_examples_have_what_is_required_and_are_right(tmp_path: Path) -> None:
+    """By the judge of inventories itself, each in the group that its hosts are in."""
+    groups: dict[str, Any] = {}
+    for role in ROLES:
+        play = example(role)
+        assert play["hosts"] == ("supersonic_clusters" if role.name == "local_cluster" else "supersonic_instances")
+        shared = (load(role / "meta/main.yml") or {}).get("dependencies") or []
+        for owner in (role, *(CLONE / "roles" / item["role"].rpartition(".")[2] for item in shared)):
+            required = {name for name, item in specification(owner)["main"]["options"].items() if item.get("required")}
+            assert required <= set(play["vars"]), f"{role.name}: run `make docs`"
+        host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "role": role.name}
+        groups.setdefault(play["hosts"], {"hosts": {}})["hosts"][role.name] = {**host, **play["vars"]}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(groups))
+    judge = {"name": "Judge", "fastml.supersonic.validate": {"roles": ["{{ role }}"], "files": False}}
+    (tmp_path / "judge.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [judge]}]))
+    done = run_playbook(tmp_path / "judge.yml", tmp_path / "hosts.yml")
+    assert done.code == 0, done.output
+    assert set(done.recap) == {role.name for role in ROLES}
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,39 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A release in a folder that a server of this machine has to load before it is served."""
+"""A release in a folder that a server of this machine has to load before it is served.
+
+SUPERSONIC_KILLS sets how often the module is killed while it does, a thirtieth of it (2).
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import release_id
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.triton import server_directory
+
+KILLS = max(int(os.environ.get("SUPERSONIC_KILLS", "60")) // 30, 1)
+MODULE = """
+import json, sys
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+run_module("model_repository", json.loads(sys.argv[1]))
+"""
 
 
 class Shop:
@@ -55,6 +70,17 @@ class Shop:
     @property
     def current(self) -> str:
         return os.readlink(self.store / "current").removeprefix("releases/")
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Publish in a process of its own."""
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        return subprocess.Popen([sys.executable, "-c", MODULE, json.dumps(self.options())], env=environment)
+
+    def served(self) -> str:
+        """The release that servers would read now: whole, and nothing else in it."""
+        current = self.current
+        assert release_id(scan([str(self.store / "current")]).manifest) == current
+        return current
 
     @property
     def releases(self) -> set[str]:
@@ -131,12 +157,7 @@ def test_a_command_that_is_no_server(shop: Shop) -> None:
 
 def test_killed_while_a_server_tries_it(shop: Shop, tmp_path: Path) -> None:
     shop.write("value = value + 0", initialize="time.sleep(120)")
-    program = "import json, sys; from ansible_collections.fastml.supersonic.tests.harness.modules import run_module; "
-    program += "run_module('model_repository', json.loads(sys.argv[1]))"
-    with subprocess.Popen(
-        [sys.executable, "-c", program, json.dumps(shop.options())],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-    ) as module:
+    with shop.start() as module:
         until(lambda: servers(tmp_path / "store"), 30)
         module.kill()
     # It goes with the module, and so do the processes of its models.
@@ -148,3 +169,39 @@ def test_killed_while_a_server_tries_it(shop: Shop, tmp_path: Path) -> None:
     shop.write("value = value + 0")
     assert shop.publish()["changed"]
     assert shop.current != shop.first
+
+
+def test_killed_at_random_moments_of_a_test_load(
+    shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    shop.write("value = value + 0", initialize="time.sleep(1)")
+    started = time.monotonic()
+    assert shop.publish()["test_load"]
+    duration = time.monotonic() - started
+    hits: Counter[str] = Counter()
+    for number in range(KILLS):
+        before = shop.served()
+        shop.write(f"value = value + 0 * {number}", initialize="time.sleep(1)")
+        release = scan([str(shop.source)]).release
+        with shop.start() as module:
+            until(lambda: [line for line in servers(tmp_path) if "--model-repository=" in line], 30)
+            # From its first moment to a little after the switch.
+            time.sleep(dice.uniform(0, 1.2 * duration))
+            module.kill()
+        until(lambda: not servers(tmp_path), 30)
+        now = shop.served()
+        assert now in (before, release)
+        hits["before the switch" if now == before else "after it"] += 1
+        if dice.random() < 0.5:
+            # Next is another release.
+            shop.write(f"value = value * 1 + 0 * {number}")
+            release = scan([str(shop.source)]).release
+        result = shop.publish()
+        assert not result["failed"], result
+        assert shop.served() == result["release"] == release
+        assert not servers(tmp_path)
+        assert not list((shop.store / "staging").iterdir())
+    with capsys.disabled():
+        print(f"\n{hits.total()} test loads killed: " + ", ".join(f"{count} {where}" for where, count in hits.items()))
+    assert hits["before the switch"]

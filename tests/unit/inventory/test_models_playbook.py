@@ -50,6 +50,10 @@ def inventory(tmp_path: Path) -> Path:
         ({"models_action": ""}, f"models_action is '', but has to be one of {ACTIONS}"),
         ({"models_action": "publish"}, "The inventory of cms names no folder in model_repository_sources"),
         ({"models_action": "rollback", "model_repository_rollback_to": "v2"}, "first 8 characters"),
+        (
+            {"models_acton": "publish"},
+            "models_acton (CLI option '-e'): this playbook has no such variable. Did you mean models_action?",
+        ),
         # What is right comes as far as the cluster.
         ({}, "127.0.0.1:1"),
         ({"models_action": "rollback"}, "127.0.0.1:1"),

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.tests.harness.model_cases import GOOD
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 IDENTITY = CLONE / "roles/local_cluster/files/models/sources/identity"
@@ -68,6 +70,39 @@ def test_a_folder_that_could_be_anywhere_is_refused(home: Path, extra: dict[str,
     assert done.recap["cms"]["changed"] == 0
     assert set(home.rglob("*")) == before
     assert not list(CLONE.rglob("manifests-of-a-test"))
+
+
+def test_models_are_judged_as_they_are_when_they_are_published(home: Path) -> None:
+    """With the same words, and nothing is written."""
+    inventory, environment = home / "hosts.yml", {"HOME": str(home)}
+    extra = {"render_directory": "~/manifests"}
+    (home / "models/identity/config.pbtxt").write_text('backend: "python"\nmax_batch: 3\n')
+    (home / "models/other").mkdir()
+    refused = run_playbook("playbooks/render.yml", inventory, extra=extra, environment=environment)
+    assert refused.code != 0
+    published = run_module(
+        "model_repository",
+        {"source": [str(home / "models")], "store": {"type": "path", "path": str(home / "store")}},
+    )
+    assert published["failed"]
+    lines = [" ".join(line.split()) for line in published["msg"].splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        assert line in refused.text, refused.output
+    assert "model_repository_sources is ['~/models'] (" in refused.text
+    misspelt = {**extra, "model_repository_sources": ["~/modles"]}
+    missing = run_playbook("playbooks/render.yml", inventory, extra=misspelt, environment=environment)
+    assert f"The source {home}/modles is no folder." in missing.text, missing.output
+    # What another repository has.
+    (home / "models/identity/config.pbtxt").unlink()
+    shutil.rmtree(home / "models")
+    for path, content in GOOD["a model from elsewhere"].tree.items():
+        (home / "models" / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / "models" / path).write_text(content) if content else (home / "models" / path).mkdir()
+    assert not (home / "manifests").exists()
+    external = {**extra, "model_repository_external_models": ["other"]}
+    done = run_playbook("playbooks/render.yml", inventory, extra=external, environment=environment)
+    assert done.code == 0, done.output
 
 
 @pytest.mark.parametrize("role", ["envoy", "model_repository", "triton"])

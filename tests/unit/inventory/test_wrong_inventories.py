@@ -300,7 +300,46 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"triton_model_repositories": [{"name": "a", "kind": "nfs", "path": "/x"}]},
         r"kind nfs needs server",
     ),
-    ("undefined", {"triton_gpus": "{{ gpus_per_server }}"}, r"triton_gpus .*cannot be evaluated.*gpus_per_server"),
+    (
+        "undefined",
+        {"triton_gpus": "{{ gpus_per_server }}"},
+        r"1 problem.*triton_gpus .*it uses the variable gpus_per_server, which is not set\. Set it",
+    ),
+    (
+        "undefined-misspelt",
+        {"triton_gpus": "{{ gpus_per_serwer }}", "gpus_per_server": 2},
+        r"triton_gpus .*it uses the variable gpus_per_serwer, which is not set\. Did you mean gpus_per_server\?",
+    ),
+    # What others are made of: they are not wrong themselves, and not missing.
+    (
+        "undefined-name",
+        {**PUBLISHED, "supersonic_name": "a-{{ nick }}", "model_repository_image": "{{ supersonic_name }}:1"},
+        r"1 problem.*supersonic_name .*it uses the variable nick, which is not set",
+    ),
+    (
+        "undefined-behind-another",
+        {"site_name": "a-{{ nick }}", "supersonic_name": "{{ site_name }}"},
+        r"1 problem.*supersonic_name .*it uses the variable nick by way of site_name, which is not set",
+    ),
+    ("no-template", {"triton_gpus": "{{ 1 +"}, r"1 problem.*triton_gpus .*it cannot be evaluated: "),
+    # As the command line gives them
+    (
+        "text-for-boolean",
+        {"model_repository_repair": "True"},
+        r"""true or false, without quotes; on the command line that is -e '{"model_repository_repair": true}'\.""",
+    ),
+    (
+        "text-for-boolean-no",
+        {"model_repository_test_load": "no"},
+        r"""without quotes; on the command line that is -e '{"model_repository_test_load": false}'\.""",
+    ),
+    (
+        "text-for-list",
+        {"verify_models": "digits"},
+        r"""has to be a list; on the command line that is -e '{"verify_models": \["digits"\]}'\.""",
+    ),
+    ("text-for-ratio", {"model_repository_canary_latency_ratio": "0.9"}, r'latency_ratio is "0.9" .*1 or more\.'),
+    ("no-ratio", {"model_repository_canary_latency_ratio": "1.5x"}, r'latency_ratio is "1.5x" .*has to be a number'),
     # unknown words
     (
         "unknown-balancing",
@@ -524,7 +563,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("address", {"verify_address": "nonsense"}, r'verify_address is "nonsense" .*host:port'),
     ("tls-key", {"verify_tls": {"valdate": False}}, r"verify_tls\.valdate .*Did you mean validate"),
-    ("keep-one", {"model_repository_keep": 1}, r"model_repository_keep is 1 .*2 or more"),
+    (
+        "keep-one",
+        {"model_repository_keep": 1},
+        r"model_repository_keep is 1 \(.*\): it has to be 2 or more, since the release that is served and ",
+    ),
     ("rollback", {"model_repository_rollback_to": "v2"}, r'model_repository_rollback_to is "v2" .*first 8 characters'),
     ("shell", {"triton_command": ["/bin/sh", "-c", "tritonserver"]}, r"a shell as process 1 never hands SIGTERM on"),
     ("owned-flag", {"triton_flags": {"exit-timeout-secs": 90}}, r"this flag is set by triton_exit_timeout"),
@@ -881,6 +924,41 @@ def test_models_that_can_be_published(changes: dict[str, Any]) -> None:
     assert not _inventory.check_relations(published)
 
 
+@pytest.mark.parametrize("value", [2, 1.5, "2", "1.5", ".5"])
+def test_numbers_as_the_command_line_gives_them(value: Any) -> None:
+    assert not list(_inventory.check_value("model_repository_canary_latency_ratio", value, {"type": "float"}))
+    assert not _inventory.check_relations({"model_repository_canary_latency_ratio": "1.5"})
+
+
+def test_a_variable_that_is_wrong_is_not_taken_for_missing() -> None:
+    """The message about it is the only true one."""
+    for variable, others in (
+        ("model_repository_image", PUBLISHED | RIGHT),
+        ("triton_open_model_control", {"triton_model_control_mode": "explicit"}),
+        ("triton_load_models", {"triton_model_control_mode": "explicit", "triton_model_rollout": "explicit",
+                                "triton_open_model_control": True}),
+    ):  # fmt: skip
+        without = {name: value for name, value in others.items() if name != variable}
+        assert not _inventory.check_relations(without, unjudged=[variable])
+    assert _inventory.check_relations({"triton_model_control_mode": "explicit"})
+
+
+def test_what_a_playbook_takes_from_the_command_line() -> None:
+    """Others of an inventory may begin alike."""
+    found = _inventory.unknown_variables(
+        ["models_acton", "models_keep", "models_action", "models_root", "model_action"],
+        ["triton_image"],
+        ["triton"],
+        given={"models_acton", "models_keep", "models_action"},
+        playbook=["models_action"],
+    )
+    assert [problem.sentence() for problem in found] == [
+        "model_action: no role knows this variable. Did you mean models_action?",
+        "models_acton: this playbook has no such variable. Did you mean models_action?",
+        "models_keep: this playbook has no such variable. It has models_action.",
+    ]
+
+
 def test_a_misspelt_variable_keeps_teardown_from_beginning(tmp_path: Path) -> None:
     right = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "supersonic_namespace": "cms"}
     hosts = {"right": {**right, "supersonic_name": "a"}, "wrong": {**right, "triton_replcas": 3}}
@@ -888,6 +966,10 @@ def test_a_misspelt_variable_keeps_teardown_from_beginning(tmp_path: Path) -> No
     done = run_site(tmp_path, playbook="playbooks/teardown.yml")
     assert done.returncode == 2
     assert "triton_replcas" in messages(done.stdout)["wrong"]
+    assert "Remove instances" not in done.stdout
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"supersonic_instances": {"hosts": {"right": right}}}))
+    done = run_site(tmp_path, "-e", "teardown_model=true", playbook="playbooks/teardown.yml")
+    assert "this playbook has no such variable. Did you mean teardown_models?" in messages(done.stdout)["right"]
     assert "Remove instances" not in done.stdout
 
 

@@ -54,7 +54,7 @@ def test_publish_then_nothing(source: Path, tmp_path: Path, capfd: pytest.Captur
     ("arguments", "message"),
     [
         ({"source": "/nowhere"}, "The source /nowhere is no folder."),
-        ({"keep": 0}, "keep is below 1, but the current release always stays."),
+        ({"keep": 0}, "keep is 0, but 1 is the least: the current release always stays."),
         ({"store": {"type": "path"}}, "type is path but all of the following are missing: path"),
         ({"store": {"type": "pvc", "claim": "c"}}, "type is pvc but all of the following are missing: namespace"),
         (

@@ -75,7 +75,7 @@ def test_back_to_the_release_before_and_forth(shop: Shop) -> None:
     assert shop.current == third
     result = roll_back(shop.target, None, Options())
     assert (result["changed"], result["release"], result["previous_release"]) == (True, second, third)
-    assert predicted == result
+    assert predicted == {**result, "msg": result["msg"].replace(" replaced ", " would replace ")}
     assert [line.split(":")[0] for line in result["diff"]["after"].splitlines()] == ["alpha", "beta"]
     assert result["diff"]["before"] != result["diff"]["after"]
     assert shop.current == second
@@ -241,7 +241,11 @@ def test_prune(shop: Shop) -> None:
     predicted = prune(shop.target, Options(keep=2, check=True))
     assert shop.state() == before
     result = prune(shop.target, Options(keep=2))
-    assert predicted == result
+    assert predicted == {
+        **result,
+        "msg": f"Releases that would be removed: {first}. Space that would be freed: 1.0 kB. Releases that would be "
+        f"kept: {third}, {second}.",
+    }
     assert (result["changed"], result["release"], result["pruned"]) == (True, third, [first])
     assert result["freed_bytes"] == 1000 + len("# 0\n")
     assert result["msg"] == f"Releases removed: {first}. Space freed: 1.0 kB. Releases kept: {third}, {second}."
@@ -252,8 +256,10 @@ def test_prune(shop: Shop) -> None:
     before = shop.state()
     again = prune(shop.target, Options(keep=2, check=True))
     assert (again["changed"], again["pruned"], again["freed_bytes"]) == (False, [], 0)
-    assert again["msg"] == f"Releases removed: none. Space freed: 0 B. Releases kept: {third}, {second}."
-    assert prune(shop.target, Options(keep=2))["changed"] is False
+    assert again["msg"].startswith("Releases that would be removed: none. Space that would be freed: 0 B.")
+    nothing = prune(shop.target, Options(keep=2))
+    assert nothing["changed"] is False
+    assert nothing["msg"] == f"Releases removed: none. Space freed: 0 B. Releases kept: {third}, {second}."
     # The lock came and went, which is all.
     touched = {path for path, when in shop.state().items() if before.get(path) != when}
     assert touched <= {str(shop.path), str(shop.path / "staging")}
@@ -421,7 +427,7 @@ def test_the_states_of_the_module(shop: Shop) -> None:
         ),
         ({"state": "verified", "release": "12345678"}, "release is given, but the state is verified"),
         ({"state": "pruned", "all_releases": True}, "all_releases is given, but the state is pruned"),
-        ({"state": "pruned", "keep": 0}, "keep is below 1"),
+        ({"state": "pruned", "keep": 0}, "keep is 0, but 1 is the least"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path: Path, options: dict[str, t.Any], message: str) -> None:

@@ -16,6 +16,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers i
     SERVED_ANNOTATION,
     Release,
     has_started,
+    server,
     state_of,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import MANAGER
@@ -73,12 +74,29 @@ def pod(
     ],
 )
 def test_state(server: dict[str, Any], serves: str | None, known: dict[str, str]) -> None:
-    assert state_of(server, RELEASE) == (serves, known)
+    assert state_of(server, RELEASE)[:2] == (serves, known)
 
 
 def test_nothing_is_known_where_the_store_does_not_know_either() -> None:
-    assert state_of(pod(SWITCHED + 1), Release(NEW, [], None)) == (None, {})
-    assert state_of(pod(FIRST, restarted=SWITCHED + 100), Release(NEW, [], None)) == (None, {})
+    assert state_of(pod(SWITCHED + 1), Release(NEW, [], None)) == (None, {}, False)
+    assert state_of(pod(FIRST, restarted=SWITCHED + 100), Release(NEW, [], None)) == (None, {}, False)
+
+
+@pytest.mark.parametrize(
+    ("contents", "taken"),
+    [('{"m":"2"}', {"models": 1, "of": 2}), ("{}", {"models": 0, "of": 2}), ('{"m":"1"}', {"models": 0, "of": 2})],
+)
+def test_a_server_that_has_taken_a_release_by_half(contents: str, taken: dict[str, int]) -> None:
+    release = Release(NEW, [{"name": "m", "digest": "2"}, {"name": "n", "digest": "2"}], SWITCHED)
+    half = pod(FIRST, {CONTENT_ANNOTATION: contents}, noted=SWITCHED + 10)
+    half["status"] |= {"phase": "Running"}
+    half["status"]["containerStatuses"][0] |= {"name": "triton", "ready": True}
+    found = server(half, release)
+    assert (found["release"], found["taken"], found["current"]) == (None, taken, False)
+    assert found["differences"] == [f"in between: {taken['models']} of 2 models of the release {NEW}"]
+    # Started anew since: nobody knows.
+    half["status"]["containerStatuses"][0] |= {"restartCount": 1, "state": {"running": {"startedAt": stamp(SWITCHED)}}}
+    assert server(half, release)["taken"] is None
 
 
 def test_a_server_that_waits_has_read_nothing() -> None:

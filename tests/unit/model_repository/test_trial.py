@@ -7,7 +7,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +22,17 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Counts, Report, counts, difference
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+    CanaryError,
     FolderTarget,
     Options,
     TrialError,
     publish,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import RELEASE_ANNOTATION
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, scan
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import goldens_of, pod_on_trial
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import goldens_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
@@ -182,15 +192,16 @@ def test_difference_leaves_out_who_went_or_began_anew() -> None:
 class Judge:
     """A trial whose outcome is known."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, **seen: Any) -> None:
         self.error = error
+        self.report = {"models": ["m"], "golden_requests": 0, **seen}
         self.seen: list[str] = []
 
     def run(self, tree: Tree, /) -> dict[str, Any]:
         self.seen.append(tree.release)
         if self.error:
             raise self.error
-        return {"golden_requests": 0}
+        return self.report
 
 
 @pytest.mark.parametrize(
@@ -199,6 +210,10 @@ class Judge:
         (
             TrialError("It answers 4."),
             "did not pass its test load; the store serves what it served before. It answers 4.",
+        ),
+        (
+            CanaryError("It is slow."),
+            "passed its test load, but not its canary; the store serves what it served before. It is slow.",
         ),
         # Not the release's fault.
         (SupersonicError("We may not create pods."), "We may not create pods."),
@@ -209,21 +224,53 @@ def test_a_release_that_does_not_pass(tmp_path: Path, error: Exception, said: st
     write_model(source, "m")
     target = FolderTarget(str(store))
     judge = Judge()
-    first = publish(target, [str(source)], Options(trial=judge))
+    first = publish(target, [str(source)], Options(trial=lambda: judge))
     assert judge.seen == [], "where nothing is served nobody can be harmed"
     assert first["test_load"] is None
+    assert first["msg"] == (
+        f"The release {first['release'][:12]} replaced none; nothing tried it, since no other release was served."
+    )
     (source / "m/1/model.py").write_text("# other\n")
     with pytest.raises(SupersonicError) as caught:
-        publish(target, [str(source)], Options(trial=Judge(error)))
+        publish(target, [str(source)], Options(trial=lambda: Judge(error)))
     assert said in str(caught.value)
-    assert ("did not pass" in str(caught.value)) == isinstance(error, TrialError)
+    assert ("served before" in str(caught.value)) == isinstance(error, TrialError)
     assert os.listdir(store / "releases") == [first["release"]]
     assert os.listdir(store / "manifests") == [first["release"]]
     assert not (store / "lock").exists()
     # What has arrived is not sent again.
-    second = publish(target, [str(source)], Options(trial=judge))
+    second = publish(target, [str(source)], Options(trial=lambda: judge))
     assert (second["changed"], second["sent_bytes"], judge.seen) == (True, 0, [second["release"]])
-    assert second["test_load"] == {"golden_requests": 0}
+    assert second["test_load"] == {"models": ["m"], "golden_requests": 0}
+    assert second["msg"] == (
+        f"The release {second['release'][:12]} replaced {first['release'][:12]}; a test load tried it "
+        "(1 model, 0 golden requests)."
+    )
+
+
+def test_a_line_says_what_replaced_what_and_what_tried_it(tmp_path: Path) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    write_model(source, "m")
+    target = FolderTarget(str(store))
+    first = publish(target, [str(source)], Options())["release"][:12]
+    assert publish(target, [str(source)], Options())["msg"] == f"The release {first} is served already."
+    (source / "m/1/model.py").write_text("# other\n")
+    checked = publish(target, [str(source)], Options(check=True, trial=Judge))
+    second = checked["release"][:12]
+    assert checked["msg"] == f"The release {second} would replace {first}, after its test load."
+    untried = publish(target, [str(source)], Options(check=True))["msg"]
+    assert untried == f"The release {second} would replace {first}, and nothing would try it before."
+    assert publish(target, [str(source)], Options())["msg"] == (
+        f"The release {second} replaced {first}; nothing tried it, since no test load was asked for."
+    )
+    back = roll_back(target, None, Options(check=True))["msg"]
+    assert back == f"The release {first} would replace {second}; nothing tries it anew, since it was served before."
+    assert roll_back(target, None, Options())["msg"] == back.replace("would replace", "replaced")
+    assert roll_back(target, first, Options())["msg"] == f"The release {first} is served already."
+    for compared, said in ((True, "and then a canary beside the other servers."), (False, "but no canary, since no")):
+        (source / "m/1/model.py").write_text(f"# {compared}\n")
+        judge = Judge(canary={"compared": compared, "models": []})
+        assert said in publish(target, [str(source)], Options(trial=lambda judge=judge: judge))["msg"]
 
 
 STORE = {"type": "path", "path": "/nowhere"}
@@ -248,8 +295,13 @@ CLAIM = {"type": "pvc", "namespace": "n", "claim": "c"}
         ),
         (
             {"store": CLAIM, "test_load": {"pod_template": {}}, "canary": {"labels": {}}},
-            "labels is empty; it would take every pod",
+            "canary.labels is empty; it would take every pod",
         ),
+        (
+            {"store": CLAIM, "test_load": {"pod_template": {}}, "canary": {"instance": "a"}},
+            "test_load.pod_template has no labels, so that a canary would get no requests.",
+        ),
+        ({"store": CLAIM, "test_load": {"pod_template": {}}}, "The servers do not read current of the claim c"),
         ({"store": STORE, "state": "pruned", "source": None, "test_load": {"command": ["a"]}}, "published only"),
     ],
 )
@@ -258,3 +310,86 @@ def test_options_that_do_not_fit(options: dict[str, Any], said: str, tmp_path: P
     result = run_module("model_repository", {name: value for name, value in given.items() if value is not None})
     assert result["failed"]
     assert said in result["msg"]
+
+
+class Claims(BaseHTTPRequestHandler):
+    """As much of an API server as a claim is that says what is published to it."""
+
+    server: ThreadingHTTPServer
+    claim: dict[str, Any] = {}
+    asked: list[str] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        text = json.dumps(self.claim).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def host() -> Iterator[str]:
+    """The address of an API server with one claim."""
+    Claims.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Claims)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+# Says which modules of the collection it has loaded besides what came of it.
+MODULE = """
+import json, sys
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+result = run_module("model_repository", json.loads(sys.argv[1]))
+print(json.dumps([result, [name.rpartition(".")[2] for name in sys.modules if ".module_utils._" in name]]))
+"""
+
+
+def test_nothing_to_publish_costs_one_question(tmp_path: Path, host: str) -> None:
+    """Whatever a trial needs is made when there is something to try."""
+    source = tmp_path / "source"
+    write_model(source, "models")
+    release = scan([str(source)]).release
+    Claims.claim = {"metadata": {"name": "c", "annotations": {RELEASE_ANNOTATION: release}}, "spec": {}}
+    options = {
+        "host": host,
+        "api_key": "x",
+        "source": [str(source)],
+        "store": {**CLAIM, "claim": "models"},
+        "pod": {"image": "a:1"},
+        "test_load": {"pod_template": TEMPLATE},
+        "canary": {"instance": "a"},
+    }
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, "-c", MODULE, json.dumps(options)], env=environment, check=True, capture_output=True, text=True
+    )
+    result, loaded = json.loads(done.stdout)
+    assert (result["failed"], result["changed"]) == (False, False), result
+    assert Claims.asked == ["/api/v1/namespaces/n/persistentvolumeclaims/models"]
+    assert not {"_model_trial", "_model_canary", "_server_info", "_inference"} & set(loaded)
+
+
+def test_a_claim_for_one_pod_only_is_refused_before_anything_is_sent(tmp_path: Path, host: str) -> None:
+    write_model(tmp_path, "models")
+    Claims.claim = {"metadata": {"name": "models"}, "spec": {"accessModes": ["ReadWriteOncePod"]}}
+    options = {
+        "host": host,
+        "api_key": "x",
+        "source": [str(tmp_path)],
+        "store": {**CLAIM, "claim": "models"},
+        "pod": {"image": "a:1"},
+        "test_load": {"pod_template": TEMPLATE},
+    }
+    result = run_module("model_repository", options)
+    assert "n/models can be mounted by one pod only (ReadWriteOncePod)" in result["msg"]
+    assert len(Claims.asked) == 1
