@@ -28,7 +28,7 @@ WITHOUT = {
         "rolling where it is explicit"
     ),
     "poddisruptionbudgets.policy": "set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}",
-    "networkpolicies.networking.k8s.io": "set envoy_network_policy to false",
+    "networkpolicies.networking.k8s.io": "set triton_network_policy and envoy_network_policy to false",
     "persistentvolumeclaims": PUBLISH_NOTHING,
     "pods/exec": PUBLISH_NOTHING,
     "pods/log": REPLACE_SERVERS,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -101,6 +102,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {
 QUANTITIES = ("triton_shared_memory_size", "model_repository_size")
 RESOURCES = ("triton_resources", "envoy_resources", "model_repository_resources")
 IMAGES = ("triton_image", "envoy_image", "model_repository_image")
+NO_NETWORK = "it has to be a network such as 192.0.2.0/24; a single address is 192.0.2.10/32."
 # Names of objects that are there already.
 NAMES = (
     "triton_priority_class_name",
@@ -115,6 +117,7 @@ PROBES = ("triton_startup_probe", "triton_readiness_probe", "triton_liveness_pro
 BUDGETS = ("triton_pod_disruption_budget", "envoy_pod_disruption_budget")
 ROLLING_UPDATES = ("triton_rolling_update", "envoy_rolling_update")
 OVERRIDES = ("triton_pod_spec_overrides", "envoy_pod_spec_overrides")
+PEERS = ("triton_metrics_from", "envoy_metrics_from", "envoy_clients_from")
 # What variables are to Kubernetes.
 KUBERNETES_TYPES = {
     **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("triton", "envoy") for name, field in (
@@ -139,6 +142,7 @@ KUBERNETES_TYPES = {
     **dict.fromkeys(BUDGETS, "PodDisruptionBudgetSpec"),
     **dict.fromkeys(ROLLING_UPDATES, "RollingUpdateDeployment"),
     **dict.fromkeys(OVERRIDES, "PodSpec"),
+    **dict.fromkeys(PEERS, "[NetworkPolicyPeer]"),
 }  # fmt: skip
 # Types that may hold passwords, which no message shows.
 SECRET_TYPES = {"Container", "EnvVar", "HTTPHeader"}
@@ -412,6 +416,7 @@ def check_relations(variables: Variables, *, files: bool = True) -> list[Problem
         _contents,
         _repositories,
         _envoy,
+        _isolation,
         _models_and_proof,
         _trial,
         *([_files] if files else []),
@@ -957,6 +962,60 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
         yield Problem(
             "envoy_service_node_port", "a Service of type ClusterIP has no port on the nodes. Use NodePort.", port
         )
+
+
+def _isolation(variables: Variables) -> Iterator[Problem]:
+    """Who may reach the pods."""
+    for name in PEERS:
+        for index, peer in enumerate(variables.get(name) or []):
+            yield from _peer(name, f"[{index}]", peer)
+    if variables.get("envoy_clients_from") and variables.get("envoy_network_policy") is False:
+        yield Problem(
+            "envoy_clients_from",
+            "without envoy_network_policy: true nothing keeps the others out.",
+            list(variables["envoy_clients_from"]),
+        )
+
+
+def _peer(name: str, at: str, peer: Variables) -> Iterator[Problem]:
+    block = peer.get("ipBlock")
+    selectors = [key for key in ("namespaceSelector", "podSelector") if peer.get(key) is not None]
+    if block is None and not selectors:
+        yield Problem(
+            name,
+            "it has podSelector, namespaceSelector or both, or ipBlock. Every pod of the cluster is "
+            "{namespaceSelector: {}}.",
+            dict(peer),
+            at,
+        )
+    elif block is not None and selectors:
+        yield Problem(name, f"it has either ipBlock or selectors, not {selectors[0]} as well.", dict(peer), at)
+    if block is None:
+        return
+    network = _network(block["cidr"])
+    if network is None:
+        yield Problem(name, NO_NETWORK, block["cidr"], f"{at}.ipBlock.cidr")
+    for index, text in enumerate(block.get("except") or []):
+        part = _network(text)
+        if part is None:
+            yield Problem(name, NO_NETWORK, text, f"{at}.ipBlock.except[{index}]")
+        elif network is not None and not _inside(part, network):
+            yield Problem(
+                name, f"it has to be a part of the cidr, {block['cidr']}.", text, f"{at}.ipBlock.except[{index}]"
+            )
+
+
+def _network(text: str) -> tuple[int, int, int] | None:
+    """The version of a network with its prefix, its first and its last address; None where the text is none."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        return None
+    return (network.version, int(network[0]), int(network[-1])) if "/" in text else None
+
+
+def _inside(part: tuple[int, int, int], whole: tuple[int, int, int]) -> bool:
+    return part != whole and part[0] == whole[0] and whole[1] <= part[1] and part[2] <= whole[2]
 
 
 def _models_and_proof(variables: Variables) -> Iterator[Problem]:

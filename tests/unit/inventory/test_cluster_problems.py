@@ -117,7 +117,7 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
             FEATURES["disruption_budgets"],
             "on it, or set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}.",
         ),
-        (FEATURES["network_policies"], "on it, or set envoy_network_policy to false."),
+        (FEATURES["network_policies"], "on it, or set triton_network_policy and envoy_network_policy to false."),
         (
             FEATURES["publishing"][1:2],
             "create, patch and delete pods in the namespace cms (supersonic_namespace). Ask for",
@@ -219,7 +219,8 @@ def test_preflight_tells_each_problem_once(api: Api, tmp_path: Path) -> None:
     told = failure(run(api, tmp_path, "site.yml", {"cms": {"triton_gpus": 1, **explicit}}))
     assert "We may not patch pods in the namespace cms" in told
     assert "or set triton_model_rollout to rolling." in told
-    for sentence in ("No node offers 1 of nvidia.com/gpu", "services in the namespace cms", "set envoy_network_policy"):
+    without_policies = "set triton_network_policy and envoy_network_policy"
+    for sentence in ("No node offers 1 of nvidia.com/gpu", "services in the namespace cms", without_policies):
         assert told.count(sentence) == 1, told
 
 

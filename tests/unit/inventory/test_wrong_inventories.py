@@ -231,6 +231,28 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("proof-of-nothing", {"verify_servers": False, "verify_envoys": False}, r"verify_address .*nothing is proved"),
     ("node-port", {"envoy_service_node_port": 30001}, r"ClusterIP has no port on the nodes"),
+    ("peer-key", {"triton_metrics_from": [{"podSelectr": {}}]}, r"from\[0\]\.podSelectr .*Did you mean podSelector\?"),
+    ("peer-empty", {"envoy_metrics_from": [{}]}, r"envoy_metrics_from\[0\] .*it has podSelector, .*namespaceSelector: {}"),
+    (
+        "peer-both",
+        {"envoy_clients_from": [{"podSelector": {}, "ipBlock": {"cidr": "192.0.2.0/24"}}]},
+        r"envoy_clients_from\[0\] .*either ipBlock or selectors, not podSelector",
+    ),
+    (
+        "peer-address",
+        {"envoy_clients_from": [{"ipBlock": {"cidr": "192.0.2.1"}}]},
+        r'envoy_clients_from\[0\]\.ipBlock\.cidr is "192\.0\.2\.1" .*a single address is 192\.0\.2\.10/32',
+    ),
+    (
+        "peer-except",
+        {"envoy_clients_from": [{"ipBlock": {"cidr": "192.0.2.0/24", "except": ["192.0.3.0/28"]}}]},
+        r'ipBlock\.except\[0\] is "192\.0\.3\.0/28" .*a part of the cidr, 192\.0\.2\.0/24',
+    ),
+    (
+        "peer-without-policy",
+        {"envoy_clients_from": [{"podSelector": {}}], "envoy_network_policy": False},
+        r"envoy_clients_from is .*without envoy_network_policy: true nothing keeps the others out",
+    ),
     ("load-models", {"triton_load_models": ["a"]}, r"only with triton_model_control_mode: explicit"),
     (
         "rollout",
