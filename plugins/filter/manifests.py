@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _render
+from ansible_collections.fastml.supersonic.plugins.plugin_utils import _exposure, _render
 
 
 class FilterModule:
@@ -20,6 +20,8 @@ class FilterModule:
         return {
             "command_flags": _render.command_flags,
             "image_version": _render.image_version,
+            "ingress_annotations": _exposure.ingress_annotations,
+            "ingress_service_annotations": _exposure.ingress_service_annotations,
             "model_drift_table": _render.model_drift_table,
             "model_repository_paths": _render.model_repository_paths,
             "model_repository_volumes": _render.model_repository_volumes,

@@ -40,6 +40,7 @@ class Poor(BaseHTTPRequestHandler):
             "/api/v1/namespaces/cms/pods": {"items": []},
             "/api/v1/nodes": {"items": [{"metadata": {"name": "a"}, "status": {"allocatable": {"cpu": "4"}}}]},
             "/apis/storage.k8s.io/v1/storageclasses": {"items": [{"metadata": {"name": "slow"}}]},
+            "/apis/networking.k8s.io/v1/ingressclasses": {"items": [{"metadata": {"name": "public"}}]},
             "/api/v1/persistentvolumes": {"items": [{"spec": {"storageClassName": "by-hand"}}, {"spec": {}}]},
         }
         path = self.path.partition("?")[0]
@@ -161,6 +162,27 @@ def test_storage_classes_name_their_variables(api: Api) -> None:
         "set). The cluster has slow.",
         "The cluster has no default storage class, so model_repository_storage_class has to name one. It has slow.",
     ]
+
+
+def test_kinds_say_who_brings_them_and_what_needs_them(api: Api) -> None:
+    kinds = [item for items in DEFAULTS["preflight_feature_kinds"].values() for item in items]
+    found = problems(api, kinds=[*kinds, {"api_version": "example.org/v1", "kind": "Own"}])
+    assert len(found) == len(kinds) + 1
+    assert found[0] == (
+        "The cluster has no kind GRPCRoute of gateway.networking.k8s.io/v1, which comes with the Gateway API, 1.1 or "
+        "newer. Ask for it to be installed, or do without it (envoy_gateway_route)."
+    )
+    assert found[-1] == "The cluster has no kind Own of example.org/v1. Ask for it to be installed."
+    assert all("(envoy_" in sentence for sentence in found[:-1])
+    assert not problems(api, kinds=[{"api_version": "networking.k8s.io/v1", "kind": "Ingress"}])
+
+
+def test_ingress_class_names_its_variable(api: Api) -> None:
+    assert problems(api, ingress_class="nginx") == [
+        "There is no ingress class nginx (envoy_ingress.class_name, or preflight_ingress_class where that is set). The "
+        "cluster has public."
+    ]
+    assert not problems(api, ingress_class="public")
 
 
 def test_every_feature_says_how_to_do_without_it() -> None:
