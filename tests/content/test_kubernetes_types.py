@@ -35,7 +35,9 @@ def test_every_dictionary_is_judged(role: str) -> None:
     dictionaries = {
         name
         for name, option in options.items()
-        if "dict" in (option["type"], option.get("elements")) and "options" not in option and not name.endswith((*FREE, *ENVOY))
+        if "dict" in (option["type"], option.get("elements"))
+        and "options" not in option
+        and not name.endswith((*FREE, *ENVOY))
     }
     assert dictionaries == set(options) & set(_inventory.KUBERNETES_TYPES)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import envoy
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -18,7 +19,8 @@ import yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils import _envoy_validate
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+import crds
 import render
 
 ENVOY = Path(envoy.__file__).parent / "_bin/envoy"
@@ -67,10 +69,15 @@ def test_manifests_are_as_expected(rendered: tuple[str, Path]) -> None:
 def test_manifests_fit_the_schemas_of_kubernetes(rendered: tuple[str, Path]) -> None:
     found = documents(rendered[1])
     assert found
+    others = crds.schemas()
     for where, document in found:
+        kind = document["apiVersion"], document["kind"]
         try:
-            kubernetes_validate.validate(document, KUBERNETES, strict=True)
-        except kubernetes_validate.ValidationError as error:
+            if kind in others:
+                jsonschema.validate(document, others[kind])
+            else:
+                kubernetes_validate.validate(document, KUBERNETES, strict=True)
+        except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
             pytest.fail(f"{where}: {error}")
 
 
