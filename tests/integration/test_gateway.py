@@ -611,5 +611,5 @@ def test_cases_are_whole() -> None:
     options: Mapping[str, Any] = yaml.safe_load(
         (Path(__file__).resolve().parents[2] / "roles/envoy/defaults/main.yml").read_text()
     )
-    groups = ("envoy_tokens", "envoy_jwt", "envoy_access_rules", "envoy_public", "envoy_client", "envoy_request_")
+    groups = ("envoy_tokens", "envoy_jwt", "envoy_access_rules", "envoy_public", "envoy_client_", "envoy_request_")
     assert {name for name in options if name.startswith(groups)} <= used
