@@ -19,6 +19,7 @@ KUBERNETES = "1.34"
 ROOTS = (
     "io.k8s.api.apps.v1.RollingUpdateDeployment",
     "io.k8s.api.core.v1.PodSpec",
+    "io.k8s.api.networking.v1.NetworkPolicyPeer",
     "io.k8s.api.policy.v1.PodDisruptionBudgetSpec",
 )
 # Fields with a closed set of words, which the schemas tell only in prose.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _render
+from ansible_collections.fastml.supersonic.plugins.plugin_utils import _exposure, _gateway, _render
 
 
 class FilterModule:
@@ -19,7 +19,16 @@ class FilterModule:
         """Name in templates and function."""
         return {
             "command_flags": _render.command_flags,
+            "envoy_access_policies": _gateway.access_policies,
+            "envoy_load_check": _gateway.load_check,
+            "envoy_method_paths": _gateway.method_paths,
+            "envoy_server_clusters": _gateway.server_clusters,
+            "envoy_token_bucket": _gateway.token_bucket,
+            "envoy_token_bytes": _gateway.token_bytes,
             "image_version": _render.image_version,
+            "ingress_annotations": _exposure.ingress_annotations,
+            "ingress_service_annotations": _exposure.ingress_service_annotations,
+            "lua_literal": _gateway.lua_literal,
             "model_drift_table": _render.model_drift_table,
             "model_repository_paths": _render.model_repository_paths,
             "model_repository_volumes": _render.model_repository_volumes,

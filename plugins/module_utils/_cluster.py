@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import Kinds
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -28,10 +29,23 @@ WITHOUT = {
         "rolling where it is explicit"
     ),
     "poddisruptionbudgets.policy": "set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}",
-    "networkpolicies.networking.k8s.io": "set envoy_network_policy to false",
+    "networkpolicies.networking.k8s.io": "set triton_network_policy and envoy_network_policy to false",
     "persistentvolumeclaims": PUBLISH_NOTHING,
     "pods/exec": PUBLISH_NOTHING,
     "pods/log": REPLACE_SERVERS,
+    "ingresses.networking.k8s.io": "set envoy_ingress to {}",
+    "grpcroutes.gateway.networking.k8s.io": "set envoy_gateway_route to {}",
+    "backendtlspolicies.gateway.networking.k8s.io": "leave out envoy_gateway_route.backend_tls",
+    "routes.route.openshift.io": "set envoy_openshift_route to {}",
+    "routes/custom-host.route.openshift.io": "set envoy_openshift_route to {}",
+    "certificates.cert-manager.io": "set envoy_certificate to {}",
+}
+# Who brings a kind that is not Kubernetes' own, and what needs it.
+BROUGHT = {
+    "GRPCRoute.gateway.networking.k8s.io": ("the Gateway API, 1.1 or newer", "envoy_gateway_route"),
+    "BackendTLSPolicy.gateway.networking.k8s.io": ("the Gateway API, 1.4 or newer", "envoy_gateway_route.backend_tls"),
+    "Route.route.openshift.io": ("OpenShift", "envoy_openshift_route"),
+    "Certificate.cert-manager.io": ("cert-manager", "envoy_certificate"),
 }
 
 
@@ -49,6 +63,8 @@ def inspect(api: Api, wanted: Mapping[str, Any]) -> dict[str, Any]:
         "version": lambda: _version(version, wanted.get("minimum_version")),
         "namespace": lambda: _namespace(api, namespace, bool(wanted.get("create_namespace")), result),
         "permissions": lambda: _permissions(api, namespace, wanted.get("permissions") or []),
+        "kinds": lambda: _kinds(api, wanted.get("kinds") or []),
+        "ingress_class": lambda: _ingress_class(api, wanted.get("ingress_class") or ""),
         "storage_classes": lambda: _storage_classes(api, wanted.get("storage_classes") or [], result),
         "node_resources": lambda: _node_resources(api, wanted.get("node_resources") or {}, result),
     }
@@ -200,6 +216,40 @@ def _missing(verbs: Sequence[str], resource: str, namespace: str, without: str =
         f"We may not {_and(verbs)} {resource} in the namespace {namespace} (supersonic_namespace). Ask for a Role with "
         f"these verbs on it{f', or {without}' if without else ''}."
     )
+
+
+def _kinds(api: Api, wanted: Iterable[Mapping[str, Any]]) -> list[str]:
+    known, problems = Kinds(api), []
+    for item in wanted:
+        group, _slash, version = str(item["api_version"]).rpartition("/")
+        if known.find(group, version, str(item["kind"])) is not None:
+            continue
+        who, what = BROUGHT.get(f"{item['kind']}.{group}", ("", ""))
+        whence = f", which comes with {who}" if who else ""
+        without = f", or do without it ({what})" if what else ""
+        problems.append(
+            f"The cluster has no kind {item['kind']} of {item['api_version']}{whence}. Ask for it to be "
+            f"installed{without}."
+        )
+    return problems
+
+
+def _ingress_class(api: Api, name: str) -> list[str]:
+    if not name:
+        return []
+    try:
+        classes = api.list("/apis/networking.k8s.io/v1/ingressclasses", "ingress classes")
+    except ApiError as error:
+        if error.status == 403:
+            return []
+        raise
+    names = sorted(item["metadata"]["name"] for item in classes)
+    if name in names:
+        return []
+    return [
+        f"There is no ingress class {name} (envoy_ingress.class_name, or preflight_ingress_class where that is set). "
+        f"The cluster has {', '.join(names) or 'none at all'}."
+    ]
 
 
 def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import ipaddress
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_problems
 from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
 
 # Objects are called NAME-<part>, and a Deployment's pods get 17 characters more; 63 is the end.
@@ -89,6 +91,18 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "envoy_max_requests": (1, None),
     "envoy_max_pending_requests": (1, None),
     "envoy_max_retries": (1, None),
+    "envoy_connection_max_seconds": (0, None),
+    "envoy_retry_budget_percent": (0, 100),
+    "envoy_slow_start_seconds": (0, None),
+    "envoy_trusted_hops": (0, None),
+    "envoy_client_connections": (0, None),
+    "envoy_connection_rate": (0, None),
+    "envoy_connection_burst": (0, None),
+    "envoy_request_rate": (0, None),
+    "envoy_request_burst": (0, None),
+    "envoy_requests_in_flight": (0, None),
+    "envoy_request_max_bytes": (0, None),
+    "envoy_concurrent_streams": (0, 2**31 - 1),
     "envoy_endpoint_wait": (1, None),
     "envoy_drain_time": (1, None),
     "envoy_in_flight_wait": (1, None),
@@ -113,6 +127,7 @@ REASONS = {
 QUANTITIES = ("triton_shared_memory_size", "model_repository_size")
 RESOURCES = ("triton_resources", "envoy_resources", "model_repository_resources")
 IMAGES = ("triton_image", "envoy_image", "model_repository_image")
+NO_NETWORK = "it has to be a network such as 192.0.2.0/24; a single address is 192.0.2.10/32."
 # Names of objects that are there already.
 NAMES = (
     "triton_priority_class_name",
@@ -122,11 +137,37 @@ NAMES = (
     "envoy_service_account_name",
     "model_repository_claim",
     "model_repository_storage_class",
+    "envoy_tls_secret",
+)
+# Path of the clients' requests, by what Envoy is told to take.
+GRPC_PATH, HTTP_PATH = "/inference.GRPCInferenceService", "/v2"
+# Controllers without an annotation for a key of envoy_ingress, and what does it instead.
+INGRESS_LACKS = {
+    "max_request_bytes": {
+        "haproxytech": "it has no such limit",
+        "traefik": "its limit is a middleware that buffers whole requests, which breaks streams",
+        "other": "name its annotation in envoy_ingress.annotations",
+    },
+    "timeout_seconds": {
+        "traefik": "its time-outs belong to its entry points and to a ServersTransport",
+        "other": "name its annotation in envoy_ingress.annotations",
+    },
+}
+# Of Go, as cert-manager takes it.
+DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(h|m|s|ms))+")
+DURATION_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+# What cert-manager takes where nothing is said.
+CERTIFICATE_HOURS = 2160
+LOAD_BALANCER = (
+    "envoy_service_load_balancer_class",
+    "envoy_service_load_balancer_ip",
+    "envoy_service_load_balancer_source_ranges",
 )
 PROBES = ("triton_startup_probe", "triton_readiness_probe", "triton_liveness_probe")
 BUDGETS = ("triton_pod_disruption_budget", "envoy_pod_disruption_budget")
 ROLLING_UPDATES = ("triton_rolling_update", "envoy_rolling_update")
 OVERRIDES = ("triton_pod_spec_overrides", "envoy_pod_spec_overrides")
+PEERS = ("triton_metrics_from", "envoy_metrics_from", "envoy_clients_from")
 # What variables are to Kubernetes.
 KUBERNETES_TYPES = {
     **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("triton", "envoy") for name, field in (
@@ -151,6 +192,7 @@ KUBERNETES_TYPES = {
     **dict.fromkeys(BUDGETS, "PodDisruptionBudgetSpec"),
     **dict.fromkeys(ROLLING_UPDATES, "RollingUpdateDeployment"),
     **dict.fromkeys(OVERRIDES, "PodSpec"),
+    **dict.fromkeys(PEERS, "[NetworkPolicyPeer]"),
 }  # fmt: skip
 # Types that may hold passwords, which no message shows.
 SECRET_TYPES = {"Container", "EnvVar", "HTTPHeader"}
@@ -516,6 +558,13 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _contents,
         _repositories,
         _envoy,
+        _gateway,
+        _load_balancer,
+        _ingress,
+        _gateway_route,
+        _openshift_route,
+        _certificate,
+        _isolation,
         _models_and_proof,
         _trial,
         *([_files] if files else []),
@@ -595,11 +644,17 @@ def _common(variables: Variables) -> Iterator[Problem]:
     for name in ("supersonic_annotations", "triton_annotations", "triton_pod_annotations",
                  "triton_service_annotations", "envoy_annotations", "envoy_pod_annotations",
                  "envoy_service_annotations"):  # fmt: skip
-        for key, value in (variables.get(name) or {}).items():
-            if not isinstance(value, str):
-                yield Problem(
-                    name, "the value of a Kubernetes annotation is a text; put it in quotes.", value, f".{key}"
-                )
+        yield from _annotations(name, "", variables.get(name))
+    for name in ("envoy_ingress", "envoy_gateway_route", "envoy_openshift_route"):
+        yield from _annotations(name, ".annotations", (variables.get(name) or {}).get("annotations"))
+
+
+def _annotations(name: str, path: str, annotations: Mapping[str, Any] | None) -> Iterator[Problem]:
+    for key, value in (annotations or {}).items():
+        if not isinstance(value, str):
+            yield Problem(
+                name, "the value of a Kubernetes annotation is a text; put it in quotes.", value, f"{path}.{key}"
+            )
 
 
 def _images(variables: Variables) -> Iterator[Problem]:
@@ -1069,6 +1124,289 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
         )
 
 
+def _gateway(variables: _Read) -> Iterator[Problem]:
+    for finding in _gateway_problems.findings(variables):
+        yield Problem(*finding)
+
+
+# ---- how clients outside of the cluster reach the endpoint
+
+
+def _load_balancer(variables: Variables) -> Iterator[Problem]:
+    kind = variables.get("envoy_service_type")
+    for name in LOAD_BALANCER:
+        if variables.get(name) and kind is not None and kind != "LoadBalancer":
+            yield Problem(name, f"it needs envoy_service_type: LoadBalancer, but that is {kind}.", variables[name])
+    name, _ip, ranges = LOAD_BALANCER
+    value = variables.get(name)
+    if value and not LABEL_KEY.fullmatch(value):
+        yield Problem(name, "it has to be the name of a class, such as example.org/internal.", value)
+    value = variables.get(_ip)
+    if value:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            yield Problem(_ip, "it has to be an address such as 192.0.2.10.", value)
+    for index, text in enumerate(variables.get(ranges) or []):
+        if _network(text) is None:
+            yield Problem(ranges, NO_NETWORK, text, f"[{index}]")
+
+
+def _missing_keys(name: str, value: Variables, *keys: str) -> Iterator[Problem]:
+    for key in keys:
+        if not value.get(key):
+            yield Problem(name, f"the key {key} is missing.")
+
+
+def _host(name: str, path: str, value: Any, *, wildcard: bool = False) -> Iterator[Problem]:
+    if value and not _is_host(str(value).removeprefix("*.") if wildcard else str(value)):
+        yield Problem(
+            name,
+            "it has to be the DNS name that clients use, in lower case and without scheme and port, such as "
+            "sonic.example.org.",
+            value,
+            path,
+        )
+
+
+def _is_host(name: str) -> bool:
+    return len(name) <= 253 and bool(DNS_NAME.fullmatch(name))
+
+
+def _secret_name(name: str, path: str, value: Any) -> Iterator[Problem]:
+    if value and not _is_host(str(value)):
+        yield Problem(name, "it has to be the name of a Secret: lower-case letters, digits, '-' and '.'.", value, path)
+
+
+def _envoy_tls(variables: Variables) -> bool:
+    """Whether clients and proxies speak TLS with the Envoys."""
+    return bool(variables.get("envoy_tls_secret") or variables.get("envoy_tls_certificate"))
+
+
+def _ingress(variables: Variables) -> Iterator[Problem]:
+    name = "envoy_ingress"
+    ingress = variables.get(name) or {}
+    if not ingress:
+        return
+    yield from _missing_keys(name, ingress, "host", "controller")
+    yield from _host(name, ".host", ingress.get("host"))
+    yield from _secret_name(name, ".tls_secret", ingress.get("tls_secret"))
+    controller, tls, secret = ingress.get("controller"), ingress.get("tls"), ingress.get("tls_secret")
+    if secret and tls is False:
+        yield Problem(name, "tls_secret names a certificate, so leave tls out or set it to true.", tls, ".tls")
+    elif controller == "nginx" and not tls and not secret:
+        yield Problem(
+            name,
+            "ingress-nginx speaks HTTP/2, and so gRPC, with TLS only: set tls: true for its own certificate, or "
+            "tls_secret.",
+            controller,
+            ".controller",
+        )
+    path = str(ingress.get("path") or "/")
+    paths = [GRPC_PATH, *([HTTP_PATH] if variables.get("envoy_http") else [])]
+    if (path.rstrip("/") or "/") not in ("/", *paths):
+        yield Problem(
+            name,
+            f"clients call {' and '.join(f'{item}/...' for item in paths)}, so nothing would get here. Leave it out, "
+            f"or use {' or '.join(paths)}.",
+            path,
+            ".path",
+        )
+    for key, smallest in (("max_request_bytes", 0), ("timeout_seconds", 1)):
+        value = ingress.get(key)
+        if value is None:
+            continue
+        if int(value) < smallest:
+            yield Problem(name, f"it has to be {smallest} or more.", value, f".{key}")
+        elif int(value) > 0 and controller in INGRESS_LACKS[key]:
+            yield Problem(
+                name,
+                f"there is no annotation for it with controller: {controller}; {INGRESS_LACKS[key][controller]}. Leave "
+                "it out.",
+                value,
+                f".{key}",
+            )
+
+
+def _gateway_route(variables: Variables) -> Iterator[Problem]:
+    name = "envoy_gateway_route"
+    route = variables.get(name) or {}
+    if not route:
+        return
+    if not route.get("parent_refs"):
+        yield Problem(name, "name at least one Gateway, such as parent_refs: [{name: public, namespace: gateways}].")
+    for index, host in enumerate(route.get("hostnames") or []):
+        yield from _host(name, f".hostnames[{index}]", host, wildcard=True)
+    tls = route.get("backend_tls") or {}
+    if tls and not _envoy_tls(variables):
+        yield Problem(
+            name, "the Envoys speak no TLS: set envoy_tls_secret, or leave it out.", dict(tls), ".backend_tls"
+        )
+    elif _envoy_tls(variables) and not tls:
+        yield Problem(
+            name,
+            "the Envoys speak TLS (envoy_tls_secret), so say how the Gateway verifies them: "
+            "backend_tls: {hostname: NAME-IN-THE-CERTIFICATE, ca_config_map: CONFIGMAP-WITH-ca.crt}.",
+        )
+    yield from _host(name, ".backend_tls.hostname", tls.get("hostname"))
+
+
+def _openshift_route(variables: Variables) -> Iterator[Problem]:
+    name = "envoy_openshift_route"
+    route = variables.get(name) or {}
+    if not route:
+        return
+    yield from _missing_keys(name, route, "host", "termination")
+    yield from _host(name, ".host", route.get("host"))
+    yield from _secret_name(name, ".tls_secret", route.get("tls_secret"))
+    termination, secret = route.get("termination"), route.get("tls_secret")
+    if termination in ("passthrough", "reencrypt") and not _envoy_tls(variables):
+        yield Problem(
+            name,
+            "TLS goes on to the Envoys, which have no certificate: set envoy_tls_secret.",
+            termination,
+            ".termination",
+        )
+    if termination == "edge" and _envoy_tls(variables):
+        yield Problem(
+            name,
+            "the router would speak in the clear with Envoys that expect TLS (envoy_tls_secret): use reencrypt or "
+            "passthrough.",
+            termination,
+            ".termination",
+        )
+    if termination in ("reencrypt", "edge") and not secret:
+        yield Problem(
+            name,
+            "the router speaks HTTP/2, and so gRPC, only for hosts with a certificate of their own: set tls_secret.",
+            termination,
+            ".termination",
+        )
+    if termination == "passthrough" and secret:
+        yield Problem(
+            name, "clients see the Envoys' certificate with passthrough. Leave it out.", secret, ".tls_secret"
+        )
+    if termination in ("passthrough", "edge") and route.get("destination_ca"):
+        yield Problem(name, f"the router verifies no Envoy with {termination}. Leave it out.", None, ".destination_ca")
+    seconds = route.get("timeout_seconds")
+    if seconds is not None and int(seconds) < 1:
+        yield Problem(name, "it has to be 1 or more.", seconds, ".timeout_seconds")
+
+
+def _certificate(variables: Variables) -> Iterator[Problem]:
+    name = "envoy_certificate"
+    certificate = variables.get(name) or {}
+    if not certificate:
+        return
+    yield from _missing_keys(name, certificate, "issuer_name")
+    if variables.get("envoy_tls_secret") == "":
+        yield Problem(name, "name the Secret that cert-manager writes and Envoy reads in envoy_tls_secret.")
+    names = certificate.get("dns_names") or []
+    if not names:
+        yield Problem(name, "name what clients call in dns_names, such as [sonic.example.org].")
+    for index, host in enumerate(names):
+        yield from _host(name, f".dns_names[{index}]", host, wildcard=True)
+    seconds = {}
+    for key, smallest in (("duration", 3600), ("renew_before", 300)):
+        text = certificate.get(key)
+        if not text:
+            continue
+        if not DURATION.fullmatch(text):
+            yield Problem(
+                name, "it has to be a duration in hours, minutes and seconds, such as 2160h.", text, f".{key}"
+            )
+            continue
+        parts = re.findall(r"([0-9.]+)(ms|h|m|s)", text)
+        seconds[key] = sum(float(number) * DURATION_SECONDS[unit] for number, unit in parts)
+        if seconds[key] < smallest:
+            yield Problem(name, f"cert-manager takes nothing below {smallest // 60} minutes.", text, f".{key}")
+    if seconds.get("renew_before", 0) >= seconds.get("duration", CERTIFICATE_HOURS * 3600):
+        of = f"duration, {certificate.get('duration') or f'{CERTIFICATE_HOURS}h where nothing is said'}"
+        yield Problem(name, f"it has to be less than {of}.", certificate["renew_before"], ".renew_before")
+    for path, host in _names_in_certificate(variables):
+        if names and not any(_covers(str(pattern), host) for pattern in names):
+            yield Problem(
+                name,
+                f"{path}, which is {host}, has to be among them, or whoever verifies it refuses it.",
+                list(names),
+                ".dns_names",
+            )
+
+
+def _names_in_certificate(variables: Variables) -> Iterator[tuple[str, str]]:
+    """Names that clients and routers want to find in the certificate of the Envoys, and where they are said."""
+    route = variables.get("envoy_openshift_route") or {}
+    if route.get("termination") == "passthrough" and route.get("host"):
+        yield "envoy_openshift_route.host", str(route["host"])
+    instance, namespace = variables.get("supersonic_name"), variables.get("supersonic_namespace")
+    if route.get("termination") == "reencrypt" and instance and namespace:
+        yield "the name by which OpenShift's router knows the Service", f"{instance}.{namespace}.svc"
+    tls = (variables.get("envoy_gateway_route") or {}).get("backend_tls") or {}
+    if tls.get("hostname"):
+        yield "envoy_gateway_route.backend_tls.hostname", str(tls["hostname"])
+
+
+def _covers(pattern: str, host: str) -> bool:
+    """Whether a name of a certificate is for a host; a star stands for one label."""
+    if pattern.startswith("*."):
+        return host.partition(".")[2] == pattern[2:]
+    return pattern == host
+
+
+def _isolation(variables: Variables) -> Iterator[Problem]:
+    """Who may reach the pods."""
+    for name in PEERS:
+        for index, peer in enumerate(variables.get(name) or []):
+            yield from _peer(name, f"[{index}]", peer)
+    if variables.get("envoy_clients_from") and variables.get("envoy_network_policy") is False:
+        yield Problem(
+            "envoy_clients_from",
+            "without envoy_network_policy: true nothing keeps the others out.",
+            list(variables["envoy_clients_from"]),
+        )
+
+
+def _peer(name: str, at: str, peer: Variables) -> Iterator[Problem]:
+    block = peer.get("ipBlock")
+    selectors = [key for key in ("namespaceSelector", "podSelector") if peer.get(key) is not None]
+    if block is None and not selectors:
+        yield Problem(
+            name,
+            "it has podSelector, namespaceSelector or both, or ipBlock. Every pod of the cluster is "
+            "{namespaceSelector: {}}.",
+            dict(peer),
+            at,
+        )
+    elif block is not None and selectors:
+        yield Problem(name, f"it has either ipBlock or selectors, not {selectors[0]} as well.", dict(peer), at)
+    if block is None:
+        return
+    network = _network(block["cidr"])
+    if network is None:
+        yield Problem(name, NO_NETWORK, block["cidr"], f"{at}.ipBlock.cidr")
+    for index, text in enumerate(block.get("except") or []):
+        part = _network(text)
+        if part is None:
+            yield Problem(name, NO_NETWORK, text, f"{at}.ipBlock.except[{index}]")
+        elif network is not None and not _inside(part, network):
+            yield Problem(
+                name, f"it has to be a part of the cidr, {block['cidr']}.", text, f"{at}.ipBlock.except[{index}]"
+            )
+
+
+def _network(text: str) -> tuple[int, int, int] | None:
+    """The version of a network with its prefix, its first and its last address; None where the text is none."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        return None
+    return (network.version, int(network[0]), int(network[-1])) if "/" in text else None
+
+
+def _inside(part: tuple[int, int, int], whole: tuple[int, int, int]) -> bool:
+    return part != whole and part[0] == whole[0] and whole[1] <= part[1] and part[2] <= whole[2]
+
+
 def _models_and_proof(variables: _Read) -> Iterator[Problem]:
     release = variables.get("model_repository_rollback_to")
     if isinstance(release, str) and release and not RELEASE.fullmatch(release):
@@ -1213,7 +1551,14 @@ def _golden_requests(variables: Variables) -> Iterator[Problem]:
 # ---- between hosts -----------------------------------------------------------------------------------------------
 
 
-IDENTITY = ("supersonic_name", "supersonic_namespace", "supersonic_kubeconfig", "supersonic_context")
+IDENTITY = (
+    "supersonic_name",
+    "supersonic_namespace",
+    "supersonic_kubeconfig",
+    "supersonic_context",
+    "envoy_ingress",
+    "envoy_openshift_route",
+)
 # What an instance's objects are called besides its own name (the naming contract).
 PARTS = frozenset({"triton", "envoy", "models", "prometheus", "grafana", "tempo", "otel-collector"})
 
@@ -1225,9 +1570,12 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
     """
     mine = instances[host]
     name = str(mine.get("supersonic_name"))
-    problems = []
+    problems: list[Problem] = []
     for other in sorted(instances):
-        if other == host or _place(instances[other]) != _place(mine):
+        if other == host or _place(instances[other])[:2] != _place(mine)[:2]:
+            continue
+        problems.extend(_same_host(other, instances[other], mine))
+        if _place(instances[other]) != _place(mine):
             continue
         theirs = str(instances[other].get("supersonic_name"))
         where = (
@@ -1243,6 +1591,17 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
                 )
             )
     return problems
+
+
+def _same_host(other: str, theirs: Variables, mine: Variables) -> Iterator[Problem]:
+    """A name leads to one instance: another Ingress or Route of the same one is ignored, or takes requests away."""
+    for name in ("envoy_ingress", "envoy_openshift_route"):
+        one, two = theirs.get(name), mine.get(name)
+        if not isinstance(one, Mapping) or not isinstance(two, Mapping) or not two.get("host"):
+            continue
+        if one.get("host") == two["host"]:
+            message = f"host {other} has the same name for its clients. Give each instance its own."
+            yield Problem(name, message, two["host"], ".host")
 
 
 def _place(variables: Variables) -> tuple[str, str, str]:

@@ -272,6 +272,10 @@ TYPES: dict[str, dict[str, str]] = {
         "path": "string",
         "type": "string",
     },
+    "IPBlock": {
+        "cidr": "string",
+        "except": "[string]",
+    },
     "ISCSIVolumeSource": {
         "chapAuthDiscovery": "boolean",
         "chapAuthSession": "boolean",
@@ -330,6 +334,11 @@ TYPES: dict[str, dict[str, str]] = {
         "path": "string",
         "readOnly": "boolean",
         "server": "string",
+    },
+    "NetworkPolicyPeer": {
+        "ipBlock": "IPBlock",
+        "namespaceSelector": "LabelSelector",
+        "podSelector": "LabelSelector",
     },
     "NodeAffinity": {
         "preferredDuringSchedulingIgnoredDuringExecution": "[PreferredSchedulingTerm]",
@@ -782,6 +791,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "HTTPHeader": ("name", "value"),
     "HostAlias": ("ip",),
     "HostPathVolumeSource": ("path",),
+    "IPBlock": ("cidr",),
     "ISCSIVolumeSource": ("iqn", "lun", "targetPortal"),
     "KeyToPath": ("key", "path"),
     "LabelSelectorRequirement": ("key", "operator"),

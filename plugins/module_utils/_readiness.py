@@ -41,6 +41,8 @@ _FOR_EVER = math.inf
 _CRASHES = 3
 _SERVICE = GroupKind("", "Service")
 _API_SERVICE = GroupKind("apiregistration.k8s.io", "APIService")
+_GRPC_ROUTE = GroupKind("gateway.networking.k8s.io", "GRPCRoute")
+_OPENSHIFT_ROUTE = GroupKind("route.openshift.io", "Route")
 # Custom resources whose controller reports a Ready condition. Others may never get a status (ServiceMonitor), and
 # waiting for one would only cost every run its time-out; if they do have such a condition, it counts.
 _REPORTS_READY = frozenset(
@@ -406,6 +408,24 @@ def _available(live: Object) -> Verdict:
     return Verdict(False, f"not available: {condition.get('message') or 'its server has not answered yet'}")
 
 
+def _grpc_route(live: Object) -> Verdict:
+    return _not_refused(live, "parents", ("Accepted", "ResolvedRefs"), lambda entry: entry["parentRef"]["name"])
+
+
+def _openshift_route(live: Object) -> Verdict:
+    return _not_refused(live, "ingress", ("Admitted",), lambda entry: entry.get("routerName"))
+
+
+def _not_refused(live: Object, entries: str, kinds: Iterable[str], name: Callable[[Object], t.Any]) -> Verdict:
+    """Whether nobody whom a route is for has refused it. There may be nobody yet, which is no reason to wait."""
+    for entry in (live.get("status") or {}).get(entries) or []:
+        for condition in entry.get("conditions") or []:
+            if condition.get("type") in kinds and condition.get("status") == "False":
+                why = f"{condition.get('reason')}: {condition.get('message')}"
+                return Verdict(False, f"{name(entry)} does not take it: {why}")
+    return READY
+
+
 def _service(live: Object, load_balancers: bool) -> Verdict:
     balancer = (live.get("status") or {}).get("loadBalancer") or {}
     if not load_balancers or (live.get("spec") or {}).get("type") != "LoadBalancer" or balancer.get("ingress"):
@@ -438,6 +458,8 @@ _CHECKS: dict[GroupKind, Callable[[Object], Verdict]] = {
     NAMESPACE: _namespace,
     CRD: _definition,
     _API_SERVICE: _available,
+    _GRPC_ROUTE: _grpc_route,
+    _OPENSHIFT_ROUTE: _openshift_route,
 }
 
 

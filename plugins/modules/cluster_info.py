@@ -46,6 +46,24 @@ options:
         type: list
         elements: str
         required: true
+  kinds:
+    description: Kinds that the cluster has to serve besides Kubernetes' own.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      api_version:
+        description: Group and version of the API, for example V(gateway.networking.k8s.io/v1).
+        type: str
+        required: true
+      kind:
+        description: The kind, for example V(GRPCRoute).
+        type: str
+        required: true
+  ingress_class:
+    description: Ingress class that has to exist; empty for none.
+    type: str
+    default: ""
   storage_classes:
     description: >-
       Storage classes that have to exist, as an object or on a volume made by hand; an empty name stands for the
@@ -130,6 +148,16 @@ def main() -> None:
                     "verbs": {"type": "list", "elements": "str", "required": True},
                 },
             },
+            "kinds": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "api_version": {"type": "str", "required": True},
+                    "kind": {"type": "str", "required": True},
+                },
+            },
+            "ingress_class": {"type": "str", "default": ""},
             "storage_classes": {"type": "list", "elements": "str", "default": []},
             "node_resources": {"type": "dict", "default": {}},
             **CONNECTION_SPEC,

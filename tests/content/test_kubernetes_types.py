@@ -19,7 +19,9 @@ sys.path.insert(0, str(CLONE / "tests"))
 import kubernetes_types
 
 # Dictionaries that are not a type of Kubernetes: their keys are free, judged by a check of their own, or set by a role.
-FREE = ("_annotations", "_info", "_labels", "triton_flags")
+FREE = ("_annotations", "_info", "_labels", "triton_flags", "envoy_tokens", "envoy_client_limits")
+# Types of Envoy, by which Envoy itself judges them.
+ENVOY = ("envoy_extra_listeners", "envoy_extra_clusters", "envoy_extra_http_filters")
 
 
 def test_types_are_those_of_the_schemas() -> None:
@@ -33,7 +35,9 @@ def test_every_dictionary_is_judged(role: str) -> None:
     dictionaries = {
         name
         for name, option in options.items()
-        if "dict" in (option["type"], option.get("elements")) and "options" not in option and not name.endswith(FREE)
+        if "dict" in (option["type"], option.get("elements"))
+        and "options" not in option
+        and not name.endswith((*FREE, *ENVOY))
     }
     assert dictionaries == set(options) & set(_inventory.KUBERNETES_TYPES)
 

@@ -125,37 +125,86 @@ class Envoy:
 
 
 class DeployedEnvoy(Envoy):
-    """An Envoy as the role deploys it: arguments and configuration are those of its manifests.
+    """An Envoy as the role deploys it: arguments, configuration and files are those of its manifests.
 
-    Other than in a pod are the servers' addresses, which are no names in DNS, and the ports, which others may have.
+    Other than in a pod are the servers' addresses, which are no names in DNS, the ports, which others may have, and
+    the folder of files from Secrets.
     """
 
-    def __init__(self, scratch: Path, manifests: Path, servers: Sequence[str]) -> None:
-        documents = {document["kind"]: document for document in yaml.safe_load_all(manifests.read_text())}
-        configuration = yaml.safe_load(documents["ConfigMap"]["data"]["envoy.yaml"])
-        (container,) = documents["Deployment"]["spec"]["template"]["spec"]["containers"]
+    def __init__(
+        self, scratch: Path, manifests: Path, servers: Sequence[str], http_servers: Sequence[str] = ()
+    ) -> None:
+        documents = [document for document in yaml.safe_load_all(manifests.read_text()) if document]
+        (config_map,) = (item for item in documents if item["kind"] == "ConfigMap")
+        (deployment,) = (item for item in documents if item["kind"] == "Deployment")
+        pod = deployment["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
         option, _path, *arguments = container["args"]
         assert option == "--config-path"
-        self._start(scratch, arguments, lambda: self._moved(configuration, servers))
+        self.folder = scratch / "files"
+        secrets = {item["metadata"]["name"]: item for item in documents if item["kind"] == "Secret"}
+        secrets[deployment["metadata"]["name"]] = config_map
+        sources = {
+            volume["name"]: secrets.get((volume.get("secret") or {}).get("secretName") or volume["configMap"]["name"])
+            for volume in pod["volumes"]
+            if "secret" in volume or "configMap" in volume
+        }
+        found = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"] if sources.get(mount["name"])}
+        self.mounts = {place: self.folder / name for place, name in found.items()}
+        for place, name in found.items():
+            source = sources[name] or {}
+            self.write(place, source.get("stringData") or source["data"])
+        configuration = yaml.safe_load(self._here(config_map["data"]["envoy.yaml"]))
+        self._start(scratch, arguments, lambda: self._moved(configuration, servers, http_servers))
         self.process.wait_until(lambda: self._healthy() == set(servers), 20)
 
-    def _moved(self, configuration: dict[str, Any], servers: Sequence[str]) -> Mapping[str, Any]:
+    def write(self, mount: str, files: Mapping[str, str]) -> None:
+        """Files of a ConfigMap or a Secret as the kubelet writes them: a new folder, and a link that is switched."""
+        place = self.mounts[mount]
+        data = place / f"..{len(list(place.glob('..[0-9]*'))) if place.exists() else 0}"
+        data.mkdir(parents=True)
+        for name, text in files.items():
+            (data / name).write_text(self._here(text))
+            if not (place / name).is_symlink():
+                (place / name).symlink_to(f"..data/{name}")
+        (place / "..new").symlink_to(data.name)
+        (place / "..new").rename(place / "..data")
+
+    def admin(self, path: str) -> str:
+        """What the admin interface answers."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def _here(self, text: str) -> str:
+        for mount, place in sorted(self.mounts.items(), reverse=True):
+            text = text.replace(f'"{mount}"', f'"{place}"').replace(f"{mount}/", f"{place}/")
+        return text
+
+    def _moved(
+        self, configuration: dict[str, Any], servers: Sequence[str], http_servers: Sequence[str]
+    ) -> Mapping[str, Any]:
         resources = configuration["static_resources"]
-        clusters = {cluster["name"]: cluster for cluster in resources["clusters"]}
-        triton = clusters["triton"]
-        triton.pop("cluster_type", None)
-        triton["type"] = "STATIC"
-        triton["load_assignment"] = _load_assignment("triton", servers)
         admin = f"127.0.0.1:{self.admin_port}"
         configuration["admin"]["address"] = _address(admin)
-        clusters["admin"]["load_assignment"] = _load_assignment("admin", [admin])
-        for listener, port in zip(resources["listeners"], (self.port, *free_ports(2)), strict=True):
-            listener["address"]["socket_address"]["port_value"] = port
+        ports = dict(zip((item["name"] for item in resources["listeners"]), (self.port, *free_ports(8)), strict=False))
+        for listener in resources["listeners"]:
+            listener["address"]["socket_address"]["port_value"] = ports[listener["name"]]
+        for cluster in resources["clusters"]:
+            name = cluster["name"]
+            addresses = [f"127.0.0.1:{ports[name]}"] if name == "load_limit" else [admin] if name == "admin" else None
+            if name.startswith("triton"):
+                cluster.pop("cluster_type", None)
+                cluster["type"] = "STATIC"
+                addresses = list(http_servers if name.startswith("triton_http") else servers)
+            if addresses is not None:
+                cluster["load_assignment"] = _load_assignment(name, addresses)
         return configuration
 
     def _healthy(self) -> set[str]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/clusters?format=json", timeout=5) as answer:
-            (triton,) = (item for item in json.load(answer)["cluster_statuses"] if item["name"] == "triton")
+        (triton,) = (
+            item for item in json.loads(self.admin("/clusters?format=json"))["cluster_statuses"]
+            if item["name"] == "triton"
+        )  # fmt: skip
         return {
             "{address}:{port_value}".format(**host["address"]["socket_address"])
             for host in triton["host_statuses"]

@@ -40,6 +40,7 @@ class Poor(BaseHTTPRequestHandler):
             "/api/v1/namespaces/cms/pods": {"items": []},
             "/api/v1/nodes": {"items": [{"metadata": {"name": "a"}, "status": {"allocatable": {"cpu": "4"}}}]},
             "/apis/storage.k8s.io/v1/storageclasses": {"items": [{"metadata": {"name": "slow"}}]},
+            "/apis/networking.k8s.io/v1/ingressclasses": {"items": [{"metadata": {"name": "public"}}]},
             "/api/v1/persistentvolumes": {"items": [{"spec": {"storageClassName": "by-hand"}}, {"spec": {}}]},
         }
         path = self.path.partition("?")[0]
@@ -117,7 +118,7 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
             FEATURES["disruption_budgets"],
             "on it, or set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}.",
         ),
-        (FEATURES["network_policies"], "on it, or set envoy_network_policy to false."),
+        (FEATURES["network_policies"], "on it, or set triton_network_policy and envoy_network_policy to false."),
         (
             FEATURES["publishing"][1:2],
             "create, patch and delete pods in the namespace cms (supersonic_namespace). Ask for",
@@ -161,6 +162,27 @@ def test_storage_classes_name_their_variables(api: Api) -> None:
         "set). The cluster has slow.",
         "The cluster has no default storage class, so model_repository_storage_class has to name one. It has slow.",
     ]
+
+
+def test_kinds_say_who_brings_them_and_what_needs_them(api: Api) -> None:
+    kinds = [item for items in DEFAULTS["preflight_feature_kinds"].values() for item in items]
+    found = problems(api, kinds=[*kinds, {"api_version": "example.org/v1", "kind": "Own"}])
+    assert len(found) == len(kinds) + 1
+    assert found[0] == (
+        "The cluster has no kind GRPCRoute of gateway.networking.k8s.io/v1, which comes with the Gateway API, 1.1 or "
+        "newer. Ask for it to be installed, or do without it (envoy_gateway_route)."
+    )
+    assert found[-1] == "The cluster has no kind Own of example.org/v1. Ask for it to be installed."
+    assert all("(envoy_" in sentence for sentence in found[:-1])
+    assert not problems(api, kinds=[{"api_version": "networking.k8s.io/v1", "kind": "Ingress"}])
+
+
+def test_ingress_class_names_its_variable(api: Api) -> None:
+    assert problems(api, ingress_class="nginx") == [
+        "There is no ingress class nginx (envoy_ingress.class_name, or preflight_ingress_class where that is set). The "
+        "cluster has public."
+    ]
+    assert not problems(api, ingress_class="public")
 
 
 def test_every_feature_says_how_to_do_without_it() -> None:
@@ -219,7 +241,8 @@ def test_preflight_tells_each_problem_once(api: Api, tmp_path: Path) -> None:
     told = failure(run(api, tmp_path, "site.yml", {"cms": {"triton_gpus": 1, **explicit}}))
     assert "We may not patch pods in the namespace cms" in told
     assert "or set triton_model_rollout to rolling." in told
-    for sentence in ("No node offers 1 of nvidia.com/gpu", "services in the namespace cms", "set envoy_network_policy"):
+    without_policies = "set triton_network_policy and envoy_network_policy"
+    for sentence in ("No node offers 1 of nvidia.com/gpu", "services in the namespace cms", without_policies):
         assert told.count(sentence) == 1, told
 
 

@@ -30,6 +30,8 @@ RIGHT: dict[str, Any] = {
     "verify_golden_directories": [str(Path(__file__).parent / "models")],
 }
 
+TOKEN = "0123456789abcdefghijklmnop"
+
 # Models that are published to the claim of RIGHT.
 PUBLISHED: dict[str, Any] = {
     "model_repository_sources": [str(CLONE / "tests")],
@@ -47,6 +49,11 @@ def cvmfs(*changes: dict[str, Any]) -> dict[str, Any]:
             {key: value for key, value in item.items() if value is not None} for item in items
         ]
     }
+
+
+INGRESS = {"host": "sonic.example.org", "controller": "nginx", "tls": True}
+GATEWAY = {"parent_refs": [{"name": "public", "namespace": "gateways"}]}
+CERTIFICATE = {"issuer_name": "site", "dns_names": ["sonic.example.org"]}
 
 
 # What is wrong, variables that differ from RIGHT (None: not set), and what the message says.
@@ -76,6 +83,126 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "misspelt-hash",
         {"envoy_hash_policy": [{"headr": "a"}]},
         r"envoy_hash_policy\[0\]\.headr .*Did you mean header\?",
+    ),
+    # who may come in
+    ("token-short", {"envoy_tokens": {"cms": "short"}}, r"envoy_tokens\.cms .*20 signs or more.*this one 5"),
+    ("token-space", {"envoy_tokens": {"cms": "a b" * 20}}, r"envoy_tokens\.cms .*ASCII signs without spaces"),
+    ("token-none", {"envoy_tokens": {"cms": []}}, r"envoy_tokens\.cms .*has a token or a list"),
+    (
+        "token-twice",
+        {"envoy_tokens": {"cms": TOKEN, "atlas": [TOKEN]}},
+        r"envoy_tokens\.atlas .*cms has the same token",
+    ),
+    ("token-client", {"envoy_tokens": {"c m s": TOKEN}}, r"envoy_tokens.*a client's name is made of letters"),
+    ("jwt-keys", {"envoy_jwt_issuers": [{"issuer": "a", "audiences": ["b"]}]}, r"\[0\] .*either jwks_uri or jwks"),
+    (
+        "jwt-audience",
+        {"envoy_jwt_issuers": [{"issuer": "a", "audiences": [], "jwks_uri": "https://a/b"}]},
+        r"envoy_jwt_issuers\[0\] .*names no audience",
+    ),
+    (
+        "jwt-address",
+        {"envoy_jwt_issuers": [{"issuer": "a", "audiences": ["b"], "jwks_uri": "a.example.org/keys"}]},
+        r"envoy_jwt_issuers\[0\]\.jwks_uri .*an address such as https://",
+    ),
+    (
+        "jwt-twice",
+        {"envoy_jwt_issuers": [{"issuer": "a", "audiences": ["b"], "jwks_uri": "https://a/b"}] * 2},
+        r"envoy_jwt_issuers\[1\] .*this issuer is there twice",
+    ),
+    (
+        "jwt-private",
+        {"envoy_jwt_issuers": [{"issuer": "a", "audiences": ["b"], "jwks": {"keys": [{"kty": "EC", "d": "x"}]}}]},
+        r"envoy_jwt_issuers\[0\]\.jwks .*private or a shared key",
+    ),
+    (
+        "jwt-no-keys",
+        {"envoy_jwt_issuers": [{"issuer": "a", "audiences": ["b"], "jwks": {"kty": "EC"}}]},
+        r"envoy_jwt_issuers\[0\]\.jwks .*has a list of keys",
+    ),
+    ("rule-method", {"envoy_access_rules": [{"methods": ["ModelInfr"]}]}, r"methods .*Did you mean ModelInfer\?"),
+    ("rule-public", {"envoy_public_methods": ["Helth"]}, r"envoy_public_methods .*Did you mean Health\?"),
+    ("rule-star", {"envoy_access_rules": [{"models": ["*-a"]}]}, r"models .*\* at its end"),
+    ("rule-nameless", {"envoy_access_rules": [{"clients": ["a"]}]}, r"clients .*no client has a name here"),
+    (
+        "rule-claims",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_access_rules": [{"claims": {"a": "b"}}]},
+        r"claims .*set envoy_jwt_issuers",
+    ),
+    # certificates
+    (
+        "tls-both",
+        {"envoy_tls_secret": "a", "envoy_tls_certificate": "b", "envoy_tls_private_key": "c"},
+        r"envoy_tls_secret .*from one of them",
+    ),
+    (
+        "tls-no-key",
+        {"envoy_tls_certificate": "b"},
+        r"envoy_tls_certificate .*envoy_tls_private_key, its key, is not set",
+    ),
+    ("tls-no-certificate", {"envoy_tls_private_key": "b"}, r"envoy_tls_certificate, the certificate of this key"),
+    (
+        "tls-no-pem",
+        {"envoy_tls_certificate": "a", "envoy_tls_private_key": "b"},
+        r"envoy_tls_certificate .*a certificate and its key in PEM",
+    ),
+    (
+        "tls-clients",
+        {"envoy_tls_client_ca": "x"},
+        r"envoy_tls_client_ca .*set envoy_tls_secret or envoy_tls_certificate",
+    ),
+    (
+        "tls-authority",
+        {"envoy_tls_secret": "a", "envoy_tls_client_ca": "x"},
+        r"envoy_tls_client_ca .*certificates in PEM",
+    ),
+    # limits
+    ("limit-burst", {"envoy_request_burst": 5}, r"envoy_request_burst is 5 .*envoy_request_rate is 0"),
+    ("limit-negative", {"envoy_request_rate": -1}, r"envoy_request_rate is -1"),
+    ("limit-nameless", {"envoy_client_limits": {"*": {"rate": 1}}}, r"envoy_client_limits .*no client has a name here"),
+    (
+        "limit-key",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"cms": {"rat": 1}}},
+        r"envoy_client_limits\.cms .*Did you mean rate\?",
+    ),
+    (
+        "limit-zero",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"cms": {"rate": 0}}},
+        r"envoy_client_limits\.cms\.rate is 0 .*1 or more",
+    ),
+    (
+        "limit-lone-burst",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"cms": {"burst": 1}}},
+        r"envoy_client_limits\.cms .*a burst is a part of a rate",
+    ),
+    (
+        "limit-empty",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"cms": 5}},
+        r"envoy_client_limits\.cms is 5 .*a client's limits are",
+    ),
+    (
+        "limit-star-in-flight",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"*": {"in_flight": 1}}},
+        r"envoy_client_limits\.\*\.in_flight is 1 .*by envoy_requests_in_flight",
+    ),
+    ("load-key", {"envoy_load_limit": {"query": "up"}}, r"envoy_load_limit.*the key url is missing"),
+    (
+        "load-address",
+        {"envoy_load_limit": {"url": "prometheus:9090", "query": "up", "threshold": 1}},
+        r"envoy_load_limit\.url .*an address such as",
+    ),
+    (
+        "load-interval",
+        {"envoy_load_limit": {"url": "http://p:9090", "query": "up", "threshold": 1, "interval": 0}},
+        r"envoy_load_limit\.interval is 0 .*1 or more",
+    ),
+    # further configuration
+    ("extra-name", {"envoy_extra_clusters": [{"name": "triton"}]}, r"\[0\]\.name is .triton. .*one of our own"),
+    ("extra-nameless", {"envoy_extra_listeners": [{"address": {}}]}, r"envoy_extra_listeners\[0\] .*it has no name"),
+    (
+        "own-configuration",
+        {"envoy_configuration_config_map": "mine", "envoy_http": True},
+        r"envoy_configuration_config_map is .mine. .*so envoy_http would do nothing",
     ),
     # Kubernetes' own types, which only the API server would have judged
     (
@@ -270,6 +397,186 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("proof-of-nothing", {"verify_servers": False, "verify_envoys": False}, r"verify_address .*nothing is proved"),
     ("node-port", {"envoy_service_node_port": 30001}, r"ClusterIP has no port on the nodes"),
+    (
+        "ingress-key",
+        {"envoy_ingress": {**INGRESS, "hostname": "a.b"}},
+        r"envoy_ingress\.hostname is .*Did you mean host",
+    ),
+    ("ingress-empty", {"envoy_ingress": {"tls": True}}, r"key host is missing.*\n.*the key controller is missing"),
+    (
+        "ingress-haproxy",
+        {"envoy_ingress": {**INGRESS, "controller": "haproxy"}},
+        r'envoy_ingress\.controller is "haproxy" .*one of nginx, haproxy-ingress, haproxytech, traefik, other',
+    ),
+    (
+        "ingress-url",
+        {"envoy_ingress": {**INGRESS, "host": "https://sonic.example.org:443"}},
+        r'envoy_ingress\.host is "https://sonic\.example\.org:443" .*without scheme and port',
+    ),
+    (
+        "ingress-nginx-plain",
+        {"envoy_ingress": {"host": "a.example.org", "controller": "nginx"}},
+        r'envoy_ingress\.controller is "nginx" .*with TLS only: set tls: true .*or tls_secret',
+    ),
+    (
+        "ingress-tls-or-not",
+        {"envoy_ingress": {**INGRESS, "tls": False, "tls_secret": "a"}},
+        r"envoy_ingress\.tls is False .*leave tls out or set it to true",
+    ),
+    (
+        "ingress-path",
+        {"envoy_ingress": {**INGRESS, "path": "/sonic"}},
+        r'envoy_ingress\.path is "/sonic" .*clients call /inference\.GRPCInferenceService/\.\.\., so nothing',
+    ),
+    (
+        "ingress-size",
+        {"envoy_ingress": {**INGRESS, "controller": "traefik", "max_request_bytes": 1000}},
+        r"envoy_ingress\.max_request_bytes is 1000 .*controller: traefik; .*breaks streams\. Leave it out",
+    ),
+    (
+        "ingress-timeout",
+        {"envoy_ingress": {**INGRESS, "controller": "other", "timeout_seconds": 60}},
+        r"envoy_ingress\.timeout_seconds is 60 .*controller: other; name its annotation",
+    ),
+    ("ingress-negative", {"envoy_ingress": {**INGRESS, "max_request_bytes": -1}}, r"_bytes is -1 .*0 or more"),
+    (
+        "ingress-annotation",
+        {"envoy_ingress": {**INGRESS, "annotations": {"a": True}}},
+        r"envoy_ingress\.annotations\.a is True .*annotation is a text",
+    ),
+    (
+        "gateway-none",
+        {"envoy_gateway_route": {"hostnames": ["a.example.org"]}},
+        r"envoy_gateway_route .*name at least one Gateway, such as parent_refs",
+    ),
+    (
+        "gateway-nameless",
+        {"envoy_gateway_route": {"parent_refs": [{"namespace": "gateways"}]}},
+        r"envoy_gateway_route\.parent_refs\[0\] .*the key name is missing",
+    ),
+    (
+        "gateway-host",
+        {"envoy_gateway_route": {**GATEWAY, "hostnames": ["*example.org"]}},
+        r'envoy_gateway_route\.hostnames\[0\] is "\*example\.org" .*the DNS name',
+    ),
+    (
+        "gateway-tls-of-nobody",
+        {"envoy_gateway_route": {**GATEWAY, "backend_tls": {"hostname": "a.example.org"}}},
+        r"envoy_gateway_route\.backend_tls is .*the Envoys speak no TLS: set envoy_tls_secret",
+    ),
+    (
+        "gateway-without-tls",
+        {"envoy_gateway_route": GATEWAY, "envoy_tls_secret": "tls"},
+        r"envoy_gateway_route .*say how the Gateway verifies them: backend_tls",
+    ),
+    ("route-empty", {"envoy_openshift_route": {"host": "a.example.org"}}, r"the key termination is missing"),
+    (
+        "route-word",
+        {"envoy_openshift_route": {"host": "a.example.org", "termination": "reencrpt"}},
+        r'envoy_openshift_route\.termination is "reencrpt" .*Did you mean reencrypt\?',
+    ),
+    (
+        "route-passthrough",
+        {"envoy_openshift_route": {"host": "a.example.org", "termination": "passthrough"}},
+        r'termination is "passthrough" .*the Envoys, which have no certificate: set envoy_tls_secret',
+    ),
+    (
+        "route-edge",
+        {
+            "envoy_openshift_route": {"host": "a.example.org", "termination": "edge", "tls_secret": "a"},
+            "envoy_tls_secret": "tls",
+        },
+        r'termination is "edge" .*use reencrypt or passthrough',
+    ),
+    (
+        "route-own-certificate",
+        {"envoy_openshift_route": {"host": "a.example.org", "termination": "edge"}},
+        r'termination is "edge" .*only for hosts with a certificate of their own: set tls_secret',
+    ),
+    (
+        "route-both-certificates",
+        {
+            "envoy_openshift_route": {"host": "a.example.org", "termination": "passthrough", "tls_secret": "a"},
+            "envoy_tls_secret": "tls",
+        },
+        r"tls_secret is .*clients see the Envoys' certificate with passthrough",
+    ),
+    (
+        "certificate-for-nothing",
+        {"envoy_certificate": CERTIFICATE},
+        r"envoy_certificate .*name the Secret that cert-manager writes and Envoy reads in envoy_tls_secret",
+    ),
+    (
+        "certificate-nameless",
+        {"envoy_certificate": {"issuer_name": "a"}, "envoy_tls_secret": "tls"},
+        r"envoy_certificate .*name what clients call in dns_names",
+    ),
+    (
+        "certificate-kind",
+        {"envoy_certificate": {**CERTIFICATE, "issuer_kind": "clusterissuer"}, "envoy_tls_secret": "tls"},
+        r"envoy_certificate\.issuer_kind .*one of Issuer, ClusterIssuer",
+    ),
+    (
+        "certificate-days",
+        {"envoy_certificate": {**CERTIFICATE, "duration": "90d"}, "envoy_tls_secret": "tls"},
+        r'envoy_certificate\.duration is "90d" .*such as 2160h',
+    ),
+    (
+        "certificate-renewed-at-once",
+        {"envoy_certificate": {**CERTIFICATE, "renew_before": "2160h"}, "envoy_tls_secret": "tls"},
+        r'envoy_certificate\.renew_before is "2160h" .*less than duration, 2160h where nothing is said',
+    ),
+    (
+        "certificate-of-others",
+        {
+            "envoy_certificate": CERTIFICATE,
+            "envoy_tls_secret": "tls",
+            "envoy_openshift_route": {"host": "b.example.org", "termination": "passthrough"},
+        },
+        r"envoy_certificate\.dns_names is .*envoy_openshift_route\.host, which is b\.example\.org, has to be among",
+    ),
+    ("tls-secret", {"envoy_tls_secret": "Tls_Secret"}, r"envoy_tls_secret is .*a DNS name"),
+    (
+        "balancer-class",
+        {"envoy_service_load_balancer_class": "example.org/internal"},
+        r"load_balancer_class is .*needs envoy_service_type: LoadBalancer, but that is ClusterIP",
+    ),
+    (
+        "balancer-ranges",
+        {"envoy_service_type": "LoadBalancer", "envoy_service_load_balancer_source_ranges": ["192.0.2.1"]},
+        r"source_ranges\[0\] is .*a single address is 192\.0\.2\.10/32",
+    ),
+    (
+        "balancer-address",
+        {"envoy_service_type": "LoadBalancer", "envoy_service_load_balancer_ip": "192.0.2.300"},
+        r"load_balancer_ip is .*an address such as",
+    ),
+    ("peer-key", {"triton_metrics_from": [{"podSelectr": {}}]}, r"from\[0\]\.podSelectr .*Did you mean podSelector\?"),
+    (
+        "peer-empty",
+        {"envoy_metrics_from": [{}]},
+        r"envoy_metrics_from\[0\] .*it has podSelector, .*namespaceSelector: {}",
+    ),
+    (
+        "peer-both",
+        {"envoy_clients_from": [{"podSelector": {}, "ipBlock": {"cidr": "192.0.2.0/24"}}]},
+        r"envoy_clients_from\[0\] .*either ipBlock or selectors, not podSelector",
+    ),
+    (
+        "peer-address",
+        {"envoy_clients_from": [{"ipBlock": {"cidr": "192.0.2.1"}}]},
+        r'envoy_clients_from\[0\]\.ipBlock\.cidr is "192\.0\.2\.1" .*a single address is 192\.0\.2\.10/32',
+    ),
+    (
+        "peer-except",
+        {"envoy_clients_from": [{"ipBlock": {"cidr": "192.0.2.0/24", "except": ["192.0.3.0/28"]}}]},
+        r'ipBlock\.except\[0\] is "192\.0\.3\.0/28" .*a part of the cidr, 192\.0\.2\.0/24',
+    ),
+    (
+        "peer-without-policy",
+        {"envoy_clients_from": [{"podSelector": {}}], "envoy_network_policy": False},
+        r"envoy_clients_from is .*without envoy_network_policy: true nothing keeps the others out",
+    ),
     ("load-models", {"triton_load_models": ["a"]}, r"only with triton_model_control_mode: explicit"),
     (
         "rollout",
@@ -766,6 +1073,65 @@ def test_instances_that_would_take_each_others_objects(
     instances = {"first": {**shared, **first}, "second": {**shared, **second}}
     for host in instances:
         assert bool(_inventory.check_instances(host, instances)) is clash
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "clash"),
+    [
+        ({"supersonic_namespace": "a"}, {"supersonic_namespace": "b"}, True),
+        ({"supersonic_namespace": "a"}, {"supersonic_namespace": "b", "supersonic_context": "other"}, False),
+        ({"supersonic_namespace": "a"}, {"supersonic_namespace": "b", "envoy_ingress": {}}, False),
+        ({"supersonic_namespace": "a"}, {"supersonic_namespace": "b", "envoy_ingress": None}, False),
+    ],
+)
+def test_instances_that_would_take_each_others_clients(
+    first: dict[str, Any], second: dict[str, Any], clash: bool
+) -> None:
+    shared = {"supersonic_name": "pool", "envoy_ingress": INGRESS, "supersonic_kubeconfig": "a"}
+    instances = {"first": {**shared, **first}, "second": {**shared, **second}}
+    for host, other in (("first", "second"), ("second", "first")):
+        found = [problem.sentence() for problem in _inventory.check_instances(host, instances)]
+        told = f'envoy_ingress.host is "sonic.example.org": host {other} has the same name for its clients.'
+        assert [sentence.startswith(told) for sentence in found] == [True] * clash
+
+
+TLS = {"envoy_tls_secret": "tls"}
+ROUTE = {"host": "sonic.example.org", "termination": "passthrough"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"envoy_ingress": INGRESS},
+        {"envoy_ingress": {**INGRESS, "tls": None, "tls_secret": "a"}},
+        {"envoy_ingress": {**INGRESS, "path": "/inference.GRPCInferenceService/"}},
+        {"envoy_ingress": {**INGRESS, "max_request_bytes": 0, "timeout_seconds": 60}},
+        {"envoy_ingress": {"host": "a.example.org", "controller": "haproxytech", "timeout_seconds": 60}},
+        {"envoy_ingress": {"host": "a.example.org", "controller": "haproxy-ingress", "max_request_bytes": 1}},
+        {"envoy_ingress": {"host": "a.example.org", "controller": "traefik", "max_request_bytes": 0}},
+        {"envoy_gateway_route": {**GATEWAY, "hostnames": ["*.example.org"]}},
+        {**TLS, "envoy_gateway_route": {**GATEWAY, "backend_tls": {"hostname": "a.example.org"}}},
+        {**TLS, "envoy_openshift_route": ROUTE},
+        {**TLS, "envoy_openshift_route": {**ROUTE, "termination": "reencrypt", "tls_secret": "a"}},
+        {"envoy_openshift_route": {**ROUTE, "termination": "edge", "tls_secret": "a"}},
+        {**TLS, "envoy_certificate": CERTIFICATE, "envoy_openshift_route": ROUTE},
+        {
+            **TLS,
+            "envoy_certificate": {
+                **CERTIFICATE,
+                "dns_names": ["*.example.org"],
+                "duration": "24h",
+                "renew_before": "1h",
+            },
+            "envoy_openshift_route": ROUTE,
+        },
+        {"envoy_service_type": "LoadBalancer", "envoy_service_load_balancer_source_ranges": ["2001:db8::/32"]},
+    ],
+)
+def test_exposures_that_are_right(changes: dict[str, Any]) -> None:
+    """What the wrong ones above are close to."""
+    given = {"envoy_tls_secret": "", "envoy_service_type": "ClusterIP", **changes}
+    assert not [problem.sentence() for problem in _inventory.check_relations({**RIGHT, **given})]
 
 
 SOME_MODELS = {"triton_model_control_mode": "explicit", "triton_load_models": ["a"], "triton_open_model_control": True}

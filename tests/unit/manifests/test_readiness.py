@@ -35,6 +35,12 @@ def condition(kind: str, status: str, **more: Any) -> dict[str, Any]:
     return {"conditions": [{"type": kind, "status": status, **more}]}
 
 
+def parents(kind: str, status: str) -> dict[str, Any]:
+    return {"parents": [{"parentRef": {"name": "public"}, **condition(kind, status, reason="No", message="never")}]}
+
+
+GRPC_ROUTE, ROUTE = GroupKind("gateway.networking.k8s.io", "GRPCRoute"), GroupKind("route.openshift.io", "Route")
+ADMITTED = condition("Admitted", "True")
 ROLLED = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2, "readyReplicas": 2}
 TWO = {"replicas": 2}
 NODES = {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2}
@@ -162,6 +168,22 @@ NODES = {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvaila
             False,
             False,
             "has not seen the change yet",
+        ),
+        (GRPC_ROUTE, obj(), True, False, ""),
+        (GRPC_ROUTE, obj({}, parents("Accepted", "True")), True, False, ""),
+        (GRPC_ROUTE, obj({}, parents("Accepted", "False")), False, False, "public does not take it: No: never"),
+        (GRPC_ROUTE, obj({}, parents("ResolvedRefs", "False")), False, False, "public does not take it: No: never"),
+        (ROUTE, obj(), True, False, ""),
+        (ROUTE, obj({}, {"ingress": [{"routerName": "default", **ADMITTED}]}), True, False, ""),
+        (
+            ROUTE,
+            obj(
+                {},
+                {"ingress": [{"routerName": "default", **condition("Admitted", "False", reason="HostAlreadyClaimed")}]},
+            ),
+            False,
+            False,
+            "default does not take it: HostAlreadyClaimed",
         ),
         # Kinds that may never get a status do not hold up anybody.
         (GroupKind("monitoring.coreos.com", "ServiceMonitor"), obj(), True, False, ""),

@@ -1,0 +1,288 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is wrong with the access rules, limits and certificates of an inventory.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import ssl
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_methods as methods
+
+Variables = Mapping[str, Any]
+
+TOKEN_LENGTH = 20
+_CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/-]*")
+# What a configuration of the user's own replaces as a whole.
+REPLACED = (
+    "envoy_tokens",
+    "envoy_jwt_issuers",
+    "envoy_access_rules",
+    "envoy_public_methods",
+    "envoy_http",
+    "envoy_tls_secret",
+    "envoy_tls_certificate",
+    "envoy_client_connections",
+    "envoy_connection_rate",
+    "envoy_request_rate",
+    "envoy_requests_in_flight",
+    "envoy_client_limits",
+    "envoy_load_limit",
+    "envoy_request_max_bytes",
+    "envoy_extra_listeners",
+    "envoy_extra_clusters",
+    "envoy_extra_http_filters",
+)
+OUR_LISTENERS = ("grpc", "metrics", "drain", "load_limit")
+OUR_CLUSTERS = ("triton", "triton_http", "admin", "prometheus", "load_limit")
+_LIMIT_KEYS = ("rate", "burst", "in_flight")
+
+
+class Finding(NamedTuple):
+    """A problem: the variable, what is wrong, the value if it may be shown, and the place inside."""
+
+    variable: str
+    text: str
+    value: Any = None
+    path: str = ""
+
+
+def findings(variables: Variables) -> Iterator[Finding]:
+    """Everything, in the order of the variables in the role's defaults."""
+    yield from _tokens(variables)
+    yield from _issuers(variables)
+    yield from _rules(variables)
+    yield from _certificates(variables)
+    yield from _limits(variables)
+    yield from _load_limit(variables)
+    yield from _further(variables)
+
+
+def _named(variables: Variables) -> bool:
+    """Whether clients have names."""
+    return any(variables.get(name) for name in ("envoy_tokens", "envoy_jwt_issuers", "envoy_tls_client_ca"))
+
+
+_NAMELESS = "no client has a name here: set envoy_tokens, envoy_jwt_issuers or envoy_tls_client_ca, or leave it out."
+
+
+def _tokens(variables: Variables) -> Iterator[Finding]:
+    name = "envoy_tokens"
+    owners: dict[str, str] = {}
+    for client, value in (variables.get(name) or {}).items():
+        path = f".{client}"
+        if not _CLIENT.fullmatch(str(client)):
+            yield Finding(name, f"a client's name is made of letters, digits and . _ @ / -, not {client}.", None, path)
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, Sequence) or not values:
+            yield Finding(name, "a client has a token or a list of them.", None, path)
+            continue
+        for token in values:
+            if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
+                yield Finding(name, "a token is a text of ASCII signs without spaces.", None, path)
+            elif len(token) < TOKEN_LENGTH:
+                yield Finding(
+                    name,
+                    f"a token has {TOKEN_LENGTH} signs or more, so that nobody guesses it, and this one {len(token)}. "
+                    "Make one with: openssl rand -base64 32",
+                    None,
+                    path,
+                )
+            elif owners.setdefault(token, client) != client:
+                yield Finding(name, f"{owners[token]} has the same token, so nobody could tell who calls.", None, path)
+
+
+def _issuers(variables: Variables) -> Iterator[Finding]:
+    name = "envoy_jwt_issuers"
+    seen = set()
+    for index, item in enumerate(variables.get(name) or []):
+        path = f"[{index}]"
+        if item.get("issuer") in seen:
+            yield Finding(name, "this issuer is there twice. Give it all its audiences once.", item["issuer"], path)
+        seen.add(item.get("issuer"))
+        if not item.get("audiences"):
+            yield Finding(
+                name, "it names no audience, so tokens for any other service would be let in.", item.get("issuer"), path
+            )
+        if bool(item.get("jwks")) == bool(item.get("jwks_uri")):
+            yield Finding(name, "it has either jwks_uri or jwks.", item.get("issuer"), path)
+        if item.get("jwks_uri"):
+            yield from _address(name, item["jwks_uri"], f"{path}.jwks_uri")
+        keys = (item.get("jwks") or {}).get("keys")
+        if item.get("jwks") and (not isinstance(keys, Sequence) or not keys):
+            yield Finding(name, "a key set has a list of keys: {keys: [...]}.", None, f"{path}.jwks")
+        elif any(isinstance(key, Mapping) and {"d", "k"} & key.keys() for key in keys or []):
+            yield Finding(
+                name,
+                "it has a private or a shared key, with which anybody who can read it could make tokens. Only public "
+                "keys belong here.",
+                None,
+                f"{path}.jwks",
+            )
+
+
+def _address(name: str, address: Any, path: str) -> Iterator[Finding]:
+    parts = urlsplit(str(address))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        yield Finding(name, "it has to be an address such as https://tokens.example.org/keys.", address, path)
+
+
+def _rules(variables: Variables) -> Iterator[Finding]:
+    name = "envoy_access_rules"
+    for index, rule in enumerate(variables.get(name) or []):
+        path = f"[{index}]"
+        yield from _methods(name, rule.get("methods") or [], f"{path}.methods")
+        for key in ("clients", "models"):
+            for item in rule.get(key) or []:
+                if not item or "*" in str(item)[:-1]:
+                    yield Finding(name, "a name may have * at its end, and nowhere else.", item, f"{path}.{key}")
+        if rule.get("clients") and not _named(variables):
+            yield Finding(name, _NAMELESS, list(rule["clients"]), f"{path}.clients")
+        if rule.get("claims") and not variables.get("envoy_jwt_issuers"):
+            yield Finding(
+                name,
+                "claims are those of JSON Web Tokens: set envoy_jwt_issuers.",
+                dict(rule["claims"]),
+                f"{path}.claims",
+            )
+    yield from _methods("envoy_public_methods", variables.get("envoy_public_methods") or [], "")
+
+
+def _methods(name: str, names: Iterable[str], path: str) -> Iterator[Finding]:
+    for method in names:
+        if method not in (*methods.METHODS, "*"):
+            close = difflib.get_close_matches(str(method), methods.METHODS, n=1)
+            hint = f"Did you mean {close[0]}?" if close else f"They are {', '.join(methods.METHODS)}."
+            yield Finding(name, f"there is no such method. {hint}", method, path)
+
+
+def _certificates(variables: Variables) -> Iterator[Finding]:
+    secret, certificate = variables.get("envoy_tls_secret"), variables.get("envoy_tls_certificate")
+    key, authority = variables.get("envoy_tls_private_key"), variables.get("envoy_tls_client_ca")
+    if secret and certificate:
+        yield Finding(
+            "envoy_tls_secret", "envoy_tls_certificate is set too: the certificate comes from one of them.", secret
+        )
+    if certificate and not key:
+        yield Finding("envoy_tls_certificate", "envoy_tls_private_key, its key, is not set.")
+    if key and not certificate:
+        yield Finding("envoy_tls_private_key", "envoy_tls_certificate, the certificate of this key, is not set.")
+    if certificate and key:
+        problem = _pair(certificate, key)
+        if problem:
+            yield Finding("envoy_tls_certificate", problem)
+    if authority:
+        if not (secret or certificate):
+            yield Finding(
+                "envoy_tls_client_ca",
+                "clients show certificates to an endpoint that has one: set envoy_tls_secret or envoy_tls_certificate.",
+            )
+        try:
+            ssl.create_default_context(cadata=authority)
+        except (ssl.SSLError, ValueError):
+            yield Finding("envoy_tls_client_ca", "it has to be certificates in PEM (-----BEGIN CERTIFICATE-----).")
+
+
+def _pair(certificate: str, key: str) -> str | None:
+    """What is wrong with a certificate and its key, by OpenSSL, which reads them from files only."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for name, text in (("certificate", certificate), ("key", key)):
+            paths.append(os.path.join(folder, name))
+            with open(os.open(paths[-1], os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(paths[0], paths[1], password=lambda: "")
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                return "envoy_tls_private_key is the key of another certificate."
+            return "this and envoy_tls_private_key have to be a certificate and its key in PEM, without a password."
+    return None
+
+
+def _limits(variables: Variables) -> Iterator[Finding]:
+    for rate, burst in (
+        ("envoy_connection_rate", "envoy_connection_burst"),
+        ("envoy_request_rate", "envoy_request_burst"),
+    ):
+        if int(variables.get(burst) or 0) and not int(variables.get(rate) or 0):
+            yield Finding(burst, f"it is a part of a rate, but {rate} is 0.", variables[burst])
+    name = "envoy_client_limits"
+    limits = variables.get(name) or {}
+    if limits and not _named(variables):
+        yield Finding(name, _NAMELESS, list(limits))
+    for client, limit in limits.items():
+        path = f".{client}"
+        if not isinstance(limit, Mapping) or not limit:
+            yield Finding(
+                name, "a client's limits are {rate: 50, burst: 100, in_flight: 20} or a part of it.", limit, path
+            )
+            continue
+        if client != "*" and not _CLIENT.fullmatch(str(client)):
+            yield Finding(name, f"a client's name is made of letters, digits and . _ @ / -, not {client}.", None, path)
+        for key, value in limit.items():
+            if key not in _LIMIT_KEYS:
+                close = difflib.get_close_matches(str(key), _LIMIT_KEYS, n=1)
+                hint = f"Did you mean {close[0]}?" if close else f"They are {', '.join(_LIMIT_KEYS)}."
+                yield Finding(name, f"there is no limit {key}. {hint}", value, path)
+            elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                yield Finding(name, "it has to be a whole number of 1 or more.", value, f"{path}.{key}")
+        if "burst" in limit and "rate" not in limit:
+            yield Finding(name, "a burst is a part of a rate, which is not given.", dict(limit), path)
+        if client == "*" and "in_flight" in limit:
+            yield Finding(
+                name,
+                "Envoy counts requests at a time for clients that it knows by name. Name them, or limit all together "
+                "by envoy_requests_in_flight.",
+                limit["in_flight"],
+                ".*.in_flight",
+            )
+
+
+def _load_limit(variables: Variables) -> Iterator[Finding]:
+    name = "envoy_load_limit"
+    limit = variables.get(name) or {}
+    if not limit:
+        return
+    for key in ("url", "query", "threshold"):
+        if limit.get(key) is None:
+            yield Finding(name, f"the key {key} is missing.")
+    if limit.get("url"):
+        yield from _address(name, limit["url"], ".url")
+    for key, least in (("resume_after", 0), ("interval", 1), ("retry_after", 1)):
+        if limit.get(key) is not None and int(limit[key]) < least:
+            yield Finding(name, f"it has to be {least} or more.", limit[key], f".{key}")
+
+
+def _further(variables: Variables) -> Iterator[Finding]:
+    for name, ours in (
+        ("envoy_extra_listeners", OUR_LISTENERS),
+        ("envoy_extra_clusters", OUR_CLUSTERS),
+        ("envoy_extra_http_filters", ()),
+    ):
+        for index, item in enumerate(variables.get(name) or []):
+            if not item.get("name"):
+                yield Finding(name, "it has no name.", None, f"[{index}]")
+            elif item["name"] in ours:
+                yield Finding(name, "one of our own has this name.", item["name"], f"[{index}].name")
+    own = variables.get("envoy_configuration_config_map")
+    if own:
+        used = [name for name in REPLACED if variables.get(name)]
+        if used:
+            yield Finding(
+                "envoy_configuration_config_map",
+                f"this configuration replaces ours, so {', '.join(used)} would do nothing. Put what they say into it, "
+                "or leave it out.",
+                own,
+            )

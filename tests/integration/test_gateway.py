@@ -1,0 +1,615 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who comes in, who may call what, and how much: an Envoy as the role deploys it in front of a real Triton."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import jwt
+import numpy
+import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+
+from ansible_collections.fastml.supersonic.tests.golden import render
+from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
+from ansible_collections.fastml.supersonic.tests.harness.models import write_model
+from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
+
+CMS, CMS_NEXT, ATLAS = "cms-0123456789abcdefghij", "cms-next-0123456789abcdef", "atlas-0123456789abcdefgh"
+ISSUER, OTHER_ISSUER = "https://tokens.example.org", "https://other.example.org"
+# A connection of its own for each client.
+CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
+SLOW_S = 0.4
+
+
+def new_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def key_set(**keys: rsa.RSAPrivateKey) -> dict[str, Any]:
+    found = []
+    for name, key in keys.items():
+        public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
+        found.append({**public, "kid": name, "alg": "RS256", "use": "sig"})
+    return {"keys": found}
+
+
+KEY, OTHER_KEY = new_key(), new_key()
+
+
+def token(key: rsa.RSAPrivateKey = KEY, kid: str = "one", **claims: Any) -> str:
+    now = int(time.time())
+    payload = {"iss": ISSUER, "aud": "supersonic", "sub": "alice", "iat": now, "exp": now + 600, **claims}
+    payload = {name: value for name, value in payload.items() if value is not None}
+    return jwt.encode(payload, key, algorithm="RS256", headers={"kid": kid})
+
+
+def certificate(name: str, issuer: tuple[x509.Certificate, Any] | None = None, serial: int = 1) -> tuple[str, str, Any]:
+    """A certificate for a name, its key, and both as objects; without an issuer it is an authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer[0].subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(serial)
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    )
+    made = builder.sign(issuer[1] if issuer else key, hashes.SHA256())
+    pem = made.public_bytes(serialization.Encoding.PEM).decode()
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    return pem, secret, (made, key)
+
+
+AUTHORITY = certificate("authority")
+SERVER = certificate("localhost", AUTHORITY[2], 11)
+RENEWED = certificate("localhost", AUTHORITY[2], 12)
+CLIENT = certificate("cms.example.org", AUTHORITY[2], 13)
+
+ISSUERS = [
+    {"issuer": ISSUER, "audiences": ["supersonic", "second"], "jwks": key_set(one=KEY)},
+    {"issuer": OTHER_ISSUER, "audiences": ["supersonic"], "jwks": key_set(two=OTHER_KEY), "client_claim": "wlcg.user"},
+]
+CASES: dict[str, dict[str, Any]] = {
+    "open": {},
+    "http": {"envoy_http": True},
+    "jwt": {"envoy_jwt_issuers": ISSUERS, "envoy_public_methods": ["Health", "ServerLive"], "envoy_access_log": "all"},
+    "tokens": {"envoy_tokens": {"cms": [CMS, CMS_NEXT], "atlas": ATLAS}, "envoy_access_log": "all", "envoy_http": True},
+    "both": {"envoy_tokens": {"cms": CMS}, "envoy_jwt_issuers": ISSUERS[:1]},
+    "rules": {
+        "envoy_tokens": {"cms": CMS, "atlas": ATLAS},
+        "envoy_jwt_issuers": ISSUERS[:1],
+        "envoy_http": True,
+        "envoy_access_rules": [
+            {"clients": ["cms"], "models": ["identity", "id-*"]},
+            {"clients": ["atlas"], "methods": ["*"]},
+            {"claims": {"groups": ["ligo", "virgo"], "wlcg.ver": "1.0"}, "methods": ["ServerLive", "ModelInfer"]},
+        ],
+    },
+    "tls": {
+        "envoy_tls_certificate": SERVER[0],
+        "envoy_tls_private_key": SERVER[1],
+        "envoy_tokens": {"cms": CMS},
+    },
+    "mutual": {
+        "envoy_tls_certificate": SERVER[0],
+        "envoy_tls_private_key": SERVER[1],
+        "envoy_tls_client_ca": AUTHORITY[0],
+        "envoy_access_rules": [{"clients": ["cms.example.org"]}],
+    },
+    "rate": {"envoy_request_rate": 10, "envoy_request_burst": 10, "envoy_http": True},
+    "client-rate": {
+        "envoy_tokens": {"cms": CMS, "atlas": ATLAS, "ligo": CMS_NEXT},
+        "envoy_client_limits": {"cms": {"rate": 5}, "*": {"rate": 2}},
+    },
+    "in-flight": {"envoy_requests_in_flight": 2, "envoy_http": True},
+    "client-in-flight": {
+        "envoy_tokens": {"cms": CMS, "atlas": ATLAS},
+        "envoy_client_limits": {"cms": {"in_flight": 1}},
+    },
+    "connections": {"envoy_client_connections": 2},
+    "connection-rate": {"envoy_connection_rate": 1, "envoy_connection_burst": 3},
+    "size": {"envoy_request_max_bytes": 100_000, "envoy_http": True},
+    "age": {"envoy_connection_max_seconds": 1},
+    "extra": {
+        "envoy_extra_http_filters": [
+            {
+                "name": "extra",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+                    "mutations": {"response_mutations": [{"append": {"header": {"key": "x-extra", "value": "here"}}}]},
+                },
+            }
+        ],
+        "envoy_extra_clusters": [{"name": "mine", "connect_timeout": "1s", "type": "STATIC"}],
+        "envoy_extra_listeners": [
+            {
+                "name": "mine",
+                "address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}},
+                "filter_chains": [
+                    {
+                        "filters": [
+                            {
+                                "name": "answer",
+                                "typed_config": {
+                                    "@type": "type.googleapis.com/"
+                                    "envoy.extensions.filters.network.direct_response.v3.Config",
+                                    "response": {"inline_string": "mine"},
+                                },
+                            }
+                        ]
+                    }
+                ],
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    folder = tmp_path_factory.mktemp("server")
+    write_model(folder / "models", "identity")
+    write_model(folder / "models", "secret")
+    write_model(folder / "models", "slow", execute=f"time.sleep({SLOW_S})")
+    running = Triton(folder / "models", folder, wait=False)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def manifests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of manifests by case, rendered by the real playbook."""
+    folder = tmp_path_factory.mktemp("cases")
+    common = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "supersonic_namespace": "{{ inventory_hostname }}",
+        "triton_image": "example.org/tritonserver:26.04-py3",
+        "triton_model_repositories": [{"name": "models", "kind": "image", "path": "/models"}],
+    }
+    inventory = {"supersonic_instances": {"hosts": CASES, "vars": common}}
+    (folder / "hosts.yml").write_text(json.dumps(inventory))
+    render.render(folder, folder / "manifests")
+    return folder / "manifests"
+
+
+Start = Callable[[str], DeployedEnvoy]
+
+
+@pytest.fixture
+def start(manifests: Path, server: Triton, tmp_path: Path) -> Iterator[Start]:
+    """Starts an Envoy for a case."""
+    running: list[DeployedEnvoy] = []
+    server.wait_until_live()
+
+    def begin(case: str) -> DeployedEnvoy:
+        servers, http = [server.grpc], [server.http]
+        running.append(DeployedEnvoy(tmp_path / case, manifests / case / "envoy.yaml", servers, http))
+        return running[-1]
+
+    yield begin
+    for envoy in running:
+        envoy.stop()
+
+
+def infer(
+    envoy: DeployedEnvoy, model: str = "identity", authorization: str | None = None, values: int = 4, **headers: str
+) -> str:
+    """OK, or the status that a real client sees, with its message."""
+    data = numpy.arange(values, dtype=numpy.float32)
+    given = triton_grpc.InferInput("INPUT0", data.shape, "FP32")
+    given.set_data_from_numpy(data)
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    if authorization:
+        headers["authorization"] = authorization
+    with triton_grpc.InferenceServerClient(envoy.address, channel_args=CHANNEL) as client:
+        try:
+            answer = client.infer(model, [given], headers=headers, client_timeout=20)
+        except InferenceServerException as exc:
+            return f"{exc.status()}: {exc.message()}"
+    assert numpy.array_equal(answer.as_numpy("OUTPUT0"), data)
+    return "OK"
+
+
+def bearer(text: str) -> str:
+    return f"Bearer {text}"
+
+
+def method(envoy: DeployedEnvoy, name: str, request: Any = None, **metadata: str) -> tuple[str, dict[str, str]]:
+    """Status and metadata of a call of any method."""
+    request = request or getattr(service_pb2, f"{name}Request")()
+    with grpc.insecure_channel(envoy.address, options=CHANNEL) as channel:
+        stub = getattr(service_pb2_grpc.GRPCInferenceServiceStub(channel), name)
+        try:
+            _answer, call = stub.with_call(request, timeout=10, metadata=list(metadata.items()))
+        except grpc.RpcError as exc:
+            call = exc
+        both = [*(call.initial_metadata() or ()), *(call.trailing_metadata() or ())]
+        return call.code().name, {key: str(value) for key, value in both}
+
+
+def http(envoy: DeployedEnvoy, path: str, authorization: str = "", body: bytes | None = None) -> tuple[int, str, Any]:
+    """Status, text and headers of an HTTP request."""
+    headers = {"authorization": authorization} if authorization else {}
+    request = urllib.request.Request(f"http://{envoy.address}{path}", data=body, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status), answer.read().decode(), answer.headers
+    except urllib.error.HTTPError as exc:
+        return exc.code, exc.read().decode(), exc.headers
+
+
+def log(envoy: DeployedEnvoy) -> list[dict[str, Any]]:
+    """The access log, written at most a second later."""
+    time.sleep(1.2)
+    lines = envoy.process.log.read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+# ---- access --------------------------------------------------------------------------------------------------------
+def test_without_tokens_methods_that_change_a_server_are_refused(start: Start) -> None:
+    envoy = start("open")
+    assert infer(envoy) == "OK"
+    assert method(envoy, "RepositoryIndex")[0] == "OK"
+    for name in ("LogSettings", "TraceSetting", "RepositoryModelUnload", "SystemSharedMemoryRegister"):
+        assert method(envoy, name)[0] == "PERMISSION_DENIED"
+    # The problem is in the log, what went well is not.
+    assert {line["path"].rpartition("/")[2] for line in log(envoy)} == {
+        "LogSettings", "TraceSetting", "RepositoryModelUnload", "SystemSharedMemoryRegister"
+    }  # fmt: skip
+
+
+def test_json_web_tokens(start: Start) -> None:
+    envoy = start("jwt")
+    good = token()
+    cases = {
+        "OK": [good, token(aud=["x", "second"]), token(OTHER_KEY, "two", iss=OTHER_ISSUER, **{"wlcg.user": "bob"})],
+        "UNAUTHENTICATED": [
+            token(exp=int(time.time()) - 120),
+            token(OTHER_KEY),
+            token(iss="https://nobody.example.org"),
+            token(exp=None),
+            good[:-6] + "AAAAAA",
+            "nonsense",
+            jwt.encode({"iss": ISSUER, "aud": "supersonic", "sub": "x"}, None, algorithm="none"),
+            token(sub=None),
+        ],
+        # The token is good, but not for here.
+        "PERMISSION_DENIED": [token(aud="elsewhere")],
+    }
+    for status, tokens in cases.items():
+        for text in tokens:
+            assert infer(envoy, authorization=bearer(text)).startswith(
+                "OK" if status == "OK" else f"StatusCode.{status}"
+            ), text
+    assert infer(envoy).startswith("StatusCode.UNAUTHENTICATED")
+    # Just late, and clocks differ by a minute at most.
+    assert infer(envoy, authorization=bearer(token(exp=int(time.time()) - 30))) == "OK"
+    assert method(envoy, "ServerLive")[0] == "OK"
+    assert method(envoy, "ServerReady")[0] == "UNAUTHENTICATED"
+    lines = log(envoy)
+    assert {line["client"] for line in lines} == {None, "alice", "bob"}
+    text = envoy.process.log.read_text()
+    assert good not in text
+    assert good.split(".")[2] not in text
+
+
+def test_static_tokens_come_and_go_without_a_restart(start: Start, manifests: Path) -> None:
+    envoy = start("tokens")
+    assert [infer(envoy, authorization=bearer(text)) for text in (CMS, CMS_NEXT, ATLAS)] == ["OK"] * 3
+    assert infer(envoy, authorization=f"bearer {CMS}") == "OK"
+    bad = [None, CMS, bearer(CMS[:-1]), bearer(CMS + "x"), bearer(""), f"Basic {CMS}", bearer(CMS[:-1] + "\x7f")]
+    for text in bad:
+        refused = infer(envoy, authorization=text)
+        assert refused.startswith("StatusCode.UNAUTHENTICATED") or "Illegal" in refused or "metadata" in refused, text
+    assert http(envoy, "/v2/health/ready")[0] == 401
+    assert http(envoy, "/v2/health/ready", bearer(ATLAS))[0] == 200
+    # Nobody else says who they are.
+    assert infer(envoy, x_supersonic_client="cms").startswith("StatusCode.UNAUTHENTICATED")
+    lines = log(envoy)
+    assert {line["client"] for line in lines} == {None, "cms", "atlas"}
+    assert not any(secret in envoy.process.log.read_text() for secret in (CMS, CMS_NEXT, ATLAS))
+    assert 'virtual_cluster="cms"' in envoy.admin("/stats/prometheus")
+
+    documents = [item for item in yaml.safe_load_all((manifests / "both" / "envoy.yaml").read_text()) if item]
+    (secret,) = (item for item in documents if item["kind"] == "Secret")
+    started = envoy.admin("/server_info")
+    errors: list[str] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            answer = infer(envoy, authorization=bearer(CMS))
+            if answer != "OK":
+                errors.append(answer)
+
+    client = threading.Thread(target=ask)
+    client.start()
+    text = secret["stringData"]["client.yaml"]
+    envoy.write("/etc/envoy-access", {"client.yaml": text})
+    until(lambda: infer(envoy, authorization=bearer(ATLAS)).startswith("StatusCode.UNAUTHENTICATED"))
+    assert infer(envoy, authorization=bearer(CMS_NEXT)).startswith("StatusCode.UNAUTHENTICATED")
+    # A broken file changes nothing.
+    envoy.write("/etc/envoy-access", {"client.yaml": text[:200]})
+    time.sleep(1)
+    stop.set()
+    client.join()
+    assert errors == []
+    assert json.loads(envoy.admin("/server_info"))["uptime_current_epoch"] != json.loads(started)["uptime_all_epochs"]
+
+
+def test_either_kind_of_token(start: Start) -> None:
+    envoy = start("both")
+    assert infer(envoy, authorization=bearer(CMS)) == "OK"
+    assert infer(envoy, authorization=bearer(token())) == "OK"
+    assert infer(envoy, authorization=bearer(ATLAS)).startswith("StatusCode.UNAUTHENTICATED")
+    assert "expired" in infer(envoy, authorization=bearer(token(exp=int(time.time()) - 120)))
+    assert infer(envoy).startswith("StatusCode.UNAUTHENTICATED")
+
+
+def test_rules_by_client_claim_method_and_model(start: Start) -> None:
+    envoy = start("rules")
+    cms, atlas = bearer(CMS), bearer(ATLAS)
+    assert infer(envoy, "identity", cms) == "OK"
+    refused = infer(envoy, "secret", cms)
+    assert refused.startswith("StatusCode.PERMISSION_DENIED")
+    assert "cms may not call" in refused
+    assert "secret" in refused
+    # There is no such model, but the rule lets it in.
+    assert "unknown model" in infer(envoy, "id-x", cms)
+    assert infer(envoy, "secret", atlas) == "OK"
+    assert method(envoy, "LogSettings", authorization=atlas)[0] == "OK"
+    assert method(envoy, "LogSettings", authorization=cms)[0] == "PERMISSION_DENIED"
+    assert method(envoy, "RepositoryIndex", authorization=cms)[0] == "OK"
+    # A hostile client: the model that counts is the last one, and nothing else is judged than what Triton reads.
+    good = service_pb2.ModelMetadataRequest(name="identity")
+    twice = good.SerializeToString() + service_pb2.ModelMetadataRequest(name="secret").SerializeToString()
+    assert raw(envoy, "ModelMetadata", frame(twice), cms) == "PERMISSION_DENIED"
+    assert raw(envoy, "ModelMetadata", frame(good.SerializeToString()), cms) == "OK"
+    for body in (frame(twice)[:-1], b"\1" + frame(twice)[1:], frame(b"") + frame(twice), frame(b"\x0b\x0c"), b""):
+        assert raw(envoy, "ModelMetadata", body, cms) not in ("OK", "UNKNOWN"), body
+    stream = service_pb2.ModelInferRequest(model_name="identity")
+    with grpc.insecure_channel(envoy.address, options=CHANNEL) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as error:
+            list(stub.ModelStreamInfer(iter([stream]), timeout=10, metadata=[("authorization", cms)]))
+        assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    member = {"groups": ["virgo", "x"], "wlcg": {"ver": "1.0"}}
+    assert infer(envoy, "secret", bearer(token(**member))) == "OK"
+    assert infer(envoy, "secret", bearer(token(groups=["x"], wlcg={"ver": "1.0"}))).startswith("StatusCode.PERM")
+    assert infer(envoy, "secret", bearer(token(groups="ligo"))).startswith("StatusCode.PERM")
+    assert http(envoy, "/v2/models/identity", cms)[0] == 200
+    for path in (
+        "/v2/models/secret",
+        "/v2/models/%73ecret",
+        "/v2/models/identity/../secret",
+        "/v2/models/identity%2f..%2fsecret",
+        "/v2/models/secret/versions/1",
+        "//v2/models/secret",
+        "/v2/logging",
+    ):
+        assert http(envoy, path, cms)[0] in (400, 403), path
+
+
+def frame(message: bytes) -> bytes:
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def raw(envoy: DeployedEnvoy, name: str, body: bytes, authorization: str) -> str:
+    """Status of a call whose body is exactly this, over HTTP/1.1, which Envoy takes for gRPC too."""
+    request = urllib.request.Request(
+        f"http://{envoy.address}/inference.GRPCInferenceService/{name}",
+        data=body,
+        headers={"content-type": "application/grpc", "te": "trailers", "authorization": authorization},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        content = answer.read()
+        code = answer.headers.get("grpc-status")
+    if code is None:
+        return "OK" if content else "UNKNOWN"
+    return next(item.name for item in grpc.StatusCode if item.value[0] == int(code))
+
+
+# ---- TLS -----------------------------------------------------------------------------------------------------------
+def secure(envoy: DeployedEnvoy, pair: tuple[str, str] | None = None, **metadata: str) -> str:
+    credentials = grpc.ssl_channel_credentials(
+        AUTHORITY[0].encode(), *((pair[1].encode(), pair[0].encode()) if pair else ())
+    )
+    with grpc.secure_channel(f"localhost:{envoy.port}", credentials, options=CHANNEL) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        try:
+            stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=5, metadata=list(metadata.items()))
+        except grpc.RpcError as exc:
+            return str(exc.code().name)
+    return "OK"
+
+
+def serial(envoy: DeployedEnvoy) -> int:
+    return x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", envoy.port)).encode()).serial_number
+
+
+def test_a_new_certificate_takes_no_restart(start: Start) -> None:
+    envoy = start("tls")
+    assert secure(envoy, authorization=bearer(CMS)) == "OK"
+    assert secure(envoy) == "UNAUTHENTICATED"
+    assert infer(envoy, authorization=bearer(CMS)).startswith("StatusCode.UNAVAILABLE")
+    assert serial(envoy) == 11
+    envoy.write("/etc/envoy-tls", {"tls.crt": RENEWED[0], "tls.key": RENEWED[1]})
+    until(lambda: serial(envoy) == 12)
+    assert secure(envoy, authorization=bearer(CMS)) == "OK"
+
+
+def test_clients_with_certificates(start: Start) -> None:
+    envoy = start("mutual")
+    assert secure(envoy, (CLIENT[0], CLIENT[1])) == "OK"
+    assert secure(envoy) == "UNAVAILABLE"
+    # Of the same authority, but no rule is for it.
+    assert secure(envoy, (SERVER[0], SERVER[1])) == "PERMISSION_DENIED"
+    stranger = certificate("cms.example.org")
+    assert secure(envoy, (stranger[0], stranger[1])) == "UNAVAILABLE"
+
+
+# ---- limits --------------------------------------------------------------------------------------------------------
+def test_requests_per_second_together(start: Start) -> None:
+    envoy = start("rate")
+    found = [method(envoy, "ServerReady") for _number in range(20)]
+    statuses = [status for status, _metadata in found]
+    assert statuses[:10] == ["OK"] * 10
+    assert statuses.count("RESOURCE_EXHAUSTED") >= 5
+    hints = found[statuses.index("RESOURCE_EXHAUSTED")][1]
+    assert hints["retry-after"] == "1"
+    assert hints["grpc-retry-pushback-ms"] == "1000"
+    status, text, headers = next(
+        answer for answer in (http(envoy, "/v2/health/ready") for _number in range(40)) if answer[0] != 200
+    )
+    assert (status, headers["retry-after"], text) == (429, "1", "local_rate_limited")
+    time.sleep(1.5)
+    assert method(envoy, "ServerReady")[0] == "OK"
+
+
+def test_requests_per_second_of_each_client(start: Start) -> None:
+    envoy = start("client-rate")
+    found = {
+        name: [method(envoy, "ServerReady", authorization=bearer(text))[0] for _number in range(8)].count("OK")
+        for name, text in (("cms", CMS), ("atlas", ATLAS), ("ligo", CMS_NEXT))
+    }
+    # Buckets are filled again while the test asks.
+    assert 5 <= found["cms"] < 8
+    assert 2 <= found["atlas"] < 5
+    assert 2 <= found["ligo"] < 5
+
+
+def together(calls: list[Callable[[], str]]) -> list[str]:
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [item.result() for item in [pool.submit(call) for call in calls]]
+
+
+def test_requests_at_a_time(start: Start) -> None:
+    envoy = start("in-flight")
+    found = together([lambda: infer(envoy, "slow")] * 6)
+    assert found.count("OK") == 2
+    assert all("RESOURCE_EXHAUSTED" in item and "too many requests at a time" in item for item in found if item != "OK")
+    assert infer(envoy) == "OK"
+
+
+def test_requests_at_a_time_of_one_client(start: Start) -> None:
+    envoy = start("client-in-flight")
+    mine, theirs = (lambda: infer(envoy, "slow", bearer(CMS))), (lambda: infer(envoy, "slow", bearer(ATLAS)))
+    found = together([mine, mine, mine, theirs, theirs])
+    assert found[:3].count("OK") == 1
+    assert found[3:] == ["OK", "OK"]
+
+
+def test_connections_at_a_time(start: Start) -> None:
+    envoy = start("connections")
+    found = together([lambda: infer(envoy, "slow")] * 5)
+    assert found.count("OK") == 2
+    assert all("UNAVAILABLE" in item for item in found if item != "OK")
+    until(lambda: infer(envoy) == "OK")
+
+
+def test_connections_per_second(start: Start) -> None:
+    envoy = start("connection-rate")
+    found = [http_code(envoy) for _number in range(6)]
+    assert found[:3] == ["answered"] * 3
+    assert "closed" in found
+
+
+def http_code(envoy: DeployedEnvoy) -> str:
+    try:
+        http(envoy, "/nothing")
+    except OSError:
+        return "closed"
+    return "answered"
+
+
+def test_requests_that_are_too_large(start: Start) -> None:
+    envoy = start("size")
+    assert infer(envoy, values=20_000) == "OK"
+    refused = infer(envoy, values=40_000)
+    assert "RESOURCE_EXHAUSTED" in refused
+    assert "too large" in refused
+    assert http(envoy, "/v2/models/identity/infer", body=bytes(200_000))[0] == 413
+
+
+def test_old_connections_end_without_a_loss(start: Start) -> None:
+    envoy = start("age")
+    data = numpy.arange(4, dtype=numpy.float32)
+    given = triton_grpc.InferInput("INPUT0", data.shape, "FP32")
+    given.set_data_from_numpy(data)
+    limit = time.monotonic() + 4
+    with triton_grpc.InferenceServerClient(envoy.address, channel_args=CHANNEL) as client:
+        while time.monotonic() < limit:
+            assert numpy.array_equal(client.infer("identity", [given]).as_numpy("OUTPUT0"), data)
+    stats = json.loads(envoy.admin("/stats?format=json&filter=ingress_grpc.downstream_cx_max_duration_reached"))
+    assert stats["stats"][0]["value"] >= 1
+
+
+# ---- HTTP, and what operators add ----------------------------------------------------------------------------------
+def test_http_beside_grpc(start: Start) -> None:
+    envoy = start("http")
+    assert infer(envoy) == "OK"
+    data = numpy.arange(4, dtype=numpy.float32)
+    given = triton_http.InferInput("INPUT0", data.shape, "FP32")
+    given.set_data_from_numpy(data)
+    client = triton_http.InferenceServerClient(envoy.address)
+    assert numpy.array_equal(client.infer("identity", [given]).as_numpy("OUTPUT0"), data)
+    client.close()
+    assert http(envoy, "/v2/logging")[0] == 403
+    assert http(envoy, "/metrics")[0] == 403
+
+
+def test_without_http_nothing_answers_it(start: Start) -> None:
+    assert http(start("open"), "/v2/health/ready")[0] == 403
+
+
+def test_further_configuration(start: Start) -> None:
+    envoy = start("extra")
+    status, metadata = method(envoy, "ServerReady")
+    assert (status, metadata["x-extra"]) == ("OK", "here")
+    assert "mine::" in envoy.admin("/clusters")
+
+
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_cases_are_whole() -> None:
+    """Every option of access and limits is in some case."""
+    used: set[str] = set().union(*(case.keys() for case in CASES.values()))
+    options: Mapping[str, Any] = yaml.safe_load(
+        (Path(__file__).resolve().parents[2] / "roles/envoy/defaults/main.yml").read_text()
+    )
+    groups = ("envoy_tokens", "envoy_jwt", "envoy_access_rules", "envoy_public", "envoy_client_", "envoy_request_")
+    assert {name for name in options if name.startswith(groups)} <= used
