@@ -28,8 +28,9 @@ options:
         type: dict
 """
 
-    # For a module that asks them for their models too: fastml.supersonic.model_servers.index.
-    INDEX = (
+    # For a module that asks them for their models too: fastml.supersonic.model_servers.index. With its type, since
+    # ansible-test takes each plain assignment here for a text that is written out.
+    INDEX: str = (
         DOCUMENTATION
         + r"""
       index:
