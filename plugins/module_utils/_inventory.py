@@ -144,6 +144,7 @@ GRPC_PATH, HTTP_PATH = "/inference.GRPCInferenceService", "/v2"
 # Controllers without an annotation for a key of envoy_ingress, and what does it instead.
 INGRESS_LACKS = {
     "max_request_bytes": {
+        "haproxy-ingress": "HAProxy sees a size only in content-length, which gRPC clients do not send",
         "haproxytech": "it has no such limit",
         "traefik": "its limit is a middleware that buffers whole requests, which breaks streams",
         "other": "name its annotation in envoy_ingress.annotations",

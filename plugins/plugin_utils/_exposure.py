@@ -23,13 +23,12 @@ def ingress_annotations(ingress: Mapping[str, Any], envoy_tls: str) -> dict[str,
     """
     # Judging the inventory refuses what a controller has no annotation for.
     seconds = int(ingress.get("timeout_seconds") or TIMEOUT_SECONDS)
-    size = int(ingress.get("max_request_bytes") or 0)
     found: dict[str, str] = {}
     controller = ingress.get("controller")
     if controller == "nginx":
         found = {
             "backend-protocol": "GRPCS" if envoy_tls else "GRPC",
-            "proxy-body-size": str(size),
+            "proxy-body-size": str(int(ingress.get("max_request_bytes") or 0)),
             # For gRPC too, whatever the names say.
             "proxy-read-timeout": str(seconds),
             "proxy-send-timeout": str(seconds),
@@ -37,8 +36,6 @@ def ingress_annotations(ingress: Mapping[str, Any], envoy_tls: str) -> dict[str,
         found = {f"nginx.ingress.kubernetes.io/{key}": value for key, value in found.items()}
     elif controller == "haproxy-ingress":
         found = {"backend-protocol": "h2-ssl" if envoy_tls else "h2", "timeout-server": f"{seconds}s"}
-        if size:
-            found["proxy-body-size"] = str(size)
         found = {f"haproxy-ingress.github.io/{key}": value for key, value in found.items()}
     elif controller == "haproxytech":
         # With TLS it agrees on HTTP/2 with Envoy.

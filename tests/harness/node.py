@@ -18,22 +18,21 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._local_node impo
 NODE = Machine("supersonic-local", "supersonic0")
 
 
-def server_pid(pod_uid: str) -> int:
-    """The process of the tritonserver in a pod that the role triton has made (POD_UID is in its environment)."""
-    wanted = f"POD_UID={pod_uid}".encode()
+def server_pid(pod_uid: str, program: str = "tritonserver") -> int:
+    """The process of a program in a pod, whose cgroup is named after it."""
     found = []
     for process in Path("/proc").iterdir():
         # Processes come and go while we look.
         with contextlib.suppress(OSError):
-            is_server = process.name.isdigit() and (process / "comm").read_text().strip() == "tritonserver"
-            if is_server and wanted in (process / "environ").read_bytes().split(b"\0"):
+            is_server = process.name.isdigit() and (process / "comm").read_text().strip() == program
+            if is_server and pod_uid in (process / "cgroup").read_text():
                 found.append(int(process.name))
-    assert len(found) == 1, f"{len(found)} processes are the tritonserver of the pod {pod_uid}"
+    assert len(found) == 1, f"{len(found)} processes are the {program} of the pod {pod_uid}"
     return found[0]
 
 
-def signal_server(pod_uid: str, number: int) -> None:
-    os.kill(server_pid(pod_uid), number)
+def signal_server(pod_uid: str, number: int, program: str = "tritonserver") -> None:
+    os.kill(server_pid(pod_uid, program), number)
 
 
 @contextlib.contextmanager

@@ -12,17 +12,28 @@ from typing import Any
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container, until
 
 RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+# A node lets a pod in that is new to a policy when it has heard of it, in less than a second as a rule.
+HEARD_SECONDS = 5
 CONNECT = """
-import socket, sys
-for address in sys.argv[1:]:
+import socket, sys, time
+def answer(address):
     host, port = address.rsplit(":", 1)
     try:
         socket.create_connection((host, int(port)), timeout=3).close()
-        print(address, "open")
+        return "open"
     except TimeoutError:
-        print(address, "timeout")
+        return "timeout"
     except OSError as error:
-        print(address, error.strerror)
+        return error.strerror
+end = time.monotonic() + float(sys.argv[1])
+found = dict.fromkeys(sys.argv[2:])
+while True:
+    found.update((address, answer(address)) for address, last in found.items() if last != "open")
+    if time.monotonic() >= end or set(found.values()) == {"open"}:
+        break
+    time.sleep(0.2)
+for address, last in found.items():
+    print(address, last)
 """
 
 
@@ -78,7 +89,8 @@ def output(cluster: Cluster, path: str) -> str:
 def connect(
     cluster: Cluster, namespace: str, name: str, *addresses: str, labels: dict[str, str] | None = None
 ) -> dict[str, str]:
-    """Whether a pod of that name can open connections, by address."""
-    script = f"exec python3 -c {shlex.quote(CONNECT)} {' '.join(addresses)}"
+    """Whether a pod of that name can open connections, by address; one with labels gets the time to be heard of."""
+    patience = HEARD_SECONDS if labels else 0
+    script = f"exec python3 -c {shlex.quote(CONNECT)} {patience} {' '.join(addresses)}"
     said = output(cluster, start(cluster, namespace, name, script, labels))
     return dict(line.split(" ", 1) for line in said.splitlines())

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A real Traefik in the network of the local node: an ingress controller and a Gateway, as on a host's network."""
+"""A real Traefik in the network of the local node, as an ingress controller or a Gateway on a host's network has it."""
 
 from __future__ import annotations
 

@@ -42,11 +42,10 @@ TRAEFIK = "traefik.ingress.kubernetes.io/"
             },
         ),
         (
-            {"controller": "haproxy-ingress", "max_request_bytes": 536870912, "timeout_seconds": 300},
+            {"controller": "haproxy-ingress", "timeout_seconds": 300},
             "",
             {
                 f"{HAPROXY}backend-protocol": "h2",
-                f"{HAPROXY}proxy-body-size": "536870912",
                 f"{HAPROXY}timeout-server": "300s",
             },
         ),
