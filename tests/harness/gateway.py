@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,26 +21,42 @@ import tritonclient.grpc as triton_grpc
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tritonclient.utils import InferenceServerException
 
-from ansible_collections.fastml.supersonic.tests.golden import render
 from ansible_collections.fastml.supersonic.tests.harness.certificates import Certificate
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 
+CLONE = Path(__file__).resolve().parents[2]
 ISSUER = "https://tokens.example.org"
 # A connection of its own for each client.
 CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
 
 
 def render_cases(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> Path:
-    """A folder of manifests by case, all rendered by one run of the real playbook."""
+    """A folder of manifests by case: one playbook runs this role for all of them, and nothing that takes longer."""
     common = {
         "ansible_connection": "local",
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
         "supersonic_namespace": "{{ inventory_hostname }}",
-        "triton_image": "example.org/tritonserver:26.04-py3",
-        "triton_model_repositories": [{"name": "models", "kind": "image", "path": "/models"}],
+        "supersonic_render_directory": f"{folder}/manifests/{{{{ inventory_hostname }}}}",
     }
-    (folder / "hosts.yml").write_text(json.dumps({"supersonic_instances": {"hosts": cases, "vars": common}}))
-    render.render(folder, folder / "manifests")
+    role = {"name": "fastml.supersonic.envoy", "tasks_from": "render"}
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [{"name": "Write the manifests of the endpoint", "ansible.builtin.include_role": role}],
+    }
+    (folder / "hosts.yml").write_text(json.dumps({"all": {"hosts": cases, "vars": common}}))
+    (folder / "play.yml").write_text(json.dumps([play]))
+    for case in cases:
+        (folder / "manifests" / case).mkdir(parents=True)
+    done = subprocess.run(
+        ["ansible-playbook", str(folder / "play.yml"), "-i", str(folder / "hosts.yml")],
+        cwd=CLONE,
+        env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout[-4000:]}{done.stderr[-2000:]}"
     return folder / "manifests"
 
 
