@@ -660,11 +660,11 @@ def test_nothing_without_a_token_reaches_triton(envoy: DeployedEnvoy, server: Tr
     assert set(calls) == {"OK"}
     assert passed(envoy) == len(calls)
     assert inferences(server, "identity") - asked == len(calls)
-    print(f"{used(envoy) - before} bytes more, at most {peak(envoy)}, {len(calls)} honest calls")
     # The process that was started, since another would not have its number.
     envoy.process.signal(0)
     assert envoy.admin("/ready").strip() == "LIVE"
     until(lambda: sum(statistics(envoy, rf"^listener\..*_{envoy.port}\.downstream_cx_active$").values()) == 0)
+    print(f"{used(envoy) - before} bytes more, at most {peak(envoy)}, {len(calls)} honest calls")
     # Nothing is kept of whoever is gone, and all of them together never came near the limit of the pod, which is 2 GiB.
     assert used(envoy) - before < 4 * MIB
     assert peak(envoy) < 512 * MIB
