@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import collections
+import contextlib
 import hashlib
 import hmac
 import json
@@ -52,8 +53,8 @@ from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 COUNT = int(os.environ.get("SUPERSONIC_FUZZ", "10000"))
 SEED = os.environ.get("SUPERSONIC_SEED", "1")
 CLIENTS = 32
-# For how long a client waits for more of an answer: hostile ones soon go, so that there is time for many.
-QUIET_S, PATIENCE_S = 0.03, 0.1
+# For how long a client waits for more of an answer: who has no token soon goes, so that there is time for many.
+QUIET_S, PATIENCE_S = 0.03, 1.0
 MIB = 1 << 20
 
 CMS, ATLAS = "cms-0123456789abcdefghij", "atlas-0123456789abcdefgh"
@@ -596,17 +597,29 @@ def inferences(server: Triton, model: str) -> int:
 
 
 def exchange(envoy: DeployedEnvoy, content: bytes, patience: float) -> bytes:
-    """What bytes are answered with, until Envoy hangs up or is silent."""
+    """What bytes are answered with, until the answer is whole, Envoy hangs up or is silent."""
     answer = b""
-    with socket.create_connection(("127.0.0.1", envoy.port), 10) as client:
-        try:
-            client.sendall(content)
-            client.settimeout(patience)
-            while more := client.recv(65536):
-                answer += more
-        except OSError:
-            pass
+    with socket.create_connection(("127.0.0.1", envoy.port), 10) as client, contextlib.suppress(OSError):
+        client.sendall(content)
+        client.settimeout(patience)
+        while not whole(answer) and (more := client.recv(65536)):
+            answer += more
     return answer
+
+
+def whole(answer: bytes) -> bool:
+    """Whether the one request was answered to the end: who waits for Envoy to hang up may wait for a second."""
+    if answer.startswith(b"HTTP/1"):
+        head, _end, body = answer.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        return len(body) >= int(length[1]) if length else body.endswith(b"\r\n\r\n")
+    at = 0
+    while at + 9 <= len(answer):
+        kind, flags = answer[at + 3 : at + 5]
+        if kind in (RST_STREAM, GOAWAY) or (kind in (DATA, HEADERS) and flags & END_STREAM):
+            return True
+        at += 9 + int.from_bytes(answer[at : at + 3], "big")
+    return False
 
 
 def attack(envoy: DeployedEnvoy, inputs: Sequence[bytes], patience: float = QUIET_S) -> list[bytes]:
