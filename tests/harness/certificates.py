@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -60,3 +61,11 @@ def certificate(
         .sign(issuer.private_key if issuer else key, hashes.SHA256())
     )
     return Certificate(made, key)
+
+
+def self_signed(folder: Path, name: str, *addresses: str) -> tuple[Path, Path]:
+    """Files of a certificate that signs itself, and of its key."""
+    made = certificate(name, addresses=addresses)
+    (folder / "certificate.pem").write_text(made.pem)
+    (folder / "key.pem").write_text(made.key_pem)
+    return folder / "certificate.pem", folder / "key.pem"

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import ssl
 import threading
@@ -25,73 +24,34 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 import yaml
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-from tritonclient.utils import InferenceServerException
 
-from ansible_collections.fastml.supersonic.tests.golden import render
+from ansible_collections.fastml.supersonic.tests.harness.certificates import Certificate, certificate
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
+from ansible_collections.fastml.supersonic.tests.harness.gateway import (
+    CHANNEL,
+    ISSUER,
+    KEY,
+    OTHER_KEY,
+    bearer,
+    frame,
+    infer,
+    key_set,
+    render_cases,
+    token,
+)
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
 CMS, CMS_NEXT, ATLAS = "cms-0123456789abcdefghij", "cms-next-0123456789abcdef", "atlas-0123456789abcdefgh"
-ISSUER, OTHER_ISSUER = "https://tokens.example.org", "https://other.example.org"
-# A connection of its own for each client.
-CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
+OTHER_ISSUER = "https://other.example.org"
 SLOW_S = 0.4
 
-
-def new_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-def key_set(**keys: rsa.RSAPrivateKey) -> dict[str, Any]:
-    found = []
-    for name, key in keys.items():
-        public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
-        found.append({**public, "kid": name, "alg": "RS256", "use": "sig"})
-    return {"keys": found}
-
-
-KEY, OTHER_KEY = new_key(), new_key()
-
-
-def token(key: rsa.RSAPrivateKey = KEY, kid: str = "one", **claims: Any) -> str:
-    now = int(time.time())
-    payload = {"iss": ISSUER, "aud": "supersonic", "sub": "alice", "iat": now, "exp": now + 600, **claims}
-    payload = {name: value for name, value in payload.items() if value is not None}
-    return jwt.encode(payload, key, algorithm="RS256", headers={"kid": kid})
-
-
-def certificate(name: str, issuer: tuple[x509.Certificate, Any] | None = None, serial: int = 1) -> tuple[str, str, Any]:
-    """A certificate for a name, its key, and both as objects; without an issuer it is an authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer[0].subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(serial)
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    )
-    made = builder.sign(issuer[1] if issuer else key, hashes.SHA256())
-    pem = made.public_bytes(serialization.Encoding.PEM).decode()
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    return pem, secret, (made, key)
-
-
 AUTHORITY = certificate("authority")
-SERVER = certificate("localhost", AUTHORITY[2], 11)
-RENEWED = certificate("localhost", AUTHORITY[2], 12)
-CLIENT = certificate("cms.example.org", AUTHORITY[2], 13)
+SERVER = certificate("localhost", AUTHORITY, serial=11)
+RENEWED = certificate("localhost", AUTHORITY, serial=12)
+CLIENT = certificate("cms.example.org", AUTHORITY)
 
 ISSUERS = [
     {"issuer": ISSUER, "audiences": ["supersonic", "second"], "jwks": key_set(one=KEY)},
@@ -114,14 +74,14 @@ CASES: dict[str, dict[str, Any]] = {
         ],
     },
     "tls": {
-        "envoy_tls_certificate": SERVER[0],
-        "envoy_tls_private_key": SERVER[1],
+        "envoy_tls_certificate": SERVER.pem,
+        "envoy_tls_private_key": SERVER.key_pem,
         "envoy_tokens": {"cms": CMS},
     },
     "mutual": {
-        "envoy_tls_certificate": SERVER[0],
-        "envoy_tls_private_key": SERVER[1],
-        "envoy_tls_client_ca": AUTHORITY[0],
+        "envoy_tls_certificate": SERVER.pem,
+        "envoy_tls_private_key": SERVER.key_pem,
+        "envoy_tls_client_ca": AUTHORITY.pem,
         "envoy_access_rules": [{"clients": ["cms.example.org"]}],
     },
     "rate": {"envoy_request_rate": 10, "envoy_request_burst": 10, "envoy_http": True},
@@ -187,18 +147,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
 @pytest.fixture(scope="module")
 def manifests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of manifests by case, rendered by the real playbook."""
-    folder = tmp_path_factory.mktemp("cases")
-    common = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-        "supersonic_namespace": "{{ inventory_hostname }}",
-        "triton_image": "example.org/tritonserver:26.04-py3",
-        "triton_model_repositories": [{"name": "models", "kind": "image", "path": "/models"}],
-    }
-    inventory = {"supersonic_instances": {"hosts": CASES, "vars": common}}
-    (folder / "hosts.yml").write_text(json.dumps(inventory))
-    render.render(folder, folder / "manifests")
-    return folder / "manifests"
+    return render_cases(tmp_path_factory.mktemp("cases"), CASES)
 
 
 Start = Callable[[str], DeployedEnvoy]
@@ -218,29 +167,6 @@ def start(manifests: Path, server: Triton, tmp_path: Path) -> Iterator[Start]:
     yield begin
     for envoy in running:
         envoy.stop()
-
-
-def infer(
-    envoy: DeployedEnvoy, model: str = "identity", authorization: str | None = None, values: int = 4, **headers: str
-) -> str:
-    """OK, or the status that a real client sees, with its message."""
-    data = numpy.arange(values, dtype=numpy.float32)
-    given = triton_grpc.InferInput("INPUT0", data.shape, "FP32")
-    given.set_data_from_numpy(data)
-    headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    if authorization:
-        headers["authorization"] = authorization
-    with triton_grpc.InferenceServerClient(envoy.address, channel_args=CHANNEL) as client:
-        try:
-            answer = client.infer(model, [given], headers=headers, client_timeout=20)
-        except InferenceServerException as exc:
-            return f"{exc.status()}: {exc.message()}"
-    assert numpy.array_equal(answer.as_numpy("OUTPUT0"), data)
-    return "OK"
-
-
-def bearer(text: str) -> str:
-    return f"Bearer {text}"
 
 
 def method(envoy: DeployedEnvoy, name: str, request: Any = None, **metadata: str) -> tuple[str, dict[str, str]]:
@@ -395,6 +321,9 @@ def test_rules_by_client_claim_method_and_model(start: Start) -> None:
     assert raw(envoy, "ModelMetadata", frame(good.SerializeToString()), cms) == "OK"
     for body in (frame(twice)[:-1], b"\1" + frame(twice)[1:], frame(b"") + frame(twice), frame(b"\x0b\x0c"), b""):
         assert raw(envoy, "ModelMetadata", body, cms) not in ("OK", "UNKNOWN"), body
+    # The number of the field has bits that Triton drops; and so many fields that everybody else would wait for them.
+    for more in (b"\x8a\x80\x80\x80\x10\x06secret", b"\x10\x00" * 5000):
+        assert raw(envoy, "ModelMetadata", frame(good.SerializeToString() + more), cms) == "INTERNAL", more[:20]
     stream = service_pb2.ModelInferRequest(model_name="identity")
     with grpc.insecure_channel(envoy.address, options=CHANNEL) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -418,10 +347,6 @@ def test_rules_by_client_claim_method_and_model(start: Start) -> None:
         assert http(envoy, path, cms)[0] in (400, 403), path
 
 
-def frame(message: bytes) -> bytes:
-    return b"\0" + len(message).to_bytes(4, "big") + message
-
-
 def raw(envoy: DeployedEnvoy, name: str, body: bytes, authorization: str) -> str:
     """Status of a call whose body is exactly this, over HTTP/1.1, which Envoy takes for gRPC too."""
     request = urllib.request.Request(
@@ -438,9 +363,9 @@ def raw(envoy: DeployedEnvoy, name: str, body: bytes, authorization: str) -> str
 
 
 # ---- TLS -----------------------------------------------------------------------------------------------------------
-def secure(envoy: DeployedEnvoy, pair: tuple[str, str] | None = None, **metadata: str) -> str:
+def secure(envoy: DeployedEnvoy, pair: Certificate | None = None, **metadata: str) -> str:
     credentials = grpc.ssl_channel_credentials(
-        AUTHORITY[0].encode(), *((pair[1].encode(), pair[0].encode()) if pair else ())
+        AUTHORITY.pem.encode(), *((pair.key_pem.encode(), pair.pem.encode()) if pair else ())
     )
     with grpc.secure_channel(f"localhost:{envoy.port}", credentials, options=CHANNEL) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -461,19 +386,18 @@ def test_a_new_certificate_takes_no_restart(start: Start) -> None:
     assert secure(envoy) == "UNAUTHENTICATED"
     assert infer(envoy, authorization=bearer(CMS)).startswith("StatusCode.UNAVAILABLE")
     assert serial(envoy) == 11
-    envoy.write("/etc/envoy-tls", {"tls.crt": RENEWED[0], "tls.key": RENEWED[1]})
+    envoy.write("/etc/envoy-tls", {"tls.crt": RENEWED.pem, "tls.key": RENEWED.key_pem})
     until(lambda: serial(envoy) == 12)
     assert secure(envoy, authorization=bearer(CMS)) == "OK"
 
 
 def test_clients_with_certificates(start: Start) -> None:
     envoy = start("mutual")
-    assert secure(envoy, (CLIENT[0], CLIENT[1])) == "OK"
+    assert secure(envoy, CLIENT) == "OK"
     assert secure(envoy) == "UNAVAILABLE"
     # Of the same authority, but no rule is for it.
-    assert secure(envoy, (SERVER[0], SERVER[1])) == "PERMISSION_DENIED"
-    stranger = certificate("cms.example.org")
-    assert secure(envoy, (stranger[0], stranger[1])) == "UNAVAILABLE"
+    assert secure(envoy, SERVER) == "PERMISSION_DENIED"
+    assert secure(envoy, certificate("cms.example.org")) == "UNAVAILABLE"
 
 
 # ---- limits --------------------------------------------------------------------------------------------------------
@@ -595,13 +519,6 @@ def test_further_configuration(start: Start) -> None:
     status, metadata = method(envoy, "ServerReady")
     assert (status, metadata["x-extra"]) == ("OK", "here")
     assert "mine::" in envoy.admin("/clusters")
-
-
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_cases_are_whole() -> None:
