@@ -138,7 +138,8 @@ class DeployedEnvoy(Envoy):
         (config_map,) = (item for item in documents if item["kind"] == "ConfigMap")
         (deployment,) = (item for item in documents if item["kind"] == "Deployment")
         pod = deployment["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
+        # A second one, where there is one, differs in its ports alone.
+        container = pod["containers"][0]
         option, _path, *arguments = container["args"]
         assert option == "--config-path"
         self.folder = scratch / "files"
