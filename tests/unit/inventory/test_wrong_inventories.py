@@ -369,7 +369,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "two-envoys-port",
         {"envoy_processes": 2, "envoy_extra_listeners": [{"name": "mine", "enable_reuse_port": False}]},
-        r"envoy_extra_listeners\[0\]\.enable_reuse_port is false .*the second one does not start",
+        r"envoy_extra_listeners\[0\]\.enable_reuse_port is False .*the second one does not start",
     ),
     (
         "one-envoy",
