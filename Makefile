@@ -94,6 +94,10 @@ BENCHMARK :=
 benchmark-models: $(VENV)/dev  ## Publishing models against rsync and tar; 5 GB four times on the disk
 	python tests/benchmark/models.py $(BENCHMARK)
 
+.PHONY: benchmark-gateway
+benchmark-gateway: $(VENV)/dev local  ## Envoy's cost, balance, 20,000 requests at once and 100 servers; BENCHMARK=PART
+	python tests/benchmark/gateway.py $(BENCHMARK)
+
 .PHONY: molecule
 molecule: $(VENV)/dev local  ## The life of an instance from check mode on an empty cluster to nothing left
 	molecule test --all

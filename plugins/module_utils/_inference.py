@@ -9,19 +9,24 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 import typing as t
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _kserve
+from ansible_collections.fastml.supersonic.plugins.module_utils import _certificate, _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Comparison, Deviation, compare, larger
 from ansible_collections.fastml.supersonic.plugins.module_utils._diagnose import diagnose
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._golden import ExpectedError, Golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Client, Endpoint
+from ansible_collections.fastml.supersonic.plugins.module_utils._limit import Limit
+from ansible_collections.fastml.supersonic.plugins.module_utils._relay import CERTIFICATE_ASKED
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import (
     KINDS,
     Absence,
@@ -41,6 +46,7 @@ Result = t.TypeVar("Result")
 OK = "ok"
 # What may be over in a moment, and is tried again while there is time.
 PASSING = frozenset({"refused", "unreachable", "hang", "model_missing", "model_not_ready", "unavailable", "no_pod"})
+LIMITED = "RESOURCE_EXHAUSTED"
 
 
 class Failure(Exception):
@@ -79,6 +85,7 @@ class Check:
     latency_ms: float = 0.0
     absolute: Deviation | None = None
     relative: Deviation | None = None
+    certificate: dict[str, t.Any] | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
         return {
@@ -90,10 +97,21 @@ class Check:
             "status": self.status,
             "message": self.message,
             "requests": self.requests,
-            "latency_ms": round(self.latency_ms, 2) if self.requests else None,
+            "latency_ms": round(self.latency_ms, 2) if self.latency_ms else None,
             "max_absolute": self.absolute.as_dict() if self.absolute else None,
             "max_relative": self.relative.as_dict() if self.relative else None,
+            "certificate": self.certificate,
         }
+
+
+@dataclass(frozen=True)
+class Question:
+    """A call of a method other than inference; what its answer says is not judged, only that there is one."""
+
+    name: str
+    model: str = ""
+    version: str = ""
+    error: ExpectedError | None = None
 
 
 class Line:
@@ -139,31 +157,56 @@ class Run:
 def check_all(
     targets: Sequence[Target], goldens: Sequence[Golden], resolver: Resolver, settings: Settings
 ) -> list[Check]:
-    """Send every golden request to every server of every target."""
+    """Send every golden request to every server of every target; then try the limits, which others would feel."""
     if any(target.protocol == "grpc" for target in targets):
         _kserve.load_grpc()
     run = Run(settings, resolver)
     # Targets wait for their servers in threads of their own, so that a late one does not hold up the others' requests.
     with ThreadPoolExecutor(settings.parallel) as pool, ThreadPoolExecutor(len(targets)) as waiting:
-        parts = waiting.map(lambda target: check_target(run, pool, target, goldens), targets)
-        return [check for part in parts for check in part]
+        others = [target for target in targets if target.limit is None]
+        parts = waiting.map(lambda target: check_target(run, pool, target, goldens), others)
+        checks = [check for part in parts for check in part]
+    for target in targets:
+        if target.limit is not None:
+            checks += check_limits(run, target, target.limit, goldens)
+    return checks
 
 
 def check_target(run: Run, pool: ThreadPoolExecutor, target: Target, goldens: Sequence[Golden]) -> list[Check]:
-    places, absences = find_servers(run, target)
-    checks = [
-        Check(target.layer, absence.name, target.protocol, status="no_pod", message=absence.reason, scope="target")
-        for absence in absences
-    ]
-    lines = [Line(target, place) for place in places]
+    checks, lines = open_lines(run, target)
+    requests = requests_of(target, goldens)
     try:
-        pairs = [
-            (line, golden) for line in lines for golden in goldens if not target.models or golden.model in target.models
-        ]
-        return checks + list(pool.map(lambda pair: check_one(run, *pair), pairs))
+        pairs = [(line, request) for line in lines for request in requests]
+        checks += pool.map(lambda pair: check_one(run, *pair), pairs)
+        if target.certificate is not None:
+            checks += [check_certificate(line, target.certificate) for line in lines if line.failure is None]
+        return checks
     finally:
         for line in lines:
             line.close()
+
+
+def open_lines(run: Run, target: Target) -> tuple[list[Check], list[Line]]:
+    """What is missing of a target, and its servers."""
+    places, absences = find_servers(run, target)
+    missing = [
+        Check(target.layer, absence.name, target.protocol, status="no_pod", message=absence.reason, scope="target")
+        for absence in absences
+    ]
+    return missing, [Line(target, place) for place in places]
+
+
+def requests_of(target: Target, goldens: Sequence[Golden]) -> list[Golden | Question]:
+    """What is sent to each server of a target: golden requests, or calls of the methods that it names."""
+    if not target.methods:
+        return [golden for golden in goldens if not target.models or golden.model in target.models]
+    # In the order in which they are given, each once.
+    models = target.models or tuple(dict.fromkeys(golden.model for golden in goldens))
+    return [
+        Question(method, model)
+        for method in target.methods
+        for model in (models if method in _kserve.MODEL_METHODS else ("",))
+    ]
 
 
 def find_servers(run: Run, target: Target) -> tuple[list[Place], list[Absence]]:
@@ -178,8 +221,8 @@ def find_servers(run: Run, target: Target) -> tuple[list[Place], list[Absence]]:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def check_one(run: Run, line: Line, golden: Golden) -> Check:
-    """Send one golden request as often as the target asks for; the first failure ends it."""
+def check_one(run: Run, line: Line, golden: Golden | Question) -> Check:
+    """Send one request as often as the target asks for; the first failure ends it."""
     check = Check(line.target.layer, line.place.name, line.target.protocol, golden.model, golden.name)
     total = 0.0
     try:
@@ -198,7 +241,69 @@ def check_one(run: Run, line: Line, golden: Golden) -> Check:
     return check
 
 
-def attempt(run: Run, line: Line, send: Callable[[], Result], golden: Golden) -> Result:
+def check_certificate(line: Line, wanted: _certificate.Wanted) -> Check:
+    """Judge the certificate that a server has shown to the requests before."""
+    check = Check(line.target.layer, line.place.name, line.target.protocol, golden="certificate", scope="target")
+    der = line.place.endpoint.tunnels[0].certificate
+    if der is None:
+        check.status, check.message = "tls", "it has shown no certificate"
+        return check
+    found, now = _certificate.read(der), datetime.now(UTC)
+    check.certificate = found.as_dict(now)
+    check.message = wanted.problem(found, now)
+    if check.message:
+        check.status = "certificate"
+    return check
+
+
+def check_limits(run: Run, target: Target, limit: Limit, goldens: Sequence[Golden]) -> list[Check]:
+    """Try a limit at every server of a target, one after the other."""
+    checks, lines = open_lines(run, target)
+    requests = requests_of(target, goldens)
+    for line in lines:
+        try:
+            checks.append(check_limit(run, line, limit, requests))
+        finally:
+            line.close()
+    return checks
+
+
+def check_limit(run: Run, line: Line, limit: Limit, requests: Sequence[Golden | Question]) -> Check:
+    """Send many requests at once and count who is answered; nothing is tried again."""
+    check = Check(line.target.layer, line.place.name, line.target.protocol, golden="limit", scope="target")
+    time.sleep(limit.pause)
+    clients = [line.client(number) for number in range(limit.connections)]
+    together = threading.Barrier(limit.requests)
+
+    def send(client: Client, request: Golden | Question) -> tuple[str, str]:
+        together.wait()
+        try:
+            send_request(client, request, run.settings.timeout)
+        except CallError as exc:
+            return exc.status, exc.message
+        return OK, ""
+
+    with ThreadPoolExecutor(limit.requests) as pool:
+        senders = itertools.islice(
+            zip(itertools.cycle(clients), itertools.cycle(requests), strict=False), limit.requests
+        )
+        outcomes = list(pool.map(lambda sender: send(*sender), senders))
+    counts = Counter(status for status, said in outcomes)
+    check.requests = counts[OK]
+    others = [f"{said or 'without a message'} ({status})" for status, said in outcomes if status not in (OK, LIMITED)]
+    if others:
+        check.status = "error"
+        check.message = f"of {limit.requests} requests at once {len(others)} failed in another way: {others[0]}"
+    elif not limit.least <= counts[OK] <= limit.most:
+        check.status = "limit"
+        check.message = (
+            f"of {limit.requests} requests at once {counts[OK]} were answered and {counts[LIMITED]} refused with "
+            f"{LIMITED}; expected that {limit.least} to {limit.most} are answered"
+        )
+    return check
+
+
+def attempt(run: Run, line: Line, send: Callable[[], Result], golden: Golden | Question) -> Result:
     """Send one request, again while its failure may pass and there is time.
 
     Only what is not there yet is waited for: a server that has answered for a model and then fails is not sound, and
@@ -217,8 +322,10 @@ def attempt(run: Run, line: Line, send: Callable[[], Result], golden: Golden) ->
             left = run.left()
             if failure.status in ("wrong_answer", "not_refused"):
                 line.answered.add(model)
-            may_pass = (failure.status in PASSING and not answered) or (
-                failure.status == "wrong_answer" and run.settings.retry_wrong_answers
+            may_pass = (
+                (failure.status in PASSING and not answered)
+                or failure.status == "limited"
+                or (failure.status == "wrong_answer" and run.settings.retry_wrong_answers)
             )
             if not may_pass or left <= 0:
                 if failure.scope == "target":
@@ -240,21 +347,31 @@ def call(run: Run, line: Line, golden: Golden) -> list[Tensor]:
         raise explain(client, line.place.endpoint, exc, run.settings.timeout, golden) from exc
 
 
-def exchange(run: Run, line: Line, golden: Golden, number: int) -> tuple[float, Comparison]:
+def send_request(client: Client, request: Golden | Question, timeout: float) -> list[Tensor]:
+    """Send a golden request and return its outputs, or call a method, which has none. Raises CallError."""
+    if isinstance(request, Question):
+        client.ask(request.name, request.model, timeout)
+        return []
+    return client.infer(request, timeout)
+
+
+def exchange(run: Run, line: Line, golden: Golden | Question, number: int) -> tuple[float, Comparison]:
     """Send one request. Returns how long it took and how the answer compares; raises Failure when that is wrong."""
     client = line.client(number)
     refusal = line.target.expect_error or golden.error
     started = time.monotonic()
     try:
-        answer = client.infer(golden, run.settings.timeout)
+        answer = send_request(client, golden, run.settings.timeout)
     except CallError as exc:
         seconds = time.monotonic() - started
         failure = explain(client, line.place.endpoint, exc, run.settings.timeout, golden)
+        if refusal and refusal.status == "UNAUTHENTICATED" and str(failure) == CERTIFICATE_ASKED:
+            return seconds, Comparison()
         if refusal is None or failure.status in ("refused", "unreachable", "hang", "tls", "wrong_protocol"):
             raise failure from exc
         if exc.status == refusal.status and refusal.contains in exc.message:
             return seconds, Comparison()
-        if failure.status in PASSING:
+        if failure.status in PASSING or failure.status == "limited":
             raise failure from exc
         wanted = refusal.status + (f" ({refusal.contains})" if refusal.contains else "")
         raise Failure("not_refused", f"refused with {exc.status} ({exc.message}), expected {wanted}") from exc
@@ -262,6 +379,8 @@ def exchange(run: Run, line: Line, golden: Golden, number: int) -> tuple[float, 
     if refusal is not None:
         scope = "target" if line.target.expect_error else "request"
         raise Failure("not_refused", f"answered, but must be refused with {refusal.status}", scope)
+    if isinstance(golden, Question):
+        return seconds, Comparison()
     comparison = compare(golden.expected, answer, golden.tolerance)
     if comparison.problems:
         raise Failure("wrong_answer", "; ".join(comparison.problems), comparison=comparison)
@@ -269,7 +388,7 @@ def exchange(run: Run, line: Line, golden: Golden, number: int) -> tuple[float, 
 
 
 def explain(
-    client: Client, endpoint: Endpoint, error: CallError, timeout: float, golden: Golden | None = None
+    client: Client, endpoint: Endpoint, error: CallError, timeout: float, golden: Golden | Question | None = None
 ) -> Failure:
     """Find out what is behind a failed call: the connection, the server, the model, or the request."""
     said = str(error)
@@ -278,6 +397,8 @@ def explain(
         return Failure("unauthorized", said, "target")
     if error.status == "PERMISSION_DENIED":
         return Failure("unauthorized", said, "model")
+    if error.status == LIMITED:
+        return Failure("limited", said)
     if error.status in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN", "INTERNAL", "UNIMPLEMENTED", "CANCELLED"):
         found = diagnose(endpoint, probe)
         if found:
@@ -287,7 +408,7 @@ def explain(
     if error.status == "UNIMPLEMENTED":
         return Failure("wrong_protocol", f"no KServe v2 inference service answers there ({said})", "target")
     if error.status in ("NOT_FOUND", "UNAVAILABLE") or "unknown model" in error.message.lower():
-        found_model = explain_model(client, golden, probe) if golden else None
+        found_model = explain_model(client, golden, probe) if golden and golden.model else None
         if found_model:
             return found_model
         if error.status == "UNAVAILABLE":
@@ -304,7 +425,7 @@ def explain_silence(client: Client, timeout: float, probe: float) -> Failure:
     return Failure("hang", f"the model does not answer within {timeout:g} s, although the server is live", "model")
 
 
-def explain_model(client: Client, golden: Golden, probe: float) -> Failure | None:
+def explain_model(client: Client, golden: Golden | Question, probe: float) -> Failure | None:
     """What the server's repository index says about a model, if it says anything."""
     try:
         index = client.index(probe)
@@ -340,13 +461,15 @@ def summarize(checks: Sequence[Check]) -> list[dict[str, t.Any]]:
                 "slowest_ms": None,
                 "max_absolute": None,
                 "max_relative": None,
+                "certificate": None,
             },
         )
+        line["certificate"] = check.certificate or line["certificate"]
         line["checks"] += 1
         line["failed"] += check.status != OK
         if check.model and check.model not in line["models"]:
             line["models"].append(check.model)
-        if check.requests:
+        if check.latency_ms:
             line["slowest_ms"] = max(line["slowest_ms"] or 0.0, round(check.latency_ms, 2))
         for key, deviation in (("max_absolute", check.absolute), ("max_relative", check.relative)):
             if deviation:
@@ -379,6 +502,8 @@ def _sentence(group: Sequence[Check]) -> str:
     if first.scope == "target":
         return f"{where}: {first.message.rstrip('.')}"
     what = f"model {first.model}"
-    if first.scope == "request":
+    if first.golden in _kserve.METHODS:
+        what = f"method {first.golden}" + (f" of model {first.model}" if first.model else "")
+    elif first.scope == "request":
         what += f", golden request {first.golden}"
     return f"{where}: {what}: {first.message.rstrip('.')}"

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_problems
+from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_problems, _proof_problems
 from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
 
 # Objects are called NAME-<part>, and a Deployment's pods get 17 characters more; 63 is the end.
@@ -114,6 +114,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "model_repository_test_load_timeout": (1, None),
     "model_repository_canary_seconds": (0, None),
     "triton_model_load_timeout": (1, None),
+    "verify_certificate_days": (0, None),
     "verify_repeat": (1, None),
     "verify_timeout": (1, None),
     "verify_wait_timeout": (0, None),
@@ -561,6 +562,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _repositories,
         _envoy,
         _gateway,
+        _proof,
         _load_balancer,
         _ingress,
         _gateway_route,
@@ -1129,6 +1131,11 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
 
 def _gateway(variables: _Read) -> Iterator[Problem]:
     for finding in _gateway_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _proof(variables: _Read) -> Iterator[Problem]:
+    for finding in _proof_problems.findings(variables):
         yield Problem(*finding)
 
 

@@ -105,7 +105,46 @@ class Client(abc.ABC):
     def statistics(self, timeout: float) -> list[dict[str, t.Any]]: ...
 
     @abc.abstractmethod
+    def log_settings(self, timeout: float) -> None:
+        """Read the settings of the log, one of the methods that a gateway should keep from clients."""
+
+    @abc.abstractmethod
     def close(self) -> None: ...
+
+    def ask(self, method: str, model: str, timeout: float) -> None:
+        """Call one of METHODS; a server that says no counts as unavailable."""
+        no = CallError("UNAVAILABLE", f"{method} was answered with no")
+        if method == "ServerLive":
+            if not self.live(timeout):
+                raise no
+        elif method == "ServerReady":
+            if not self.ready(timeout):
+                raise no
+        elif method == "ModelReady":
+            if not self.model_ready(model, "", timeout):
+                raise no
+        elif method == "ModelConfig":
+            self.config(model, timeout)
+        else:
+            {
+                "ServerMetadata": self.metadata,
+                "ModelStatistics": self.statistics,
+                "RepositoryIndex": self.index,
+                "LogSettings": self.log_settings,
+            }[method](timeout)
+
+
+# What Client.ask can call: methods that change nothing. Those of models are asked for each model.
+MODEL_METHODS = ("ModelReady", "ModelConfig")
+METHODS = (
+    "ServerLive",
+    "ServerReady",
+    "ServerMetadata",
+    "ModelStatistics",
+    "RepositoryIndex",
+    "LogSettings",
+    *MODEL_METHODS,
+)
 
 
 def open_client(endpoint: Endpoint) -> Client:
@@ -193,6 +232,9 @@ class GrpcClient(Client):
         answer = self._call(self._stub.ModelStatistics, self._messages.ModelStatisticsRequest(), timeout)
         return [_as_dict(model) for model in answer.model_stats]
 
+    def log_settings(self, timeout: float) -> None:
+        self._call(self._stub.LogSettings, self._messages.LogSettingsRequest(), timeout)
+
     def close(self) -> None:
         self._channel.close()
 
@@ -272,6 +314,9 @@ class HttpClient(Client):
     def statistics(self, timeout: float) -> list[dict[str, t.Any]]:
         answer = self._json("GET", "/v2/models/stats", timeout)
         return t.cast("list[dict[str, t.Any]]", answer.get("model_stats") or [])
+
+    def log_settings(self, timeout: float) -> None:
+        self._json("GET", "/v2/logging", timeout)
 
     def load(self, model: str, timeout: float) -> None:
         """Load a model, or load it anew, by Triton's model repository extension."""

@@ -37,6 +37,8 @@ _SECONDS_TO_CONNECT = 10.0
 
 # The kernel takes no longer path of a Unix socket than 107 bytes.
 _LONGEST_FOLDER = 96
+# A server that wants a client to show a certificate says so after the handshake (TLS 1.3, RFC 8446, section 6.2).
+CERTIFICATE_ASKED = "it asks for a certificate of the client"
 _CUT_HANDSHAKE = "it cut the TLS handshake; does it speak TLS on this port?"
 
 _DATA_CHANNEL, _ERROR_CHANNEL = 0, 1
@@ -51,11 +53,16 @@ class RelayError(Exception):
 
 
 class Tunnel:
-    """A Unix socket that leads somewhere. error holds why its last broken connection broke."""
+    """A Unix socket that leads somewhere.
+
+    error holds why its last broken connection broke, certificate (DER) what the server showed last, where the tunnel
+    speaks TLS.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.error: RelayError | None = None
+        self.certificate: bytes | None = None
 
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -144,6 +151,9 @@ async def _serve(
     remote = None
     try:
         remote = await connect()
+        secured = remote[1].get_extra_info("ssl_object") if pump is _PlainPump else None
+        if secured is not None:
+            tunnel.certificate = secured.getpeercert(binary_form=True)
         await pump(tunnel, local, remote).run()
     except _ClientGone:
         pass
@@ -153,6 +163,8 @@ async def _serve(
         tunnel.error = RelayError("unreachable", f"no connection within {_SECONDS_TO_CONNECT:.0f} s")
     except ConnectionRefusedError:
         tunnel.error = RelayError("refused", "connection refused")
+    except ssl.SSLError as exc:
+        tunnel.error = RelayError("tls", _tls_reason(exc))
     except _websocket.ProtocolError as exc:
         tunnel.error = RelayError("unreachable", f"the Kubernetes API is not understood: {exc}")
     except OSError as exc:
@@ -295,4 +307,6 @@ def _tls_reason(exc: ssl.SSLError) -> str:
         return _CUT_HANDSHAKE
     if exc.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
         return "it does not speak TLS on this port"
+    if exc.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED":
+        return CERTIFICATE_ASKED
     return f"the TLS handshake failed: {exc.reason or exc}"

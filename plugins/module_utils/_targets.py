@@ -15,10 +15,11 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _client, _rest
+from ansible_collections.fastml.supersonic.plugins.module_utils import _certificate, _client, _rest
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import ExpectedError, parse_error
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
+from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import METHODS, Endpoint
+from ansible_collections.fastml.supersonic.plugins.module_utils._limit import Limit, parse_limit
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay, Tunnel
 
 KINDS = ("address", "pod", "service", "selector")
@@ -90,7 +91,10 @@ class Target:
     tls: Mapping[str, t.Any] | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     models: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
     expect_error: ExpectedError | None = None
+    certificate: _certificate.Wanted | None = None
+    limit: Limit | None = None
     repeat: int = 1
 
     @property
@@ -140,6 +144,11 @@ def parse_targets(entries: Sequence[Mapping[str, t.Any]]) -> list[Target]:
         repeat = entry.get("repeat", 1)
         if repeat < 1:
             raise SupersonicError(f"{where}.repeat is {repeat}; it must be at least 1.")
+        unknown = [method for method in entry.get("methods") or () if method not in METHODS]
+        if unknown:
+            raise SupersonicError(f"{where}.methods: {unknown[0]} is none of {', '.join(METHODS)}.")
+        if entry.get("certificate") is not None and entry.get("tls") is None:
+            raise SupersonicError(f"{where}.certificate: without tls the server shows no certificate.")
         result.append(
             Target(
                 kind=kind,
@@ -149,11 +158,19 @@ def parse_targets(entries: Sequence[Mapping[str, t.Any]]) -> list[Target]:
                 tls=entry.get("tls"),
                 headers=tuple(headers.items()),
                 models=tuple(entry.get("models") or ()),
+                methods=tuple(entry.get("methods") or ()),
                 expect_error=parse_error(expected, f"{where}.expect_error") if expected else None,
+                certificate=_parse_certificate(entry, where),
+                limit=parse_limit(entry["limit"], f"{where}.limit") if entry.get("limit") else None,
                 repeat=repeat,
             )
         )
     return result
+
+
+def _parse_certificate(entry: Mapping[str, t.Any], where: str) -> _certificate.Wanted | None:
+    wanted = entry.get("certificate")
+    return None if wanted is None else _certificate.parse_wanted(wanted, f"{where}.certificate")
 
 
 def parse_address(address: str, where: str) -> dict[str, t.Any]:

@@ -135,6 +135,67 @@ options:
             sends them to different servers.
         type: int
         default: 1
+      methods:
+        description:
+          - Call these methods instead of sending golden requests; that they are answered is all that is judged.
+          - V(ModelReady) and V(ModelConfig) are called for each of O(targets[].models), or for each model that has a
+            golden request.
+          - V(LogSettings) only reads the settings of the log. Together with O(targets[].expect_error) it shows that a
+            gateway keeps the methods that control a server from its clients.
+        type: list
+        elements: str
+        choices:
+          - ServerLive
+          - ServerReady
+          - ServerMetadata
+          - ModelStatistics
+          - RepositoryIndex
+          - LogSettings
+          - ModelReady
+          - ModelConfig
+        default: []
+      certificate:
+        description:
+          - Judge the certificate that each server shows, beyond what O(targets[].tls) does, and report what it says.
+        type: dict
+        suboptions:
+          min_days:
+            description: Days that it must still be good for.
+            type: float
+            default: 0
+          sha256:
+            description:
+              - Its fingerprint, 64 hexadecimal digits with or without colons. Any certificate unless set.
+            type: str
+      limit:
+        description:
+          - Instead of sending each request once, send many at once, to show that a gateway has its limit.
+            Every request has to be answered or to be refused with V(RESOURCE_EXHAUSTED) (429 over HTTP).
+          - Limits are tried after everything else, one server after the other, since others feel them. Clients that
+            share the limit are refused meanwhile, and count.
+        type: dict
+        suboptions:
+          requests:
+            description:
+              - How many requests are sent at once, from 2 to 1000. The requests of O(targets[].models), or calls of
+                O(targets[].methods), in turn.
+            type: int
+            required: true
+          answered_min:
+            description: How many of them must be answered at least.
+            type: int
+            default: 1
+          answered_max:
+            description: How many of them may be answered at most. One fewer than are sent unless set.
+            type: int
+          connections:
+            description: Over how many connections they are sent.
+            type: int
+            default: 1
+          pause:
+            description: Seconds to wait before, in which a limit that earlier requests have used up recovers.
+            type: float
+            default: 1
       expect_error:
         description:
           - Every request must be refused in this way; an answer is a failure.
@@ -270,6 +331,23 @@ EXAMPLES = r"""
         tls: {}
         expect_error: {status: UNAUTHENTICATED}
 
+- name: Nobody reaches what controls the servers, the certificate is good for two weeks, the limit is in force
+  fastml.supersonic.inference_check:
+    repositories: [models]
+    targets:
+      - &endpoint
+        name: Envoy
+        address: inference.example.org:443
+        tls: {}
+        token: "{{ inference_token }}"
+        certificate: {min_days: 14}
+      - <<: *endpoint
+        methods: [LogSettings]
+        expect_error: {status: PERMISSION_DENIED}
+      - <<: *endpoint
+        methods: [ServerLive]
+        limit: {requests: 60, answered_min: 20, answered_max: 40}
+
 - name: Record what the trusted server answers
   fastml.supersonic.inference_check:
     targets:
@@ -308,21 +386,26 @@ checks:
       description: The model; null when the failure is that there is no server.
       type: str
     golden:
-      description: Name of the golden request.
+      description:
+        - Name of the golden request or of the method; V(certificate) and V(limit) where these were judged.
       type: str
     status:
       description:
         - V(ok), V(wrong_answer), V(model_missing), V(model_not_ready), V(hang) (no answer in time), V(refused) (nothing
           listens), V(unreachable), V(no_pod) (no running pod), V(unavailable) (a proxy has no server), V(unauthorized),
-          V(not_refused) (should have been refused, or in another way), V(wrong_protocol), V(tls), or V(error) (any
-          other answer of the server).
+          V(not_refused) (should have been refused, or in another way), V(limited) (refused by a limit for as long
+          as was waited), V(limit) (a limit that is not as expected), V(certificate) (not the expected one, or not good
+          for long enough), V(wrong_protocol), V(tls), or V(error) (any other answer of the server).
       type: str
     message:
       description: What is wrong.
       type: str
     requests:
-      description: How often the request was answered rightly.
+      description: How often the request was answered rightly; of a limit, how many were answered.
       type: int
+    certificate:
+      description: The certificate that was judged, as in RV(targets).
+      type: dict
     latency_ms:
       description: Mean time of these answers.
       type: float
@@ -348,6 +431,13 @@ targets:
       slowest_ms: 21.4
       max_absolute: 1.2e-7
       max_relative: 3.1e-6
+      certificate:
+        subject: CN=inference.example.org
+        issuer: CN=R10,O=Let's Encrypt,C=US
+        names: [inference.example.org]
+        not_after: "2026-12-24T10:00:00+00:00"
+        days_left: 29.6
+        sha256: 3f0c7bb0b0a1c1d1f4b7a2f1c0c5d6c4b7a1d2e3f4a5b6c7d8e9f0a1b2c3d4e5
 recorded:
   description: Paths of the golden requests that were recorded or, in check mode, would be.
   returned: when recording
@@ -365,6 +455,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, _inference, _record
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import METHODS, MODEL_METHODS
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import TARGET_SPEC, Resolver, parse_targets
 
 CHECK_TARGET_SPEC = {
@@ -372,6 +463,21 @@ CHECK_TARGET_SPEC = {
     "options": {
         **TARGET_SPEC["options"],
         "models": {"type": "list", "elements": "str", "default": []},
+        "methods": {"type": "list", "elements": "str", "choices": list(METHODS), "default": []},
+        "certificate": {
+            "type": "dict",
+            "options": {"min_days": {"type": "float", "default": 0}, "sha256": {"type": "str"}},
+        },
+        "limit": {
+            "type": "dict",
+            "options": {
+                "requests": {"type": "int", "required": True},
+                "answered_min": {"type": "int", "default": 1},
+                "answered_max": {"type": "int"},
+                "connections": {"type": "int", "default": 1},
+                "pause": {"type": "float", "default": 1},
+            },
+        },
         "repeat": {"type": "int", "default": 1},
         "expect_error": {
             "type": "dict",
@@ -407,9 +513,13 @@ SPEC: dict[str, t.Any] = {
 def check(module: AnsibleModule, resolver: Resolver) -> None:
     """Check all targets and end the module."""
     targets = parse_targets(module.params["targets"])
-    goldens = read_goldens(module.params, recording=False)
+    asked = all(
+        target.methods and (target.models or not set(target.methods) & set(MODEL_METHODS)) for target in targets
+    )
+    goldens = [] if asked else read_goldens(module.params, recording=False)
     for index, target in enumerate(targets):
-        unknown = [name for name in target.models if name not in {golden.model for golden in goldens}]
+        named = () if target.methods else target.models
+        unknown = [name for name in named if name not in {golden.model for golden in goldens}]
         if unknown:
             raise SupersonicError(f"targets[{index}].models: there is no golden request for model {unknown[0]}.")
     checks = _inference.check_all(targets, goldens, resolver, settings(module.params))
@@ -443,8 +553,8 @@ def record(module: AnsibleModule, resolver: Resolver) -> None:
     """Record golden requests and end the module."""
     options = module.params["record"]
     targets = parse_targets(module.params["targets"])
-    if len(targets) != 1 or targets[0].expect_error:
-        raise SupersonicError("Record from exactly one target, without expect_error.")
+    if len(targets) != 1 or targets[0].expect_error or targets[0].methods or targets[0].limit:
+        raise SupersonicError("Record from exactly one target, without expect_error, methods and limit.")
     recordings = _record.record(
         targets[0],
         [golden for golden in read_goldens(module.params, recording=True) if golden.error is None],
@@ -476,6 +586,8 @@ def record(module: AnsibleModule, resolver: Resolver) -> None:
 def read_goldens(params: dict[str, t.Any], *, recording: bool) -> list[_golden.Golden]:
     """All golden requests that the options name."""
     models = params["models"]
+    if not params["repositories"] and not params["requests"]:
+        raise SupersonicError("repositories and requests are empty, so there is no golden request to send. Name some.")
     goldens = _golden.load_repositories(params["repositories"], models, recording=recording)
     goldens += _golden.parse_inline(params["requests"], models, recording=recording)
     sources = [*params["repositories"], *(["requests"] if params["requests"] else [])]
@@ -500,7 +612,6 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec=SPEC,
-        required_one_of=[("repositories", "requests")],
         supports_check_mode=True,
     )
     resolver = Resolver(module.params)

@@ -141,7 +141,13 @@ def verification_table(targets: Sequence[Mapping[str, Any]]) -> str:
                 _deviation(target),
             )
         )
-    return _table(rows)
+    certificates = [
+        f"{target['layer']} ({target['target']}): certificate {found['subject']}, issued by {found['issuer']}, "
+        f"good for {found['days_left']} days"
+        for target in targets
+        if (found := target.get("certificate"))
+    ]
+    return "\n".join([_table(rows), *certificates])
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -167,6 +168,16 @@ def protection(cluster: Cluster, **tokens: list[str]) -> dict[str, Any]:
     }
 
 
+def proof(folder: Path) -> dict[str, Any]:
+    """What the proof of the instance shows, and what must be refused."""
+    (folder / "authority.pem").write_text(AUTHORITY.pem)
+    return {
+        "verify_token": TOKENS["load"][0],
+        "verify_envoy_tls": {"server_name": "localhost", "ca_cert": str(folder / "authority.pem")},
+        "verify_refusals": [{"name": "control", "methods": ["LogSettings"], "status": "PERMISSION_DENIED"}],
+    }
+
+
 @pytest.fixture(scope="module")
 def service(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """An instance like the local one: two servers, two Envoys, and the time to stop that the roles give by default."""
@@ -177,10 +188,16 @@ def service(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         **local,
     }
     changed = {name: defaults[name] for name in SMALL if name in defaults and name not in NOT_UNDER_TEST} | EXPLICIT
-    changed |= {"envoy_processes": PROCESSES, **protection(cluster)}
-    instance = Service(cluster, tmp_path_factory.mktemp("loss"), "loss", changed)
+    folder = tmp_path_factory.mktemp("loss")
+    changed |= {"envoy_processes": PROCESSES, **protection(cluster), **proof(folder)}
+    limit = {"name": "requests of another", "token": TOKENS["other"][0], "methods": ["ServerLive"], "requests": 200}
+    instance = Service(cluster, folder, "loss", changed)
     try:
-        instance.site("--skip-tags", "verify")
+        # The proof of all this once, before the load.
+        proved = instance.site(verify_limits=[{**limit, "answered_min": 10, "answered_max": 199}])
+        assert (
+            len(re.findall(r"certificate CN=localhost, issued by CN=authority, good for 30.0 days", proved.output)) == 2
+        )
         yield instance
     finally:
         instance.remove()

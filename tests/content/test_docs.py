@@ -54,3 +54,41 @@ def test_installed_playbooks_are_named() -> None:
         assert "ansible-playbook fastml.supersonic.models -i" in text, path
         for name in re.findall(r"ansible-playbook fastml\.supersonic\.(\w+)", text):
             assert (PLAYBOOKS / f"{name}.yml").is_file(), f"{path}: {name}"
+
+
+def pages() -> list[Path]:
+    return [CLONE / "README.md", *sorted((CLONE / "docs").glob("*.md"))]
+
+
+def test_every_option_is_one() -> None:
+    """What a page calls an option of the endpoint is one, and not a name that was once planned."""
+    specs = yaml.safe_load((CLONE / "roles/envoy/meta/argument_specs.yml").read_text())
+    known = set(specs["argument_specs"]["main"]["options"]) | {
+        path.stem for path in (CLONE / "plugins/modules").glob("envoy_*.py")
+    }
+    # Metrics of Envoy and their labels begin with its name too, and then with what is measured.
+    metric = re.compile(r"envoy_(cluster|extension|http|listener|server|vhost|virtual)_\w+")
+    told: set[str] = set()
+    for path in pages():
+        names = set(re.findall(r"\benvoy_\w+", path.read_text()))
+        unknown = {name for name in names - known if not metric.fullmatch(name)}
+        assert not unknown, f"{path.name}: {sorted(unknown)}"
+        told |= names & known
+    # And whatever says who comes in, how much and how is told somewhere.
+    groups = ("access", "client", "connection", "jwt", "load", "public", "request", "retr", "tls", "tokens")
+    assert {name for name in known if name.removeprefix("envoy_").startswith(groups)} <= told
+
+
+def anchors(text: str) -> set[str]:
+    """What a heading is called in an address."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_every_link_leads_somewhere() -> None:
+    for path in pages():
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text()):
+            file, _hash, anchor = target.partition("#")
+            page = path.parent / file if file else path
+            assert page.exists(), f"{path.name}: {target}"
+            assert not anchor or anchor in anchors(page.read_text()), f"{path.name}: {target}"

@@ -768,6 +768,48 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         r"published to the claim other, but no server loads from it",
     ),
     ("address", {"verify_address": "nonsense"}, r'verify_address is "nonsense" .*host:port'),
+    (
+        "proof-without-tls",
+        {"envoy_tls_secret": "tls"},
+        r"verify_envoy_tls: the Envoys speak TLS, so that it needs at least server_name",
+    ),
+    ("proof-with-tls", {"verify_envoy_tls": {"server_name": "a"}}, r"verify_envoy_tls .*the Envoys speak no TLS"),
+    (
+        "proof-without-certificate",
+        {
+            "envoy_tls_secret": "tls",
+            "envoy_tls_client_ca": "-----BEGIN CERTIFICATE-----",
+            "verify_envoy_tls": {"server_name": "a"},
+        },
+        r"verify_envoy_tls .*asks for certificates of clients, so that it needs client_cert",
+    ),
+    (
+        "proof-without-token",
+        {"envoy_tokens": {"cms": TOKEN}},
+        r"verify_token: the gateway lets in only clients with a token, so that the proof needs one",
+    ),
+    ("proof-days", {"verify_certificate_days": -1}, r"verify_certificate_days is -1 .*0 or more"),
+    ("proof-fingerprint", {"verify_certificate_sha256": "ab"}, r'sha256 is "ab" .*64 hexadecimal digits'),
+    (
+        "proof-status",
+        {"verify_refusals": [{"name": "a", "status": "DENIED"}]},
+        r'verify_refusals\[0\]\.status is "DENIED" .*one of CANCELLED',
+    ),
+    (
+        "proof-method",
+        {"verify_refusals": [{"name": "a", "status": "NOT_FOUND", "methods": ["Load"]}]},
+        r"verify_refusals\[0\]\.methods.*Load.*ServerLive",
+    ),
+    (
+        "proof-limit",
+        {"verify_limits": [{"name": "a", "requests": 5, "answered_max": 9}]},
+        r"verify_limits\[0\].*answered_min is 1 and answered_max is 9",
+    ),
+    (
+        "proof-limit-nowhere",
+        {"verify_limits": [{"name": "a", "requests": 5}], "verify_envoys": False, "verify_address": "a:1"},
+        r"verify_limits .*tried at the Envoys, but verify_envoys is false",
+    ),
     ("tls-key", {"verify_tls": {"valdate": False}}, r"verify_tls\.valdate .*Did you mean validate"),
     (
         "keep-one",

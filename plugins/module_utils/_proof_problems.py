@@ -1,0 +1,80 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is wrong with the variables of a proof, by themselves and beside those of the gateway.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
+from ansible_collections.fastml.supersonic.plugins.module_utils._golden import STATUS_NAMES
+from ansible_collections.fastml.supersonic.plugins.module_utils._limit import parse_limit
+
+_FINGERPRINT = re.compile(r"([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
+
+
+def findings(variables: Variables) -> Iterator[Finding]:
+    """Everything that can be said without the cluster."""
+    fingerprint = variables.get("verify_certificate_sha256")
+    if fingerprint and not _FINGERPRINT.fullmatch(fingerprint):
+        yield Finding("verify_certificate_sha256", "it has to be 64 hexadecimal digits.", fingerprint)
+    for index, refusal in enumerate(variables.get("verify_refusals") or []):
+        if refusal.get("status") not in STATUS_NAMES:
+            yield Finding(
+                "verify_refusals",
+                f"it has to be one of {', '.join(STATUS_NAMES)}.",
+                refusal["status"],
+                f"[{index}].status",
+            )
+    for index, limit in enumerate(variables.get("verify_limits") or []):
+        try:
+            parse_limit(limit, f"verify_limits[{index}]")
+        except SupersonicError as error:
+            yield Finding("verify_limits", str(error), limit.get("requests"), f"[{index}]")
+    if variables.get("verify_limits") and variables.get("verify_envoys") is False:
+        yield Finding("verify_limits", "limits are tried at the Envoys, but verify_envoys is false.")
+    yield from _way_in(variables)
+
+
+def _way_in(variables: Variables) -> Iterator[Finding]:
+    """A proof comes in as a client does; where the gateway's variables are known, so is what that takes."""
+    if variables.get("envoy_state") == "absent":
+        return
+    asked = variables.get("verify_envoys") is not False
+    secured = variables.get("envoy_tls_secret") or variables.get("envoy_tls_certificate")
+    tls = variables.get("verify_envoy_tls")
+    if asked and secured and tls == {}:
+        yield Finding(
+            "verify_envoy_tls",
+            "the Envoys speak TLS, so that it needs at least server_name, a name of their certificate, and ca_cert "
+            "where the system does not know the authority.",
+        )
+    if asked and tls and not secured and "envoy_tls_secret" in variables:
+        yield Finding(
+            "verify_envoy_tls", "the Envoys speak no TLS: neither envoy_tls_secret nor envoy_tls_certificate is set."
+        )
+    required = variables.get("envoy_tls_client_ca") and variables.get("envoy_tls_client_required") is not False
+    if asked and required and tls and not tls.get("client_cert"):
+        yield Finding(
+            "verify_envoy_tls", "envoy_tls_client_ca asks for certificates of clients, so that it needs client_cert."
+        )
+    by_token = variables.get("envoy_tokens") or variables.get("envoy_jwt_issuers")
+    by_certificate = variables.get("envoy_tls_client_ca") and (tls or {}).get("client_cert")
+    if (
+        (asked or variables.get("verify_address"))
+        and by_token
+        and not by_certificate
+        and variables.get("verify_token") == ""
+    ):
+        yield Finding(
+            "verify_token",
+            "the gateway lets in only clients with a token, so that the proof needs one: of envoy_tokens, or of an "
+            "issuer in envoy_jwt_issuers.",
+        )
