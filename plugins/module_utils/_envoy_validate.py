@@ -26,16 +26,32 @@ SECONDS = 60
 # [time][thread][level][logger] [source file:line] text
 _LINE = re.compile(r"^\[[^]]*\]\[\d+\]\[(?P<level>\w+)\]\[\w+\] (?:\[[^]]*\] )?(?P<text>.*)$", re.MULTILINE)
 Fetch = Callable[[str, str], "Mapping[str, str] | None"]
+# Containers of a pod that are Envoys.
+_ENVOYS = ("envoy", "envoy-2")
 
 
 def validate(program: str, manifests: Sequence[Mapping[str, t.Any]], fetch: Fetch) -> list[str]:
-    """Warnings of Envoy about the configuration in the manifests of an endpoint; an error if it refuses it.
+    """Warnings of Envoy about the configurations in the manifests of an endpoint; an error if it refuses one.
 
     fetch(kind, name) reads what the manifests name and do not bring: the content of a ConfigMap or a Secret, None if
     it is not there.
     """
+    (deployment,) = (item for item in manifests if item and item["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    first, *others = (item for item in pod["containers"] if item["name"] in _ENVOYS)
+    warnings = [text for item in (first, *others) for text in _judge(program, manifests, pod, item, fetch)]
+    return list(dict.fromkeys(warnings))
+
+
+def _judge(
+    program: str,
+    manifests: Sequence[Mapping[str, t.Any]],
+    pod: Mapping[str, t.Any],
+    container: Mapping[str, t.Any],
+    fetch: Fetch,
+) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
-        path = _lay_out(manifests, folder, fetch)
+        path = _lay_out(manifests, pod, container, folder, fetch)
         try:
             done = subprocess.run(
                 [program, "--mode", "validate", "--config-path", path, "--log-level", "warning"],
@@ -50,15 +66,18 @@ def validate(program: str, manifests: Sequence[Mapping[str, t.Any]], fetch: Fetc
     if done.returncode:
         texts = [text for level, text in lines if level in ("critical", "error")]
         raise SupersonicError(f"Envoy refuses this configuration: {(texts or [done.stderr[-500:]])[-1]}")
-    return list(dict.fromkeys(text for level, text in lines if level == "warning"))
+    return [text for level, text in lines if level == "warning"]
 
 
-def _lay_out(manifests: Sequence[Mapping[str, t.Any]], folder: str, fetch: Fetch) -> str:
-    """The files of the pod below a folder, and the path of the configuration."""
+def _lay_out(
+    manifests: Sequence[Mapping[str, t.Any]],
+    pod: Mapping[str, t.Any],
+    container: Mapping[str, t.Any],
+    folder: str,
+    fetch: Fetch,
+) -> str:
+    """The files of a container below a folder, and the path of the configuration."""
     by_name = {(item["kind"], item["metadata"]["name"]): _content(item) for item in manifests if item}
-    (deployment,) = (item for item in manifests if item and item["kind"] == "Deployment")
-    pod = deployment["spec"]["template"]["spec"]
-    (container,) = (item for item in pod["containers"] if item["name"] == "envoy")
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     places = {}
     for mount in container["volumeMounts"]:

@@ -277,6 +277,23 @@ def _further(variables: Variables) -> Iterator[Finding]:
             elif item["name"] in ours:
                 yield Finding(name, "one of our own has this name.", item["name"], f"[{index}].name")
     own = variables.get("envoy_configuration_config_map")
+    if int(variables.get("envoy_processes") or 1) > 1:
+        for index, item in enumerate(variables.get("envoy_extra_listeners") or []):
+            if item.get("enable_reuse_port") is False:
+                yield Finding(
+                    "envoy_extra_listeners",
+                    "with envoy_processes: 2 both Envoys of a pod listen on its port, and without SO_REUSEPORT the "
+                    "second one does not start.",
+                    False,
+                    f"[{index}].enable_reuse_port",
+                )
+        if own:
+            yield Finding(
+                "envoy_processes",
+                "envoy_configuration_config_map is one configuration, and two Envoys in a pod need two, since each has "
+                "its own ports for metrics and for the drain. Leave one of them out.",
+                variables["envoy_processes"],
+            )
     if own:
         used = [name for name in REPLACED if variables.get(name)]
         if used:

@@ -71,6 +71,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "triton_termination_grace": (1, None),
     "triton_wait_timeout": (1, None),
     "envoy_replicas": (1, None),
+    "envoy_processes": (1, 2),
     "envoy_concurrency": (1, None),
     "envoy_service_port": (1, 65535),
     "envoy_service_node_port": (0, 65535),
@@ -916,7 +917,8 @@ def _containers(variables: Variables) -> Iterator[Problem]:
             seen.add(name)
             if not container.get("image"):
                 yield Problem(variable, "a container needs an image.", name, f"{at}.name")
-    for variable, known in (("triton_pod_spec_overrides", seen), ("envoy_pod_spec_overrides", {"envoy"})):
+    envoys = {"envoy", "envoy-2"} if int(variables.get("envoy_processes") or 1) > 1 else {"envoy"}
+    for variable, known in (("triton_pod_spec_overrides", seen), ("envoy_pod_spec_overrides", envoys)):
         overrides = variables.get(variable) or {}
         for part in ("containers", "initContainers"):
             for index, container in enumerate(overrides.get(part) or []):

@@ -21,7 +21,9 @@ options:
     type: path
     required: true
   manifests:
-    description: Manifests of the endpoint, with one Deployment whose container C(envoy) reads its configuration.
+    description:
+      - Manifests of the endpoint, with one Deployment. Its containers C(envoy) and, where there is one, C(envoy-2)
+        each read a configuration.
     type: list
     elements: dict
     required: true

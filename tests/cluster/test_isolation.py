@@ -27,7 +27,7 @@ NEIGHBOUR = {
     "app.kubernetes.io/instance": "another",
     "app.kubernetes.io/component": "envoy",
 }
-PORTS = {"triton": (8000, 8001, 8002), "envoy": (8001, 9901, 9902, 9903)}
+PORTS = {"triton": (8000, 8001, 8002), "envoy": (8001, 9901, 9902, 9903, 9911, 9912, 9913)}
 CLOSED = {"timeout", "Connection refused"}
 
 
@@ -35,7 +35,8 @@ class Isolated(Instance):
     """An instance in a namespace with the profile restricted, which somebody else has made."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
-        super().__init__(cluster, folder, "alone", {"supersonic_create_namespace": False})
+        # Two Envoys in the pod: what the first has open and closed, the second has too.
+        super().__init__(cluster, folder, "alone", {"supersonic_create_namespace": False, "envoy_processes": 2})
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": RESTRICTED}}
         cluster.create("/api/v1/namespaces", body)
 
@@ -85,7 +86,7 @@ def test_envoys_of_another_instance_reach_no_server(instance: Isolated) -> None:
 
 
 def test_own_envoys_reach_the_servers(instance: Isolated, elsewhere: str) -> None:
-    until(lambda: instance.healthy_servers() == [1])
+    until(lambda: instance.healthy_servers() == [1, 1])
     # A pod of the same labels in another namespace is none of them.
     labels = {**NEIGHBOUR, "app.kubernetes.io/instance": instance.name}
     assert instance.open_to(elsewhere, labels) == {("envoy", 8001)}
@@ -93,7 +94,7 @@ def test_own_envoys_reach_the_servers(instance: Isolated, elsewhere: str) -> Non
 
 def test_prometheus_reaches_only_metrics_and_the_endpoint(instance: Isolated, elsewhere: str) -> None:
     for place in (instance.namespace, elsewhere):
-        wanted = {("triton", 8002), ("envoy", 9902), ("envoy", 8001)}
+        wanted = {("triton", 8002), ("envoy", 9902), ("envoy", 9912), ("envoy", 8001)}
         # A pod that is new to the policy is let in as soon as the node has heard of it.
         until(lambda place=place, wanted=wanted: instance.open_to(place, PROMETHEUS) == wanted, 60)
 
@@ -106,13 +107,14 @@ def test_peers_are_narrowed_widened_and_left_out(instance: Isolated, elsewhere: 
     )
     instance.site("--check")
     until(lambda: instance.open_to(elsewhere, PROMETHEUS) == {("triton", 8002)}, 60)
-    wanted = {("envoy", 8001), ("envoy", 9902), ("triton", 8002)}
+    wanted = {("envoy", 8001), ("envoy", 9902), ("envoy", 9912), ("triton", 8002)}
     until(lambda: instance.open_to(instance.namespace, physicist) == wanted, 60)
     instance.site("--tags", "triton,envoy", envoy_network_policy=False, triton_network_policy=False)
     policies = f"/apis/networking.k8s.io/v1/namespaces/{instance.namespace}/networkpolicies"
     assert not instance.cluster.api.list(policies, "policies")
-    # What only the policies have kept closed is open now; the admin interface is on loopback.
-    everything = {(component, port) for component, ports in PORTS.items() for port in ports} - {("envoy", 9901)}
+    # What only the policies have kept closed is open now; the admin interfaces are on loopback.
+    everything = {(component, port) for component, ports in PORTS.items() for port in ports}
+    everything -= {("envoy", 9901), ("envoy", 9911)}
     until(lambda: instance.open_to(elsewhere) == everything, 60)
 
 

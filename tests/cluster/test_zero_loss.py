@@ -51,6 +51,8 @@ GAP_S = 5.0
 CLIENTS = 16
 TOKENS = {"load": ["load-0123456789abcdefgh"], "other": ["other-0123456789abcdef"]}
 AUTHORITY = certificate("authority")
+# Two Envoys in each of two pods, so that the death of one leaves none without an Envoy.
+PROCESSES = 2
 # How servers take a release: asked by the role, or by themselves.
 EXPLICIT = {
     "triton_model_control_mode": "explicit",
@@ -110,14 +112,14 @@ class Service(Instance):
 
 
 def whole(service: Service) -> bool:
-    """Whether two servers and two Envoys are there, each Envoy sees both servers, and the endpoint leads to the Envoys.
+    """Whether two servers and two pods of Envoys are there, each Envoy sees both, and the endpoint leads to the Envoys.
 
     A moment passes between these: a NodePort that is new is refused until the node has heard of it.
     """
     return (
         service.ready("triton", 2)
         and service.ready("envoy", 2)
-        and service.healthy_servers() == [2, 2]
+        and service.healthy_servers() == [2] * 2 * PROCESSES
         and reachable(service.address())
     )
 
@@ -187,7 +189,7 @@ def service(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     }
     changed = {name: defaults[name] for name in SMALL if name in defaults and name not in NOT_UNDER_TEST} | EXPLICIT
     folder = tmp_path_factory.mktemp("loss")
-    changed |= protection(cluster) | proof(folder)
+    changed |= {"envoy_processes": PROCESSES, **protection(cluster), **proof(folder)}
     limit = {"name": "requests of another", "token": TOKENS["other"][0], "methods": ["ServerLive"], "requests": 200}
     instance = Service(cluster, folder, "loss", changed)
     try:
@@ -284,7 +286,7 @@ def remove_endpoint(service: Service) -> None:
     path = f"/api/v1/namespaces/{service.namespace}/pods/{name}"
     service.cluster.patch(path, {"metadata": {"labels": {"app.kubernetes.io/component": "taken-out"}}})
     until(lambda: len(set(service.pods("triton")) - set(before)) == 1 and service.ready("triton", 2), 120)
-    until(lambda: service.healthy_servers() == [2, 2], 60)
+    until(lambda: service.healthy_servers() == [2] * 2 * PROCESSES, 60)
     service.cluster.api.delete(path, path, propagation="Background")
 
 
@@ -304,15 +306,20 @@ def kill_triton(service: Service) -> None:
     assert until(came_back, 120)[0]["lastState"]["terminated"]["exitCode"] == 137
 
 
-def kill_envoy(service: Service) -> None:
-    uid = next(iter(service.pods("envoy")))
-    signal_server(uid, signal.SIGKILL, "envoy")
+def kill_envoy(service: Service) -> int:
+    """The one with the most connections; each has one request on its way at most."""
+    connections = service.envoy_metric('envoy_http_downstream_cx_active{envoy_http_conn_manager_prefix="ingress_grpc"}')
+    (uid, name), most = max(connections.items(), key=lambda item: item[1])
 
-    def came_back() -> list[dict[str, Any]]:
+    def status() -> dict[str, Any]:
         statuses = service.pods("envoy")[uid]["status"]["containerStatuses"]
-        return [item for item in statuses if item["ready"] and item["lastState"].get("terminated", {}).get("exitCode")]
+        return next(item for item in statuses if item["name"] == name)
 
-    assert until(came_back, 120)[0]["lastState"]["terminated"]["exitCode"] == 137
+    container = status()["containerID"]
+    signal_server(container.rpartition("/")[2], signal.SIGKILL, "envoy")
+    until(lambda: status()["ready"] and status()["containerID"] != container, 120)
+    assert status()["lastState"]["terminated"]["exitCode"] == 137
+    return most
 
 
 EVENTS = [update_triton, scale_triton, restart_envoy, kill_triton, kill_envoy]
@@ -322,22 +329,22 @@ if "SUPERSONIC_REPEATS" in os.environ:
 
 @pytest.mark.parametrize("repeat", range(1, REPEATS + 1))
 @pytest.mark.parametrize("event", EVENTS)
-def test_no_request_is_lost(service: Service, tmp_path: Path, event: Callable[[Service], None], repeat: int) -> None:
+def test_no_request_is_lost(
+    service: Service, tmp_path: Path, event: Callable[[Service], int | None], repeat: int
+) -> None:
     until(lambda: whole(service), 120)
     with load(service, tmp_path) as report:
         started = time.time()
-        event(service)
+        lost = event(service) or 0
         ended = time.time()
     figures = os.environ.get("SUPERSONIC_FIGURES")
     if figures:
         with Path(figures).open("a") as file:
-            file.write(json.dumps({"event": event.__name__, "repeat": repeat, **report}) + "\n")
-    if event is kill_envoy:
-        # Requests on their way through an Envoy that is dead, and those of clients that are led to it again until its
-        # container has restarted: nobody listens there, and a client that neither waits nor asks twice gives up.
-        assert report["last_failed"] - report["first_failed"] < GAP_S, report
-    else:
-        assert report["failed"] == 0, report
+            file.write(json.dumps({"event": event.__name__, "repeat": repeat, "may_fail": lost, **report}) + "\n")
+    # Only what is on its way through an Envoy that is killed.
+    assert report["failed"] <= lost, report
+    if report["failed"]:
+        assert report["last_failed"] - report["first_failed"] < 1, report
     assert report["wrong"] == 0, report
     # A stream ends with its server or its Envoy, at most once with each that goes.
     assert report["streams_ended"] <= 4, report

@@ -107,6 +107,18 @@ def test_envoy_accepts_its_configuration(rendered: tuple[str, Path]) -> None:
         assert warnings == [], file
 
 
+def test_a_second_envoy_is_judged_too(rendered: tuple[str, Path]) -> None:
+    if rendered[0] != "options":
+        pytest.skip("no pod of this inventory has two Envoys")
+    text = (rendered[1] / "processes" / "envoy.yaml").read_text()
+    for file in ("envoy.yaml", "envoy-2.yaml"):
+        manifests = list(yaml.safe_load_all(text))
+        (config_map,) = (item for item in manifests if item["kind"] == "ConfigMap")
+        config_map["data"][file] = config_map["data"][file].replace("static_resources:", "nonsense:")
+        with pytest.raises(SupersonicError, match="nonsense"):
+            _envoy_validate.validate(str(ENVOY), manifests, _not_brought)
+
+
 def _not_brought(kind: str, _name: str) -> dict[str, str] | None:
     """What inventories name and others make: a configuration of the user's own, and no certificate yet."""
     return {"own.yaml": "admin: {}"} if kind == "ConfigMap" else None

@@ -132,14 +132,21 @@ class DeployedEnvoy(Envoy):
     """
 
     def __init__(
-        self, scratch: Path, manifests: Path, servers: Sequence[str], http_servers: Sequence[str] = ()
+        self,
+        scratch: Path,
+        manifests: Path,
+        servers: Sequence[str],
+        http_servers: Sequence[str] = (),
+        beside: DeployedEnvoy | None = None,
     ) -> None:
+        """beside: the first Envoy of a pod, of which this one is the second and shares the clients' port."""
+        self._beside = beside
         documents = [document for document in yaml.safe_load_all(manifests.read_text()) if document]
         (config_map,) = (item for item in documents if item["kind"] == "ConfigMap")
         (deployment,) = (item for item in documents if item["kind"] == "Deployment")
         pod = deployment["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        option, _path, *arguments = container["args"]
+        container = pod["containers"][1 if beside else 0]
+        option, path, *arguments = container["args"]
         assert option == "--config-path"
         self.folder = scratch / "files"
         secrets = {item["metadata"]["name"]: item for item in documents if item["kind"] == "Secret"}
@@ -154,7 +161,7 @@ class DeployedEnvoy(Envoy):
         for place, name in found.items():
             source = sources[name] or {}
             self.write(place, source.get("stringData") or source["data"])
-        configuration = yaml.safe_load(self._here(config_map["data"]["envoy.yaml"]))
+        configuration = yaml.safe_load(self._here(config_map["data"][Path(path).name]))
         self._start(scratch, arguments, lambda: self._moved(configuration, servers, http_servers))
         self.process.wait_until(lambda: self._healthy() == set(servers), 20)
 
@@ -183,6 +190,8 @@ class DeployedEnvoy(Envoy):
     def _moved(
         self, configuration: dict[str, Any], servers: Sequence[str], http_servers: Sequence[str]
     ) -> Mapping[str, Any]:
+        if self._beside:
+            self.port = self._beside.port
         resources = configuration["static_resources"]
         admin = f"127.0.0.1:{self.admin_port}"
         configuration["admin"]["address"] = _address(admin)

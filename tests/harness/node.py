@@ -18,21 +18,21 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._local_node impo
 NODE = Machine("supersonic-local", "supersonic0")
 
 
-def server_pid(pod_uid: str, program: str = "tritonserver") -> int:
-    """The process of a program in a pod, whose cgroup is named after it."""
+def server_pid(owner: str, program: str = "tritonserver") -> int:
+    """The process of a program in a pod or a container, by its UID or ID, after which its cgroup is named."""
     found = []
     for process in Path("/proc").iterdir():
         # Processes come and go while we look.
         with contextlib.suppress(OSError):
             is_server = process.name.isdigit() and (process / "comm").read_text().strip() == program
-            if is_server and pod_uid in (process / "cgroup").read_text():
+            if is_server and owner in (process / "cgroup").read_text():
                 found.append(int(process.name))
-    assert len(found) == 1, f"{len(found)} processes are the {program} of the pod {pod_uid}"
+    assert len(found) == 1, f"{len(found)} processes are the {program} of {owner}"
     return found[0]
 
 
-def signal_server(pod_uid: str, number: int, program: str = "tritonserver") -> None:
-    os.kill(server_pid(pod_uid, program), number)
+def signal_server(owner: str, number: int, program: str = "tritonserver") -> None:
+    os.kill(server_pid(owner, program), number)
 
 
 @contextlib.contextmanager

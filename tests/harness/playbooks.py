@@ -106,13 +106,19 @@ class Instance:
 
     def healthy_servers(self) -> list[int]:
         """How many servers each Envoy sends requests to."""
-        pattern = re.compile(r'^envoy_cluster_membership_healthy\{envoy_cluster_name="triton"\} (\d+)$', re.M)
-        counts = []
-        for pod in self.pods("envoy").values():
-            metrics = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}:9902/proxy/metrics"
-            (count,) = pattern.findall(self.cluster.api.text(metrics, "metrics of an Envoy"))
-            counts.append(int(count))
-        return counts
+        return list(self.envoy_metric('envoy_cluster_membership_healthy{envoy_cluster_name="triton"}').values())
+
+    def envoy_metric(self, series: str) -> dict[tuple[str, str], int]:
+        """The value that each Envoy has of a series, by the pod's UID and the container's name."""
+        values = {}
+        for uid, pod in self.pods("envoy").items():
+            for container in pod["spec"]["containers"]:
+                (port,) = (item["containerPort"] for item in container["ports"] if item["name"].startswith("metrics"))
+                path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}:{port}/proxy/metrics"
+                text = self.cluster.api.text(path, "metrics of an Envoy")
+                (value,) = re.findall(rf"^{re.escape(series)} (\d+)$", text, re.M)
+                values[uid, container["name"]] = int(value)
+        return values
 
     def address(self) -> str:
         """Where clients outside the cluster find the endpoint."""

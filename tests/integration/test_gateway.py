@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import ssl
 import threading
 import time
@@ -59,6 +61,7 @@ ISSUERS = [
 ]
 CASES: dict[str, dict[str, Any]] = {
     "open": {},
+    "processes": {"envoy_processes": 2},
     "http": {"envoy_http": True},
     "jwt": {"envoy_jwt_issuers": ISSUERS, "envoy_public_methods": ["Health", "ServerLive"], "envoy_access_log": "all"},
     "tokens": {"envoy_tokens": {"cms": [CMS, CMS_NEXT], "atlas": ATLAS}, "envoy_access_log": "all", "envoy_http": True},
@@ -150,7 +153,7 @@ def manifests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render_cases(tmp_path_factory.mktemp("cases"), CASES)
 
 
-Start = Callable[[str], DeployedEnvoy]
+Start = Callable[..., DeployedEnvoy]
 
 
 @pytest.fixture
@@ -159,9 +162,9 @@ def start(manifests: Path, server: Triton, tmp_path: Path) -> Iterator[Start]:
     running: list[DeployedEnvoy] = []
     server.wait_until_live()
 
-    def begin(case: str) -> DeployedEnvoy:
-        servers, http = [server.grpc], [server.http]
-        running.append(DeployedEnvoy(tmp_path / case, manifests / case / "envoy.yaml", servers, http))
+    def begin(case: str, beside: DeployedEnvoy | None = None) -> DeployedEnvoy:
+        scratch, file = tmp_path / f"{case}-{len(running)}", manifests / case / "envoy.yaml"
+        running.append(DeployedEnvoy(scratch, file, [server.grpc], [server.http], beside))
         return running[-1]
 
     yield begin
@@ -211,6 +214,27 @@ def test_without_tokens_methods_that_change_a_server_are_refused(start: Start) -
     assert {line["path"].rpartition("/")[2] for line in log(envoy)} == {
         "LogSettings", "TraceSetting", "RepositoryModelUnload", "SystemSharedMemoryRegister"
     }  # fmt: skip
+
+
+def test_two_envoys_of_a_pod_share_the_clients_port(start: Start) -> None:
+    def taken(envoy: DeployedEnvoy) -> int:
+        (count,) = re.findall(r"downstream_cx_total: (\d+)", envoy.admin("/stats?filter=http.ingress_grpc.*cx_total"))
+        return int(count)
+
+    first = start("processes")
+    second = start("processes", first)
+    assert {infer(first) for _number in range(32)} == {"OK"}
+    assert taken(first)
+    assert taken(second) == 32 - taken(first)
+    # When one dies the other takes every connection, and shares them again with the one that comes back.
+    before = taken(second)
+    first.process.signal(signal.SIGKILL)
+    first.stop()
+    assert {infer(second) for _number in range(32)} == {"OK"}
+    assert taken(second) == before + 32
+    back = start("processes", second)
+    assert {infer(second) for _number in range(32)} == {"OK"}
+    assert taken(back)
 
 
 def test_json_web_tokens(start: Start) -> None:

@@ -360,6 +360,22 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("unknown-api", {"triton_restricted_apis": ["shared_memory"]}, r"Did you mean shared-memory\?"),
     # out of range
     ("negative-replicas", {"triton_replicas": -1}, r"triton_replicas is -1 .*0 or more"),
+    ("three-envoys", {"envoy_processes": 3}, r"envoy_processes is 3 .*2 or less"),
+    (
+        "two-envoys-own",
+        {"envoy_processes": 2, "envoy_configuration_config_map": "mine"},
+        r"envoy_processes is 2 .*two Envoys in a pod need two",
+    ),
+    (
+        "two-envoys-port",
+        {"envoy_processes": 2, "envoy_extra_listeners": [{"name": "mine", "enable_reuse_port": False}]},
+        r"envoy_extra_listeners\[0\]\.enable_reuse_port is False .*the second one does not start",
+    ),
+    (
+        "one-envoy",
+        {"envoy_pod_spec_overrides": {"containers": [{"name": "envoy-2", "stdin": True}]}},
+        r'containers\[0\]\.name is "envoy-2" .*no container of this name, but envoy,',
+    ),
     ("no-envoy", {"envoy_replicas": 0}, r"envoy_replicas is 0 .*1 or more"),
     ("negative-budget", {"triton_startup_budget": -5}, r"triton_startup_budget is -5 .*1 or more"),
     (
