@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import _exposure, _gateway, _render
 
 
@@ -20,8 +21,10 @@ class FilterModule:
         return {
             "command_flags": _render.command_flags,
             "envoy_access_policies": _gateway.access_policies,
+            "envoy_heap_bytes": _gateway.heap_bytes,
             "envoy_load_check": _gateway.load_check,
             "envoy_method_paths": _gateway.method_paths,
+            "envoy_stat_name": stat_name,
             "envoy_server_clusters": _gateway.server_clusters,
             "envoy_token_bucket": _gateway.token_bucket,
             "envoy_token_bytes": _gateway.token_bytes,

@@ -12,6 +12,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 SERVICE = "inference.GRPCInferenceService"
@@ -69,6 +70,11 @@ def expand(names: Iterable[str], control: bool = False) -> list[str]:
     if not names and not control:
         return [name for name in METHODS if name not in CONTROL]
     return [name for name in METHODS if name in names]
+
+
+def stat_name(client: str) -> str:
+    """A client's name in a metric's name, where a dot would end it: whatever is no letter, digit or "-" becomes "_"."""
+    return re.sub(r"[^A-Za-z0-9-]", "_", client)
 
 
 def grpc_paths(name: str) -> list[str]:

@@ -10,6 +10,8 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 from __future__ import annotations
 
 import difflib
+import fnmatch
+import ipaddress
 import os
 import re
 import ssl
@@ -24,6 +26,9 @@ Variables = Mapping[str, Any]
 
 TOKEN_LENGTH = 20
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/-]*")
+# Of a certificate it is a URI (spiffe://example.org/cms), a DNS name or a subject (CN=cms,O=Example).
+_LIMITED_CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/:=, +-]*")
+OUR_PORTS = (8001, *range(9901, 9905), *range(9911, 9915))
 # What a configuration of the user's own replaces as a whole.
 REPLACED = (
     "envoy_tokens",
@@ -33,6 +38,10 @@ REPLACED = (
     "envoy_http",
     "envoy_tls_secret",
     "envoy_tls_certificate",
+    "envoy_tls_client_ca",
+    "envoy_hash_policy",
+    "envoy_concurrent_streams",
+    "envoy_slow_start_seconds",
     "envoy_client_connections",
     "envoy_connection_rate",
     "envoy_request_rate",
@@ -119,6 +128,16 @@ def _issuers(variables: Variables) -> Iterator[Finding]:
             yield Finding(name, "it has either jwks_uri or jwks.", item.get("issuer"), path)
         if item.get("jwks_uri"):
             yield from _address(name, item["jwks_uri"], f"{path}.jwks_uri")
+            if str(item["jwks_uri"]).startswith("http:") and not item.get("insecure"):
+                yield Finding(
+                    name,
+                    "over http whoever is on the way could hand out other keys: use https, or set insecure: true.",
+                    item["jwks_uri"],
+                    f"{path}.jwks_uri",
+                )
+        for key, least in (("clock_skew_seconds", 0), ("cache_seconds", 1)):
+            if item.get(key) is not None and int(item[key]) < least:
+                yield Finding(name, f"it has to be {least} or more.", item[key], f"{path}.{key}")
         keys = (item.get("jwks") or {}).get("keys")
         if item.get("jwks") and (not isinstance(keys, Sequence) or not keys):
             yield Finding(name, "a key set has a list of keys: {keys: [...]}.", None, f"{path}.jwks")
@@ -136,6 +155,22 @@ def _address(name: str, address: Any, path: str) -> Iterator[Finding]:
     parts = urlsplit(str(address))
     if parts.scheme not in ("http", "https") or not parts.hostname:
         yield Finding(name, "it has to be an address such as https://tokens.example.org/keys.", address, path)
+    elif parts.username or parts.password:
+        yield Finding(
+            name, "it has a user or a password, which would be in a ConfigMap for everybody to read.", None, path
+        )
+    elif parts.scheme == "https" and _is_ip(parts.hostname):
+        yield Finding(
+            name, "certificates are checked by name, so that with https it needs the name of a host.", address, path
+        )
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _rules(variables: Variables) -> Iterator[Finding]:
@@ -149,6 +184,7 @@ def _rules(variables: Variables) -> Iterator[Finding]:
                     yield Finding(name, "a name may have * at its end, and nowhere else.", item, f"{path}.{key}")
         if rule.get("clients") and not _named(variables):
             yield Finding(name, _NAMELESS, list(rule["clients"]), f"{path}.clients")
+        yield from _known_clients(variables, name, rule.get("clients") or [], f"{path}.clients")
         if rule.get("claims") and not variables.get("envoy_jwt_issuers"):
             yield Finding(
                 name,
@@ -156,7 +192,27 @@ def _rules(variables: Variables) -> Iterator[Finding]:
                 dict(rule["claims"]),
                 f"{path}.claims",
             )
-    yield from _methods("envoy_public_methods", variables.get("envoy_public_methods") or [], "")
+    public = variables.get("envoy_public_methods") or []
+    yield from _methods("envoy_public_methods", public, "")
+    for method in public:
+        if method == "*" or method in methods.CONTROL:
+            yield Finding(
+                "envoy_public_methods",
+                "everybody could change the servers, or read and write their memory. Name methods that only ask.",
+                method,
+            )
+
+
+def _known_clients(variables: Variables, name: str, clients: Iterable[str], path: str) -> Iterator[Finding]:
+    """Clients whom nobody can be, where static tokens alone give names."""
+    names = list(variables.get("envoy_tokens") or {})
+    if not names or variables.get("envoy_jwt_issuers") or variables.get("envoy_tls_client_ca"):
+        return
+    for client in clients:
+        if not any(fnmatch.fnmatchcase(known, str(client)) for known in names):
+            close = difflib.get_close_matches(str(client), names, n=1)
+            hint = f"Did you mean {close[0]}?" if close else f"They are {', '.join(names)}."
+            yield Finding(name, f"no client of envoy_tokens has this name. {hint}", client, path)
 
 
 def _methods(name: str, names: Iterable[str], path: str) -> Iterator[Finding]:
@@ -222,6 +278,8 @@ def _limits(variables: Variables) -> Iterator[Finding]:
     limits = variables.get(name) or {}
     if limits and not _named(variables):
         yield Finding(name, _NAMELESS, list(limits))
+    yield from _known_clients(variables, name, [client for client in limits if client != "*"], "")
+    yield from _alike(variables)
     for client, limit in limits.items():
         path = f".{client}"
         if not isinstance(limit, Mapping) or not limit:
@@ -229,8 +287,13 @@ def _limits(variables: Variables) -> Iterator[Finding]:
                 name, "a client's limits are {rate: 50, burst: 100, in_flight: 20} or a part of it.", limit, path
             )
             continue
-        if client != "*" and not _CLIENT.fullmatch(str(client)):
-            yield Finding(name, f"a client's name is made of letters, digits and . _ @ / -, not {client}.", None, path)
+        if client != "*" and not _LIMITED_CLIENT.fullmatch(str(client)):
+            yield Finding(
+                name,
+                f"a client's name is made of letters, digits, spaces and . _ @ / : = , + -, not {client}.",
+                None,
+                path,
+            )
         for key, value in limit.items():
             if key not in _LIMIT_KEYS:
                 close = difflib.get_close_matches(str(key), _LIMIT_KEYS, n=1)
@@ -248,6 +311,18 @@ def _limits(variables: Variables) -> Iterator[Finding]:
                 limit["in_flight"],
                 ".*.in_flight",
             )
+
+
+def _alike(variables: Variables) -> Iterator[Finding]:
+    """Clients whom metrics could not tell apart."""
+    names: dict[str, str] = {}
+    for name in ("envoy_tokens", "envoy_client_limits"):
+        for client in variables.get(name) or {}:
+            other = names.setdefault(methods.stat_name(str(client)), str(client))
+            if other != client:
+                yield Finding(
+                    name, f"in metrics its name would be that of {other}. Name one of them otherwise.", client
+                )
 
 
 def _load_limit(variables: Variables) -> Iterator[Finding]:
@@ -274,8 +349,13 @@ def _further(variables: Variables) -> Iterator[Finding]:
         for index, item in enumerate(variables.get(name) or []):
             if not item.get("name"):
                 yield Finding(name, "it has no name.", None, f"[{index}]")
-            elif item["name"] in ours:
+            elif item["name"] in ours or str(item["name"]).startswith(("triton_", "jwks_")):
                 yield Finding(name, "one of our own has this name.", item["name"], f"[{index}].name")
+            elif ours and item["name"] in [other.get("name") for other in variables[name][:index]]:
+                yield Finding(name, "it is there twice.", item["name"], f"[{index}].name")
+            port = ((item.get("address") or {}).get("socket_address") or {}).get("port_value")
+            if port in OUR_PORTS:
+                yield Finding(name, "one of our own listens on this port.", port, f"[{index}].address")
     own = variables.get("envoy_configuration_config_map")
     if int(variables.get("envoy_processes") or 1) > 1:
         for index, item in enumerate(variables.get("envoy_extra_listeners") or []):

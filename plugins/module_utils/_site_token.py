@@ -9,13 +9,15 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
 
@@ -40,17 +42,15 @@ class Key:
     def __init__(self, path: str, create: bool, check: bool) -> None:
         if not HAS_LIBRARY:
             raise missing_library("jwt", "PyJWT[crypto]")
-        self.created = not os.path.exists(path)
-        if self.created:
+        self.created = False
+        if not os.path.exists(path):
             if not create:
                 raise SupersonicError(f"There is no key at {path} (private_key_path), and create_key is false.")
             self._key: t.Any = ec.generate_private_key(ec.SECP256R1())
-            if not check:
-                text = self._key.private_bytes(
-                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-                )
-                write(path, text.decode())
-            return
+            self.created = check or write_new(path, self._pem())
+            if self.created:
+                return
+            # Somebody else was faster, as with several hosts at once: theirs is the key.
         try:
             with open(path, "rb") as file:
                 self._key = serialization.load_pem_private_key(file.read(), password=None)
@@ -61,6 +61,13 @@ class Key:
                 f"The key at {path} (private_key_path) is of another kind than ECDSA with the curve P-256. Make one "
                 "with create_key, or with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256"
             )
+
+    def _pem(self) -> str:
+        return str(
+            self._key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            ).decode()
+        )
 
     def key_set(self) -> dict[str, t.Any]:
         """The public key as a JSON Web Key Set (RFC 7517)."""
@@ -93,6 +100,12 @@ def wanted_claims(issuer: str, subject: str, audiences: Sequence[str], claims: M
     taken = sorted(set(claims) & set(OURS))
     if taken:
         raise SupersonicError(f"claims has {', '.join(taken)}, which other options give.")
+    if not re.fullmatch(r"[\x20-\x7e]+", subject):
+        raise SupersonicError(
+            f"subject is {subject!r}, but has to be a name of plain ASCII signs, or the gateway lets nobody in by it."
+        )
+    if not audiences or not all(audiences):
+        raise SupersonicError("audiences has to name whom the token is for, as in envoy_jwt_issuers.")
     audience: t.Any = audiences[0] if len(audiences) == 1 else list(audiences)
     return {"iss": issuer, "sub": subject, "aud": audience, **claims}
 
@@ -119,16 +132,50 @@ def read(path: str) -> str:
         raise SupersonicError(f"{path} cannot be read: {error}.") from error
 
 
+def is_open(path: str) -> bool:
+    """Whether others than its owner may read or write a file."""
+    try:
+        return bool(os.stat(path).st_mode & 0o077)
+    except OSError:
+        return False
+
+
+def close(path: str) -> None:
+    """Take from all but its owner what they may do with a file."""
+    try:
+        os.chmod(path, 0o600)
+    except OSError as error:
+        raise SupersonicError(f"{path} can be read by others, and that cannot be changed: {error}.") from error
+
+
 def write(path: str, text: str) -> None:
     """A file that its owner alone may read, as a whole or not at all."""
-    folder = os.path.dirname(os.path.abspath(path))
-    temporary = ""
+    with _drafted(path, text) as draft:
+        os.replace(draft, path)
+
+
+def write_new(path: str, text: str) -> bool:
+    """The same where there is no such file yet; whether there was none. Of several at once, one is the first."""
+    with _drafted(path, text) as draft:
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _drafted(path: str, text: str) -> Iterator[str]:
+    """A file beside path with this text, gone in the end."""
+    draft = ""
     try:
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".")
+        handle, draft = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text if text.endswith("\n") else text + "\n")
-        os.replace(temporary, path)
+        yield draft
     except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
         raise SupersonicError(f"{path} cannot be written: {error}.") from error
+    finally:
+        if draft:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(draft)

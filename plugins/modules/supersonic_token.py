@@ -162,8 +162,12 @@ def run(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
         claims = {**wanted, "iat": now, "exp": now + lifetime}
         if not check:
             _site_token.write(params["dest"], key.sign(claims))
+    # What was there already may have been readable for everybody.
+    opened = [path for path in (params["private_key_path"], params["dest"]) if _site_token.is_open(path)]
+    for path in opened if not check else ():
+        _site_token.close(path)
     return {
-        "changed": changed or key.created,
+        "changed": changed or key.created or bool(opened),
         "dest": params["dest"],
         "expires": claims["exp"],
         "claims": dict(claims),

@@ -14,9 +14,17 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_methods as methods
+from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 
 _METADATA = "supersonic"
 _JWT = "envoy.filters.http.jwt_authn"
+# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+_UNITS = {
+    "": 1.0,
+    "m": 1e-3,
+    **{name: 1000.0**power for power, name in enumerate(("k", "M", "G", "T", "P", "E"), 1)},
+    **{f"{name}i": 1024.0**power for power, name in enumerate(("K", "M", "G", "T", "P", "E"), 1)},
+}
 
 
 # ---- who may call what ---------------------------------------------------------------------------------------------
@@ -102,9 +110,14 @@ def _claim(name: str, value: Any) -> dict[str, Any]:
         one = {"double_match": {"exact": float(value)}}
     else:
         one = {"string_match": _text(str(value))}
-    path = [{"key": part} for part in ("claims", *name.split("."))]
     value = {"or_match": {"value_matchers": [one, {"list_match": {"one_of": one}}]}}
-    return _sourced({"filter": _JWT, "path": path, "value": value})
+    # A dot may be a part of the name, as in WLCG's wlcg.ver, or lead into a claim, as in Keycloak's realm_access.roles.
+    paths = [[name], name.split(".")] if "." in name else [[name]]
+    ids = [
+        _sourced({"filter": _JWT, "path": [{"key": part} for part in ("claims", *path)], "value": value})
+        for path in paths
+    ]
+    return ids[0] if len(ids) == 1 else {"or_ids": {"ids": ids}}
 
 
 def _text(pattern: str) -> dict[str, Any]:
@@ -151,13 +164,24 @@ def server_clusters(
         if not most:
             continue
         headers = [] if client is None else [{"name": "x-supersonic-client", "string_match": {"exact": client}}]
-        suffix = "" if client is None else f"_{client}"
+        suffix = "" if client is None else f"_client_{stat_name(client)}"
         for name, port, grpc in [("triton", 8001, True), *([("triton_http", 8000, False)] if http else [])]:
             match: dict[str, Any] = {"prefix": "/", **({"grpc": {}} if http and grpc else {})}
             if headers:
                 match["headers"] = headers
             found.append({"name": name + suffix, "port": port, "in_flight": int(most), "match": match})
     return found
+
+
+def heap_bytes(resources: Mapping[str, Any]) -> int:
+    """How large Envoy's heap may become: nine tenths of the container's limit of memory; 0 without a limit.
+
+    The rest is for what is no heap: the program itself, its threads, buffers of the kernel.
+    """
+    limit = str((resources.get("limits") or {}).get("memory") or "")
+    number = limit.rstrip("EPTGMKikm")
+    factor = _UNITS[limit[len(number) :]]
+    return int(float(number) * factor * 9 // 10) if number else 0
 
 
 def load_check(limit: Mapping[str, Any]) -> dict[str, str]:
@@ -170,7 +194,7 @@ def load_check(limit: Mapping[str, Any]) -> dict[str, str]:
     Prometheus compares, so whatever form a number has is its own affair; NaN, which compares with nothing, counts as
     no answer at all. With resume_after it stays 1 until the load was below the limit for so many seconds.
     """
-    expression = f"(max({limit['query']}) >= -Inf) > bool {float(limit['threshold']):g}"
+    expression = f"(max({limit['query']}) >= -Inf) > bool {float(limit['threshold'])!r}"
     resume = int(limit.get("resume_after") or 0)
     if resume:
         expression = f"max_over_time(({expression})[{resume}s:{max(resume // 10, 1)}s])"
