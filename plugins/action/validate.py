@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
@@ -62,12 +64,12 @@ class ActionModule(ActionBase):
 
     def _problems(self, arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> list[str]:
         roles, whole_inventory = arguments["roles"], arguments["whole_inventory"]
-        shared = [SHARED] if any(self._depends_on_shared(role) for role in roles) else []
-        specs = {role: self._specification(role) for role in [*shared, *roles]}
+        shared = [SHARED] if any(_depends_on_shared(role) for role in roles) else []
+        specs = {role: _specification(role) for role in [*shared, *roles]}
         prefixes = list(specs)
         # Without the whole inventory this is somebody's playbook: only names with a prefix of these roles are ours.
-        looked_up = self._roles() if whole_inventory else list(specs)
-        known = {name for role in looked_up for name in (*self._specification(role), *self._defaults(role))}
+        looked_up = ALL_ROLES if whole_inventory else list(specs)
+        known = {name for role in looked_up for name in (*_specification(role), *_defaults(role))}
         names = [
             str(name) for name in variables if whole_inventory or str(name).startswith(tuple(f"{p}_" for p in prefixes))
         ]
@@ -82,7 +84,7 @@ class ActionModule(ActionBase):
         # Defaults of roles lie below the inventory, as in a play that includes them.
         available: dict[str, Any] = {}
         for role in specs:
-            available.update(self._defaults(role))
+            available.update(_defaults(role))
         available.update(variables)
         templar = self._templar.copy_with_new_env(available_variables=available)
 
@@ -142,7 +144,7 @@ class ActionModule(ActionBase):
         hosts = [str(name) for name in variables.get("groups", {}).get(group, [])]
         if host not in hosts:
             return []
-        defaults = self._defaults(SHARED)
+        defaults = _defaults(SHARED)
         instances = {}
         for name in hosts:
             # A host whose name nobody can evaluate is told so itself.
@@ -155,28 +157,39 @@ class ActionModule(ActionBase):
         problems = _inventory.check_instances(host, instances)
         return [problem.sentence(self._origin(problem, variables)) for problem in problems]
 
-    # ---- the roles' own files ------------------------------------------------------------------------------------
 
-    def _roles(self) -> list[str]:
-        return sorted(os.listdir(ROLES))
+# ---- the roles' own files ------------------------------------------------------------------------------------------
 
-    def _depends_on_shared(self, role: str) -> bool:
-        path = os.path.join(ROLES, role, "meta", "main.yml")
-        names = [item["role"] for item in self._loader.load_from_file(path).get("dependencies") or []]
-        return f"fastml.supersonic.{SHARED}" in names
 
-    def _specification(self, role: str) -> dict[str, Any]:
-        path = os.path.join(ROLES, role, "meta", "argument_specs.yml")
-        if not os.path.isfile(path):
-            return {}
-        content = self._loader.load_from_file(path)
-        return dict(content["argument_specs"]["main"]["options"])
+@functools.cache
+def _depends_on_shared(role: str) -> bool:
+    path = os.path.join(ROLES, role, "meta", "main.yml")
+    names = [item["role"] for item in DataLoader().load_from_file(path).get("dependencies") or []]
+    return f"fastml.supersonic.{SHARED}" in names
 
-    def _defaults(self, role: str) -> dict[str, Any]:
-        path = os.path.join(ROLES, role, "defaults", "main.yml")
-        if not os.path.isfile(path):
-            return {}
-        return dict(self._loader.load_from_file(path, trusted_as_template=True) or {})
+
+@functools.cache
+def _specification(role: str) -> Mapping[str, Any]:
+    path = os.path.join(ROLES, role, "meta", "argument_specs.yml")
+    if not os.path.isfile(path):
+        return {}
+    return dict(DataLoader().load_from_file(path)["argument_specs"]["main"]["options"])
+
+
+@functools.cache
+def _defaults(role: str) -> Mapping[str, Any]:
+    path = os.path.join(ROLES, role, "defaults", "main.yml")
+    if not os.path.isfile(path):
+        return {}
+    return dict(DataLoader().load_from_file(path, trusted_as_template=True) or {})
+
+
+ALL_ROLES = sorted(os.listdir(ROLES))
+# Ansible loads a plugin before it forks a process for each host: read here, the files are read once for all of them.
+for _role in ALL_ROLES:
+    _depends_on_shared(_role)
+    _specification(_role)
+    _defaults(_role)
 
 
 def _models(values: Mapping[str, Any]) -> Iterator[_inventory.Problem]:
