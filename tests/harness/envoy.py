@@ -195,7 +195,9 @@ class DeployedEnvoy(Envoy):
         resources = configuration["static_resources"]
         admin = f"127.0.0.1:{self.admin_port}"
         configuration["admin"]["address"] = _address(admin)
-        ports = dict(zip((item["name"] for item in resources["listeners"]), (self.port, *free_ports(8)), strict=False))
+        self.ports = ports = dict(
+            zip((item["name"] for item in resources["listeners"]), (self.port, *free_ports(8)), strict=False)
+        )
         for listener in resources["listeners"]:
             listener["address"]["socket_address"]["port_value"] = ports[listener["name"]]
         for cluster in resources["clusters"]:

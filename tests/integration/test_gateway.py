@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+import queue
 import re
 import signal
+import socket
 import ssl
 import threading
 import time
@@ -40,6 +42,7 @@ from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     infer,
     key_set,
     render_cases,
+    statistics,
     token,
 )
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
@@ -73,7 +76,10 @@ CASES: dict[str, dict[str, Any]] = {
         "envoy_access_rules": [
             {"clients": ["cms"], "models": ["identity", "id-*"]},
             {"clients": ["atlas"], "methods": ["*"]},
-            {"claims": {"groups": ["ligo", "virgo"], "wlcg.ver": "1.0"}, "methods": ["ServerLive", "ModelInfer"]},
+            {
+                "claims": {"groups": ["ligo", "virgo"], "wlcg.ver": "1.0", "realm.roles": "user"},
+                "methods": ["ServerLive", "ModelInfer"],
+            },
         ],
     },
     "tls": {
@@ -87,15 +93,17 @@ CASES: dict[str, dict[str, Any]] = {
         "envoy_tls_client_ca": AUTHORITY.pem,
         "envoy_access_rules": [{"clients": ["cms.example.org"]}],
     },
-    "rate": {"envoy_request_rate": 10, "envoy_request_burst": 10, "envoy_http": True},
+    # So slow that a busy machine makes no difference.
+    "rate": {"envoy_request_rate": 1, "envoy_request_burst": 10, "envoy_http": True},
     "client-rate": {
         "envoy_tokens": {"cms": CMS, "atlas": ATLAS, "ligo": CMS_NEXT},
-        "envoy_client_limits": {"cms": {"rate": 5}, "*": {"rate": 2}},
+        "envoy_client_limits": {"cms": {"rate": 1, "burst": 20}, "*": {"rate": 1, "burst": 10}},
     },
     "in-flight": {"envoy_requests_in_flight": 2, "envoy_http": True},
     "client-in-flight": {
-        "envoy_tokens": {"cms": CMS, "atlas": ATLAS},
-        "envoy_client_limits": {"cms": {"in_flight": 1}},
+        "envoy_tokens": {"cms.example.org": CMS, "http": CMS_NEXT, "atlas": ATLAS},
+        "envoy_client_limits": {"cms.example.org": {"in_flight": 1}, "http": {"in_flight": 1}},
+        "envoy_http": True,
     },
     "connections": {"envoy_client_connections": 2},
     "connection-rate": {"envoy_connection_rate": 1, "envoy_connection_burst": 3},
@@ -281,16 +289,13 @@ def test_static_tokens_come_and_go_without_a_restart(start: Start, manifests: Pa
         assert refused.startswith("StatusCode.UNAUTHENTICATED") or "Illegal" in refused or "metadata" in refused, text
     assert http(envoy, "/v2/health/ready")[0] == 401
     assert http(envoy, "/v2/health/ready", bearer(ATLAS))[0] == 200
-    # Nobody else says who they are.
-    assert infer(envoy, x_supersonic_client="cms").startswith("StatusCode.UNAUTHENTICATED")
     lines = log(envoy)
     assert {line["client"] for line in lines} == {None, "cms", "atlas"}
     assert not any(secret in envoy.process.log.read_text() for secret in (CMS, CMS_NEXT, ATLAS))
-    assert 'virtual_cluster="cms"' in envoy.admin("/stats/prometheus")
+    assert statistics(envoy, "vcluster.cms.upstream_rq_total") == {"vhost.triton.vcluster.cms.upstream_rq_total": 3}
 
     documents = [item for item in yaml.safe_load_all((manifests / "both" / "envoy.yaml").read_text()) if item]
     (secret,) = (item for item in documents if item["kind"] == "Secret")
-    started = envoy.admin("/server_info")
     errors: list[str] = []
     stop = threading.Event()
 
@@ -312,7 +317,6 @@ def test_static_tokens_come_and_go_without_a_restart(start: Start, manifests: Pa
     stop.set()
     client.join()
     assert errors == []
-    assert json.loads(envoy.admin("/server_info"))["uptime_current_epoch"] != json.loads(started)["uptime_all_epochs"]
 
 
 def test_either_kind_of_token(start: Start) -> None:
@@ -354,10 +358,11 @@ def test_rules_by_client_claim_method_and_model(start: Start) -> None:
         with pytest.raises(grpc.RpcError) as error:
             list(stub.ModelStreamInfer(iter([stream]), timeout=10, metadata=[("authorization", cms)]))
         assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
-    member = {"groups": ["virgo", "x"], "wlcg": {"ver": "1.0"}}
+    # As in tokens of WLCG, where the dot is a part of the name, and of Keycloak, where it leads into a claim.
+    member = {"groups": ["virgo", "x"], "wlcg.ver": "1.0", "realm": {"roles": ["user"]}}
     assert infer(envoy, "secret", bearer(token(**member))) == "OK"
-    assert infer(envoy, "secret", bearer(token(groups=["x"], wlcg={"ver": "1.0"}))).startswith("StatusCode.PERM")
-    assert infer(envoy, "secret", bearer(token(groups="ligo"))).startswith("StatusCode.PERM")
+    for other in ({"groups": ["x"]}, {"wlcg.ver": "2.0"}, {"wlcg.ver": None}, {"realm": {"roles": []}}):
+        assert infer(envoy, "secret", bearer(token(**{**member, **other}))).startswith("StatusCode.PERM"), other
     assert http(envoy, "/v2/models/identity", cms)[0] == 200
     for path in (
         "/v2/models/secret",
@@ -427,7 +432,7 @@ def test_clients_with_certificates(start: Start) -> None:
 # ---- limits --------------------------------------------------------------------------------------------------------
 def test_requests_per_second_together(start: Start) -> None:
     envoy = start("rate")
-    found = [method(envoy, "ServerReady") for _number in range(20)]
+    found = [method(envoy, "ServerReady") for _number in range(40)]
     statuses = [status for status, _metadata in found]
     assert statuses[:10] == ["OK"] * 10
     assert statuses.count("RESOURCE_EXHAUSTED") >= 5
@@ -438,20 +443,19 @@ def test_requests_per_second_together(start: Start) -> None:
         answer for answer in (http(envoy, "/v2/health/ready") for _number in range(40)) if answer[0] != 200
     )
     assert (status, headers["retry-after"], text) == (429, "1", "local_rate_limited")
-    time.sleep(1.5)
-    assert method(envoy, "ServerReady")[0] == "OK"
+    until(lambda: method(envoy, "ServerReady")[0] == "OK")
 
 
 def test_requests_per_second_of_each_client(start: Start) -> None:
     envoy = start("client-rate")
     found = {
-        name: [method(envoy, "ServerReady", authorization=bearer(text))[0] for _number in range(8)].count("OK")
+        name: [method(envoy, "ServerReady", authorization=bearer(text))[0] for _number in range(40)].count("OK")
         for name, text in (("cms", CMS), ("atlas", ATLAS), ("ligo", CMS_NEXT))
     }
     # Buckets are filled again while the test asks.
-    assert 5 <= found["cms"] < 8
-    assert 2 <= found["atlas"] < 5
-    assert 2 <= found["ligo"] < 5
+    assert 20 <= found["cms"] < 40
+    assert 10 <= found["atlas"] < 20
+    assert 10 <= found["ligo"] < 20
 
 
 def together(calls: list[Callable[[], str]]) -> list[str]:
@@ -473,6 +477,10 @@ def test_requests_at_a_time_of_one_client(start: Start) -> None:
     found = together([mine, mine, mine, theirs, theirs])
     assert found[:3].count("OK") == 1
     assert found[3:] == ["OK", "OK"]
+    # A dot in the name does not end it.
+    metrics = envoy.admin("/stats/prometheus")
+    assert 'envoy_cluster_upstream_rq_total{envoy_cluster_name="triton_client_cms_example_org"} 1' in metrics
+    assert re.search(r'vcluster_upstream_rq_total\{.*envoy_virtual_cluster="cms_example_org"\} 1', metrics)
 
 
 def test_connections_at_a_time(start: Start) -> None:
@@ -513,9 +521,17 @@ def test_old_connections_end_without_a_loss(start: Start) -> None:
     given = triton_grpc.InferInput("INPUT0", data.shape, "FP32")
     given.set_data_from_numpy(data)
     limit = time.monotonic() + 4
-    with triton_grpc.InferenceServerClient(envoy.address, channel_args=CHANNEL) as client:
+    answers: queue.Queue[Any] = queue.Queue()
+    with (
+        triton_grpc.InferenceServerClient(envoy.address, channel_args=CHANNEL) as client,
+        triton_grpc.InferenceServerClient(envoy.address, channel_args=CHANNEL) as streaming,
+    ):
+        # A stream that is longer than its connection may be goes on to its end.
+        streaming.start_stream(lambda result, error: answers.put(result if error is None else error))
         while time.monotonic() < limit:
             assert numpy.array_equal(client.infer("identity", [given]).as_numpy("OUTPUT0"), data)
+            streaming.async_stream_infer("identity", [given])
+            assert numpy.array_equal(answers.get(timeout=10).as_numpy("OUTPUT0"), data)
     stats = json.loads(envoy.admin("/stats?format=json&filter=ingress_grpc.downstream_cx_max_duration_reached"))
     assert stats["stats"][0]["value"] >= 1
 
@@ -532,6 +548,15 @@ def test_http_beside_grpc(start: Start) -> None:
     client.close()
     assert http(envoy, "/v2/logging")[0] == 403
     assert http(envoy, "/metrics")[0] == 403
+    # What went well is no problem, and not in the log of problems.
+    assert [line["path"] for line in log(envoy)] == ["/v2/logging", "/metrics"]
+
+
+def test_half_a_request_does_not_keep_its_connection(start: Start) -> None:
+    envoy = start("http")
+    with socket.create_connection(("127.0.0.1", envoy.port), timeout=30) as sock:
+        sock.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: ")
+        assert b" 408 " in sock.recv(1000)
 
 
 def test_without_http_nothing_answers_it(start: Start) -> None:
@@ -543,6 +568,8 @@ def test_further_configuration(start: Start) -> None:
     status, metadata = method(envoy, "ServerReady")
     assert (status, metadata["x-extra"]) == ("OK", "here")
     assert "mine::" in envoy.admin("/clusters")
+    with socket.create_connection(("127.0.0.1", envoy.ports["mine"]), timeout=10) as sock:
+        assert sock.recv(100) == b"mine"
 
 
 def test_cases_are_whole() -> None:

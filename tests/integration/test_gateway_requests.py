@@ -1,54 +1,91 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How large a request may be that is tried again on another server: a real Envoy before servers that refuse once.
+"""What becomes of requests on their way: tried again, too many for the memory, with headers that nobody may forge.
 
-The servers are stand-ins, since no real one says UNAVAILABLE just when it is told to.
+A real Envoy before servers that are stand-ins: no real one says UNAVAILABLE just when it is told to, or tells what it
+was sent.
 """
 
 from __future__ import annotations
 
-import json
+import re
+import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from ansible_collections.fastml.supersonic.tests.golden import render
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
+from ansible_collections.fastml.supersonic.tests.harness.gateway import (
+    CHANNEL,
+    KEY,
+    bearer,
+    key_set,
+    render_cases,
+    token,
+)
 
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 MIB = 1 << 20
-CASES = {"small": MIB, "default": 16 * MIB, "large": 24 * MIB}
-
-
+HELD_S = 4
+CMS, ATLAS = "cms-0123456789abcdefghij", "atlas-0123456789abcdefgh"
+CASES: dict[str, dict[str, Any]] = {
+    "small": {"envoy_retry_buffer_bytes": MIB},
+    "default": {},
+    "large": {"envoy_retry_buffer_bytes": 24 * MIB},
+    "memory": {"envoy_resources": {"limits": {"memory": "100Mi"}}},
+    "named": {
+        "envoy_tokens": {"cms": CMS, "atlas": ATLAS},
+        "envoy_jwt_issuers": [
+            {"issuer": "https://tokens.example.org", "audiences": ["supersonic"], "jwks": key_set(one=KEY)}
+        ],
+        "envoy_public_methods": ["ServerReady"],
+    },
+}
 # https://github.com/grpc/grpc/blob/master/doc/health-checking.md: field 1, SERVING.
 HEALTHY = grpc.method_handlers_generic_handler(
     "grpc.health.v1.Health", {"Check": grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"\x08\x01")}
 )
 
 
-class Moody(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Refuses the first request of each id, whichever server gets it."""
+class Server(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """Refuses the first request of each id, whichever server gets it, holds those of a model, and tells what came."""
 
     seen: set[str] = set()
 
     def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:
-        if request.id not in self.seen:
+        if request.model_name == "held":
+            time.sleep(HELD_S)
+        elif request.id not in self.seen:
             self.seen.add(request.id)
             context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         return service_pb2.ModelInferResponse(id=request.id)
+
+    def ServerMetadata(self, _request: Any, context: grpc.ServicerContext) -> Any:
+        return service_pb2.ServerMetadataResponse(extensions=_metadata(context))
+
+    def ServerReady(self, _request: Any, context: grpc.ServicerContext) -> Any:
+        # A public method: what it got is told in the answer's headers.
+        context.send_initial_metadata([("got", "|".join(_metadata(context)))])
+        return service_pb2.ServerReadyResponse(ready=True)
+
+
+def _metadata(context: grpc.ServicerContext) -> list[str]:
+    return [f"{name}={value}" for name, value in context.invocation_metadata()]
 
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[list[str]]:
     running, addresses = [], []
     for _number in range(2):
-        server = grpc.server(ThreadPoolExecutor(4), options=UNLIMITED)
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Moody(), server)
+        server = grpc.server(ThreadPoolExecutor(40), options=UNLIMITED)
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Server(), server)
         server.add_generic_rpc_handlers((HEALTHY,))
         addresses.append(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
         server.start()
@@ -61,48 +98,95 @@ def servers() -> Iterator[list[str]]:
 @pytest.fixture(scope="module")
 def envoys(servers: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, DeployedEnvoy]]:
     folder = tmp_path_factory.mktemp("requests")
-    common = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-        "supersonic_namespace": "{{ inventory_hostname }}",
-        "triton_image": "example.org/tritonserver:26.04-py3",
-        "triton_model_repositories": [{"name": "models", "kind": "image", "path": "/models"}],
-    }
-    hosts = {case: {"envoy_retry_buffer_bytes": size} for case, size in CASES.items()}
-    (folder / "hosts.yml").write_text(json.dumps({"supersonic_instances": {"hosts": hosts, "vars": common}}))
-    render.render(folder, folder / "manifests")
+    manifests = render_cases(folder, CASES)
     running = {}
     try:
         for case in CASES:
-            running[case] = DeployedEnvoy(folder / case, folder / "manifests" / case / "envoy.yaml", servers)
+            running[case] = DeployedEnvoy(folder / case, manifests / case / "envoy.yaml", servers)
         yield running
     finally:
         for envoy in running.values():
             envoy.stop()
 
 
+def ask(envoy: DeployedEnvoy, size: int, name: str, model: str = "any") -> str:
+    """OK, or the status and the message of a request of so many bytes."""
+    request = service_pb2.ModelInferRequest(model_name=model, id=name, raw_input_contents=[bytes(size)])
+    with grpc.insecure_channel(envoy.address, options=[*UNLIMITED, *CHANNEL]) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        try:
+            assert stub.ModelInfer(request, timeout=60).id == name
+        except grpc.RpcError as exc:
+            return f"{exc.code().name}: {exc.details()}"
+    return "OK"
+
+
 @pytest.mark.parametrize(
     ("case", "size", "expected"),
     [
         ("small", MIB // 2, "OK"),
-        ("small", 3 * MIB, "UNAVAILABLE"),
+        ("small", 3 * MIB, "UNAVAILABLE: not now"),
         ("default", 10 * MIB, "OK"),
-        ("default", 24 * MIB, "UNAVAILABLE"),
+        ("default", 20 * MIB, "UNAVAILABLE: not now"),
         ("large", 20 * MIB, "OK"),
-        ("large", 32 * MIB, "UNAVAILABLE"),
+        ("large", 28 * MIB, "UNAVAILABLE: not now"),
     ],
 )
 def test_requests_up_to_the_buffer_are_tried_again(
     envoys: dict[str, DeployedEnvoy], case: str, size: int, expected: str
 ) -> None:
-    request = service_pb2.ModelInferRequest(model_name="any", id=f"{case}-{size}", raw_input_contents=[bytes(size)])
-    with grpc.insecure_channel(envoys[case].address, options=UNLIMITED) as channel:
+    name = f"{case}-{size}"
+    assert ask(envoys[case], size, name) == expected
+    # A larger one is no error by itself: it is streamed and tried once.
+    assert ask(envoys[case], size, name) == "OK"
+
+
+def test_requests_are_refused_before_the_memory_is_used_up(envoys: dict[str, DeployedEnvoy]) -> None:
+    """32 requests of 8 MiB, each kept for a retry, before an Envoy with a limit of 100 MiB: in a row, and at once."""
+    envoy = envoys["memory"]
+
+    def send(number: int, pause: float) -> str:
+        time.sleep(number * pause)
+        return ask(envoy, 8 * MIB, str(number), "held")
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = Counter(pool.map(send, range(32), [0.1] * 32))
+    assert answers["OK"] >= 4, answers
+    assert answers["UNAVAILABLE: envoy overloaded"] >= 4, answers
+    with ThreadPoolExecutor(32) as pool:
+        answers = Counter(pool.map(send, range(32), [0.0] * 32))
+    assert answers["OK"] < 32, answers
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{envoy.process.pid}/status").read_text())
+    assert peak
+    # The program itself is as large as a half of that.
+    assert int(peak[1]) < 200 * 1024, answers
+    ask(envoy, 4, "after")
+    assert ask(envoy, 4, "after") == "OK"
+
+
+@pytest.mark.parametrize("credential", [bearer(ATLAS), bearer(token(sub="atlas"))], ids=["token", "jwt"])
+def test_nobody_says_who_somebody_else_is(envoys: dict[str, DeployedEnvoy], credential: str) -> None:
+    """What servers get: the name that the token has, no token, and nothing by which Envoy could be told what to do."""
+    forged = [
+        ("x-supersonic-client", "cms"),
+        ("x-envoy-upstream-rq-timeout-ms", "1"),
+        ("x-envoy-retry-on", "5xx"),
+        ("x-forwarded-for", "192.0.2.1"),
+    ]
+    with grpc.insecure_channel(envoys["named"].address, options=CHANNEL) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        try:
-            stub.ModelInfer(request, timeout=30)
-            status = "OK"
-        except grpc.RpcError as exc:
-            status = exc.code().name
-        assert status == expected
-        # A larger one is no error by itself: it is streamed and tried once.
-        assert stub.ModelInfer(request, timeout=30).id == request.id
+        answer = stub.ServerMetadata(
+            service_pb2.ServerMetadataRequest(), timeout=10, metadata=[("authorization", credential), *forged]
+        )
+        got = dict(item.split("=", 1) for item in answer.extensions)
+        assert got["x-supersonic-client"] == "atlas"
+        # The address that Envoy sees comes last, whatever a client says.
+        assert got["x-forwarded-for"].startswith("192.0.2.1,")
+        assert not {"authorization", "x-envoy-upstream-rq-timeout-ms", "x-envoy-retry-on"} & set(got)
+        # Without a token whatever is public.
+        _answer, call = stub.ServerReady.with_call(
+            service_pb2.ServerReadyRequest(), timeout=10, metadata=[("authorization", "Bearer nonsense"), *forged]
+        )
+        (public,) = (value for name, value in call.initial_metadata() if name == "got")
+        assert "authorization" not in public
+        assert "x-supersonic-client" not in public

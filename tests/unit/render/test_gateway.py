@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -64,8 +64,8 @@ def test_clients_have_names_and_claims() -> None:
     present, clients, nested, number = principal["and_ids"]["ids"]
     assert present["sourced_metadata"]["metadata_matcher"]["value"] == {"present_match": True}
     assert len(clients["or_ids"]["ids"]) == 1
-    matcher = nested["or_ids"]["ids"][0]["sourced_metadata"]["metadata_matcher"]
-    assert [part["key"] for part in matcher["path"]] == ["claims", "a", "b"]
+    matchers = [item["sourced_metadata"]["metadata_matcher"] for item in nested["or_ids"]["ids"][0]["or_ids"]["ids"]]
+    assert [[part["key"] for part in item["path"]] for item in matchers] == [["claims", "a.b"], ["claims", "a", "b"]]
     assert number["sourced_metadata"]["metadata_matcher"]["value"]["or_match"]["value_matchers"][0] == {
         "double_match": {"exact": 1.0}
     }
@@ -102,8 +102,8 @@ def test_a_bucket_has_its_rate(rate: int, burst: int) -> None:
 def test_clusters_of_clients_come_before_that_of_all_others() -> None:
     found = _gateway.server_clusters({"cms": {"in_flight": 5}, "atlas": {"rate": 1}}, 100, http=True)
     assert [(item["name"], item["in_flight"], item["port"]) for item in found] == [
-        ("triton_cms", 5, 8001),
-        ("triton_http_cms", 5, 8000),
+        ("triton_client_cms", 5, 8001),
+        ("triton_http_client_cms", 5, 8000),
         ("triton", 100, 8001),
         ("triton_http", 100, 8000),
     ]
@@ -139,3 +139,15 @@ def test_tokens_are_bytes() -> None:
         {"client": "b", "bytes": [122]},
         {"client": "b", "bytes": [119]},
     ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("2Gi", 1932735283), ("1000M", 900000000), ("1000", 900), ("1.5Gi", 1449551462), ("500000m", 450), ("", 0)],
+)
+def test_a_heap_leaves_room_in_the_memory(limit: str, expected: int) -> None:
+    assert _gateway.heap_bytes({"limits": {"memory": limit}} if limit else {}) == expected
+
+
+def test_a_threshold_keeps_its_digits() -> None:
+    assert "1234567.5" in unquote(_gateway.load_check({"query": "x", "threshold": 1234567.5})["path"])
