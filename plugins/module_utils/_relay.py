@@ -153,7 +153,9 @@ async def _serve(
         remote = await connect()
         secured = remote[1].get_extra_info("ssl_object") if pump is _PlainPump else None
         if secured is not None:
-            tunnel.certificate = secured.getpeercert(binary_form=True)
+            # A connection that the server has ended meanwhile knows nothing any more.
+            with contextlib.suppress(ValueError):
+                tunnel.certificate = secured.getpeercert(binary_form=True)
         await pump(tunnel, local, remote).run()
     except _ClientGone:
         pass

@@ -705,3 +705,14 @@ def test_a_client_of_one_model_reaches_no_other(envoy: DeployedEnvoy, server: Tr
     assert ended["lua_response"] > count / 10
     assert infer(envoy, "identity", bearer(CMS)) == "OK"
     assert infer(envoy, "secret", bearer(ATLAS)) == "OK"
+
+
+def test_a_wrong_header_is_the_affair_of_one_request(envoy: DeployedEnvoy) -> None:
+    """Triton would keep a wrong deadline with the headers of its connection, which many clients share."""
+    headers = [*GRPC, (b"authorization", b"Bearer " + CMS.encode()), (b"grpc-timeout", b"x")]
+    path = f"{SERVICE}ModelInfer".encode()
+    attack(
+        envoy, [request(path, headers, frame(b"\n\x08identity" + REST), random.Random(1)) for _number in range(16)], 1
+    )
+    assert passed(envoy) >= 16
+    assert [infer(envoy, "identity", bearer(CMS)) for _number in range(8)] == ["OK"] * 8

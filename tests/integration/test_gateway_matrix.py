@@ -48,7 +48,7 @@ from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 CMS, ATLAS = "cms-0123456789abcdefghij", "atlas-0123456789abcdefgh"
 AUTHORITY = certificate("authority")
 SERVER = certificate("localhost", AUTHORITY)
-SLOW_S = 0.5
+SLOW_S = 1.0
 SIDE_BY_SIDE = 6
 
 ACCESS: dict[str, dict[str, Any]] = {
@@ -265,9 +265,8 @@ class Trial:
             found.append(self.infer(self.mine))
         assert found[: BURST - 1] == ["OK"] * (BURST - 1)
         assert found[-1].startswith("StatusCode.RESOURCE_EXHAUSTED")
-        with self.unreached():
-            # The bucket is filled once a second; of two in a row one at least comes too early.
-            assert any("RESOURCE_EXHAUSTED" in item for item in (self.infer(self.mine), self.infer(self.mine)))
+        # Triton heard of those alone that were let in.
+        assert passed(self.envoy) == 1 + found.count("OK")
         if self.limit == "client-rate":
             assert [self.infer(self.theirs) for _number in range(2 * BURST)] == ["OK"] * 2 * BURST
         until(lambda: self.infer(self.mine) == "OK", 10)
