@@ -9,6 +9,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import typing as t
@@ -43,6 +44,9 @@ def diagnose(endpoint: Endpoint, timeout: float) -> Diagnosis | None:
         return None
     if spoken == SILENCE:
         return Diagnosis("hang", f"it accepts connections but says nothing within {timeout:g} s")
+    if endpoint.tls and spoken == NOTHING:
+        # A server that refuses the handshake says why, and what was sent meanwhile may have wiped that out.
+        _listen(endpoint, timeout)
     broken = _tunnel_trouble(endpoint)
     if broken:
         return broken
@@ -87,6 +91,12 @@ def _ask(endpoint: Endpoint, hello: bytes, timeout: float) -> str:
     if len(answer) == 9 and answer[3] == _SETTINGS and answer[5:9] == bytes(4):
         return HTTP2
     return OTHER
+
+
+def _listen(endpoint: Endpoint, timeout: float) -> None:
+    """Open a connection and say nothing until the server has spoken or ended it; what it was shows in the tunnels."""
+    with contextlib.suppress(OSError), endpoint.connect(timeout) as sock:
+        sock.recv(1)
 
 
 def _speaks_tls(endpoint: Endpoint, timeout: float) -> bool:

@@ -199,8 +199,11 @@ class _PlainPump:
             for task in directions:
                 task.cancel()
             results = await asyncio.gather(*directions, return_exceptions=True)
+        # What came from the server explains more than what could not be sent to it, also where nobody has read it yet.
+        last_word = self._remote_reader.exception()
+        if last_word is not None:
+            raise last_word
         for result in reversed(results):
-            # What came from the server explains more than what could not be sent to it.
             if isinstance(result, Exception):
                 raise result
 

@@ -587,7 +587,7 @@ def read_goldens(params: dict[str, t.Any], *, recording: bool) -> list[_golden.G
     """All golden requests that the options name."""
     models = params["models"]
     if not params["repositories"] and not params["requests"]:
-        raise SupersonicError("repositories and requests are empty, so there is no golden request to send. Name some.")
+        raise SupersonicError("There are no golden requests: repositories and requests are empty. Name some.")
     goldens = _golden.load_repositories(params["repositories"], models, recording=recording)
     goldens += _golden.parse_inline(params["requests"], models, recording=recording)
     sources = [*params["repositories"], *(["requests"] if params["requests"] else [])]

@@ -213,4 +213,4 @@ def test_methods_need_no_golden_request(envoys: dict[str, DeployedEnvoy]) -> Non
     result = run_module("inference_check", {"targets": [{**target, "models": ["identity"]}]})
     assert not result["failed"], result["msg"]
     result = run_module("inference_check", {"targets": [target]})
-    assert result["msg"].startswith("repositories and requests are empty, so there is no golden request to send.")
+    assert result["msg"].startswith("There are no golden requests: repositories and requests are empty.")
