@@ -49,12 +49,13 @@ REPLACED = (
     "envoy_client_limits",
     "envoy_load_limit",
     "envoy_request_max_bytes",
+    "envoy_tracing",
     "envoy_extra_listeners",
     "envoy_extra_clusters",
     "envoy_extra_http_filters",
 )
 OUR_LISTENERS = ("grpc", "metrics", "drain", "load_limit")
-OUR_CLUSTERS = ("triton", "triton_http", "admin", "prometheus", "load_limit")
+OUR_CLUSTERS = ("triton", "triton_http", "admin", "prometheus", "load_limit", "tracing")
 _LIMIT_KEYS = ("rate", "burst", "in_flight")
 
 
@@ -75,6 +76,7 @@ def findings(variables: Variables) -> Iterator[Finding]:
     yield from _certificates(variables)
     yield from _limits(variables)
     yield from _load_limit(variables)
+    yield from _tracing(variables)
     yield from _further(variables)
 
 
@@ -338,6 +340,21 @@ def _load_limit(variables: Variables) -> Iterator[Finding]:
     for key, least in (("resume_after", 0), ("interval", 1), ("retry_after", 1)):
         if limit.get(key) is not None and int(limit[key]) < least:
             yield Finding(name, f"it has to be {least} or more.", limit[key], f".{key}")
+
+
+def _tracing(variables: Variables) -> Iterator[Finding]:
+    name = "envoy_tracing"
+    tracing = variables.get(name) or {}
+    if not tracing:
+        return
+    endpoint = str(tracing.get("endpoint") or "")
+    if not re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}", endpoint):
+        yield Finding(
+            name, "it has to be host:port of a collector, such as otel-collector:4317.", endpoint, ".endpoint"
+        )
+    percent = float(tracing.get("sampling_percent", 1))
+    if not 0 <= percent <= 100:
+        yield Finding(name, "it has to be from 0 to 100.", percent, ".sampling_percent")
 
 
 def _further(variables: Variables) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     render_cases,
     token,
 )
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 MIB = 1 << 20
@@ -95,13 +96,36 @@ def servers() -> Iterator[list[str]]:
         server.stop(None)
 
 
+class Collector:
+    """Takes spans (OTLP over gRPC) as they are."""
+
+    def __init__(self) -> None:
+        self.spans: list[bytes] = []
+        self.server = grpc.server(ThreadPoolExecutor(2))
+        method = grpc.unary_unary_rpc_method_handler(lambda request, _context: self.spans.append(request) or b"")
+        service = "opentelemetry.proto.collector.trace.v1.TraceService"
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
+        self.address = f"localhost:{self.server.add_insecure_port('127.0.0.1:0')}"
+        self.server.start()
+
+
 @pytest.fixture(scope="module")
-def envoys(servers: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, DeployedEnvoy]]:
+def collector() -> Iterator[Collector]:
+    running = Collector()
+    yield running
+    running.server.stop(None)
+
+
+@pytest.fixture(scope="module")
+def envoys(
+    servers: list[str], collector: Collector, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, DeployedEnvoy]]:
     folder = tmp_path_factory.mktemp("requests")
-    manifests = render_cases(folder, CASES)
+    traced = {"envoy_tracing": {"endpoint": collector.address, "sampling_percent": 100}}
+    manifests = render_cases(folder, {**CASES, "traced": traced})
     running = {}
     try:
-        for case in CASES:
+        for case in (*CASES, "traced"):
             running[case] = DeployedEnvoy(folder / case, manifests / case / "envoy.yaml", servers)
         yield running
     finally:
@@ -190,3 +214,20 @@ def test_nobody_says_who_somebody_else_is(envoys: dict[str, DeployedEnvoy], cred
         (public,) = (value for name, value in call.initial_metadata() if name == "got")
         assert "authorization" not in public
         assert "x-supersonic-client" not in public
+
+
+def test_requests_are_traced_on_with_the_context_of_their_client(
+    envoys: dict[str, DeployedEnvoy], collector: Collector
+) -> None:
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with grpc.insecure_channel(envoys["traced"].address, options=CHANNEL) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        answer = stub.ServerMetadata(
+            service_pb2.ServerMetadataRequest(), timeout=10, metadata=[("traceparent", f"00-{trace}-{parent}-01")]
+        )
+    got = dict(item.split("=", 1) for item in answer.extensions)
+    # The server's span is in the client's trace, below Envoy's.
+    assert got["traceparent"].startswith(f"00-{trace}-")
+    assert parent not in got["traceparent"]
+    until(lambda: any(bytes.fromhex(trace) in spans for spans in collector.spans))
+    assert any(b"-envoy" in spans for spans in collector.spans)

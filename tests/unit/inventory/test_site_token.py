@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import jwt
 import pytest
 
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+
+CLONE = Path(__file__).resolve().parents[3]
 
 
 def make(folder: Path, check: bool = False, **options: Any) -> dict[str, Any]:
@@ -77,3 +82,57 @@ def test_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     result = make(tmp_path, **options)
     assert result["failed"]
     assert message in result["msg"]
+
+
+def test_of_several_at_once_one_makes_the_key(tmp_path: Path) -> None:
+    """As hosts of one play do, each in a process of its own."""
+    given = {
+        "private_key_path": str(tmp_path / "site.key"),
+        "issuer": "https://inference.example.org",
+        "audiences": ["supersonic"],
+    }
+    program = (
+        "import json, sys; from ansible_collections.fastml.supersonic.tests.harness.modules import run_module; "
+        "print(json.dumps(run_module('supersonic_token', json.loads(sys.argv[1]))))"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, json.dumps({**given, "subject": name, "dest": str(tmp_path / name)})],
+            stdout=subprocess.PIPE,
+            cwd=CLONE / ".collections",
+        )
+        for name in "abcdef"
+    ]
+    results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    assert len({item["jwks"]["keys"][0]["kid"] for item in results}) == 1
+    key = jwt.PyJWK(results[0]["jwks"]["keys"][0]).key
+    for name in "abcdef":
+        claims = jwt.decode((tmp_path / name).read_text().strip(), key, algorithms=["ES256"], audience="supersonic")
+        assert claims["sub"] == name
+
+
+def test_files_that_others_may_read_are_closed(tmp_path: Path) -> None:
+    make(tmp_path)
+    for name in ("cms.jwt", "site.key"):
+        (tmp_path / name).chmod(0o644)
+        assert make(tmp_path, check=True)["changed"]
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o644
+        assert make(tmp_path)["changed"]
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    assert not make(tmp_path)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"subject": ""}, "subject is '', but has to be a name of plain ASCII signs"),
+        ({"subject": "josé"}, "but has to be a name of plain ASCII signs"),
+        ({"subject": "a\nb"}, "but has to be a name of plain ASCII signs"),
+        ({"audiences": []}, "audiences has to name whom the token is for"),
+    ],
+)
+def test_what_the_gateway_would_refuse(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    result = make(tmp_path, **options)
+    assert result["failed"]
+    assert message in result["msg"]
+    assert list(tmp_path.iterdir()) == []

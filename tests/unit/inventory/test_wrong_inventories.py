@@ -32,6 +32,8 @@ RIGHT: dict[str, Any] = {
 
 TOKEN = "0123456789abcdefghijklmnop"
 
+JWT = {"issuer": "a", "audiences": ["b"]}
+
 # Models that are published to the claim of RIGHT.
 PUBLISHED: dict[str, Any] = {
     "model_repository_sources": [str(CLONE / "tests")],
@@ -119,6 +121,61 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "jwt-no-keys",
         {"envoy_jwt_issuers": [{"issuer": "a", "audiences": ["b"], "jwks": {"kty": "EC"}}]},
         r"envoy_jwt_issuers\[0\]\.jwks .*has a list of keys",
+    ),
+    ("jwt-http", {"envoy_jwt_issuers": [{**JWT, "jwks_uri": "http://a/b"}]}, r"jwks_uri .*use https, or set insecure"),
+    ("jwt-ip", {"envoy_jwt_issuers": [{**JWT, "jwks_uri": "https://192.0.2.1/b"}]}, r"jwks_uri .*needs the name of a"),
+    (
+        "jwt-password",
+        {"envoy_jwt_issuers": [{**JWT, "jwks_uri": "https://u:p@a/b"}]},
+        r"jwks_uri.*a user or a password",
+    ),
+    ("jwt-skew", {"envoy_jwt_issuers": [{**JWT, "clock_skew_seconds": -5}]}, r"clock_skew_seconds is -5 .*0 or more"),
+    ("jwt-cache", {"envoy_jwt_issuers": [{**JWT, "cache_seconds": 0}]}, r"cache_seconds is 0 .*1 or more"),
+    (
+        "rule-public-control",
+        {"envoy_public_methods": ["*"]},
+        r"envoy_public_methods .*everybody could change the servers",
+    ),
+    (
+        "rule-client",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_access_rules": [{"clients": ["csm"]}]},
+        r"clients .*no client of envoy_tokens has this name\. Did you mean cms\?",
+    ),
+    (
+        "client-alike",
+        {"envoy_tokens": {"a.b": TOKEN, "a_b": TOKEN[::-1]}},
+        r"envoy_tokens .*in metrics its name would be that of a\.b",
+    ),
+    (
+        "limit-client",
+        {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"atlas": {"rate": 1}}},
+        r"envoy_client_limits .*no client of envoy_tokens has this name\. They are cms",
+    ),
+    (
+        "load-limit-password",
+        {"envoy_load_limit": {"url": "http://u:p@prometheus:9090", "query": "x", "threshold": 1}},
+        r"envoy_load_limit.*a user or a password",
+    ),
+    (
+        "extra-port",
+        {"envoy_extra_listeners": [{"name": "a", "address": {"socket_address": {"port_value": 8001}}}]},
+        r"envoy_extra_listeners.*listens on this port",
+    ),
+    ("tracing-endpoint", {"envoy_tracing": {"endpoint": "http://a"}}, r"envoy_tracing\.endpoint .*host:port"),
+    (
+        "tracing-percent",
+        {"envoy_tracing": {"endpoint": "a:1", "sampling_percent": 101}},
+        r"envoy_tracing\.sampling_percent .*from 0 to 100",
+    ),
+    (
+        "extra-twice",
+        {"envoy_extra_clusters": [{"name": "a"}, {"name": "a"}]},
+        r"envoy_extra_clusters\[1\].*there twice",
+    ),
+    (
+        "extra-ours",
+        {"envoy_extra_clusters": [{"name": "jwks_0"}]},
+        r"envoy_extra_clusters.*one of our own has this name",
     ),
     ("rule-method", {"envoy_access_rules": [{"methods": ["ModelInfr"]}]}, r"methods .*Did you mean ModelInfer\?"),
     ("rule-public", {"envoy_public_methods": ["Helth"]}, r"envoy_public_methods .*Did you mean Health\?"),
