@@ -68,6 +68,8 @@ class Published(t.NamedTuple):
 
 
 Models = list[dict[str, t.Any]]
+# Lists the helper pods that live.
+Pods = Callable[[], list[str]]
 
 
 class Target(t.Protocol):
@@ -79,7 +81,7 @@ class Target(t.Protocol):
 
     def switched(self) -> float | None: ...
 
-    def session(self) -> contextlib.AbstractContextManager[tuple[Session, str, list[str] | None]]: ...
+    def session(self) -> contextlib.AbstractContextManager[tuple[Session, str, Pods | None]]: ...
 
     def reading(self) -> contextlib.AbstractContextManager[Session]: ...
 
@@ -135,7 +137,7 @@ class FolderTarget:
         return None
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[tuple[Session, str, list[str] | None]]:
+    def session(self) -> Iterator[tuple[Session, str, Pods | None]]:
         store = Store(self._path)
         try:
             with _sentences(self._path):
@@ -196,7 +198,7 @@ class ClaimTarget:
         return [(name, since, models.get(name)) for name, since in self._claim.switches[1:]]
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[tuple[Session, str, list[str] | None]]:
+    def session(self) -> Iterator[tuple[Session, str, Pods | None]]:
         with self._pod.session(self._api, self._claim, self._pod_options()) as opened:
             yield opened
 
@@ -282,7 +284,7 @@ def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.A
 
 def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options: Options) -> dict[str, t.Any]:
     with target.session() as (session, holder, pods):
-        current = session.call("open", holder=holder, pods=pods, wait=options.lock_seconds)["current"]
+        current = open_store(session, holder, pods, options)["current"]
         missing = session.call("missing", manifest=tree.manifest, verify=options.verify)
         sent = _send(session, tree, missing)
         # Where nothing is served nobody can be harmed: there the servers themselves are the test.
@@ -372,6 +374,22 @@ def _send(session: Session, tree: Tree, missing: Sequence[str]) -> int:
             session.call("commit")
             batch = files = 0
     return sent
+
+
+def open_store(
+    session: Session, holder: str, pods: Pods | None, options: Options, *, make: bool = True
+) -> dict[str, t.Any]:
+    """Take the lock of the store, at once where the pod of its holder is no more."""
+    gone = None
+    if pods is not None:
+        other = session.call("locked_by")
+        # Listed after its holder was seen: whoever is not in the list has ended, and did not begin after it was made.
+        if str(other.get("holder", "")).startswith("pod ") and other.get("host") not in pods():
+            # A pod's host name is its own name.
+            gone = other.get("session")
+    return t.cast(
+        "dict[str, t.Any]", session.call("open", holder=holder, gone=gone, wait=options.lock_seconds, make=make)
+    )
 
 
 def hang_up(session: Session) -> None:

@@ -24,6 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     difference,
     hang_up,
     models_in,
+    open_store,
     replacing,
     with_patience,
 )
@@ -58,7 +59,7 @@ def roll_back(target: Target, release: str | None, options: Options) -> dict[str
 
     def attempt() -> dict[str, t.Any]:
         with target.session() as (session, holder, pods):
-            session.call("open", holder=holder, pods=pods, wait=options.lock_seconds, make=False)
+            open_store(session, holder, pods, options, make=False)
             if not chosen:
                 chosen.append(session.call("find"))
             outcome = session.call("roll_back", release=chosen[0], verify=options.verify)
@@ -109,7 +110,7 @@ def prune(target: Target, options: Options) -> dict[str, t.Any]:
 
     def attempt() -> dict[str, t.Any]:
         with target.session() as (session, holder, pods):
-            session.call("open", holder=holder, pods=pods, wait=options.lock_seconds, make=False)
+            open_store(session, holder, pods, options, make=False)
             held = [item["release"] for item in session.call("inspect")["releases"]]
             outcome = session.call("prune", keep=options.keep)
             if outcome["current"] and outcome["releases"][0]["release"] == outcome["current"]:

@@ -150,6 +150,7 @@ class Store:
             "prune": self.prune,
             "close": self.close,
             # These need no lock and write nothing.
+            "locked_by": self.locked_by,
             "require": self.require,
             "inspect": self.inspect,
             "manifest": self.manifest,
@@ -289,10 +290,12 @@ class Store:
         size = sum(size for _key, size in contents)
         return {"pruned": releases, "contents": len(contents), "bytes": size, "manifests": len(manifests)}
 
-    def open(
-        self, holder: str, pods: list[str] | None = None, wait: float = 0.0, make: bool = True
-    ) -> dict[str, t.Any]:
-        """Take the lock and clear what killed publishers left. `pods` are the helper pods alive now."""
+    def open(self, holder: str, gone: str | None = None, wait: float = 0.0, make: bool = True) -> dict[str, t.Any]:
+        """Take the lock and clear what killed publishers left.
+
+        `gone` is the session of a holder whose pod is known to be no more. Each other holder is waited for, `wait`
+        seconds at most.
+        """
         if not make:
             self.require()
         os.makedirs(self.root, exist_ok=True)
@@ -302,7 +305,7 @@ class Store:
             self._folder(self._path(name))
         self._folder(self.staging)
         self._start_living()
-        self._lock(holder, pods, wait)
+        self._lock(holder, gone, wait)
         self._check_symlinks()
         self._linkable = self._links()
         for name in os.listdir(self._path("staging")):
@@ -670,8 +673,8 @@ class Store:
 
     # The lock
 
-    def _lock(self, holder: str, pods: list[str] | None, wait: float) -> None:
-        deadline = time.monotonic() + wait
+    def _lock(self, holder: str, gone: str | None, wait: float) -> None:
+        deadline, waited_for = time.monotonic() + wait, None
         while not self._take_lock(holder):
             try:
                 other, age = self._holder(), self._lock_age()
@@ -679,7 +682,11 @@ class Store:
                 continue
             if age is None:
                 continue
-            if self._is_gone(other, age, pods):
+            if waited_for not in (None, other.get("session")):
+                # Somebody else's turn: where many publish to one store each one takes its time.
+                deadline = time.monotonic() + wait
+            waited_for = other.get("session") or waited_for
+            if self._is_gone(other, age, gone):
                 self._break_lock(other)
             elif time.monotonic() > deadline:
                 since = max(time.time() - float(other.get("since", time.time())), 0)
@@ -720,7 +727,7 @@ class Store:
             "holder": str(other.get("holder", "unknown")),
             "since": other.get("since"),
             "age": age,
-            "stale": self._is_gone(other, age, None),
+            "stale": self._is_gone(other, age),
         }
 
     def _start_living(self) -> None:
@@ -738,6 +745,10 @@ class Store:
             except OSError:
                 # Nobody listens, or the lock is gone: `_check_lock` tells before the next change.
                 return
+
+    def locked_by(self) -> dict[str, t.Any]:
+        """Who has the lock, as it was noted; empty when nobody has it, or nobody can say."""
+        return self._holder()
 
     def _holder(self) -> dict[str, t.Any]:
         try:
@@ -759,14 +770,13 @@ class Store:
                 continue
         return None
 
-    def _is_gone(self, other: dict[str, t.Any], age: float, pods: list[str] | None) -> bool:
+    def _is_gone(self, other: dict[str, t.Any], age: float, gone: str | None = None) -> bool:
         if age > STALE_SECONDS:
             return True
         here = _self()
         if other and all(other.get(name) == here[name] for name in ("host", "boot", "pids")):
             return _started(int(other.get("pid", 0))) != other.get("started")
-        # A pod's host name is its own name.
-        return pods is not None and str(other.get("holder", "")).startswith("pod ") and other.get("host") not in pods
+        return gone is not None and other.get("session") == gone
 
     def _break_lock(self, other: dict[str, t.Any]) -> None:
         taken = os.path.join(self.staging, "broken-" + uuid.uuid4().hex)

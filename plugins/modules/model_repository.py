@@ -150,7 +150,8 @@ options:
         default: 20
   lock_timeout:
     description:
-      - Seconds to wait for another publisher of the same store. One that died is taken over after a minute at most.
+      - Seconds to wait for another publisher of the same store, and anew for each that gets its turn before. One that
+        died is taken over after a minute at most.
     type: int
     default: 120
 extends_documentation_fragment:

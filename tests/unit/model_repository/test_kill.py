@@ -199,7 +199,7 @@ class Piped:
         self.store, self.fate, self.sessions = store, fate, 0
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[tuple[t.Any, str, list[str]]]:
+    def session(self) -> Iterator[tuple[t.Any, str, Callable[[], list[str]]]]:
         from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_module import Pipe
 
         pipe = Pipe(self.store)
@@ -207,7 +207,7 @@ class Piped:
         if self.fate and self.sessions == 1:
             threading.Thread(target=self.fate, args=(pipe.process,), daemon=True).start()
         try:
-            yield _model_store_pod.Remote(t.cast("t.Any", pipe)), f"pod test/{self.sessions}", []
+            yield _model_store_pod.Remote(t.cast("t.Any", pipe)), f"pod test/{self.sessions}", list
         finally:
             pipe.close()
 

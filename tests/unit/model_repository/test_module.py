@@ -189,11 +189,11 @@ class PipeTarget:
         return self._session()
 
     @contextlib.contextmanager
-    def _session(self) -> t.Iterator[tuple[t.Any, str, list[str] | None]]:
+    def _session(self) -> t.Iterator[tuple[t.Any, str, t.Callable[[], list[str]]]]:
         pipe = Pipe(self.root)
         self.opened.append(pipe)
         try:
-            yield _model_store_pod.Remote(t.cast("t.Any", pipe)), "pod test/publisher", []
+            yield _model_store_pod.Remote(t.cast("t.Any", pipe)), "pod test/publisher", list
         finally:
             pipe.close()
 
@@ -287,7 +287,7 @@ def test_a_file_that_changes_while_it_is_sent(source: Path, tmp_path: Path) -> N
     (source / "beta/1/weights").write_bytes(bytes(5_000_000))
     pipe = Pipe(tmp_path / "store")
     remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
-    remote.call("open", holder="me", pods=None, wait=0)
+    remote.call("open", holder="me", wait=0)
     tree = scan([str(source)])
     (source / "beta/1/weights").write_bytes(bytes(4_999_999) + b"x")
     entry = next(entry for entry in tree.entries if entry.path == "beta/1/weights")
@@ -303,7 +303,7 @@ def test_a_refusal_in_the_middle_of_large_files_is_heard(source: Path, tmp_path:
     (source / "beta/1/weights").write_bytes(bytes(5_000_000))
     pipe = Pipe(tmp_path / "store")
     remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
-    remote.call("open", holder="me", pods=None, wait=0)
+    remote.call("open", holder="me", wait=0)
 
     def send_for_ever() -> None:
         while True:
@@ -339,7 +339,7 @@ def test_a_lost_connection_is_made_again_and_nothing_sent_twice(source: Path, tm
 
 def test_a_store_whose_publisher_vanishes_gives_the_lock_back(tmp_path: Path) -> None:
     pipe = Pipe(tmp_path / "store")
-    _model_store_pod.Remote(t.cast("t.Any", pipe)).call("open", holder="me", pods=None, wait=0)
+    _model_store_pod.Remote(t.cast("t.Any", pipe)).call("open", holder="me", wait=0)
     assert (tmp_path / "store/lock/holder").exists()
     pipe.close()
     assert not (tmp_path / "store/lock").exists()
@@ -361,7 +361,7 @@ def test_a_store_that_works_for_long_says_so(tmp_path: Path) -> None:
 
     pipe.line = line  # type: ignore[method-assign]
     with pytest.raises(SupersonicError, match="Another publisher works on this store: somebody"):
-        remote.call("open", holder="me", pods=None, wait=0.5)
+        remote.call("open", holder="me", wait=0.5)
     assert json.loads(heard[0]) == {"beat": True}
     pipe.close()
     other.close()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -15,7 +16,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+import typing as t
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -495,14 +498,89 @@ def test_the_lock_of_another_machine_is_taken_over_when_it_is_stale(source: Path
     assert_sound(store)
 
 
-def test_the_lock_of_a_pod_that_is_gone_is_taken_over_at_once(tmp_path: Path) -> None:
+def pass_on(store: Path, host: str) -> None:
+    """The lock is given back, and the next one has it."""
+    holder = json.loads((store / "lock/holder").read_text())
+    draft = store / "staging/next"
+    draft.write_text(json.dumps({**holder, "session": uuid.uuid4().hex, "host": host, "holder": f"pod cms/{host}"}))
+    os.replace(draft, store / "lock/holder")
+
+
+class FromPod(FolderTarget):
+    """A store whose publishers say that they run in pods, of which so many are alive."""
+
+    def __init__(self, store: Path, alive: Callable[[], list[str]]) -> None:
+        super().__init__(str(store))
+        self.alive = alive
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[tuple[t.Any, str, Callable[[], list[str]]]]:
+        with super().session() as (session, _holder, _pods):
+            yield session, "pod cms/publish-9", self.alive
+
+
+def test_the_lock_of_a_pod_that_is_gone_is_taken_over_at_once(source: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     leave_lock(store, host="publish-1", holder="pod cms/publish-1")
-    with pytest.raises(StoreError, match="Another publisher"):
-        Store(str(store)).open("me", pods=["publish-1", "publish-2"])
-    mine = Store(str(store))
-    mine.open("me", pods=["publish-2"])
-    mine.close()
+    alive = ["publish-1", "publish-2"]
+    with pytest.raises(SupersonicError, match="Another publisher"):
+        publish(FromPod(store, lambda: alive), [str(source)], Options(lock_seconds=0))
+    alive.remove("publish-1")
+    assert publish(FromPod(store, lambda: alive), [str(source)], Options(lock_seconds=0))["changed"] is True
+    assert_sound(store)
+
+
+def test_a_pod_that_came_after_the_list_keeps_its_lock(source: Path, tmp_path: Path) -> None:
+    """Three publishers: one waits for another, which is done, and the lock goes to a third, unknown to the waiter."""
+    store = tmp_path / "store"
+    leave_lock(store, host="publish-1", holder="pod cms/publish-1")
+    lists: list[list[str]] = []
+
+    def alive() -> list[str]:
+        lists.append(["publish-1", "publish-9"])
+        return lists[-1]
+
+    def go_on() -> None:
+        while not lists:
+            time.sleep(0.01)
+        pass_on(store, "publish-3")
+
+    third = threading.Thread(target=go_on)
+    third.start()
+    with pytest.raises(SupersonicError, match=r"Another publisher works on this store: pod cms/publish-3 \(for"):
+        publish(FromPod(store, alive), [str(source)], Options(lock_seconds=1))
+    third.join()
+    assert json.loads((store / "lock/holder").read_text())["host"] == "publish-3"
+
+
+def test_a_pod_that_takes_the_lock_while_pods_are_listed_keeps_it(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    leave_lock(store, host="publish-1", holder="pod cms/publish-1")
+
+    def alive() -> list[str]:
+        pass_on(store, "publish-3")
+        return ["publish-9"]
+
+    with pytest.raises(SupersonicError, match="Another publisher works on this store: pod cms/publish-3"):
+        publish(FromPod(store, alive), [str(source)], Options(lock_seconds=0))
+
+
+def test_each_of_many_publishers_is_waited_for(source: Path, tmp_path: Path) -> None:
+    """None of them takes longer than is waited for, all together do."""
+    store = tmp_path / "store"
+    leave_lock(store, host="elsewhere")
+
+    def work() -> None:
+        for number in range(4):
+            time.sleep(0.8)
+            pass_on(store, f"elsewhere-{number}")
+        shutil.rmtree(store / "lock")
+
+    others = threading.Thread(target=work)
+    others.start()
+    assert put(source, store, lock_seconds=2)["changed"] is True
+    others.join()
+    assert_sound(store)
 
 
 def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path) -> None:
