@@ -227,7 +227,7 @@ class ClaimTarget:
 
 
 def models_in(session: Session, release: str) -> Models:
-    """The models of a release in an open store; none when its manifest is lost."""
+    """The models of a release in an open store; none when its manifest is lost or damaged."""
     manifest = session.call("manifest", release=release)
     return [] if manifest is None else [model.as_result() for model in models_of(parse_manifest(manifest))]
 

@@ -49,6 +49,7 @@ STALE_SECONDS = 60.0
 # Below this number of files one fsync each is cheaper than flushing the whole file system.
 SYNCFS_FROM = 64
 _LINK_REFUSED = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.EACCES)
+_LINE = re.compile(r"(?:(644|755) ([0-9a-f]{64}) ([0-9]{1,19})|(dir) (-) (0)) (.+)")
 _RELEASE = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
 # ioctl of Linux: let a new file share the blocks of another one (btrfs, XFS, some network file systems).
 _FICLONE = 0x40049409
@@ -82,12 +83,22 @@ def format_manifest(entries: t.Iterable[Entry]) -> str:
 def parse_manifest(text: str) -> list[Entry]:
     lines = text.split("\n")
     if lines[0] != MANIFEST_HEAD or lines[-1]:
-        raise StoreError("A manifest in the store is damaged or of a newer version of the collection.")
+        raise _no_manifest(text)
     entries = []
     for line in lines[1:-1]:
-        mode, digest, size, path = line.split(" ", 3)
+        found = _LINE.fullmatch(line)
+        if not found or not {"", ".", ".."}.isdisjoint(found[7].split("/")):
+            raise _no_manifest(text)
+        mode, digest, size, path = (field for field in found.groups() if field is not None)
         entries.append(Entry(mode, digest, int(size), path))
     return entries
+
+
+def _no_manifest(text: str) -> StoreError:
+    return StoreError(
+        f"The manifest of the release {release_id(text)} is damaged or of a newer version of the collection. Publish "
+        "its models again."
+    )
 
 
 def release_id(manifest: str) -> str:
@@ -190,11 +201,15 @@ class Store:
             return False
 
     def manifest(self, release: str) -> str | None:
+        """None when it is lost, or damaged, which its id says."""
         try:
-            with open(self._path("manifests", release), encoding="utf-8") as file:
-                return file.read()
+            with open(self._path("manifests", release), "rb") as file:
+                content = file.read()
         except FileNotFoundError:
             return None
+        if hashlib.sha256(content).hexdigest()[:ID_LENGTH] != release:
+            return None
+        return content.decode()
 
     def require(self) -> None:
         """Raise unless there is a store here."""
@@ -619,8 +634,8 @@ class Store:
 
     def _entries_of(self, release: str) -> list[Entry]:
         manifest = self.manifest(release)
-        if manifest is None or release_id(manifest) != release:
-            state = "missing" if manifest is None else "damaged"
+        if manifest is None:
+            state = "damaged" if os.path.exists(self._path("manifests", release)) else "missing"
             raise StoreError(
                 f"The manifest of the release {release} is {state}, so nothing can be said about its files. "
                 "Publish its models again."
@@ -637,14 +652,20 @@ class Store:
                 "publish the models of this one again with verify: true."
             )
 
+    def _needs(self, release: str) -> set[str]:
+        """The contents of a release. Without its manifest nobody knows them; its own links keep them alive."""
+        try:
+            return {entry.key for entry in parse_manifest(self.manifest(release) or MANIFEST_HEAD + "\n")}
+        except StoreError:
+            return set()
+
     def _surplus(self, keep: int) -> tuple[list[str], list[tuple[str, int]], list[str]]:
         """Releases, contents with their sizes, and manifests that are not needed when so many releases are kept."""
         ordered = self._order()
         kept = self._served()[: max(keep, 1)]
         used: set[str] = set()
         for name in kept:
-            # Without its manifest nobody knows what a release needs; its own links keep that alive.
-            used.update(entry.key for entry in parse_manifest(self.manifest(name) or MANIFEST_HEAD + "\n"))
+            used.update(self._needs(name))
         contents = []
         for shelf in self._names("objects"):
             for key in self._names(os.path.join("objects", shelf)):

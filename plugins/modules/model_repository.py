@@ -398,7 +398,9 @@ drift:
       description: Whether nothing is wrong with it.
       type: bool
     changed:
-      description: Files with another content, size or mode.
+      description: >-
+        Files with another content, size or mode; C(manifests/<id>), with O(all_releases), where the manifest is lost
+        or damaged, so that nothing can be said about the files.
       type: list
       elements: str
     missing:
