@@ -115,7 +115,7 @@ class FolderTarget:
         self._path = path
 
     def published(self, known: Mapping[str, Models] | None = None, /) -> Published:
-        with _sentences(self._path):
+        with sentences(self._path):
             store = Store(self._path)
             release = store.current()
             manifest = store.manifest(release) if release else None
@@ -127,7 +127,7 @@ class FolderTarget:
         return Published(None, [])
 
     def unfinished(self) -> bool:
-        with _sentences(self._path):
+        with sentences(self._path):
             return Store(self._path).unfinished()
 
     def switched(self) -> float | None:
@@ -140,14 +140,14 @@ class FolderTarget:
     def session(self) -> Iterator[tuple[Session, str, Pods | None]]:
         store = Store(self._path)
         try:
-            with _sentences(self._path):
+            with sentences(self._path):
                 yield _Local(store), f"{_user()} on {socket.gethostname()} (process {os.getpid()})", None
         finally:
             store.close()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
-        with _sentences(self._path):
+        with sentences(self._path):
             yield _Local(Store(self._path))
 
     def earlier(self) -> list[tuple[str, float, Models | None]]:
@@ -429,7 +429,8 @@ def _listing(state: Published) -> str:
 
 
 @contextlib.contextmanager
-def _sentences(root: str) -> Iterator[None]:
+def sentences(root: str) -> Iterator[None]:
+    """What goes wrong in the store of a folder, as failures of the module."""
     try:
         yield
     except StoreError as exc:

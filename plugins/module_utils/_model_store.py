@@ -443,10 +443,23 @@ class Store:
         self._hasher.shutdown(wait=False)
         shutil.rmtree(self.staging, ignore_errors=True)
 
+    def replicate(self, manifest: str, folder: str) -> None:
+        """Fill a folder with a release that shares no file with the store, for somebody who may write to it."""
+        entries = parse_manifest(manifest)
+        if not self._clones(folder):
+            sizes = [entry.size for entry in entries if entry.mode != "dir"]
+            self._check_space(sum(sizes), len(sizes), "a copy of the release, which a server can be tried with,")
+        self._make_tree(folder, entries, self._copy)
+
     # The tree
 
     def _assemble(self, folder: str, entries: list[Entry]) -> None:
-        """Make a new tree, in which nothing is in the way and nothing foreign."""
+        self._flush(self._make_tree(folder, entries, self._put))
+
+    def _make_tree(
+        self, folder: str, entries: list[Entry], put: t.Callable[[str, str, Entry], bool]
+    ) -> list[str]:
+        """Make a new tree, in which nothing is in the way and nothing foreign; says what has to be flushed."""
         touched = [folder]
         copies: list[str] = []
         made = {""}
@@ -464,9 +477,9 @@ class Store:
                 touched.append(inner)
             if entry.mode != "dir":
                 target = os.path.join(folder, entry.path)
-                if self._put(entry, target):
+                if put(self._object(entry.key), target, entry):
                     copies.append(target)
-        self._flush([*copies, *touched])
+        return [*copies, *touched]
 
     def _fill(self, folder: str, entries: list[Entry], verify: bool) -> int:
         """Make a folder equal the manifest, file by file; says how many things were put right."""
@@ -519,29 +532,27 @@ class Store:
     def _place(self, entry: Entry, target: str) -> bool:
         """Put a stored content in place, at once whole; True when it had to be copied."""
         draft = os.path.join(self.staging, "draft")
-        copied = self._put(entry, draft)
+        copied = self._put(self._object(entry.key), draft, entry)
         os.replace(draft, target)
         return copied
 
-    def _put(self, entry: Entry, target: str) -> bool:
+    def _put(self, content: str, target: str, entry: Entry) -> bool:
         """A new name for a stored content, or a copy of it where that is refused: then True."""
-        content = self._object(entry.key)
         try:
             os.link(content, target)
         except OSError as error:
             if error.errno not in _LINK_REFUSED:
                 raise
-            self._copy(content, target, entry)
-            return True
+            return self._copy(content, target, entry)
         return False
 
-    def _copy(self, content: str, draft: str, entry: Entry) -> None:
+    def _copy(self, content: str, draft: str, entry: Entry) -> bool:
         """A copy that shares its blocks where the file system can; elsewhere it is read, and so checked, on the way."""
         with open(content, "rb") as source, open(draft, "wb") as target:
             os.fchmod(target.fileno(), int(entry.mode, 8))
             try:
                 fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
-                return
+                return True
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
@@ -554,6 +565,7 @@ class Store:
                 f"A content in the store is damaged ({content}). What is served stays; publish with verify: true, "
                 "which sends it again."
             )
+        return True
 
     def _clear(self, path: str, keep: t.Callable[[int], bool] | None = None) -> None:
         """Remove what is in the way, unless it is of the kind to keep."""
@@ -876,6 +888,20 @@ class Store:
         os.unlink(link)
         return True
 
+    def _clones(self, folder: str) -> bool:
+        """Whether copies share their blocks here."""
+        source, clone = (os.path.join(folder, name) for name in ("probe", "probe-clone"))
+        try:
+            with open(source, "wb") as file, open(clone, "wb") as other:
+                fcntl.ioctl(other.fileno(), _FICLONE, file.fileno())
+        except OSError:
+            return False
+        finally:
+            for name in (source, clone):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name)
+        return True
+
     def _check_symlinks(self) -> None:
         link = os.path.join(self.staging, "probe-symlink")
         try:
@@ -900,17 +926,17 @@ class Store:
         free, size = space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize
         return {"free": free, "size": size, "free_files": space.f_favail}
 
-    def _check_space(self, needed: int, files: int) -> None:
+    def _check_space(self, needed: int, files: int, what: str = "the release") -> None:
         space = os.statvfs(self.root)
         free = space.f_bavail * space.f_frsize
         # Some network file systems report nothing at all.
         if space.f_blocks and needed > free:
             raise StoreError(
-                f"The store has {readable(free)} free and the release needs {readable(needed)} "
+                f"The store has {readable(free)} free and {what} needs {readable(needed)} "
                 f"({readable(needed - free)} too little). Free or enlarge it, or keep fewer releases."
             )
         if space.f_files and files > space.f_favail:
-            raise StoreError(f"The store has room for {space.f_favail} more files and the release needs {files}.")
+            raise StoreError(f"The store has room for {space.f_favail} more files and {what} needs {files}.")
 
     def _check_format(self, make: bool = True) -> bool:
         """Whether there is a store here; refuses one of another version."""

@@ -105,7 +105,13 @@ options:
         description:
           - For O(store.type=path), the command that starts a server on the machine that runs the module, such as
             V([tritonserver, --backend-directory=/opt/tritonserver/backends]). Repository, ports (of loopback) and
-            what to do on errors are added to it. It can do with the store what the user who publishes can.
+            what to do on errors are added to it.
+          - It loads a private copy of the release in the store's C(staging/), which shares blocks with the release
+            where the file system can (reflinks), and needs as much space as the release where not. So nothing that it
+            writes there reaches what is served.
+          - The code of Python models and of backends runs on this machine, as the user who publishes, and can do what
+            this user can. Of the environment it gets C(PATH) and C(LD_LIBRARY_PATH) alone; give it more with V(env),
+            as in V([env, CUDA_VISIBLE_DEVICES=0, tritonserver]).
         type: list
         elements: str
       timeout:
