@@ -414,7 +414,7 @@ def test_a_folder_that_cannot_be_written(source: Path, tmp_path: Path, monkeypat
     def refused(path: str, *_arguments: object, **_options: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr(os, "makedirs", refused)
+    monkeypatch.setattr(os, "mkdir", refused)
     with pytest.raises(SupersonicError, match=r"/store cannot be written by user \d+ \(group \d+\): Permission denied"):
         put(source, tmp_path / "store")
 
