@@ -139,10 +139,14 @@ class FolderTarget:
     @contextlib.contextmanager
     def session(self) -> Iterator[tuple[Session, str, Pods | None]]:
         store = Store(self._path)
-        try:
-            with sentences(self._path):
+        with sentences(self._path):
+            try:
                 yield _Local(store), f"{_user()} on {socket.gethostname()} (process {os.getpid()})", None
-        finally:
+            except BaseException:
+                # What went wrong first is what counts.
+                with contextlib.suppress(OSError):
+                    store.close()
+                raise
             store.close()
 
     @contextlib.contextmanager
@@ -237,10 +241,11 @@ class _Local:
         self._store = store
 
     def call(self, operation: str, **arguments: t.Any) -> t.Any:
-        return self._store.handle(operation, arguments)
+        with sentences(self._store.root):
+            return self._store.handle(operation, arguments)
 
     def send(self, key: str, size: int, path: str) -> None:
-        with open(path, "rb", buffering=0) as file:
+        with sentences(self._store.root), open(path, "rb", buffering=0) as file:
             self._store.receive(key, size, file.read)
 
     def kept(self) -> contextlib.AbstractContextManager[None]:
@@ -291,10 +296,12 @@ def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options
         replaces = current not in (None, tree.release)
         tested = _try(session, tree, options, options.trial) if replaces and options.trial else None
         outcome = session.call("publish", manifest=tree.manifest, keep=options.keep, verify=options.verify)
-        # While the lock is held, so that of two publishers the later one also has the last word here.
-        recorded = target.record(session, outcome, {tree.release: models})
-        hang_up(session)
+        with after_switch(tree.release, outcome):
+            # While the lock is held, so that of two publishers the later one also has the last word here.
+            recorded = target.record(session, outcome, {tree.release: models})
+            hang_up(session)
     return {
+        **warnings_of(outcome),
         "changed": bool(outcome["switched"] or outcome["repaired"] or outcome["pruned"] or recorded),
         "previous_release": outcome["previous"],
         "sent_bytes": sent,
@@ -390,6 +397,35 @@ def open_store(
     return t.cast(
         "dict[str, t.Any]", session.call("open", holder=holder, gone=gone, wait=options.lock_seconds, make=make)
     )
+
+
+@contextlib.contextmanager
+def after_switch(release: str, outcome: Mapping[str, t.Any]) -> Iterator[None]:
+    """What fails now does not make the switch undone, and nobody may be told so."""
+    try:
+        yield
+    except Lost:
+        raise
+    except SupersonicError as exc:
+        if not outcome["switched"]:
+            raise
+        raise SupersonicError(
+            f"The store serves the release {short(release)} now, but what follows the switch was not done. {exc}"
+        ) from exc
+
+
+def warnings_of(outcome: Mapping[str, t.Any]) -> dict[str, list[str]]:
+    """What a switch has left to be desired, as a part of the module's result."""
+    found = []
+    if outcome["older"]:
+        found.append(
+            f"The folders of the models {', '.join(outcome['older'])} belong to another user and keep their times. "
+            "Servers that poll or are asked to load them may keep what they have and say that they have loaded: "
+            "replace the servers, or switch as the owner of the store."
+        )
+    if outcome.get("unpruned"):
+        found.append(f"What is not kept could not be removed from the store. {outcome['unpruned']}")
+    return {"warnings": found} if found else {}
 
 
 def hang_up(session: Session) -> None:

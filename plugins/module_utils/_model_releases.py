@@ -20,12 +20,14 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     Options,
     Published,
     Target,
+    after_switch,
     already_served,
     difference,
     hang_up,
     models_in,
     open_store,
     replacing,
+    warnings_of,
     with_patience,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import ID_LENGTH, readable
@@ -63,11 +65,13 @@ def roll_back(target: Target, release: str | None, options: Options) -> dict[str
             if not chosen:
                 chosen.append(session.call("find"))
             outcome = session.call("roll_back", release=chosen[0], verify=options.verify)
-            models = models_in(session, outcome["release"])
-            recorded = target.record(session, outcome, {outcome["release"]: models})
-            hang_up(session)
+            with after_switch(outcome["release"], outcome):
+                models = models_in(session, outcome["release"])
+                recorded = target.record(session, outcome, {outcome["release"]: models})
+                hang_up(session)
         changed = outcome["switched"] or recorded
-        return _rolled(before, outcome["release"], models, changed=changed, verb="replaced")
+        rolled = _rolled(before, outcome["release"], models, changed=changed, verb="replaced")
+        return {**rolled, **warnings_of(outcome)}
 
     return with_patience(attempt)
 

@@ -364,8 +364,8 @@ class Store:
                 hashed.result()
         if left or digest.hexdigest() != key.split(".")[0]:
             raise StoreError(
-                "A source file changed while it was published. Run again when nobody writes to it; if it says so again, "
-                "with verify: true, which reads every file of the source anew."
+                "A source file changed while it was published. Run again when nobody writes to it; if it says so "
+                "again, with verify: true, which reads every file of the source anew."
             )
         self._staged.append(key)
 
@@ -475,9 +475,7 @@ class Store:
     def _assemble(self, folder: str, entries: list[Entry]) -> None:
         self._flush(self._make_tree(folder, entries, self._put))
 
-    def _make_tree(
-        self, folder: str, entries: list[Entry], put: t.Callable[[str, str, Entry], bool]
-    ) -> list[str]:
+    def _make_tree(self, folder: str, entries: list[Entry], put: t.Callable[[str, str, Entry], bool]) -> list[str]:
         """Make a new tree, in which nothing is in the way and nothing foreign; says what has to be flushed."""
         touched = [folder]
         copies: list[str] = []
@@ -1125,7 +1123,7 @@ class Store:
 def _syncfs_tells(kernel: str) -> bool:
     """Whether syncfs of this version of Linux reports that data did not reach the disk; before 5.8 it never did."""
     found = re.match(r"(\d+)\.(\d+)", kernel)
-    return bool(found) and (int(found[1]), int(found[2])) >= (5, 8)
+    return found is not None and (int(found[1]), int(found[2])) >= (5, 8)
 
 
 def _started(pid: int) -> str:

@@ -419,6 +419,7 @@ drift:
       elements: str
 """
 
+import os
 import signal
 import typing as t
 
@@ -463,7 +464,10 @@ def argument_spec() -> dict[str, t.Any]:
 
 def ended(*_arguments: object) -> t.NoReturn:
     """Take the way of every other failure, which clears up."""
-    raise SupersonicError("The module was ended by a signal. What was published before is untouched; run it again.")
+    raise SupersonicError(
+        "The module was ended by a signal. What is served is one whole release, this one or the one before. Run it "
+        "again."
+    )
 
 
 # Options that mean something for one state only, and what they are when they are not given.
@@ -484,7 +488,21 @@ def check(params: dict[str, t.Any]) -> None:
     for name, (state, default) in _ONLY_FOR.items():
         if params[name] != default and params["state"] != state:
             raise SupersonicError(f"{name} is given, but the state is {params['state']}; it is for {state} only.")
+    if params["store"]["type"] == "path":
+        _check_apart(params["store"]["path"], params["source"] or [])
     check_trial(params)
+
+
+def _check_apart(store: str, sources: list[str]) -> None:
+    """A store within a source would be taken for models by the next run."""
+    place = os.path.realpath(store)
+    for source in sources:
+        folder = os.path.realpath(source)
+        if os.path.commonpath([place, folder]) == folder:
+            raise SupersonicError(
+                f"The store {store} lies in the source {source}, so it would be published into itself. Put one of them "
+                "somewhere else."
+            )
 
 
 def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Resolver) -> dict[str, t.Any]:

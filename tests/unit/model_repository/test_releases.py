@@ -219,9 +219,7 @@ def test_one_damaged_manifest_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize("damage", [_cut, _cut_a_line, _a_wrong_number, _other_bytes, _nothing_left])
-def test_a_damaged_manifest_of_the_current_release(
-    shop: Shop, source: Path, damage: Callable[[Path], None]
-) -> None:
+def test_a_damaged_manifest_of_the_current_release(shop: Shop, source: Path, damage: Callable[[Path], None]) -> None:
     third = shop.releases[2]
     damage(shop.path / "manifests" / third)
     # Without its manifest a release proves nothing: it is published again.

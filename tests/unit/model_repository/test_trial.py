@@ -248,6 +248,44 @@ def test_a_release_that_does_not_pass(tmp_path: Path, error: Exception, said: st
     )
 
 
+@pytest.mark.parametrize("history", [None, "", "5", "{}", "[1", "null"])
+def test_a_lost_history_does_not_make_a_failed_trial_a_release_to_go_back_to(
+    tmp_path: Path, history: str | None
+) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    write_model(source, "m")
+    target = FolderTarget(str(store))
+    releases = []
+    for number in range(3):
+        (source / "m/1/model.py").write_text(f"# {number}\n")
+        releases.append(publish(target, [str(source)], Options(keep=9))["release"])
+        # Files of one moment have one date, and the order would be chance.
+        os.utime(store / "manifests" / releases[-1], (number, number))
+    (store / "history").unlink() if history is None else (store / "history").write_text(history)
+    (source / "m/1/model.py").write_text("# bad\n")
+    with pytest.raises(SupersonicError, match="did not pass its test load"):
+        publish(target, [str(source)], Options(keep=9, trial=lambda: Judge(TrialError("No."))))
+    assert set(os.listdir(store / "releases")) == set(releases)
+    assert json.loads((store / "history").read_text()) == releases[::-1]
+    assert roll_back(target, None, Options())["release"] == releases[1]
+
+
+def test_a_first_release_that_was_never_switched_to_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    write_model(source, "m")
+    tree = scan([str(source)])
+    target = FolderTarget(str(store))
+    with target.session() as (session, holder, _pods):
+        session.call("open", holder=holder)
+        for entry in tree.entries:
+            session.send(entry.key, entry.size, tree.places[entry.path])
+        session.call("stage", manifest=tree.manifest)
+    assert os.listdir(store / "releases") == [tree.release]
+    (store / "history").unlink()
+    with pytest.raises(SupersonicError, match="There is nothing to roll back to"):
+        roll_back(target, None, Options(check=True))
+
+
 # A server that changes the weights in place which it was started for, says what it was given, and ends.
 VANDAL = """
 import os, sys
