@@ -33,7 +33,8 @@ options:
       - V(published) makes the store serve O(source).
       - V(rolled_back) switches to a release that is in the store, to O(release) or to the one that was current before.
         It is refused when the release is not there, or when it is damaged - files of it are missing or of another
-        size; with O(verify) their contents are read too. Nothing is sent and nothing is removed.
+        size, or cannot be read by everybody; with O(verify) their contents are read too. Nothing is sent and nothing
+        is removed.
       - V(pruned) removes releases beyond O(keep), and contents that no release needs.
       - V(verified) reads every file of the current release again and reports in RV(drift) what is not as it was
         published. It changes nothing and takes no lock. O(state=published) with O(verify) repairs.
@@ -43,7 +44,8 @@ options:
   source:
     description:
       - Folders of models, or archives of them, on the machine that runs the module. Several are merged; the same name
-        in two is refused. Required for O(state=published), and only for that.
+        in two is refused, and so is a source in which the store lies. Required for O(state=published), and only for
+        that.
       - Each model is a folder with C(config.pbtxt), a folder for each version and, if wanted, C(golden/).
       - Archives are tar, plain or compressed with gz, bz2 or xz (with zstd from Python 3.14 on), and zip. The root of
         an archive is the source, so the models lie in it without a folder around them, as C(tar -C models -czf
@@ -405,7 +407,8 @@ drift:
       type: bool
     changed:
       description: >-
-        Files with another content, size or mode; C(manifests/<id>), with O(all_releases), where the manifest is lost
+        Files with another content or size, files and folders (C(.) is the release itself) that somebody may not read
+        or execute who should, or the other way round; C(manifests/<id>), with O(all_releases), where the manifest is lost
         or damaged, so that nothing can be said about the files.
       type: list
       elements: str

@@ -75,6 +75,21 @@ def test_wrong_options(
     assert message in result["msg"]
 
 
+@pytest.mark.parametrize("place", ["source/store", "source", "link/deep/store"])
+def test_a_store_within_its_source_is_refused(
+    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], place: str
+) -> None:
+    (tmp_path / "link").symlink_to("source")
+    before = sorted(source.rglob("*"))
+    result = run(capfd, source=[str(source)], store={"type": "path", "path": str(tmp_path / place)})
+    assert f"The store {tmp_path / place} lies in the source {source}" in result["msg"]
+    assert sorted(source.rglob("*")) == before
+
+
+def test_a_store_beside_its_source_is_not(source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(capfd, source=[str(source)], store={"type": "path", "path": f"{source}-store"})["changed"] is True
+
+
 def test_an_archive_and_models_from_elsewhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "source"
     for path, content in GOOD["a model from elsewhere"].tree.items():
@@ -120,7 +135,8 @@ def test_a_signal_while_an_archive_is_read_leaves_nothing(source: Path, tmp_path
             assert process.poll() is None
             time.sleep(0.01)
         process.terminate()
-        assert "The module was ended by a signal." in json.loads(process.communicate(timeout=30)[0])["msg"]
+        said = json.loads(process.communicate(timeout=30)[0])["msg"]
+    assert "The module was ended by a signal. What is served is one whole release" in said
     other.close()
     assert list(scratch.iterdir()) == []
 
