@@ -86,7 +86,7 @@ def test_a_store_within_its_source_is_refused(
     assert sorted(source.rglob("*")) == before
 
 
-def test_a_store_beside_its_source_is_not(source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_store_beside_its_source_is_not(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(capfd, source=[str(source)], store={"type": "path", "path": f"{source}-store"})["changed"] is True
 
 
