@@ -802,10 +802,11 @@ class Store:
                 continue
             if age is None:
                 continue
-            if waited_for not in (None, other.get("session")):
+            session = other.get("session") or waited_for
+            if waited_for and session != waited_for:
                 # Somebody else's turn: where many publish to one store each one takes its time.
                 deadline = time.monotonic() + wait
-            waited_for = other.get("session") or waited_for
+            waited_for = session
             if self._is_gone(other, age, gone):
                 self._break_lock(other)
             elif time.monotonic() > deadline:

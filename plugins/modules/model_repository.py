@@ -408,8 +408,8 @@ drift:
     changed:
       description: >-
         Files with another content or size, files and folders (C(.) is the release itself) that somebody may not read
-        or execute who should, or the other way round; C(manifests/<id>), with O(all_releases), where the manifest is lost
-        or damaged, so that nothing can be said about the files.
+        or execute who should, or the other way round; C(manifests/<id>), with O(all_releases), where the manifest is
+        lost or damaged, so that nothing can be said about the files.
       type: list
       elements: str
     missing:
