@@ -55,7 +55,7 @@ real = Remote.call
 def call(self, operation, **arguments):
     answer = real(self, operation, **arguments)
     if operation == "open":
-        print("locked", flush=True)
+        print("locked", file=sys.__stdout__, flush=True)
     return answer
 Remote.call = call
 """ + MODULE.replace('print("ready", flush=True)\n', "")

@@ -29,9 +29,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _model_pu
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 
 def put(source: Path, store: Path, **options: object) -> dict[str, object]:
@@ -859,8 +859,9 @@ def test_folders_of_another_user_keep_their_times_and_that_is_said(
         real(path, *arguments, **more)
 
     monkeypatch.setattr(os, "utime", utime)
-    (warning,) = roll_back(FolderTarget(str(store)), first, Options())["warnings"]
-    assert "The folders of the models beta belong to another user and keep their times." in warning
+    options = {"state": "rolled_back", "release": first, "store": {"type": "path", "path": str(store)}}
+    (warning,) = run_module("model_repository", options)["warnings"]
+    assert "The folders of the models beta belong to another user and keep their times." in str(warning)
     assert "warnings" not in put(source, store)
 
 
