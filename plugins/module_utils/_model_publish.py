@@ -68,6 +68,8 @@ class Published(t.NamedTuple):
 
 
 Models = list[dict[str, t.Any]]
+# Lists the helper pods that live.
+Pods = Callable[[], list[str]]
 
 
 class Target(t.Protocol):
@@ -79,7 +81,7 @@ class Target(t.Protocol):
 
     def switched(self) -> float | None: ...
 
-    def session(self) -> contextlib.AbstractContextManager[tuple[Session, str, list[str] | None]]: ...
+    def session(self) -> contextlib.AbstractContextManager[tuple[Session, str, Pods | None]]: ...
 
     def reading(self) -> contextlib.AbstractContextManager[Session]: ...
 
@@ -113,7 +115,7 @@ class FolderTarget:
         self._path = path
 
     def published(self, known: Mapping[str, Models] | None = None, /) -> Published:
-        with _sentences(self._path):
+        with sentences(self._path):
             store = Store(self._path)
             release = store.current()
             manifest = store.manifest(release) if release else None
@@ -125,7 +127,7 @@ class FolderTarget:
         return Published(None, [])
 
     def unfinished(self) -> bool:
-        with _sentences(self._path):
+        with sentences(self._path):
             return Store(self._path).unfinished()
 
     def switched(self) -> float | None:
@@ -135,17 +137,21 @@ class FolderTarget:
         return None
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[tuple[Session, str, list[str] | None]]:
+    def session(self) -> Iterator[tuple[Session, str, Pods | None]]:
         store = Store(self._path)
-        try:
-            with _sentences(self._path):
+        with sentences(self._path):
+            try:
                 yield _Local(store), f"{_user()} on {socket.gethostname()} (process {os.getpid()})", None
-        finally:
+            except BaseException:
+                # What went wrong first is what counts.
+                with contextlib.suppress(OSError):
+                    store.close()
+                raise
             store.close()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
-        with _sentences(self._path):
+        with sentences(self._path):
             yield _Local(Store(self._path))
 
     def earlier(self) -> list[tuple[str, float, Models | None]]:
@@ -196,7 +202,7 @@ class ClaimTarget:
         return [(name, since, models.get(name)) for name, since in self._claim.switches[1:]]
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[tuple[Session, str, list[str] | None]]:
+    def session(self) -> Iterator[tuple[Session, str, Pods | None]]:
         with self._pod.session(self._api, self._claim, self._pod_options()) as opened:
             yield opened
 
@@ -225,7 +231,7 @@ class ClaimTarget:
 
 
 def models_in(session: Session, release: str) -> Models:
-    """The models of a release in an open store; none when its manifest is lost."""
+    """The models of a release in an open store; none when its manifest is lost or damaged."""
     manifest = session.call("manifest", release=release)
     return [] if manifest is None else [model.as_result() for model in models_of(parse_manifest(manifest))]
 
@@ -235,10 +241,11 @@ class _Local:
         self._store = store
 
     def call(self, operation: str, **arguments: t.Any) -> t.Any:
-        return self._store.handle(operation, arguments)
+        with sentences(self._store.root):
+            return self._store.handle(operation, arguments)
 
     def send(self, key: str, size: int, path: str) -> None:
-        with open(path, "rb", buffering=0) as file:
+        with sentences(self._store.root), open(path, "rb", buffering=0) as file:
             self._store.receive(key, size, file.read)
 
     def kept(self) -> contextlib.AbstractContextManager[None]:
@@ -282,17 +289,19 @@ def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.A
 
 def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options: Options) -> dict[str, t.Any]:
     with target.session() as (session, holder, pods):
-        current = session.call("open", holder=holder, pods=pods, wait=options.lock_seconds)["current"]
+        current = open_store(session, holder, pods, options)["current"]
         missing = session.call("missing", manifest=tree.manifest, verify=options.verify)
         sent = _send(session, tree, missing)
         # Where nothing is served nobody can be harmed: there the servers themselves are the test.
         replaces = current not in (None, tree.release)
         tested = _try(session, tree, options, options.trial) if replaces and options.trial else None
         outcome = session.call("publish", manifest=tree.manifest, keep=options.keep, verify=options.verify)
-        # While the lock is held, so that of two publishers the later one also has the last word here.
-        recorded = target.record(session, outcome, {tree.release: models})
-        hang_up(session)
+        with after_switch(tree.release, outcome):
+            # While the lock is held, so that of two publishers the later one also has the last word here.
+            recorded = target.record(session, outcome, {tree.release: models})
+            hang_up(session)
     return {
+        **warnings_of(outcome),
         "changed": bool(outcome["switched"] or outcome["repaired"] or outcome["pruned"] or recorded),
         "previous_release": outcome["previous"],
         "sent_bytes": sent,
@@ -374,6 +383,51 @@ def _send(session: Session, tree: Tree, missing: Sequence[str]) -> int:
     return sent
 
 
+def open_store(
+    session: Session, holder: str, pods: Pods | None, options: Options, *, make: bool = True
+) -> dict[str, t.Any]:
+    """Take the lock of the store, at once where the pod of its holder is no more."""
+    gone = None
+    if pods is not None:
+        other = session.call("locked_by")
+        # Listed after its holder was seen: whoever is not in the list has ended, and did not begin after it was made.
+        if str(other.get("holder", "")).startswith("pod ") and other.get("host") not in pods():
+            # A pod's host name is its own name.
+            gone = other.get("session")
+    return t.cast(
+        "dict[str, t.Any]", session.call("open", holder=holder, gone=gone, wait=options.lock_seconds, make=make)
+    )
+
+
+@contextlib.contextmanager
+def after_switch(release: str, outcome: Mapping[str, t.Any]) -> Iterator[None]:
+    """What fails now does not make the switch undone, and nobody may be told so."""
+    try:
+        yield
+    except Lost:
+        raise
+    except SupersonicError as exc:
+        if not outcome["switched"]:
+            raise
+        raise SupersonicError(
+            f"The store serves the release {short(release)} now, but what follows the switch was not done. {exc}"
+        ) from exc
+
+
+def warnings_of(outcome: Mapping[str, t.Any]) -> dict[str, list[str]]:
+    """What a switch has left to be desired, as a part of the module's result."""
+    found = []
+    if outcome["older"]:
+        found.append(
+            f"The folders of the models {', '.join(outcome['older'])} belong to another user and keep their times. "
+            "Servers that poll or are asked to load them may keep what they have and say that they have loaded: "
+            "replace the servers, or switch as the owner of the store."
+        )
+    if outcome.get("unpruned"):
+        found.append(f"What is not kept could not be removed from the store. {outcome['unpruned']}")
+    return {"warnings": found} if found else {}
+
+
 def hang_up(session: Session) -> None:
     """Nothing can go wrong any more: a store whose user hangs up closes itself."""
     with contextlib.suppress(Lost):
@@ -411,7 +465,8 @@ def _listing(state: Published) -> str:
 
 
 @contextlib.contextmanager
-def _sentences(root: str) -> Iterator[None]:
+def sentences(root: str) -> Iterator[None]:
+    """What goes wrong in the store of a folder, as failures of the module."""
     try:
         yield
     except StoreError as exc:

@@ -20,11 +20,14 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     Options,
     Published,
     Target,
+    after_switch,
     already_served,
     difference,
     hang_up,
     models_in,
+    open_store,
     replacing,
+    warnings_of,
     with_patience,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import ID_LENGTH, readable
@@ -58,15 +61,17 @@ def roll_back(target: Target, release: str | None, options: Options) -> dict[str
 
     def attempt() -> dict[str, t.Any]:
         with target.session() as (session, holder, pods):
-            session.call("open", holder=holder, pods=pods, wait=options.lock_seconds, make=False)
+            open_store(session, holder, pods, options, make=False)
             if not chosen:
                 chosen.append(session.call("find"))
             outcome = session.call("roll_back", release=chosen[0], verify=options.verify)
-            models = models_in(session, outcome["release"])
-            recorded = target.record(session, outcome, {outcome["release"]: models})
-            hang_up(session)
+            with after_switch(outcome["release"], outcome):
+                models = models_in(session, outcome["release"])
+                recorded = target.record(session, outcome, {outcome["release"]: models})
+                hang_up(session)
         changed = outcome["switched"] or recorded
-        return _rolled(before, outcome["release"], models, changed=changed, verb="replaced")
+        rolled = _rolled(before, outcome["release"], models, changed=changed, verb="replaced")
+        return {**rolled, **warnings_of(outcome)}
 
     return with_patience(attempt)
 
@@ -109,7 +114,7 @@ def prune(target: Target, options: Options) -> dict[str, t.Any]:
 
     def attempt() -> dict[str, t.Any]:
         with target.session() as (session, holder, pods):
-            session.call("open", holder=holder, pods=pods, wait=options.lock_seconds, make=False)
+            open_store(session, holder, pods, options, make=False)
             held = [item["release"] for item in session.call("inspect")["releases"]]
             outcome = session.call("prune", keep=options.keep)
             if outcome["current"] and outcome["releases"][0]["release"] == outcome["current"]:
@@ -151,7 +156,11 @@ def verify(target: Target, everything: bool) -> dict[str, t.Any]:
         names = [item["release"] for item in state["releases"]] if everything else [current]
         drift = []
         for name in names:
-            found = session.call("drift", release=name)
+            if everything and session.call("manifest", release=name) is None:
+                # Nothing can be said about its files, which is no reason not to read those of the others.
+                found = {"changed": [f"manifests/{name}"], "missing": [], "foreign": []}
+            else:
+                found = session.call("drift", release=name)
             drift.append({"release": name, "current": name == current, "sound": not any(found.values()), **found})
     return {
         "changed": False,

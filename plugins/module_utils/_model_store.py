@@ -49,6 +49,7 @@ STALE_SECONDS = 60.0
 # Below this number of files one fsync each is cheaper than flushing the whole file system.
 SYNCFS_FROM = 64
 _LINK_REFUSED = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.EACCES)
+_LINE = re.compile(r"(?:(644|755) ([0-9a-f]{64}) ([0-9]{1,19})|(dir) (-) (0)) (.+)")
 _RELEASE = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
 # ioctl of Linux: let a new file share the blocks of another one (btrfs, XFS, some network file systems).
 _FICLONE = 0x40049409
@@ -82,12 +83,22 @@ def format_manifest(entries: t.Iterable[Entry]) -> str:
 def parse_manifest(text: str) -> list[Entry]:
     lines = text.split("\n")
     if lines[0] != MANIFEST_HEAD or lines[-1]:
-        raise StoreError("A manifest in the store is damaged or of a newer version of the collection.")
+        raise _no_manifest(text)
     entries = []
     for line in lines[1:-1]:
-        mode, digest, size, path = line.split(" ", 3)
+        found = _LINE.fullmatch(line)
+        if not found or not {"", ".", ".."}.isdisjoint(found[7].split("/")):
+            raise _no_manifest(text)
+        mode, digest, size, path = (field for field in found.groups() if field is not None)
         entries.append(Entry(mode, digest, int(size), path))
     return entries
+
+
+def _no_manifest(text: str) -> StoreError:
+    return StoreError(
+        f"The manifest of the release {release_id(text)} is damaged or of a newer version of the collection. Publish "
+        "its models again."
+    )
 
 
 def release_id(manifest: str) -> str:
@@ -108,11 +119,12 @@ def readable(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-def explain(error: OSError, root: str) -> str:
+def explain(error: OSError, root: str, switched: bool = False) -> str:
     """The sentence for a failed system call in the store."""
     where = error.filename if isinstance(error.filename, str) else root
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The store {root} is full. What was published before is untouched; free or add space and run again."
+        untouched = "F" if switched else "What was published before is untouched; f"
+        return f"The store {root} is full. {untouched}ree or add space and run again."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return (
             f"{where} cannot be written by user {os.getuid()} (group {os.getgid()}): {error.strerror}. "
@@ -135,6 +147,9 @@ class Store:
         self._locked = False
         self._living = False
         self._linkable = True
+        self._switched: str | None = None
+        self._kept: dict[str, int] = {}
+        self._disk: int | None = None
 
     # What may be asked for, here or from afar
 
@@ -150,6 +165,7 @@ class Store:
             "prune": self.prune,
             "close": self.close,
             # These need no lock and write nothing.
+            "locked_by": self.locked_by,
             "require": self.require,
             "inspect": self.inspect,
             "manifest": self.manifest,
@@ -189,11 +205,15 @@ class Store:
             return False
 
     def manifest(self, release: str) -> str | None:
+        """None when it is lost, or damaged, which its id says."""
         try:
-            with open(self._path("manifests", release), encoding="utf-8") as file:
-                return file.read()
+            with open(self._path("manifests", release), "rb") as file:
+                content = file.read()
         except FileNotFoundError:
             return None
+        if hashlib.sha256(content).hexdigest()[:ID_LENGTH] != release:
+            return None
+        return content.decode()
 
     def require(self) -> None:
         """Raise unless there is a store here."""
@@ -223,11 +243,7 @@ class Store:
         found: list[dict[str, t.Any]] = []
         served = self._served()
         for name in self._order():
-            try:
-                published: float | None = os.stat(self._path("manifests", name)).st_mtime
-            except FileNotFoundError:
-                published = None
-            found.append({"release": name, "published": published})
+            found.append({"release": name, "published": self._published(name) or None})
             if name not in served:
                 # On trial, or what a killed trial has left: nothing to go back to.
                 found[-1]["served"] = False
@@ -259,10 +275,11 @@ class Store:
         """How a release differs from its manifest. Without `read` sizes and modes have to do."""
         folder = self._path("releases", release)
         found: dict[str, list[str]] = {"changed": [], "missing": [], "foreign": []}
-        wanted = {""}
+        folders, wanted = {""}, {""}
         for entry in self._entries_of(release):
             parts = entry.path.split("/")
-            wanted.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+            folders.update("/".join(parts[:depth]) for depth in range(1, len(parts) + (entry.mode == "dir")))
+            wanted.add(entry.path)
             target = os.path.join(folder, entry.path)
             if entry.mode == "dir":
                 kind = None if os.path.isdir(target) and not os.path.islink(target) else "missing"
@@ -272,13 +289,15 @@ class Store:
                 kind = None if self._sound(target, entry.key, entry.size, read) else "changed"
             if kind:
                 found[kind].append(entry.path)
-        for parent, folders, files in os.walk(folder):
+        wanted |= folders
+        found["changed"] += [name or "." for name in folders if self._closed_folder(os.path.join(folder, name))]
+        for parent, inner, files in os.walk(folder):
             inside = os.path.relpath(parent, folder).replace(os.sep, "/")
-            for name in [*folders, *files]:
+            for name in [*inner, *files]:
                 path = name if inside == "." else inside + "/" + name
                 if path not in wanted:
                     found["foreign"].append(path)
-            folders[:] = [n for n in folders if (n if inside == "." else inside + "/" + n) in wanted]
+            inner[:] = [n for n in inner if (n if inside == "." else inside + "/" + n) in wanted]
         if not os.path.isdir(folder):
             raise StoreError(f"The release {release} was removed from the store while it was read. Run again.")
         return {kind: sorted(paths) for kind, paths in found.items()}
@@ -289,25 +308,31 @@ class Store:
         size = sum(size for _key, size in contents)
         return {"pruned": releases, "contents": len(contents), "bytes": size, "manifests": len(manifests)}
 
-    def open(
-        self, holder: str, pods: list[str] | None = None, wait: float = 0.0, make: bool = True
-    ) -> dict[str, t.Any]:
-        """Take the lock and clear what killed publishers left. `pods` are the helper pods alive now."""
+    def open(self, holder: str, gone: str | None = None, wait: float = 0.0, make: bool = True) -> dict[str, t.Any]:
+        """Take the lock and clear what killed publishers left.
+
+        `gone` is the session of a holder whose pod is known to be no more. Each other holder is waited for, `wait`
+        seconds at most.
+        """
         if not make:
             self.require()
-        os.makedirs(self.root, exist_ok=True)
+        self._folder(self.root)
         self._check_format()
         current = self.current()
         for name in ("objects", "releases", "manifests", "staging"):
             self._folder(self._path(name))
         self._folder(self.staging)
         self._start_living()
-        self._lock(holder, pods, wait)
+        self._lock(holder, gone, wait)
+        self._disk = os.open(self.root, os.O_RDONLY)
         self._check_symlinks()
         self._linkable = self._links()
         for name in os.listdir(self._path("staging")):
             if name != self.session:
                 shutil.rmtree(self._path("staging", name), ignore_errors=True)
+        if self._noted_history() is None:
+            # Before anything is put on trial, which would be taken for one of those that were served.
+            self._write(self._path("history"), json.dumps(self._history()))
         return {"current": current}
 
     def missing(self, manifest: str, verify: bool = False) -> list[str]:
@@ -338,14 +363,17 @@ class Store:
                     block = block[file.write(block) :]
                 hashed.result()
         if left or digest.hexdigest() != key.split(".")[0]:
-            raise StoreError("A source file changed while it was published. Run again when nobody writes to it.")
+            raise StoreError(
+                "A source file changed while it was published. Run again when nobody writes to it; if it says so "
+                "again, with verify: true, which reads every file of the source anew."
+            )
         self._staged.append(key)
 
     def commit(self) -> None:
         """Make the received contents durable, then visible: whatever lies in objects/ survives a power cut."""
         self._flush([os.path.join(self.staging, key) for key in self._staged])
         for shelf in {key[:2] for key in self._staged}:
-            os.makedirs(self._path("objects", shelf), exist_ok=True)
+            self._folder(self._path("objects", shelf))
         for key in self._staged:
             os.replace(os.path.join(self.staging, key), self._object(key))
         self._staged.clear()
@@ -375,7 +403,7 @@ class Store:
         self._check_lock()
         trash = os.path.join(self.staging, release)
         os.rename(self._path("releases", release), trash)
-        shutil.rmtree(trash)
+        self._throw_away(trash)
         os.unlink(self._path("manifests", release))
         return True
 
@@ -385,31 +413,37 @@ class Store:
         release = release_id(manifest)
         previous = self.current()
         switched = previous != release
-        if switched:
-            self._switch(release)
-        return {
-            "previous": previous,
-            "switched": switched,
-            "repaired": repaired,
-            "pruned": self._remove_surplus(keep)["pruned"],
-            "releases": self.listing(),
-            "age": self._age(),
-        }
+        older = self._switch(release) if switched else []
+        with self._afterwards():
+            held = self._order()
+            unpruned = self._prune_if_possible(keep)
+            left = self.listing()
+            return {
+                "previous": previous,
+                "switched": switched,
+                "older": older,
+                "repaired": repaired,
+                "pruned": sorted(set(held) - {item["release"] for item in left}),
+                "unpruned": unpruned,
+                "releases": left,
+                "age": self._age(),
+            }
 
     def roll_back(self, release: str | None = None, verify: bool = False) -> dict[str, t.Any]:
         """Switch to a release that is in the store. A damaged one is refused."""
         name, previous = self.find(release), self.current()
         if name != previous or verify:
             self.check_whole(name, verify)
-        if name != previous:
-            self._switch(name)
-        return {
-            "release": name,
-            "previous": previous,
-            "switched": name != previous,
-            "releases": self.listing(),
-            "age": self._age(),
-        }
+        older = self._switch(name) if name != previous else []
+        with self._afterwards():
+            return {
+                "release": name,
+                "previous": previous,
+                "switched": name != previous,
+                "older": older,
+                "releases": self.listing(),
+                "age": self._age(),
+            }
 
     def prune(self, keep: int) -> dict[str, t.Any]:
         """Remove releases beyond `keep`, and contents that no release needs."""
@@ -419,16 +453,30 @@ class Store:
     def close(self) -> None:
         """Leave nothing of this session behind. May be called at any time, and twice."""
         self._done.set()
+        if self._disk is not None:
+            os.close(self._disk)
+            self._disk = None
         if self._locked and self._holder().get("session") == self.session:
             os.rename(self._path("lock"), os.path.join(self.staging, "unlocked"))
         self._locked = False
         self._hasher.shutdown(wait=False)
         shutil.rmtree(self.staging, ignore_errors=True)
 
+    def replicate(self, manifest: str, folder: str) -> None:
+        """Fill a folder with a release that shares no file with the store, for somebody who may write to it."""
+        entries = parse_manifest(manifest)
+        if not self._clones(folder):
+            sizes = [entry.size for entry in entries if entry.mode != "dir"]
+            self._check_space(sum(sizes), len(sizes), "a copy of the release, which a server can be tried with,")
+        self._make_tree(folder, entries, self._copy)
+
     # The tree
 
     def _assemble(self, folder: str, entries: list[Entry]) -> None:
-        """Make a new tree, in which nothing is in the way and nothing foreign."""
+        self._flush(self._make_tree(folder, entries, self._put))
+
+    def _make_tree(self, folder: str, entries: list[Entry], put: t.Callable[[str, str, Entry], bool]) -> list[str]:
+        """Make a new tree, in which nothing is in the way and nothing foreign; says what has to be flushed."""
         touched = [folder]
         copies: list[str] = []
         made = {""}
@@ -446,16 +494,16 @@ class Store:
                 touched.append(inner)
             if entry.mode != "dir":
                 target = os.path.join(folder, entry.path)
-                if self._put(entry, target):
+                if put(self._object(entry.key), target, entry):
                     copies.append(target)
-        self._flush([*copies, *touched])
+        return [*copies, *touched]
 
     def _fill(self, folder: str, entries: list[Entry], verify: bool) -> int:
         """Make a folder equal the manifest, file by file; says how many things were put right."""
         wanted: set[str] = {""}
         touched: set[str] = {folder}
         copies: list[str] = []
-        mended = 0
+        mended = self._unclose(folder)
         for entry in entries:
             parts = entry.path.split("/")
             for depth in range(1, len(parts) + (entry.mode == "dir")):
@@ -466,6 +514,7 @@ class Store:
                     self._clear(inner, keep=stat.S_ISDIR)
                     if self._folder(inner):
                         touched.update((inner, os.path.dirname(inner)))
+                    mended += self._unclose(inner)
             if entry.mode == "dir":
                 continue
             wanted.add(entry.path)
@@ -487,6 +536,12 @@ class Store:
         self._flush([*copies, *touched])
         return mended
 
+    def _unclose(self, folder: str) -> int:
+        if not self._closed_folder(folder):
+            return 0
+        os.chmod(folder, 0o755)
+        return 1
+
     def _placed(self, target: str, entry: Entry, verify: bool) -> bool:
         try:
             info = os.lstat(target)
@@ -501,29 +556,27 @@ class Store:
     def _place(self, entry: Entry, target: str) -> bool:
         """Put a stored content in place, at once whole; True when it had to be copied."""
         draft = os.path.join(self.staging, "draft")
-        copied = self._put(entry, draft)
+        copied = self._put(self._object(entry.key), draft, entry)
         os.replace(draft, target)
         return copied
 
-    def _put(self, entry: Entry, target: str) -> bool:
+    def _put(self, content: str, target: str, entry: Entry) -> bool:
         """A new name for a stored content, or a copy of it where that is refused: then True."""
-        content = self._object(entry.key)
         try:
             os.link(content, target)
         except OSError as error:
             if error.errno not in _LINK_REFUSED:
                 raise
-            self._copy(content, target, entry)
-            return True
+            return self._copy(content, target, entry)
         return False
 
-    def _copy(self, content: str, draft: str, entry: Entry) -> None:
+    def _copy(self, content: str, draft: str, entry: Entry) -> bool:
         """A copy that shares its blocks where the file system can; elsewhere it is read, and so checked, on the way."""
         with open(content, "rb") as source, open(draft, "wb") as target:
             os.fchmod(target.fileno(), int(entry.mode, 8))
             try:
                 fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
-                return
+                return True
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
@@ -536,6 +589,12 @@ class Store:
                 f"A content in the store is damaged ({content}). What is served stays; publish with verify: true, "
                 "which sends it again."
             )
+        return True
+
+    def _throw_away(self, trash: str) -> None:
+        # Of a file that a server has open NFS leaves one of another name, so that the folder is not empty. Whoever
+        # opens the store next removes what is left in staging.
+        shutil.rmtree(trash, ignore_errors=True)
 
     def _clear(self, path: str, keep: t.Callable[[int], bool] | None = None) -> None:
         """Remove what is in the way, unless it is of the kind to keep."""
@@ -550,34 +609,61 @@ class Store:
         else:
             os.unlink(path)
 
-    def _switch(self, release: str) -> None:
+    def _switch(self, release: str) -> list[str]:
+        """Make the release the current one; says which of its models could not be made younger."""
         self._check_lock()
         before = self.current()
-        link = os.path.join(self.staging, "current")
+        link, history = (os.path.join(self.staging, name) for name in ("current", "history"))
+        # All that needs space is written before.
+        order = dict.fromkeys(name for name in (release, before, *self._history()) if name)
+        self._draft(history, json.dumps(list(order)))
         os.symlink("releases/" + release, link)
-        self._make_younger(release)
+        older = self._make_younger(release)
         os.replace(link, self._path("current"))
-        self._sync(self.root)
-        # Afterwards, so that a release that was never served is never the one to go back to.
-        order = dict.fromkeys(name for name in (release, before, *(self._history() or ())) if name)
-        self._write(self._path("history"), json.dumps(list(order)))
+        self._switched = release
+        with self._afterwards():
+            self._sync(self.root)
+            # Afterwards, so that a release that was never served is never the one to go back to.
+            os.replace(history, self._path("history"))
+        return older
 
-    def _make_younger(self, release: str) -> None:
+    @contextlib.contextmanager
+    def _afterwards(self) -> t.Iterator[None]:
+        """What fails after a switch does not make it undone, and nobody may be told so."""
+        try:
+            yield
+        except (OSError, StoreError) as error:
+            if self._switched is None:
+                raise
+            if isinstance(error, FileNotFoundError):
+                # As in `_fenced`.
+                with self._afterwards():
+                    self._check_lock()
+            said = explain(error, self.root, switched=True) if isinstance(error, OSError) else str(error)
+            raise StoreError(
+                f"The store serves the release {short(self._switched)} now, but what follows the switch was not done. "
+                f"{said}"
+            ) from error
+
+    def _make_younger(self, release: str) -> list[str]:
         """Make a running Triton see that the models of a release are others.
 
         Whether it polls or is asked to load: when no version folder and no file is younger than what it has loaded, it
         keeps that and says that it has loaded. The release may be older, and assembling it has made the served one
-        younger, as links do.
+        younger, as links do. Says which models keep their times, since they belong to somebody else.
         """
         folder = self._path("releases", release)
-        for model in os.listdir(folder):
+        older = []
+        for model in sorted(os.listdir(folder)):
             place = os.path.join(folder, model)
-            for name in ["", *os.listdir(place)]:
-                path = os.path.join(place, name)
-                # Somebody else may have published it.
-                with contextlib.suppress(PermissionError):
+            try:
+                for name in ["", *os.listdir(place)]:
+                    path = os.path.join(place, name)
                     if os.path.isdir(path):
                         os.utime(path)
+            except PermissionError:
+                older.append(model)
+        return older
 
     def _age(self) -> float:
         """Seconds since the last switch, by the clock of the file system alone."""
@@ -589,24 +675,45 @@ class Store:
         except FileNotFoundError:
             return 0.0
 
-    def _history(self) -> list[str] | None:
+    def _noted_history(self) -> list[str] | None:
         """The releases that were current, the latest first; None when that is lost."""
         try:
             with open(self._path("history"), encoding="utf-8") as file:
-                return [str(name) for name in json.load(file)]
+                found = json.load(file)
         except (FileNotFoundError, ValueError):
             return None
+        return [str(name) for name in found] if isinstance(found, list) else None
+
+    def _history(self) -> list[str]:
+        """The same; when it is lost all that are there, the latest published first, lest they be pruned for that.
+
+        A store that serves nothing has served nothing.
+        """
+        noted = self._noted_history()
+        if noted is not None:
+            return noted
+        current = self.current()
+        return sorted(self._present(), key=lambda name: (name != current, -self._published(name))) if current else []
+
+    def _present(self) -> list[str]:
+        return [name for name in self._names("releases") if _RELEASE.fullmatch(name)]
+
+    def _published(self, release: str) -> float:
+        try:
+            return os.stat(self._path("manifests", release)).st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def _order(self) -> list[str]:
         """The releases in the store: the current one, then by last use, then those that were never served."""
-        present = [name for name in self._names("releases") if _RELEASE.fullmatch(name)]
-        ordered = dict.fromkeys([self.current(), *(self._history() or ()), *present])
+        present = self._present()
+        ordered = dict.fromkeys([self.current(), *self._history(), *present])
         return [name for name in ordered if name in set(present)]
 
     def _served(self) -> list[str]:
-        """Those of them that were served; all of them when nobody knows any more."""
-        history, current = self._history(), self.current()
-        return [name for name in self._order() if history is None or name == current or name in history]
+        """Those of them that were served."""
+        served = {self.current(), *self._history()}
+        return [name for name in self._order() if name in served]
 
     def _names(self, folder: str) -> list[str]:
         try:
@@ -616,8 +723,8 @@ class Store:
 
     def _entries_of(self, release: str) -> list[Entry]:
         manifest = self.manifest(release)
-        if manifest is None or release_id(manifest) != release:
-            state = "missing" if manifest is None else "damaged"
+        if manifest is None:
+            state = "damaged" if os.path.exists(self._path("manifests", release)) else "missing"
             raise StoreError(
                 f"The manifest of the release {release} is {state}, so nothing can be said about its files. "
                 "Publish its models again."
@@ -634,14 +741,20 @@ class Store:
                 "publish the models of this one again with verify: true."
             )
 
+    def _needs(self, release: str) -> set[str]:
+        """The contents of a release. Without its manifest nobody knows them; its own links keep them alive."""
+        try:
+            return {entry.key for entry in parse_manifest(self.manifest(release) or MANIFEST_HEAD + "\n")}
+        except StoreError:
+            return set()
+
     def _surplus(self, keep: int) -> tuple[list[str], list[tuple[str, int]], list[str]]:
         """Releases, contents with their sizes, and manifests that are not needed when so many releases are kept."""
         ordered = self._order()
         kept = self._served()[: max(keep, 1)]
         used: set[str] = set()
         for name in kept:
-            # Without its manifest nobody knows what a release needs; its own links keep that alive.
-            used.update(entry.key for entry in parse_manifest(self.manifest(name) or MANIFEST_HEAD + "\n"))
+            used.update(self._needs(name))
         contents = []
         for shelf in self._names("objects"):
             for key in self._names(os.path.join("objects", shelf)):
@@ -651,13 +764,23 @@ class Store:
         manifests = [name for name in self._names("manifests") if name not in kept]
         return sorted(name for name in ordered if name not in kept), contents, manifests
 
+    def _prune_if_possible(self, keep: int) -> str | None:
+        """Why not, where it cannot be done: no reason for a publication to fail."""
+        try:
+            self._remove_surplus(keep)
+        except OSError as error:
+            # Who took the lock over has also removed what this one works with.
+            self._check_lock()
+            return explain(error, self.root, switched=True)
+        return None
+
     def _remove_surplus(self, keep: int) -> dict[str, t.Any]:
         releases, contents, manifests = self._surplus(keep)
         self._check_lock()
         for name in releases:
             trash = os.path.join(self.staging, name)
             os.rename(self._path("releases", name), trash)
-            shutil.rmtree(trash)
+            self._throw_away(trash)
         for name in manifests:
             os.unlink(self._path("manifests", name))
         served = self._served()
@@ -670,8 +793,8 @@ class Store:
 
     # The lock
 
-    def _lock(self, holder: str, pods: list[str] | None, wait: float) -> None:
-        deadline = time.monotonic() + wait
+    def _lock(self, holder: str, gone: str | None, wait: float) -> None:
+        deadline, waited_for = time.monotonic() + wait, None
         while not self._take_lock(holder):
             try:
                 other, age = self._holder(), self._lock_age()
@@ -679,7 +802,12 @@ class Store:
                 continue
             if age is None:
                 continue
-            if self._is_gone(other, age, pods):
+            session = other.get("session") or waited_for
+            if waited_for and session != waited_for:
+                # Somebody else's turn: where many publish to one store each one takes its time.
+                deadline = time.monotonic() + wait
+            waited_for = session
+            if self._is_gone(other, age, gone):
                 self._break_lock(other)
             elif time.monotonic() > deadline:
                 since = max(time.time() - float(other.get("since", time.time())), 0)
@@ -697,8 +825,10 @@ class Store:
         # staging of all others, so this draft may vanish before the rename, never after it.
         ready = os.path.join(self.staging, "lock")
         try:
-            os.makedirs(ready, exist_ok=True)
+            self._folder(ready)
             with open(os.path.join(ready, "holder"), "w", encoding="utf-8") as file:
+                # Publishers of other users have to see whose it is.
+                os.fchmod(file.fileno(), 0o644)
                 json.dump({"session": self.session, "holder": holder, "since": time.time(), **_self()}, file)
             os.rename(ready, self._path("lock"))
         except OSError as error:
@@ -720,7 +850,7 @@ class Store:
             "holder": str(other.get("holder", "unknown")),
             "since": other.get("since"),
             "age": age,
-            "stale": self._is_gone(other, age, None),
+            "stale": self._is_gone(other, age),
         }
 
     def _start_living(self) -> None:
@@ -733,11 +863,20 @@ class Store:
             try:
                 if self._beat:
                     self._beat()
-                if self._locked:
-                    os.utime(self._path("lock", "holder"))
             except OSError:
-                # Nobody listens, or the lock is gone: `_check_lock` tells before the next change.
+                # Nobody listens any more.
                 return
+            if self._locked:
+                if self._holder().get("session") not in (None, self.session):
+                    # Somebody took over: `_check_lock` tells before the next change.
+                    return
+                # A network file system may fail once, and be well the next time.
+                with contextlib.suppress(OSError):
+                    os.utime(self._path("lock", "holder"))
+
+    def locked_by(self) -> dict[str, t.Any]:
+        """Who has the lock, as it was noted; empty when nobody has it, or nobody can say."""
+        return self._holder()
 
     def _holder(self) -> dict[str, t.Any]:
         try:
@@ -759,14 +898,13 @@ class Store:
                 continue
         return None
 
-    def _is_gone(self, other: dict[str, t.Any], age: float, pods: list[str] | None) -> bool:
+    def _is_gone(self, other: dict[str, t.Any], age: float, gone: str | None = None) -> bool:
         if age > STALE_SECONDS:
             return True
         here = _self()
         if other and all(other.get(name) == here[name] for name in ("host", "boot", "pids")):
             return _started(int(other.get("pid", 0))) != other.get("started")
-        # A pod's host name is its own name.
-        return pods is not None and str(other.get("holder", "")).startswith("pod ") and other.get("host") not in pods
+        return gone is not None and other.get("session") == gone
 
     def _break_lock(self, other: dict[str, t.Any]) -> None:
         taken = os.path.join(self.staging, "broken-" + uuid.uuid4().hex)
@@ -787,7 +925,7 @@ class Store:
         if self._holder().get("session") != self.session:
             raise StoreError(
                 f"This publisher was taken for dead (no sign of life for {STALE_SECONDS:.0f} s) and another one "
-                "took over. Nothing was switched; run again."
+                f"took over. {'' if self._switched else 'Nothing was switched. '}Run again."
             )
 
     @contextlib.contextmanager
@@ -812,7 +950,15 @@ class Store:
         """Make a folder that servers of other users can read, whatever the umask is; True when it was not there."""
         if os.path.isdir(path):
             return False
-        os.makedirs(path, exist_ok=True)
+        parent = os.path.dirname(path)
+        if parent:
+            self._folder(parent)
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            if os.path.isdir(path):
+                return False
+            raise
         os.chmod(path, 0o755)
         return True
 
@@ -820,7 +966,7 @@ class Store:
         try:
             info = os.lstat(path)
             mode = 0o755 if key.endswith(".x") else 0o644
-            if info.st_size != size or info.st_mode != stat.S_IFREG | mode:
+            if info.st_size != size or not stat.S_ISREG(info.st_mode) or self._closed(info.st_mode, mode, "format"):
                 return False
             if not read:
                 return True
@@ -831,6 +977,27 @@ class Store:
         except FileNotFoundError:
             return False
         return digest.hexdigest() == key.split(".")[0]
+
+    def _closed(self, mode: int, wanted: int, example: str) -> bool:
+        """Whether somebody may not read or execute this who has to, or the other way round.
+
+        A site may let a group write; and what the store's own files differ in from how they were made the file system
+        does not keep, or the site has changed for all.
+        """
+        if example not in self._kept:
+            made = 0o755 if example == "releases" else 0o644
+            try:
+                self._kept[example] = 0o555 & ~(os.stat(self._path(example)).st_mode ^ made)
+            except FileNotFoundError:
+                self._kept[example] = 0o555
+        return bool((mode ^ wanted) & self._kept[example])
+
+    def _closed_folder(self, path: str) -> bool:
+        try:
+            mode = os.lstat(path).st_mode
+        except FileNotFoundError:
+            return False
+        return stat.S_ISDIR(mode) and self._closed(mode, 0o755, "releases")
 
     def _links(self) -> bool:
         source, link = (os.path.join(self.staging, name) for name in ("probe", "probe-link"))
@@ -843,6 +1010,20 @@ class Store:
                 raise
             return False
         os.unlink(link)
+        return True
+
+    def _clones(self, folder: str) -> bool:
+        """Whether copies share their blocks here."""
+        source, clone = (os.path.join(folder, name) for name in ("probe", "probe-clone"))
+        try:
+            with open(source, "wb") as file, open(clone, "wb") as other:
+                fcntl.ioctl(other.fileno(), _FICLONE, file.fileno())
+        except OSError:
+            return False
+        finally:
+            for name in (source, clone):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name)
         return True
 
     def _check_symlinks(self) -> None:
@@ -869,17 +1050,17 @@ class Store:
         free, size = space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize
         return {"free": free, "size": size, "free_files": space.f_favail}
 
-    def _check_space(self, needed: int, files: int) -> None:
+    def _check_space(self, needed: int, files: int, what: str = "the release") -> None:
         space = os.statvfs(self.root)
         free = space.f_bavail * space.f_frsize
         # Some network file systems report nothing at all.
         if space.f_blocks and needed > free:
             raise StoreError(
-                f"The store has {readable(free)} free and the release needs {readable(needed)} "
+                f"The store has {readable(free)} free and {what} needs {readable(needed)} "
                 f"({readable(needed - free)} too little). Free or enlarge it, or keep fewer releases."
             )
         if space.f_files and files > space.f_favail:
-            raise StoreError(f"The store has room for {space.f_favail} more files and the release needs {files}.")
+            raise StoreError(f"The store has room for {space.f_favail} more files and {what} needs {files}.")
 
     def _check_format(self, make: bool = True) -> bool:
         """Whether there is a store here; refuses one of another version."""
@@ -889,7 +1070,9 @@ class Store:
                 found = file.read()
         except FileNotFoundError:
             if make:
-                self._write_plain(path, FORMAT)
+                # Before the lock two publishers may do this at once; both write the same.
+                self._draft(f"{path}.{self.session}", FORMAT)
+                os.replace(f"{path}.{self.session}", path)
             return make
         if found != FORMAT:
             raise StoreError(
@@ -901,19 +1084,15 @@ class Store:
     def _write(self, path: str, text: str) -> None:
         """Replace a small file by rename, durably."""
         draft = os.path.join(self.staging, "draft")
-        with open(draft, "w", encoding="utf-8") as file:
+        self._draft(draft, text)
+        os.replace(draft, path)
+
+    def _draft(self, path: str, text: str) -> None:
+        with open(path, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
-        os.replace(draft, path)
-
-    def _write_plain(self, path: str, text: str) -> None:
-        # Before the lock two publishers may do this at once; both write the same.
-        draft = f"{path}.{self.session}"
-        with open(draft, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(draft, path)
 
     def _flush(self, paths: list[str]) -> None:
         if len(paths) >= SYNCFS_FROM and self._syncfs():
@@ -929,13 +1108,23 @@ class Store:
             os.close(handle)
 
     def _syncfs(self) -> bool:
-        handle = os.open(self.root, os.O_RDONLY)
+        # It tells of writes that have failed since its handle was opened, so `open` opens that.
+        if self._disk is None or not _syncfs_tells(os.uname().release):
+            return False
         try:
-            return bool(ctypes.CDLL(None).syncfs(handle) == 0)
+            failed = ctypes.CDLL(None, use_errno=True).syncfs(self._disk)
         except (AttributeError, OSError):
             return False
-        finally:
-            os.close(handle)
+        error = ctypes.get_errno()
+        if failed and error in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error, os.strerror(error), self.root)
+        return not failed
+
+
+def _syncfs_tells(kernel: str) -> bool:
+    """Whether syncfs of this version of Linux reports that data did not reach the disk; before 5.8 it never did."""
+    found = re.match(r"(\d+)\.(\d+)", kernel)
+    return found is not None and (int(found[1]), int(found[2])) >= (5, 8)
 
 
 def _started(pid: int) -> str:

@@ -20,7 +20,7 @@ import secrets
 import threading
 import time
 import typing as t
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store
@@ -409,13 +409,13 @@ class Remote:
 @contextlib.contextmanager
 def session(
     api: Api, claim: Claim, options: PodOptions, *, read_only: bool = False
-) -> Iterator[tuple[Remote, str, list[str]]]:
-    """A connection to the store in a new helper pod, its holder's name, and the helper pods that live."""
+) -> Iterator[tuple[Remote, str, Callable[[], list[str]]]]:
+    """A connection to the store in a new helper pod, its holder's name, and what lists the helper pods that live."""
     claim.check_usable(read_only)
     with Helper(api, claim, options, read_only=read_only) as helper:
         remote = helper.connect()
         try:
-            yield remote, f"pod {claim.namespace}/{helper.name}", helper.alive()
+            yield remote, f"pod {claim.namespace}/{helper.name}", helper.alive
         finally:
             remote.close()
 

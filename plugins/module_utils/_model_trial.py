@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,9 +28,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, 
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Canary, compare_with_pool
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import TrialError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import TrialError, sentences
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import missing_from
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import SERVED_ANNOTATION
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import (
     MANAGER,
     Claim,
@@ -54,6 +56,8 @@ _LOG_LINES = 20
 _TERMINATION_SECONDS = 10.0
 _PAUSE = 0.1
 _STARTS = 3
+# All that a server on trial gets of the publisher's environment, which may hold tokens: it runs the code of models.
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH")
 # Runs the server, and ends it and all that it has started when its own input ends: with the module, however that ends.
 _WATCH = f"""
 import os, signal, subprocess, sys, threading
@@ -257,7 +261,7 @@ class TrialPod:
 
 
 class ProcessTrial:
-    """A server that this machine has, started for the release in the store's folder."""
+    """A server that this machine has, started for a copy of the release: files in the store are shared by releases."""
 
     def __init__(self, store: str, command: Sequence[str], resolver: Resolver, limits: Limits) -> None:
         self._store = store
@@ -267,10 +271,22 @@ class ProcessTrial:
 
     def run(self, tree: Tree, /) -> dict[str, t.Any]:
         started = time.monotonic()
-        with self._process(os.path.join(self._store, "releases", tree.release)) as port:
+        with self._copied(tree) as folder, self._process(folder) as port:
             target = Target("address", {"host": "127.0.0.1", "port": port}, "test load", "http")
             report = prove(tree, target, self._resolver, self._limits)
             return {**report, "seconds": round(time.monotonic() - started, 1)}
+
+    @contextlib.contextmanager
+    def _copied(self, tree: Tree) -> Iterator[str]:
+        # Whoever has the lock next removes what a killed trial leaves in there.
+        folder = os.path.join(self._store, "staging", f"trial-{secrets.token_hex(16)}")
+        try:
+            with sentences(self._store):
+                os.mkdir(folder, 0o700)
+                Store(self._store).replicate(tree.manifest, folder)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def _process(self, folder: str) -> Iterator[int]:
@@ -300,7 +316,11 @@ class ProcessTrial:
             "--exit-on-error=false",
         ]
         return subprocess.Popen(
-            [sys.executable, "-c", _WATCH, *command], stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+            [sys.executable, "-c", _WATCH, *command],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
         )
 
     def _is_live(self, process: subprocess.Popen[bytes], port: int, log: t.IO[bytes], *, last: bool) -> bool:

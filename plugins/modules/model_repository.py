@@ -33,7 +33,8 @@ options:
       - V(published) makes the store serve O(source).
       - V(rolled_back) switches to a release that is in the store, to O(release) or to the one that was current before.
         It is refused when the release is not there, or when it is damaged - files of it are missing or of another
-        size; with O(verify) their contents are read too. Nothing is sent and nothing is removed.
+        size, or cannot be read by everybody; with O(verify) their contents are read too. Nothing is sent and nothing
+        is removed.
       - V(pruned) removes releases beyond O(keep), and contents that no release needs.
       - V(verified) reads every file of the current release again and reports in RV(drift) what is not as it was
         published. It changes nothing and takes no lock. O(state=published) with O(verify) repairs.
@@ -43,7 +44,8 @@ options:
   source:
     description:
       - Folders of models, or archives of them, on the machine that runs the module. Several are merged; the same name
-        in two is refused. Required for O(state=published), and only for that.
+        in two is refused, and so is a source in which the store lies. Required for O(state=published), and only for
+        that.
       - Each model is a folder with C(config.pbtxt), a folder for each version and, if wanted, C(golden/).
       - Archives are tar, plain or compressed with gz, bz2 or xz (with zstd from Python 3.14 on), and zip. The root of
         an archive is the source, so the models lie in it without a folder around them, as C(tar -C models -czf
@@ -105,7 +107,13 @@ options:
         description:
           - For O(store.type=path), the command that starts a server on the machine that runs the module, such as
             V([tritonserver, --backend-directory=/opt/tritonserver/backends]). Repository, ports (of loopback) and
-            what to do on errors are added to it. It can do with the store what the user who publishes can.
+            what to do on errors are added to it.
+          - It loads a private copy of the release in the store's C(staging/), which shares blocks with the release
+            where the file system can (reflinks), and needs as much space as the release where not. So nothing that it
+            writes there reaches what is served.
+          - The code of Python models and of backends runs on this machine, as the user who publishes, and can do what
+            this user can. Of the environment it gets C(PATH) and C(LD_LIBRARY_PATH) alone; give it more with V(env),
+            as in V([env, CUDA_VISIBLE_DEVICES=0, tritonserver]).
         type: list
         elements: str
       timeout:
@@ -150,7 +158,8 @@ options:
         default: 20
   lock_timeout:
     description:
-      - Seconds to wait for another publisher of the same store. One that died is taken over after a minute at most.
+      - Seconds to wait for another publisher of the same store, and anew for each that gets its turn before. One that
+        died is taken over after a minute at most.
     type: int
     default: 120
 extends_documentation_fragment:
@@ -397,7 +406,10 @@ drift:
       description: Whether nothing is wrong with it.
       type: bool
     changed:
-      description: Files with another content, size or mode.
+      description: >-
+        Files with another content or size, files and folders (C(.) is the release itself) that somebody may not read
+        or execute who should, or the other way round; C(manifests/<id>), with O(all_releases), where the manifest is
+        lost or damaged, so that nothing can be said about the files.
       type: list
       elements: str
     missing:
@@ -410,6 +422,7 @@ drift:
       elements: str
 """
 
+import os
 import signal
 import typing as t
 
@@ -454,7 +467,10 @@ def argument_spec() -> dict[str, t.Any]:
 
 def ended(*_arguments: object) -> t.NoReturn:
     """Take the way of every other failure, which clears up."""
-    raise SupersonicError("The module was ended by a signal. What was published before is untouched; run it again.")
+    raise SupersonicError(
+        "The module was ended by a signal. What is served is one whole release, this one or the one before. Run it "
+        "again."
+    )
 
 
 # Options that mean something for one state only, and what they are when they are not given.
@@ -475,7 +491,21 @@ def check(params: dict[str, t.Any]) -> None:
     for name, (state, default) in _ONLY_FOR.items():
         if params[name] != default and params["state"] != state:
             raise SupersonicError(f"{name} is given, but the state is {params['state']}; it is for {state} only.")
+    if params["store"]["type"] == "path":
+        _check_apart(params["store"]["path"], params["source"] or [])
     check_trial(params)
+
+
+def _check_apart(store: str, sources: list[str]) -> None:
+    """A store within a source would be taken for models by the next run."""
+    place = os.path.realpath(store)
+    for source in sources:
+        folder = os.path.realpath(source)
+        if os.path.commonpath([place, folder]) == folder:
+            raise SupersonicError(
+                f"The store {store} lies in the source {source}, so it would be published into itself. Put one of them "
+                "somewhere else."
+            )
 
 
 def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Resolver) -> dict[str, t.Any]:

@@ -46,6 +46,19 @@ from ansible_collections.fastml.supersonic.tests.harness.modules import run_modu
 print("ready", flush=True)
 print(json.dumps(run_module("model_repository", json.loads(sys.argv[2]))), flush=True)
 """
+# Says when it has got the lock of the store, each time that it has.
+LOCKING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Remote
+real = Remote.call
+def call(self, operation, **arguments):
+    answer = real(self, operation, **arguments)
+    if operation == "open":
+        print("locked", file=sys.__stdout__, flush=True)
+    return answer
+Remote.call = call
+""" + MODULE.replace('print("ready", flush=True)\n', "")
 # Prints the digests of what is served, and ends every process of a publisher's store but the pod's own when asked to.
 READ = """
 import hashlib, json, os
@@ -140,25 +153,19 @@ def test_blows_at_random_moments(
     hits: Counter[str] = Counter()
     address = urlsplit(cluster.api.connection.host)
 
-    def delete_pod(_wire: Cutter) -> None:
-        name = helper(cluster, volume)
-        time.sleep(dice.uniform(0, 0.8))
+    def delete_pod(name: str, _wire: Cutter) -> None:
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
         with contextlib.suppress(SupersonicError):
             cluster.api.call("DELETE", f"/api/v1/namespaces/{volume}/pods/{name}", name, body=body)
 
-    def kill_process(_wire: Cutter) -> None:
-        name = helper(cluster, volume)
-        time.sleep(dice.uniform(0, 0.8))
+    def kill_process(name: str, _wire: Cutter) -> None:
         with contextlib.suppress(SupersonicError):
             ask(cluster, volume, name, "publisher", KILL_PROCESS)
 
-    def cut_wire(wire: Cutter) -> None:
-        helper(cluster, volume)
-        time.sleep(dice.uniform(0, 0.8))
+    def cut_wire(_name: str, wire: Cutter) -> None:
         wire.cut(dice.uniform(0, 2))
 
-    blows: list[Callable[[Cutter], None]] = [delete_pod, kill_process, cut_wire]
+    blows: list[Callable[[str, Cutter], None]] = [delete_pod, kill_process, cut_wire]
     with Cutter(address.hostname or "", address.port or 443) as wire:
         options: dict[str, Any] = {
             "source": [str(source)],
@@ -168,37 +175,59 @@ def test_blows_at_random_moments(
             "wait_timeout": 60,
             "kubeconfig": through(cluster, tmp_path, wire.port),
         }
-        for number in range(KILLS):
+        command = [sys.executable, "-c", LOCKING, str(COLLECTIONS), json.dumps(options)]
+
+        def rewrite() -> str:
             for index in range(30):
                 (source / f"m/1/w{index}").write_bytes(dice.randbytes(dice.choice([10, 1000, 3_000_000])))
             tree = scan([str(source)])
             known[tree.release] = {entry.path: entry.digest for entry in tree.entries}
-            before = served(cluster, volume, known)
-            blow = blows[number % 4] if number % 4 < len(blows) else None
-            command = [sys.executable, "-c", MODULE, str(COLLECTIONS), json.dumps(options)]
+            return tree.release
+
+        def complete() -> float:
+            """Publish without a blow; says how long that took with the lock."""
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout is not None
-                assert process.stdout.readline() == "ready\n"
+                line = process.stdout.readline()
+                begin = time.monotonic()
+                # Without the lock where the claim says already that there is nothing to do.
+                result = json.loads(process.stdout.readline() if line == "locked\n" else line)
+                assert not result["failed"], result
+            return time.monotonic() - begin
+
+        before = rewrite()
+        duration = complete()
+        at_work = 0
+        for number in range(KILLS):
+            release = rewrite()
+            blow = blows[number % 4] if number % 4 < len(blows) else None
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "locked\n"
+                locked = time.monotonic()
+                name = helper(cluster, volume)
+                time.sleep(max(locked + dice.uniform(0, 0.6) * duration - time.monotonic(), 0))
                 if blow is None:
                     # The publisher itself, its helper pod stays behind.
-                    helper(cluster, volume)
-                    time.sleep(dice.uniform(0, 0.8))
                     process.kill()
                 else:
-                    threading.Thread(target=blow, args=(wire,), daemon=True).start()
-                said = process.stdout.readline()
+                    threading.Thread(target=blow, args=(name, wire), daemon=True).start()
+                *again, said = process.stdout.readlines() or [""]
                 process.wait()
             now = served(cluster, volume, known)
-            assert now in (before, tree.release)
+            assert now in (before, release)
             what = blow.__name__ if blow else "kill_publisher"
             outcome = "completed by itself" if said and not json.loads(said)["failed"] else "failed"
-            hits[f"{what}, {outcome}, {'new' if now == tree.release else 'old'} release served"] += 1
-            again = subprocess.run(command, check=True, capture_output=True, text=True)
-            result = json.loads(again.stdout.splitlines()[1])
-            assert not result["failed"], result
-            assert served(cluster, volume, known) == tree.release
+            # It did not come to its end, or had to begin anew.
+            at_work += outcome == "failed" or bool(again)
+            hits[f"{what}, {outcome}, {'new' if now == release else 'old'} release served"] += 1
+            if outcome == "failed":
+                complete()
+            assert served(cluster, volume, known) == release
+            before = release
     with capsys.disabled():
         print(f"\n{hits.total()} blows: " + "; ".join(f"{count} {where}" for where, count in hits.most_common()))
+    assert at_work >= KILLS / 2, "most blows hit nothing"
 
 
 # As the role triton makes it, without what keeps requests from being lost.

@@ -143,6 +143,23 @@ def test_a_release_that_is_not_sound(shop: Shop, execute: str, options: dict[str
     assert not list((shop.store / "staging").iterdir())
 
 
+def test_a_model_that_writes_into_its_own_folder(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its configuration has the same content in both releases, so that they share the file."""
+    monkeypatch.setenv("API_TOKEN", "secret")
+    served = (shop.store / "current/echo/config.pbtxt").read_text()
+    write = (
+        "import os; open(args['model_repository'] + '/config.pbtxt', 'a').write('# ' + os.environ.get('API_TOKEN', ''))"
+    )
+    shop.write(
+        "value = value + 0", initialize=f"{write}; raise ValueError('written ' + str('API_TOKEN' in os.environ))"
+    )
+    result = shop.publish()
+    assert "written False" in result["msg"], result
+    assert (shop.store / "current/echo/config.pbtxt").read_text() == served
+    assert shop.served() == shop.first
+    assert not list((shop.store / "staging").iterdir())
+
+
 def test_a_command_that_is_no_server(shop: Shop) -> None:
     shop.write("value = value + 0")
     missing = shop.publish(test_load={"command": ["/nowhere/tritonserver"]})

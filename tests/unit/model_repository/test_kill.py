@@ -89,6 +89,43 @@ def hit(store: Path, before: str | None, release: str) -> str:
     return "while assembling" if any(staging.glob("*/tree")) else "while contents arrived"
 
 
+def locked_by(store: Path) -> str | None:
+    try:
+        return (store / "lock/holder").read_text() or None
+    except OSError:
+        return None
+
+
+def at_work(store: Path, before: str | None, process: subprocess.Popen[t.Any]) -> None:
+    """Wait until a publisher has the lock, which the one `before` may have left, or has ended."""
+    while locked_by(store) in (None, before) and process.poll() is None:
+        time.sleep(0.0002)
+
+
+def held(store: Path, process: subprocess.Popen[t.Any]) -> float:
+    """For how many seconds a publisher that nobody kills has the lock."""
+    at_work(store, None, process)
+    begin = time.monotonic()
+    while locked_by(store):
+        time.sleep(0.0002)
+    return time.monotonic() - begin
+
+
+def moments(dice: random.Random, number: int) -> list[float]:
+    """So many of them, as parts of the whole, by chance but everywhere."""
+    found = [(index + dice.random()) / number for index in range(number)]
+    dice.shuffle(found)
+    return found
+
+
+IDLE = ("done", "before the store was opened", "at the lock", "too late")
+
+
+def working(hits: Counter[str]) -> int:
+    """How many blows hit work on the store, not its absence."""
+    return sum(number for where, number in hits.items() if not where.endswith(IDLE))
+
+
 @pytest.fixture
 def tell(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[str, Counter[str]], None]]:
     """Say how many blows there were and where they hit."""
@@ -113,14 +150,16 @@ def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int, tell: Tell)
     before = None
     duration = 0.1
     finished = 0
-    for number in range(kills):
+    for number, moment in enumerate(moments(dice, kills)):
         change(source, dice, number)
         tree = scan([str(source)])
         command = [sys.executable, "-c", PUBLISHER, str(COLLECTIONS), str(source), str(store), kind]
+        left = locked_by(store)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as publisher:
             assert publisher.stdout is not None
             assert publisher.stdout.readline() == "ready\n"
-            time.sleep(dice.uniform(0, duration))
+            at_work(store, left, publisher)
+            time.sleep(moment * duration)
             publisher.kill()
             publisher.wait()
         finished += publisher.returncode == 0
@@ -139,12 +178,23 @@ def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int, tell: Tell)
         assert list((store / "staging").iterdir()) == []
         assert len(list((store / "releases").iterdir())) <= 2
     tell(f"publishers killed, {kind}", hits)
-    # Most kills have to hit work, not its absence.
+    # Most kills have to hit work, not its absence, and both the sending and what follows it.
     assert finished <= kills / 2
+    assert working(hits) >= kills / 2
+    assert hits["while contents arrived"]
+    assert working(hits) > hits["while contents arrived"]
 
 
+# On a slow file system, so that roll-backs and prunings, too, last longer than it takes to kill them.
 MODULE = """
-import json, sys
+import json, os, sys, time
+def slowed(real):
+    def call(*arguments, **more):
+        time.sleep(float(sys.argv[3]))
+        return real(*arguments, **more)
+    return call
+for name in ("fsync", "link", "rename", "replace", "symlink", "unlink", "utime"):
+    setattr(os, name, slowed(getattr(os, name)))
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -153,43 +203,75 @@ print(json.dumps(run_module("model_repository", json.loads(sys.argv[2]))), flush
 """
 
 
-def module(options: dict[str, t.Any]) -> subprocess.Popen[str]:
+def module(options: dict[str, t.Any], pause: float = 0.0) -> subprocess.Popen[str]:
     """The module in a process of its own, at its beginning."""
-    command = [sys.executable, "-c", MODULE, str(COLLECTIONS), json.dumps(options)]
+    command = [sys.executable, "-c", MODULE, str(COLLECTIONS), json.dumps(options), str(pause)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
 
 
+# Seconds that each change of a file takes.
+PAUSES = {"published": 0.0005, "rolled_back": 0.005, "pruned": 0.0005}
+
+
 def test_the_module_killed_at_any_moment(source: Path, tmp_path: Path, tell: Tell) -> None:
-    """The whole module, reading the source included, in every state that changes something."""
+    """The whole module, in every state that changes something."""
     dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
     store = tmp_path / "store"
-    place = {"store": {"type": "path", "path": str(store)}, "keep": 3}
     hits: Counter[str] = Counter()
-    for number in range(KILLS // 6):
+
+    def rewrite() -> str:
         for index in range(200):
-            (source / f"beta/1/weights{index}").write_bytes(dice.randbytes(5000))
-        release = scan([str(source)]).release
-        before = served(store) if store.exists() else None
+            (source / f"beta/1/weights{index}").write_bytes(dice.randbytes(500))
+        return scan([str(source)]).release
+
+    def start(action: str, pause: float) -> subprocess.Popen[str]:
+        options = {
+            "store": {"type": "path", "path": str(store)},
+            "state": action,
+            "keep": 1 if action == "pruned" else 3,
+        }
+        return module({**options, **({"source": [str(source)]} if action == "published" else {})}, pause)
+
+    durations: dict[str, float] = {}
+    for action in ("published", "published", "rolled_back", "pruned"):
+        rewrite()
+        with start(action, PAUSES[action]) as process:
+            durations[action] = held(store, process)
+    kills = max(KILLS // 6 // len(PAUSES), 2)
+    blows = [(action, moment) for action in PAUSES for moment in moments(dice, kills)]
+    dice.shuffle(blows)
+    for action, moment in blows:
+        # The first completes what was killed; then there is something to go back to, and to prune.
+        for _number in range(2):
+            release = rewrite()
+            assert publish(FolderTarget(str(store)), [str(source)], Options())["release"] == release
+            assert served(store) == release
+            assert list((store / "staging").iterdir()) == []
+        before = served(store)
+        if action == "published":
+            release = rewrite()
         whole = {path.name for path in (store / "releases").glob("*")}
-        action = dice.choice(["published", "published", "rolled_back", "pruned"]) if number > 2 else "published"
-        options = {**place, "state": action, **({"source": [str(source)]} if action == "published" else {})}
-        with module(options) as process:
-            time.sleep(dice.uniform(0, 0.25 if action == "published" else 0.01))
+        with start(action, PAUSES[action]) as process:
+            at_work(store, None, process)
+            time.sleep(moment * durations[action])
             process.kill()
             process.wait()
-        now = served(store) if store.exists() else None
+        now = served(store)
         assert now in {before, release, *whole}
-        hits[f"{action} " + hit(store, before, release if action == "published" else str(now))] += 1
-        with module({**place, "source": [str(source)]}) as process:
-            assert process.stdout is not None
-            result = json.loads(process.stdout.readline())
-        assert not result["failed"], result
-        assert served(store) == release
-        assert list((store / "staging").iterdir()) == []
+        if action == "published":
+            where = hit(store, before, release)
+        else:
+            where = "with the lock" if (store / "lock").exists() else "done"
+        hits[f"{action} {where}"] += 1
+    assert publish(FolderTarget(str(store)), [str(source)], Options())["release"] == served(store)
+    assert list((store / "staging").iterdir()) == []
     tell("modules killed", hits)
+    for action in PAUSES:
+        ours = Counter({where: number for where, number in hits.items() if where.startswith(action)})
+        assert working(ours) >= kills / 2, f"{action} was hardly hit"
 
 
 class Piped:
@@ -199,7 +281,7 @@ class Piped:
         self.store, self.fate, self.sessions = store, fate, 0
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[tuple[t.Any, str, list[str]]]:
+    def session(self) -> Iterator[tuple[t.Any, str, Callable[[], list[str]]]]:
         from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_module import Pipe
 
         pipe = Pipe(self.store)
@@ -207,7 +289,7 @@ class Piped:
         if self.fate and self.sessions == 1:
             threading.Thread(target=self.fate, args=(pipe.process,), daemon=True).start()
         try:
-            yield _model_store_pod.Remote(t.cast("t.Any", pipe)), f"pod test/{self.sessions}", []
+            yield _model_store_pod.Remote(t.cast("t.Any", pipe)), f"pod test/{self.sessions}", list
         finally:
             pipe.close()
 
@@ -222,16 +304,21 @@ def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> No
     hits: Counter[str] = Counter()
     change(source, dice, 0)
     tree = scan([str(source)])
-    started = time.monotonic()
-    _publish(t.cast("t.Any", Piped(store, None)), tree, [], Options(keep=2))
-    whole = time.monotonic() - started
+    durations: list[float] = []
+
+    def measure(process: subprocess.Popen[bytes]) -> None:
+        durations.append(held(store, process))
+
+    _publish(t.cast("t.Any", Piped(store, measure)), tree, [], Options(keep=2))
     before: str | None = tree.release
-    for number in range(1, 1 + KILLS // 6):
-        change(source, dice, number)
+    for number, moment in enumerate(moments(dice, KILLS // 6)):
+        change(source, dice, number + 1)
         tree = scan([str(source)])
 
-        def kill(process: subprocess.Popen[bytes], moment: float = dice.uniform(0, 0.9) * whole) -> None:
-            time.sleep(moment)
+        # Later releases have less to send than the first one.
+        def kill(process: subprocess.Popen[bytes], moment: float = 0.6 * moment) -> None:
+            at_work(store, None, process)
+            time.sleep(moment * durations[0])
             process.kill()
 
         target = Piped(store, kill)
@@ -253,7 +340,7 @@ def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> No
         assert list((store / "staging").iterdir()) == []
         assert not (store / "lock").exists()
     tell("stores in a pod killed", hits)
-    assert hits["too late"] < hits.total()
+    assert working(hits) >= hits.total() / 2
 
 
 @pytest.fixture

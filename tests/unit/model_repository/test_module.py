@@ -75,6 +75,21 @@ def test_wrong_options(
     assert message in result["msg"]
 
 
+@pytest.mark.parametrize("place", ["source/store", "source", "link/deep/store"])
+def test_a_store_within_its_source_is_refused(
+    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], place: str
+) -> None:
+    (tmp_path / "link").symlink_to("source")
+    before = sorted(source.rglob("*"))
+    result = run(capfd, source=[str(source)], store={"type": "path", "path": str(tmp_path / place)})
+    assert f"The store {tmp_path / place} lies in the source {source}" in result["msg"]
+    assert sorted(source.rglob("*")) == before
+
+
+def test_a_store_beside_its_source_is_not(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(capfd, source=[str(source)], store={"type": "path", "path": f"{source}-store"})["changed"] is True
+
+
 def test_an_archive_and_models_from_elsewhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "source"
     for path, content in GOOD["a model from elsewhere"].tree.items():
@@ -120,7 +135,8 @@ def test_a_signal_while_an_archive_is_read_leaves_nothing(source: Path, tmp_path
             assert process.poll() is None
             time.sleep(0.01)
         process.terminate()
-        assert "The module was ended by a signal." in json.loads(process.communicate(timeout=30)[0])["msg"]
+        said = json.loads(process.communicate(timeout=30)[0])["msg"]
+    assert "The module was ended by a signal. What is served is one whole release" in said
     other.close()
     assert list(scratch.iterdir()) == []
 
@@ -189,11 +205,11 @@ class PipeTarget:
         return self._session()
 
     @contextlib.contextmanager
-    def _session(self) -> t.Iterator[tuple[t.Any, str, list[str] | None]]:
+    def _session(self) -> t.Iterator[tuple[t.Any, str, t.Callable[[], list[str]]]]:
         pipe = Pipe(self.root)
         self.opened.append(pipe)
         try:
-            yield _model_store_pod.Remote(t.cast("t.Any", pipe)), "pod test/publisher", []
+            yield _model_store_pod.Remote(t.cast("t.Any", pipe)), "pod test/publisher", list
         finally:
             pipe.close()
 
@@ -287,7 +303,7 @@ def test_a_file_that_changes_while_it_is_sent(source: Path, tmp_path: Path) -> N
     (source / "beta/1/weights").write_bytes(bytes(5_000_000))
     pipe = Pipe(tmp_path / "store")
     remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
-    remote.call("open", holder="me", pods=None, wait=0)
+    remote.call("open", holder="me", wait=0)
     tree = scan([str(source)])
     (source / "beta/1/weights").write_bytes(bytes(4_999_999) + b"x")
     entry = next(entry for entry in tree.entries if entry.path == "beta/1/weights")
@@ -303,7 +319,7 @@ def test_a_refusal_in_the_middle_of_large_files_is_heard(source: Path, tmp_path:
     (source / "beta/1/weights").write_bytes(bytes(5_000_000))
     pipe = Pipe(tmp_path / "store")
     remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
-    remote.call("open", holder="me", pods=None, wait=0)
+    remote.call("open", holder="me", wait=0)
 
     def send_for_ever() -> None:
         while True:
@@ -339,7 +355,7 @@ def test_a_lost_connection_is_made_again_and_nothing_sent_twice(source: Path, tm
 
 def test_a_store_whose_publisher_vanishes_gives_the_lock_back(tmp_path: Path) -> None:
     pipe = Pipe(tmp_path / "store")
-    _model_store_pod.Remote(t.cast("t.Any", pipe)).call("open", holder="me", pods=None, wait=0)
+    _model_store_pod.Remote(t.cast("t.Any", pipe)).call("open", holder="me", wait=0)
     assert (tmp_path / "store/lock/holder").exists()
     pipe.close()
     assert not (tmp_path / "store/lock").exists()
@@ -361,7 +377,7 @@ def test_a_store_that_works_for_long_says_so(tmp_path: Path) -> None:
 
     pipe.line = line  # type: ignore[method-assign]
     with pytest.raises(SupersonicError, match="Another publisher works on this store: somebody"):
-        remote.call("open", holder="me", pods=None, wait=0.5)
+        remote.call("open", holder="me", wait=0.5)
     assert json.loads(heard[0]) == {"beat": True}
     pipe.close()
     other.close()

@@ -175,6 +175,89 @@ def _damage_the_manifest(release: Path) -> None:
     manifest.write_text(manifest.read_text().replace("model.py", "model.pz"))
 
 
+def _cut(manifest: Path) -> None:
+    manifest.write_text(manifest.read_text()[:-10])
+
+
+def _cut_a_line(manifest: Path) -> None:
+    manifest.write_text(manifest.read_text()[:80] + "\n")
+
+
+def _a_wrong_number(manifest: Path) -> None:
+    manifest.write_text(manifest.read_text().replace(" 4 ", " four "))
+
+
+def _other_bytes(manifest: Path) -> None:
+    manifest.write_bytes(b"\xff\xfe")
+
+
+def _nothing_left(manifest: Path) -> None:
+    manifest.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [_cut, _cut_a_line, _a_wrong_number, _other_bytes, _nothing_left])
+def test_one_damaged_manifest_does_not_stop_the_others(
+    shop: Shop, source: Path, damage: Callable[[Path], None]
+) -> None:
+    first, second, third = shop.releases
+    damage(shop.path / "manifests" / second)
+    told = {item["release"]: item["models"] for item in describe(shop.target, deep=True)["releases"]}
+    assert told[second] == []
+    assert told[first]
+    found = {item["release"]: item for item in verify(shop.target, True)["drift"]}
+    assert {name: item["sound"] for name, item in found.items()} == {third: True, second: False, first: True}
+    assert found[second]["changed"] == [f"manifests/{second}"]
+    assert prune(shop.target, Options(keep=9))["pruned"] == []
+    (source / "beta/1/model.py").write_text("# fourth\n")
+    fourth = publish(shop.target, [str(source)], Options(keep=9))
+    assert (fourth["changed"], shop.current) == (True, fourth["release"])
+    # Publishing its models mends it.
+    (source / "beta/1/model.py").write_text("# 1\n")
+    assert publish(shop.target, [str(source)], Options(keep=9))["release"] == second
+    assert verify(shop.target, True)["sound"] is True
+    assert {path.name for path in (shop.path / "manifests").iterdir()} == {first, second, third, fourth["release"]}
+
+
+@pytest.mark.parametrize("damage", [_cut, _cut_a_line, _a_wrong_number, _other_bytes, _nothing_left])
+def test_a_damaged_manifest_of_the_current_release(shop: Shop, source: Path, damage: Callable[[Path], None]) -> None:
+    third = shop.releases[2]
+    damage(shop.path / "manifests" / third)
+    # Without its manifest a release proves nothing: it is published again.
+    assert publish(shop.target, [str(source)], Options())["release"] == third
+    assert verify(shop.target, False)["sound"] is True
+    damage(shop.path / "manifests" / third)
+    (source / "beta/1/model.py").write_text("# fourth\n")
+    assert publish(shop.target, [str(source)], Options())["previous_release"] == third
+
+
+ENTRY = f"644 {'0' * 64} 1 m/config.pbtxt"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "644",
+        f"644 {'0' * 64} 1",
+        f"600 {'0' * 64} 1 m/x",
+        f"644 {'0' * 63} 1 m/x",
+        f"644 {'0' * 64} one m/x",
+        f"644 {'0' * 64} -1 m/x",
+        "644 - 0 m/x",
+        f"dir {'0' * 64} 0 m/x",
+        f"644 {'0' * 64} 1 ../x",
+        f"644 {'0' * 64} 1 m/../../x",
+        f"644 {'0' * 64} 1 /etc/x",
+        f"644 {'0' * 64} 1 m//x",
+    ],
+)
+def test_a_manifest_is_read_strictly(line: str) -> None:
+    text = f"{_model_store.MANIFEST_HEAD}\n{ENTRY}\n{line}\n"
+    with pytest.raises(_model_store.StoreError, match=f"The manifest of the release {_model_store.release_id(text)}"):
+        _model_store.parse_manifest(text)
+    good = f"{_model_store.MANIFEST_HEAD}\n{ENTRY}\ndir - 0 m/x y\n"
+    assert _model_store.format_manifest(_model_store.parse_manifest(good)) == good
+
+
 @pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize(
     ("damage", "verify_too", "message"),

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -15,8 +17,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+import typing as t
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,8 +29,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _model_pu
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, StoreError, release_id
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 
 def put(source: Path, store: Path, **options: object) -> dict[str, object]:
@@ -189,7 +195,7 @@ def test_a_source_that_changes_meanwhile_is_refused(
         real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(_model_publish, "validate", change_then_validate)
-    with pytest.raises(SupersonicError, match="changed while it was published"):
+    with pytest.raises(SupersonicError, match=r"changed while it was published.* again, with verify: true"):
         put(source, store)
     assert os.readlink(store / "current") == before
     assert list((store / "staging").iterdir()) == []
@@ -411,7 +417,7 @@ def test_a_folder_that_cannot_be_written(source: Path, tmp_path: Path, monkeypat
     def refused(path: str, *_arguments: object, **_options: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr(os, "makedirs", refused)
+    monkeypatch.setattr(os, "mkdir", refused)
     with pytest.raises(SupersonicError, match=r"/store cannot be written by user \d+ \(group \d+\): Permission denied"):
         put(source, tmp_path / "store")
 
@@ -495,14 +501,89 @@ def test_the_lock_of_another_machine_is_taken_over_when_it_is_stale(source: Path
     assert_sound(store)
 
 
-def test_the_lock_of_a_pod_that_is_gone_is_taken_over_at_once(tmp_path: Path) -> None:
+def pass_on(store: Path, host: str) -> None:
+    """The lock is given back, and the next one has it."""
+    holder = json.loads((store / "lock/holder").read_text())
+    draft = store / "staging/next"
+    draft.write_text(json.dumps({**holder, "session": uuid.uuid4().hex, "host": host, "holder": f"pod cms/{host}"}))
+    os.replace(draft, store / "lock/holder")
+
+
+class FromPod(FolderTarget):
+    """A store whose publishers say that they run in pods, of which so many are alive."""
+
+    def __init__(self, store: Path, alive: Callable[[], list[str]]) -> None:
+        super().__init__(str(store))
+        self.alive = alive
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[tuple[t.Any, str, Callable[[], list[str]]]]:
+        with super().session() as (session, _holder, _pods):
+            yield session, "pod cms/publish-9", self.alive
+
+
+def test_the_lock_of_a_pod_that_is_gone_is_taken_over_at_once(source: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     leave_lock(store, host="publish-1", holder="pod cms/publish-1")
-    with pytest.raises(StoreError, match="Another publisher"):
-        Store(str(store)).open("me", pods=["publish-1", "publish-2"])
-    mine = Store(str(store))
-    mine.open("me", pods=["publish-2"])
-    mine.close()
+    alive = ["publish-1", "publish-2"]
+    with pytest.raises(SupersonicError, match="Another publisher"):
+        publish(FromPod(store, lambda: alive), [str(source)], Options(lock_seconds=0))
+    alive.remove("publish-1")
+    assert publish(FromPod(store, lambda: alive), [str(source)], Options(lock_seconds=0))["changed"] is True
+    assert_sound(store)
+
+
+def test_a_pod_that_came_after_the_list_keeps_its_lock(source: Path, tmp_path: Path) -> None:
+    """Three publishers: one waits for another, which is done, and the lock goes to a third, unknown to the waiter."""
+    store = tmp_path / "store"
+    leave_lock(store, host="publish-1", holder="pod cms/publish-1")
+    lists: list[list[str]] = []
+
+    def alive() -> list[str]:
+        lists.append(["publish-1", "publish-9"])
+        return lists[-1]
+
+    def go_on() -> None:
+        while not lists:
+            time.sleep(0.01)
+        pass_on(store, "publish-3")
+
+    third = threading.Thread(target=go_on)
+    third.start()
+    with pytest.raises(SupersonicError, match=r"Another publisher works on this store: pod cms/publish-3 \(for"):
+        publish(FromPod(store, alive), [str(source)], Options(lock_seconds=1))
+    third.join()
+    assert json.loads((store / "lock/holder").read_text())["host"] == "publish-3"
+
+
+def test_a_pod_that_takes_the_lock_while_pods_are_listed_keeps_it(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    leave_lock(store, host="publish-1", holder="pod cms/publish-1")
+
+    def alive() -> list[str]:
+        pass_on(store, "publish-3")
+        return ["publish-9"]
+
+    with pytest.raises(SupersonicError, match="Another publisher works on this store: pod cms/publish-3"):
+        publish(FromPod(store, alive), [str(source)], Options(lock_seconds=0))
+
+
+def test_each_of_many_publishers_is_waited_for(source: Path, tmp_path: Path) -> None:
+    """None of them takes longer than is waited for, all together do."""
+    store = tmp_path / "store"
+    leave_lock(store, host="elsewhere")
+
+    def work() -> None:
+        for number in range(4):
+            time.sleep(0.8)
+            pass_on(store, f"elsewhere-{number}")
+        shutil.rmtree(store / "lock")
+
+    others = threading.Thread(target=work)
+    others.start()
+    assert put(source, store, lock_seconds=2)["changed"] is True
+    others.join()
+    assert_sound(store)
 
 
 def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path) -> None:
@@ -517,7 +598,7 @@ def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path
     os.utime(store / "lock/holder", (old, old))
     fast = Store(str(store))
     fast.open("fast")
-    with pytest.raises(StoreError, match="This publisher was taken for dead"):
+    with pytest.raises(SupersonicError, match=r"This publisher was taken for dead .* Nothing was switched\. Run again"):
         session.call("publish", manifest=tree.manifest, keep=3)
     assert fast.current() is None
     slow.close()
@@ -525,3 +606,295 @@ def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path
     fast.publish(tree.manifest, 3)
     fast.close()
     assert_sound(store)
+
+
+def test_a_disk_that_fills_up_at_the_history_switches_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    put(source, store)
+    served = contents(store / "current")
+    (source / "beta/1/model.py").write_text("# new\n")
+    release = scan([str(source)]).release
+
+    def full(path: str, mode: str = "r", **more: t.Any) -> t.Any:
+        if mode == "w" and path.endswith(("draft", "history")) and (store / "releases" / release).exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return open(path, mode, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_model_store, "open", full, raising=False)
+        with pytest.raises(SupersonicError, match=r"The store .* is full\. What was published before is untouched"):
+            put(source, store)
+    assert contents(store / "current") == served
+    put(source, store)
+    assert_sound(store)
+
+
+def test_what_fails_after_the_switch_says_that_it_is_done(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    first = put(source, store)["release"]
+    (source / "beta/1/model.py").write_text("# new\n")
+    release = scan([str(source)]).release
+
+    def full(self: Store, path: str) -> None:
+        if path == self.root:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_sync", full)
+        with pytest.raises(SupersonicError) as caught:
+            put(source, store)
+    assert f"The store serves the release {release[:12]} now, but what follows the switch was not done." in str(
+        caught.value
+    )
+    assert "is full. Free or add space and run again." in str(caught.value)
+    assert "untouched" not in str(caught.value)
+    assert os.readlink(store / "current") == f"releases/{release}"
+    assert put(source, store)["changed"] is False
+    assert Store(str(store)).find() == first
+
+
+class Unnoted(FolderTarget):
+    """A store on a claim that cannot be written."""
+
+    def record(self, *_arguments: t.Any) -> bool:
+        raise SupersonicError("You lack the permission to patch it.")
+
+
+def test_a_claim_that_cannot_be_noted_does_not_hide_the_switch(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with pytest.raises(SupersonicError, match=r"^The store serves the release .* now, but .* You lack the permission"):
+        publish(Unnoted(str(store)), [str(source)], Options())
+    assert_sound(store)
+    # Nothing is switched here, so nothing is said of it.
+    with pytest.raises(SupersonicError, match=r"^You lack the permission"):
+        publish(Unnoted(str(store)), [str(source)], Options(verify=True))
+
+
+def test_a_prune_that_fails_is_told_and_no_more(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "store"
+    first = put(source, store)["release"]
+    (source / "beta/1/model.py").write_text("# new\n")
+
+    def refused(path: str, **more: t.Any) -> None:
+        if "/manifests/" in path:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        real(path, **more)
+
+    real = os.unlink
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refused)
+        result = put(source, store, keep=1)
+    assert result["pruned"] == [first]
+    (warning,) = t.cast("list[str]", result["warnings"])
+    assert "What is not kept could not be removed from the store." in warning
+    assert f"manifests/{first} cannot be written by user" in warning
+    (source / "beta/1/model.py").write_text("# newer\n")
+    assert "warnings" not in put(source, store, keep=1)
+    assert_sound(store)
+
+
+def test_a_sign_of_life_that_fails_once_is_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_model_store, "BEAT_SECONDS", 0.05)
+    real, failures = os.utime, [errno.ESTALE, errno.EIO, errno.ESTALE]
+
+    def utime(path: str, *arguments: t.Any) -> None:
+        if path.endswith("lock/holder") and failures:
+            raise OSError(failures.pop(), "fails")
+        real(path, *arguments)
+
+    store = Store(str(tmp_path / "store"))
+    store.open("somebody")
+    holder = tmp_path / "store/lock/holder"
+    old = time.time() - 50
+    real(holder, (old, old))
+    monkeypatch.setattr(os, "utime", utime)
+    deadline = time.monotonic() + 20
+    while holder.stat().st_mtime < old + 1:
+        assert time.monotonic() < deadline, "no sign of life any more"
+        time.sleep(0.02)
+    assert failures == []
+    store.close()
+
+
+def test_a_lost_lock_gets_no_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep the one who took over alive, who may die."""
+    monkeypatch.setattr(_model_store, "BEAT_SECONDS", 0.05)
+    folder = tmp_path / "store"
+    store = Store(str(folder))
+    store.open("somebody")
+    draft = folder / "staging/next"
+    draft.write_text(json.dumps({"session": "0" * 32, "holder": "another"}))
+    old = time.time() - 50
+    os.utime(draft, (old, old))
+    os.replace(draft, folder / "lock/holder")
+    time.sleep(0.5)
+    assert (folder / "lock/holder").stat().st_mtime == pytest.approx(old, abs=1)
+    store.close()
+
+
+def test_a_strict_umask_shuts_nobody_out(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "exports" / "models" / "store"
+    umask = os.umask(0o077)
+    try:
+        put(source, store)
+        other = Store(str(store))
+        other.open("somebody")
+        found = [store.parents[1], store.parent, store, *(p for p in store.rglob("*") if other.session not in p.parts)]
+        other.close()
+    finally:
+        os.umask(umask)
+    modes = {
+        str(path.relative_to(tmp_path)): oct(stat.S_IMODE(path.lstat().st_mode))
+        for path in found
+        if path.exists() and not path.is_symlink()
+    }
+    assert {name: mode for name, mode in modes.items() if mode not in ("0o755", "0o644")} == {}
+
+
+@pytest.fixture
+def two(source: Path, tmp_path: Path) -> tuple[Path, str, str]:
+    """A store with two releases."""
+    store = tmp_path / "store"
+    (source / "alpha/1/run.sh").write_text("#!/bin/sh\n")
+    (source / "alpha/1/run.sh").chmod(0o755)
+    first = put(source, store)["release"]
+    (source / "beta/1/model.py").write_text("# new\n")
+    return store, str(first), str(put(source, store)["release"])
+
+
+def _group_may_write(path: Path) -> None:
+    path.chmod(path.stat().st_mode | 0o020)
+
+
+def _all_may_do_all(path: Path) -> None:
+    """As some file systems show everything."""
+    path.chmod(0o777)
+
+
+@pytest.mark.parametrize("change", [_group_may_write, _all_may_do_all])
+def test_modes_that_harm_nobody_are_no_damage(
+    source: Path, two: tuple[Path, str, str], change: Callable[[Path], None]
+) -> None:
+    store, first, second = two
+    for path in [store, *store.rglob("*")]:
+        if not path.is_symlink():
+            change(path)
+    for release in (first, second):
+        assert Store(str(store)).drift(release) == {"changed": [], "missing": [], "foreign": []}
+    verified = put(source, store, verify=True)
+    assert (verified["changed"], verified["sent_bytes"]) == (False, 0)
+    other = Store(str(store))
+    other.open("somebody")
+    assert other.roll_back(first)["switched"] is True
+    other.close()
+
+
+def test_modes_that_shut_somebody_out_are_found_and_mended(source: Path, two: tuple[Path, str, str]) -> None:
+    store, _first, second = two
+    release = store / "releases" / second
+    release.chmod(0o700)
+    (release / "beta/1").chmod(0o750)
+    (release / "alpha/1/run.sh").chmod(0o644)
+    (release / "beta/1/model.py").chmod(0o755)
+    changed = [".", "alpha/1/run.sh", "beta/1", "beta/1/model.py"]
+    assert Store(str(store)).drift(second) == {"changed": changed, "missing": [], "foreign": []}
+    assert put(source, store, verify=True)["changed"] is True
+    assert Store(str(store)).drift(second) == {"changed": [], "missing": [], "foreign": []}
+    assert stat.S_IMODE(release.stat().st_mode) == 0o755
+
+
+def test_a_file_that_a_server_has_open_on_nfs(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name goes, another one stays in the folder, until the server closes it."""
+    store = tmp_path / "store"
+    first = put(source, store)["release"]
+    (source / "beta/1/model.py").write_text("# new\n")
+    real = shutil.rmtree
+    left: list[str] = []
+
+    def rmtree(path: str, ignore_errors: bool = False, **more: t.Any) -> None:
+        if os.path.basename(path) == first and not left:
+            left.append(path)
+            if not ignore_errors:
+                raise OSError(errno.ENOTEMPTY, "Directory not empty", path)
+        else:
+            real(path, ignore_errors, **more)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    result = put(source, store, keep=1)
+    assert (result["changed"], result["pruned"], len(left)) == (True, [first], 1)
+    assert_sound(store)
+
+
+def test_a_store_that_cannot_be_closed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "store"
+    real = Store.close
+
+    def close(self: Store) -> None:
+        real(self)
+        raise OSError(errno.EIO, "Input/output error", f"{self.root}/lock")
+
+    monkeypatch.setattr(Store, "close", close)
+    with pytest.raises(SupersonicError, match="/store/lock: Input/output error"):
+        put(source, store)
+    # What went wrong first is what is said.
+    (store / "format").write_text("another\n")
+    (source / "beta/1/model.py").write_text("# new\n")
+    with pytest.raises(SupersonicError, match="format says 'another'"):
+        put(source, store)
+
+
+def test_folders_of_another_user_keep_their_times_and_that_is_said(
+    source: Path, two: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, first, _second = two
+    real = os.utime
+
+    def utime(path: str, *arguments: t.Any, **more: t.Any) -> None:
+        if f"releases/{first}/beta" in str(path):
+            raise PermissionError(errno.EPERM, "Operation not permitted", path)
+        real(path, *arguments, **more)
+
+    monkeypatch.setattr(os, "utime", utime)
+    options = {"state": "rolled_back", "release": first, "store": {"type": "path", "path": str(store)}}
+    (warning,) = run_module("model_repository", options)["warnings"]
+    assert "The folders of the models beta belong to another user and keep their times." in str(warning)
+    assert "warnings" not in put(source, store)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "tells"),
+    [("5.8.0-rc1", True), ("6.1.0-13-amd64", True), ("10.0", True), ("5.7.19", False), ("4.18.0-553.el8", False)],
+)
+def test_syncfs_is_trusted_where_it_reports_failures(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str, tells: bool
+) -> None:
+    assert _model_store._syncfs_tells(kernel) is tells
+    for number in range(_model_store.SYNCFS_FROM):
+        (source / f"beta/1/w{number}").write_text(str(number))
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=kernel))
+    synced: list[str] = []
+    real = Store._sync
+    monkeypatch.setattr(Store, "_sync", lambda self, path: (synced.append(path), real(self, path))[1])
+    put(source, tmp_path / "store")
+    # Folders of the tree are few, and never flushed together.
+    assert any("/staging/" in path and "/tree" not in path for path in synced) is not tells
+
+
+def test_a_disk_that_fails_is_heard_of(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "store"
+    for number in range(_model_store.SYNCFS_FROM):
+        (source / f"beta/1/w{number}").write_text(str(number))
+
+    class Libc:
+        def syncfs(self, _handle: int) -> int:
+            ctypes.set_errno(errno.EIO)
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_arguments, **_more: Libc())
+    with pytest.raises(SupersonicError, match="/store: Input/output error"):
+        put(source, store)
+    assert not (store / "current").exists()

@@ -248,6 +248,100 @@ def test_a_release_that_does_not_pass(tmp_path: Path, error: Exception, said: st
     )
 
 
+@pytest.mark.parametrize("history", [None, "", "5", "{}", "[1", "null"])
+def test_a_lost_history_does_not_make_a_failed_trial_a_release_to_go_back_to(
+    tmp_path: Path, history: str | None
+) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    write_model(source, "m")
+    target = FolderTarget(str(store))
+    releases = []
+    for number in range(3):
+        (source / "m/1/model.py").write_text(f"# {number}\n")
+        releases.append(publish(target, [str(source)], Options(keep=9))["release"])
+        # Files of one moment have one date, and the order would be chance.
+        os.utime(store / "manifests" / releases[-1], (number, number))
+    (store / "history").unlink() if history is None else (store / "history").write_text(history)
+    (source / "m/1/model.py").write_text("# bad\n")
+    with pytest.raises(SupersonicError, match="did not pass its test load"):
+        publish(target, [str(source)], Options(keep=9, trial=lambda: Judge(TrialError("No."))))
+    assert set(os.listdir(store / "releases")) == set(releases)
+    assert json.loads((store / "history").read_text()) == releases[::-1]
+    assert roll_back(target, None, Options())["release"] == releases[1]
+
+
+def test_a_first_release_that_was_never_switched_to_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    write_model(source, "m")
+    tree = scan([str(source)])
+    target = FolderTarget(str(store))
+    with target.session() as (session, holder, _pods):
+        session.call("open", holder=holder)
+        for entry in tree.entries:
+            session.send(entry.key, entry.size, tree.places[entry.path])
+        session.call("stage", manifest=tree.manifest)
+    assert os.listdir(store / "releases") == [tree.release]
+    (store / "history").unlink()
+    with pytest.raises(SupersonicError, match="There is nothing to roll back to"):
+        roll_back(target, None, Options(check=True))
+
+
+# A server that changes the weights in place which it was started for, says what it was given, and ends.
+VANDAL = """
+import os, sys
+(folder,) = [word.partition("=")[2] for word in sys.argv if word.startswith("--model-repository=")]
+for parent, _, names in os.walk(folder):
+    for name in names:
+        with open(os.path.join(parent, name), "r+") as file:
+            print(name, len(file.read()))
+            file.seek(0)
+            file.write("#")
+print("environment", *sorted(os.environ))
+sys.exit(3)
+"""
+
+
+def test_a_server_on_trial_that_writes_changes_nothing_that_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    write_model(source, "m")
+    (source / "m/1/weights").write_text("weights")
+    place = {"store": {"type": "path", "path": str(store)}}
+    first = run_module("model_repository", {**place, "source": [str(source)]})
+    (source / "m/1/model.py").write_text("# other\n")
+    monkeypatch.setenv("API_TOKEN", "secret")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/lib")
+    options = {**place, "source": [str(source)], "test_load": {"command": [sys.executable, "-c", VANDAL]}}
+    result = run_module("model_repository", options)
+    assert "ended with exit code 3" in result["msg"]
+    assert "model.py 8" in result["msg"]
+    assert "weights 7" in result["msg"]
+    (seen,) = [line for line in result["msg"].splitlines() if line.startswith("environment ")]
+    assert {"LD_LIBRARY_PATH", "PATH"} <= set(seen.split()[1:]) <= {"LD_LIBRARY_PATH", "PATH", "LC_CTYPE"}
+    assert (store / "current/m/1/weights").read_text() == "weights"
+    verified = run_module("model_repository", {**place, "state": "verified", "all_releases": True})
+    assert (verified["sound"], verified["release"]) == (True, first["release"])
+    assert os.listdir(store / "releases") == [first["release"]]
+    assert not os.listdir(store / "staging")
+
+
+def test_a_copy_for_a_trial_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    write_model(source, "m")
+    place = {"source": [str(source)], "store": {"type": "path", "path": str(store)}}
+    first = run_module("model_repository", place)["release"]
+    (source / "m/1/model.py").write_text("# other\n")
+    real = os.statvfs(store)
+    # Enough for the file that has changed, not for all of them.
+    little = os.statvfs_result((real.f_bsize, 1, 100, 10, 10, 100, 10, 10, real.f_flag, real.f_namemax))
+    monkeypatch.setattr(os, "statvfs", lambda _path: little)
+    result = run_module("model_repository", {**place, "test_load": {"command": [sys.executable, "-c", VANDAL]}})
+    assert "The store has 10 B free and a copy of the release, which a server can be tried with, needs" in result["msg"]
+    assert os.listdir(store / "releases") == [first]
+    assert not os.listdir(store / "staging")
+
+
 def test_a_line_says_what_replaced_what_and_what_tried_it(tmp_path: Path) -> None:
     source, store = tmp_path / "source", tmp_path / "store"
     write_model(source, "m")
