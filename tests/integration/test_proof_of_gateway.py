@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from ansible_collections.fastml.supersonic.tests.golden import render
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
+from ansible_collections.fastml.supersonic.tests.harness.gateway import render_cases
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
@@ -45,23 +44,15 @@ REQUESTS = [golden("identity", [1.0, 2.0])]
 def envoys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, DeployedEnvoy]]:
     """An Envoy for each case, in front of one Triton."""
     folder = tmp_path_factory.mktemp("proof")
-    common = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-        "supersonic_namespace": "{{ inventory_hostname }}",
-        "triton_image": "example.org/tritonserver:26.04-py3",
-        "triton_model_repositories": [{"name": "models", "kind": "image", "path": "/models"}],
-    }
     write_model(folder / "models", "identity")
     write_model(folder / "models", "slow", execute="time.sleep(0.3)")
-    (folder / "hosts.yml").write_text(json.dumps({"supersonic_instances": {"hosts": CASES, "vars": common}}))
     server = Triton(folder / "models", folder, wait=False)
     running = {}
     try:
-        render.render(folder, folder / "manifests")
+        rendered = render_cases(folder, CASES)
         server.wait_until_live()
         for case in CASES:
-            manifests = folder / "manifests" / case / "envoy.yaml"
+            manifests = rendered / case / "envoy.yaml"
             running[case] = DeployedEnvoy(folder / case, manifests, [server.grpc], [server.http])
         yield running
     finally:
