@@ -80,14 +80,19 @@ def format_manifest(entries: t.Iterable[Entry]) -> str:
 
 
 def parse_manifest(text: str) -> list[Entry]:
-    lines = text.split("\n")
-    if lines[0] != MANIFEST_HEAD or lines[-1]:
+    return list(each_entry(text))
+
+
+def each_entry(text: str) -> t.Iterator[Entry]:
+    """The entries one by one: all of them at once take several times the memory of the text."""
+    if not text.startswith(MANIFEST_HEAD + "\n") or not text.endswith("\n"):
         raise StoreError("A manifest in the store is damaged or of a newer version of the collection.")
-    entries = []
-    for line in lines[1:-1]:
-        mode, digest, size, path = line.split(" ", 3)
-        entries.append(Entry(mode, digest, int(size), path))
-    return entries
+    start = len(MANIFEST_HEAD) + 1
+    while start < len(text):
+        end = text.index("\n", start)
+        mode, digest, size, path = text[start:end].split(" ", 3)
+        yield Entry(mode, digest, int(size), path)
+        start = end + 1
 
 
 def release_id(manifest: str) -> str:
@@ -312,12 +317,13 @@ class Store:
 
     def missing(self, manifest: str, verify: bool = False) -> list[str]:
         """Names of the contents that have to be sent; with `verify` stored ones are read, and damaged ones count."""
-        needed = {entry.key: entry.size for entry in parse_manifest(manifest) if entry.mode != "dir"}
+        needed = {entry.key: entry.size for entry in each_entry(manifest) if entry.mode != "dir"}
         absent = [key for key, size in needed.items() if not self._sound(self._object(key), key, size, verify)]
-        sizes = [needed[key] for key in absent]
+        size, files = sum(needed[key] for key in absent), len(absent)
         if not self._linkable and not os.path.isdir(self._path("releases", release_id(manifest))):
-            sizes += [entry.size for entry in parse_manifest(manifest) if entry.mode != "dir"]
-        self._check_space(sum(sizes), len(sizes))
+            copied = [entry.size for entry in each_entry(manifest) if entry.mode != "dir"]
+            size, files = size + sum(copied), files + len(copied)
+        self._check_space(size, files)
         return absent
 
     def receive(self, key: str, size: int, read: t.Callable[[int], bytes]) -> None:
@@ -354,7 +360,7 @@ class Store:
         """Assemble the release from stored contents beside the served one; says how many things were put right."""
         self.commit()
         release = release_id(manifest)
-        entries = parse_manifest(manifest)
+        entries = each_entry(manifest)
         folder = self._path("releases", release)
         if self.manifest(release) != manifest:
             # Its date is the one of the release.
@@ -427,7 +433,7 @@ class Store:
 
     # The tree
 
-    def _assemble(self, folder: str, entries: list[Entry]) -> None:
+    def _assemble(self, folder: str, entries: t.Iterable[Entry]) -> None:
         """Make a new tree, in which nothing is in the way and nothing foreign."""
         touched = [folder]
         copies: list[str] = []
@@ -450,7 +456,7 @@ class Store:
                     copies.append(target)
         self._flush([*copies, *touched])
 
-    def _fill(self, folder: str, entries: list[Entry], verify: bool) -> int:
+    def _fill(self, folder: str, entries: t.Iterable[Entry], verify: bool) -> int:
         """Make a folder equal the manifest, file by file; says how many things were put right."""
         wanted: set[str] = {""}
         touched: set[str] = {folder}
@@ -638,14 +644,15 @@ class Store:
         """Releases, contents with their sizes, and manifests that are not needed when so many releases are kept."""
         ordered = self._order()
         kept = self._served()[: max(keep, 1)]
-        used: set[str] = set()
+        # Not the names themselves, which are many: of two with one hash one may stay too long.
+        used: set[int] = set()
         for name in kept:
             # Without its manifest nobody knows what a release needs; its own links keep that alive.
-            used.update(entry.key for entry in parse_manifest(self.manifest(name) or MANIFEST_HEAD + "\n"))
+            used.update(hash(entry.key) for entry in each_entry(self.manifest(name) or MANIFEST_HEAD + "\n"))
         contents = []
         for shelf in self._names("objects"):
             for key in self._names(os.path.join("objects", shelf)):
-                if key not in used:
+                if hash(key) not in used:
                     with contextlib.suppress(FileNotFoundError):
                         contents.append((key, os.lstat(self._path("objects", shelf, key)).st_size))
         manifests = [name for name in self._names("manifests") if name not in kept]

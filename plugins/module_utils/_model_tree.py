@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_hashes import Hashes, Mark, mark, mark_of_read
@@ -72,7 +72,15 @@ class Tree:
 
     @property
     def entries(self) -> Iterator[Entry]:
-        return _entries_in(self.manifest)
+        return _entries_from(self.manifest, self.manifest.index("\n") + 1)
+
+    def entry(self, path: str) -> Entry | None:
+        """The file, or the empty folder, of this path."""
+        return _entry_at(self.manifest, path)
+
+    def below(self, folder: str) -> Iterator[Entry]:
+        """What lies in a folder and the folders in it."""
+        return _entries_below(self.manifest, f"{folder}/")
 
     @property
     def models(self) -> list[Model]:
@@ -99,7 +107,8 @@ class Places(Mapping[str, str]):
         return self.linked.get(path) or os.path.join(self.roots[path.split("/", 1)[0]], path)
 
     def __iter__(self) -> Iterator[str]:
-        return (entry.path for entry in _entries_in(self.manifest) if entry.mode != "dir")
+        entries = _entries_from(self.manifest, self.manifest.index("\n") + 1)
+        return (entry.path for entry in entries if entry.mode != "dir")
 
     def __len__(self) -> int:
         return sum(1 for _path in self)
@@ -173,29 +182,34 @@ def is_version(name: str) -> bool:
 # A manifest, taken apart
 
 
-def _entries_in(manifest: str) -> Iterator[Entry]:
-    start = manifest.index("\n") + 1
+def _entries_from(manifest: str, start: int) -> Iterator[Entry]:
     while start < len(manifest):
         end = manifest.index("\n", start)
         yield _entry(manifest, start, end)
         start = end + 1
 
 
+def _entries_below(manifest: str, prefix: str) -> Iterator[Entry]:
+    return takewhile(lambda entry: entry.path.startswith(prefix), _entries_from(manifest, _start_of(manifest, prefix)))
+
+
 def _entry_at(manifest: str, path: str) -> Entry | None:
-    """The entry of a path, by its place in the order of the lines."""
+    found = next(_entries_from(manifest, _start_of(manifest, path)), None)
+    return found if found and found.path == path else None
+
+
+def _start_of(manifest: str, path: str) -> int:
+    """Where the first line begins that does not come before this path."""
     low, high = manifest.index("\n") + 1, len(manifest)
     while low < high:
         start = manifest.rfind("\n", low, (low + high) // 2) + 1 or low
         end = manifest.index("\n", start)
-        entry = _entry(manifest, start, end)
-        if entry.path == path:
-            return entry
-        # Characters and their UTF-8 have the same order.
-        if entry.path < path:
+        # Characters have the same order as their UTF-8.
+        if _entry(manifest, start, end).path < path:
             low = end + 1
         else:
             high = start
-    return None
+    return low
 
 
 def _entry(manifest: str, start: int, end: int) -> Entry:
