@@ -309,8 +309,13 @@ def _told(release: str, outcome: Mapping[str, t.Any], tested: Mapping[str, t.Any
         counted = f"{_many(len(tested['models']), 'model')}, {_many(tested['golden_requests'], 'golden request')}"
         tried = f"a test load tried it ({counted})"
         canary = tested.get("canary")
-        if canary and canary["compared"]:
-            tried += " and then a canary beside the other servers"
+        if canary and canary["others"]:
+            tried += " and then a canary beside the other servers, "
+            tried += (
+                f"compared by {' and '.join(canary['compared_by'])}"
+                if canary["compared"]
+                else ("whose times were not compared, since there were too few requests")
+            )
         elif canary:
             tried += ", but no canary, since no other server answered"
     elif outcome["previous"] is None and options.trial:

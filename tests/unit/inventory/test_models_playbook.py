@@ -162,10 +162,11 @@ def test_the_pod_that_publishes_is_as_the_inventory_says(tmp_path: Path, invento
 def releases(tmp_path: Path) -> list[str]:
     """Three releases in a store, the last one current."""
     source = tmp_path / "source"
-    shutil.copytree(Path(__file__).parent / "models", source)
+    (source / "m/1").mkdir(parents=True)
+    (source / "m/config.pbtxt").write_text('backend: "python"\n')
     found = []
     for number in range(3):
-        (source / "identity/notes.txt").write_text(str(number))
+        (source / "m/1/model.py").write_text(f"# {number}\n")
         found.append(publish_release(FolderTarget(str(tmp_path / "store")), [str(source)], Options())["release"])
     return found
 
