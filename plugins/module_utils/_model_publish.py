@@ -283,7 +283,8 @@ def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.A
 def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options: Options) -> dict[str, t.Any]:
     with target.session() as (session, holder, pods):
         current = session.call("open", holder=holder, pods=pods, wait=options.lock_seconds)["current"]
-        sent = _send(session, tree, set(session.call("missing", manifest=tree.manifest, verify=options.verify)))
+        # Its answer may be long, and is not kept.
+        sent = _send(session, tree, session.call("missing", manifest=tree.manifest, verify=options.verify))
         # Where nothing is served nobody can be harmed: there the servers themselves are the test.
         replaces = current not in (None, tree.release)
         tested = _try(session, tree, options, options.trial) if replaces and options.trial else None
@@ -361,7 +362,8 @@ def _try(session: Session, tree: Tree, options: Options, trial: Callable[[], Tri
         ) from exc
 
 
-def _send(session: Session, tree: Tree, wanted: set[str]) -> int:
+def _send(session: Session, tree: Tree, missing: Sequence[str]) -> int:
+    wanted = set(missing)
     sent = batch = files = 0
     for entry in tree.entries:
         if entry.key not in wanted or entry.mode == "dir":
