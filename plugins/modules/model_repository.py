@@ -126,7 +126,7 @@ options:
         not ready; and when it takes longer than O(canary.latency_ratio) times their time for a model.
       - Times are the servers' own for executing a request, from Triton's statistics, without its time in the queue,
         for golden requests and for users' apart. At least 10 requests of a kind are compared, and differences of less
-        than 1 ms do not count. RV(test_load.canary.compared_by) says what was compared: a model without golden
+        than 1 ms do not count. RV(test_load.canary.compared_by) says what was compared. A model without golden
         requests that no user asks either is not.
       - Where no other server runs there is nothing to compare with, and the test load has to do.
     type: dict
