@@ -809,6 +809,17 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         r"path is \"/opt/../models\" .*must not lead out with '\.\.'",
     ),
     (
+        "publisher-toleration",
+        {"model_repository_tolerations": [{"key": "a", "operater": "Exists"}]},
+        r'model_repository_tolerations\[0\]\.operater is "Exists" .*Did you mean operator\?',
+    ),
+    (
+        "publisher-secret",
+        {"model_repository_image_pull_secrets": [{"nam": "registry"}]},
+        r"model_repository_image_pull_secrets\[0\]\.nam .*Did you mean name",
+    ),
+    ("publisher-user", {"model_repository_run_as_user": -1}, r"model_repository_run_as_user is -1 .*it has to be "),
+    (
         "nfs-no-export",
         nfs({"export": None, "path": "/x"}),
         r"2 problem.*nfs needs export.*inside the export",

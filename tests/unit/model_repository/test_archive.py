@@ -395,9 +395,7 @@ def test_few_links_that_would_be_a_million_folders(tmp_path: Path) -> None:
     archive = tmp_path / "models.tar"
     tar_of(*links, ("m/20/model.py", {}, b""))(archive)
     began = time.monotonic()
-    with pytest.raises(
-        SupersonicError, match=r"models.tar:m/.* is one of more than 10000 files and folders"
-    ):
+    with pytest.raises(SupersonicError, match=r"models.tar:m/.* is one of more than 10000 files and folders"):
         release(archive, scratch=tmp_path / "scratch")
     assert time.monotonic() - began < 30
 
