@@ -16,14 +16,6 @@ from datetime import UTC, datetime
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
 
-try:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-except ImportError:
-    HAS_LIBRARY = False
-else:
-    HAS_LIBRARY = True
-
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -76,8 +68,7 @@ class Wanted:
 
 def parse_wanted(value: t.Mapping[str, t.Any], where: str) -> Wanted:
     """The option certificate of a target; a fingerprint may have colons and capitals, as openssl prints it."""
-    if not HAS_LIBRARY:
-        raise missing_library("cryptography", "cryptography")
+    load_library()
     digits = str(value.get("sha256") or "").replace(":", "").lower()
     if digits and not _SHA256.fullmatch(digits):
         raise SupersonicError(f"{where}.sha256 is '{value['sha256']}'; it must be 64 hexadecimal digits.")
@@ -87,8 +78,19 @@ def parse_wanted(value: t.Mapping[str, t.Any], where: str) -> Wanted:
     return Wanted(float(days), digits)
 
 
+def load_library() -> tuple[t.Any, t.Any]:
+    """The library cryptography, only where it is needed: it takes time and 10 MB."""
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes
+    except ImportError as exc:
+        raise missing_library("cryptography", "cryptography") from exc
+    return x509, hashes
+
+
 def read(der: bytes) -> Certificate:
     """A certificate as a TLS library hands it out (DER)."""
+    x509, hashes = load_library()
     found = x509.load_der_x509_certificate(der)
     try:
         extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -111,6 +111,9 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "envoy_wait_timeout": (1, None),
     "model_repository_keep": (2, None),
     "model_repository_timeout": (1, None),
+    "model_repository_pod_lifetime": (1, None),
+    "model_repository_run_as_user": (0, 2**31 - 1),
+    "model_repository_run_as_group": (0, 2**31 - 1),
     "model_repository_test_load_timeout": (1, None),
     "model_repository_canary_seconds": (0, None),
     "triton_model_load_timeout": (1, None),
@@ -190,6 +193,11 @@ KUBERNETES_TYPES = {
         ("security_context", "securityContext"),
         ("volume_mounts", "volumeMounts"),
     )},
+    **{f"model_repository_{name}": TYPES["PodSpec"][field] for name, field in (
+        ("image_pull_secrets", "imagePullSecrets"),
+        ("node_selector", "nodeSelector"),
+        ("tolerations", "tolerations"),
+    )},
     **dict.fromkeys(RESOURCES, "ResourceRequirements"),
     **dict.fromkeys(PROBES, "Probe"),
     **dict.fromkeys(BUDGETS, "PodDisruptionBudgetSpec"),
@@ -214,11 +222,11 @@ OWNED_FLAGS = {
     "grpc-restricted-protocol": "triton_restricted_apis",
 }
 FIXED_PORT_FLAGS = {"http-port", "grpc-port", "metrics-port", "http-address", "grpc-address", "metrics-address"}
-REPOSITORY_NEEDS = {"pvc": {"claim"}, "cvmfs": {"path"}, "nfs": {"server", "path"}, "image": {"path"}}
+REPOSITORY_NEEDS = {"pvc": {"claim"}, "cvmfs": {"path"}, "nfs": {"server", "export"}, "image": {"path"}}
 REPOSITORY_ALLOWS = {
     "pvc": {"claim", "path"},
     "cvmfs": {"claim", "host_path", "path"},
-    "nfs": {"server", "path"},
+    "nfs": {"server", "export", "path"},
     "image": {"path"},
 }
 # Where servers find repositories: each below the first, under its name, but for CVMFS. Links inside CVMFS are absolute,
@@ -965,7 +973,7 @@ def _repositories(variables: Variables) -> Iterator[Problem]:
         for key in sorted(REPOSITORY_NEEDS[kind]):
             if not item.get(key):
                 yield Problem(name, f"a repository of kind {kind} needs {key}.", None, at)
-        for key in sorted({"claim", "host_path", "server", "path"} - REPOSITORY_ALLOWS[kind]):
+        for key in sorted({"claim", "host_path", "server", "export", "path"} - REPOSITORY_ALLOWS[kind]):
             if item.get(key):
                 yield Problem(name, f"a repository of kind {kind} has no {key}.", item[key], f"{at}.{key}")
         claim = item.get("claim")
@@ -981,7 +989,7 @@ def _repositories(variables: Variables) -> Iterator[Problem]:
                 None,
                 at,
             )
-        for key in ("path", "host_path"):
+        for key in ("path", "host_path", "export"):
             if item.get(key):
                 for message in _wrong_folder(kind, key, str(item[key])):
                     yield Problem(name, message, item[key], f"{at}.{key}")
@@ -1005,8 +1013,15 @@ def _wrong_folder(kind: str, key: str, folder: str) -> Iterator[str]:
         )
     elif kind == "pvc" and folder.startswith("/"):
         yield "it has to be a folder inside the volume, without a leading /."
-    elif kind in ("nfs", "image") and not folder.startswith("/"):
+    elif key == "export" and parts[-1:] == ("current",):
+        yield (
+            "a node follows this link once, when it mounts the export, and goes on with a release that may be gone. "
+            "Name the folder around it, and say path: current."
+        )
+    elif (kind == "image" or key == "export") and not folder.startswith("/"):
         yield "it has to be absolute."
+    elif kind == "nfs" and key == "path" and folder.startswith("/"):
+        yield "it has to be a folder inside the export, without a leading /. What is mounted is called export."
 
 
 def _repositories_together(name: str, repositories: Sequence[Variables]) -> Iterator[Problem]:
@@ -1047,7 +1062,8 @@ def _repositories_together(name: str, repositories: Sequence[Variables]) -> Iter
                 message = f"repository {other} is the same folder; servers would find every model twice."
             else:
                 continue
-            yield Problem(name, message, repositories[index].get("path"), f"[{index}]")
+            item = repositories[index]
+            yield Problem(name, message, item.get("path") or item.get("export"), f"[{index}]")
             break
     # A mount hides what the image has at its place, and is a model in the eyes of a repository around it.
     for index, item in enumerate(repositories):
@@ -1071,6 +1087,8 @@ def _parts(folder: Any) -> tuple[str, ...]:
 def _folder(item: Variables) -> tuple[str, ...]:
     """Which folder of which storage a repository is, () where that cannot be said."""
     kind, path = item.get("kind"), str(item.get("path") or "")
+    if kind == "nfs":
+        path = f"{item['export']}/{path}" if item.get("export") else ""
     storage = {"pvc": item.get("claim"), "cvmfs": CVMFS_MOUNT, "nfs": item.get("server"), "image": "image"}.get(
         str(kind)
     )

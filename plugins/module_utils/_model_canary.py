@@ -36,7 +36,8 @@ _NOISE_MS = 1.0
 _SHARE = 0.01
 _FEW = 3
 # Fewer requests say nothing about a time.
-_LEAST = 10
+LEAST = 10
+GOLDEN, USERS = "golden requests", "users' requests"
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Report:
     def slow(self, latency_ratio: float) -> str | None:
         """Whether it takes too long, when both sides have had the same golden requests, or enough of users."""
         for what, (new, old) in (("golden", self.golden), ("user's", self.users)):
-            if min(new.requests, old.requests) < _LEAST or not old.nanoseconds:
+            if not comparable(new, old):
                 continue
             mine, theirs = new.nanoseconds / new.requests / 1e6, old.nanoseconds / old.requests / 1e6
             if mine - theirs >= _NOISE_MS and mine > latency_ratio * theirs:
@@ -141,9 +142,25 @@ class Report:
         return None
 
 
+def comparable(new: Counts, old: Counts) -> bool:
+    """Whether the times of both say something."""
+    return min(new.requests, old.requests) >= LEAST and old.nanoseconds > 0
+
+
+def summary(reports: Sequence[Report]) -> dict[str, t.Any]:
+    """What the canary comes to, and by which requests times were compared at all."""
+    by = [
+        kind
+        for kind, found in ((GOLDEN, [r.golden for r in reports]), (USERS, [r.users for r in reports]))
+        if any(comparable(new, old) for new, old in found)
+    ]
+    return {"compared": bool(by), "compared_by": by, "models": [report.as_dict() for report in reports]}
+
+
 def _told(new: Counts, old: Counts) -> dict[str, t.Any]:
     ratio = new.milliseconds / old.milliseconds if new.milliseconds and old.milliseconds else None
     return {
+        "compared": comparable(new, old),
         "requests": new.requests,
         "failed": new.failed,
         "latency_ms": _rounded(new.milliseconds),
@@ -181,14 +198,12 @@ def compare_with_pool(
     with _clients([*new_places, *old_places]) as (new, *others):
         pool = Pool(new, [client for client in others if _ask(client, timeout) is not None], timeout)
         if not pool.others:
-            return {"compared": False, "models": []}
+            return {**summary([]), "others": 0}
         sent = [golden for golden in goldens if golden.error is None]
         compared = f"Compared by golden requests ({len(sent)}, each sent {canary.samples} times to it and to another)"
         with _said(f"{compared}; users sent it nothing."):
-            start = pool.look()
-            comparisons = _send_both(canary, pool, sent)
+            golden, comparisons = compare_by_golden(canary, pool, sent)
             middle = pool.look()
-            golden = difference(start, middle, only=0)
             # Before it gets requests of users.
             _raise_if_slow([Report(model, found, _NOTHING, None) for model, found in golden.items()], canary)
         users_of = f"users' requests (to it and to {len(pool.others)} more, for {canary.seconds:g} s at most)"
@@ -210,7 +225,7 @@ def compare_with_pool(
                 if left <= 0:
                     break
             _raise_if_slow(reports, canary)
-    return {"compared": True, "models": [report.as_dict() for report in reports]}
+    return {**summary(reports), "others": len(pool.others)}
 
 
 @contextmanager
@@ -270,7 +285,28 @@ def _between(earlier: Mapping[str, Counts], later: Mapping[str, Counts]) -> dict
     return {model: found - earlier.get(model, Counts()) for model, found in later.items()}
 
 
-def _send_both(canary: Canary, pool: Pool, goldens: Sequence[Golden]) -> dict[str, Comparison]:
+class _Gone(Exception):
+    """The other server went, as autoscalers let them."""
+
+
+def compare_by_golden(
+    canary: Canary, pool: Pool, goldens: Sequence[Golden]
+) -> tuple[dict[str, tuple[Counts, Counts]], dict[str, Comparison]]:
+    """What the new server and another one have done for golden requests, and how far apart their answers are.
+
+    Nothing when all others have gone: that is told, and users' requests are not compared with anything then either.
+    """
+    for index, old in enumerate(pool.others):
+        start = pool.look()
+        with suppress(_Gone):
+            comparisons = _send_both(canary, pool, old, goldens)
+            end = pool.look()
+            if start[index + 1] is not None and end[index + 1] is not None:
+                return difference(start, end, only=index), comparisons
+    return {}, {}
+
+
+def _send_both(canary: Canary, pool: Pool, other: Client, goldens: Sequence[Golden]) -> dict[str, Comparison]:
     """Send every golden request to both servers in turn, and say how far apart their answers are."""
     found: dict[str, Comparison] = {}
     for golden in goldens:
@@ -288,10 +324,14 @@ def _send_both(canary: Canary, pool: Pool, goldens: Sequence[Golden]) -> dict[st
                     f"The server on trial answers model {golden.model}, golden request {golden.name}, rightly not "
                     f"every time: {'; '.join(wrong)}."
                 )
-            # The old one need not know this model, or this request.
-            with suppress(CallError):
-                old = pool.others[0].infer(golden, pool.timeout)
-                found.setdefault(golden.model, Comparison()).merge(compare(old, answer, golden.tolerance))
+            try:
+                old = other.infer(golden, pool.timeout)
+            except CallError as exc:
+                if _ask(other, pool.timeout) is None:
+                    raise _Gone from exc
+                # It need not know this model, or this request.
+                continue
+            found.setdefault(golden.model, Comparison()).merge(compare(old, answer, golden.tolerance))
     return found
 
 

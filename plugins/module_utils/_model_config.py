@@ -16,7 +16,7 @@ import math
 import posixpath
 import re
 import typing as t
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
@@ -173,8 +173,8 @@ def served_versions(config: t.Any, present: Sequence[int]) -> frozenset[int]:
     return frozenset(sorted(present, reverse=True)[:count])
 
 
-def config_problems(model: Model, files: Collection[str]) -> Iterable[str]:
-    """What is wrong within the configuration, as ends of sentences. `files` are the paths in the model's folder."""
+def config_problems(model: Model, is_file: Callable[[str], bool]) -> Iterable[str]:
+    """What is wrong within the configuration, as ends of sentences. `is_file` knows the paths in the model's folder."""
     config = model.config
     if config.max_batch_size < 0:
         yield f"max_batch_size is {config.max_batch_size}; it must be 0, for no batching, or more."
@@ -182,7 +182,7 @@ def config_problems(model: Model, files: Collection[str]) -> Iterable[str]:
     yield from _policy_problems(config.version_policy, model.versions)
     for direction in ("input", "output"):
         yield from _tensor_problems(model, direction)
-    yield from _label_problems(config, files)
+    yield from _label_problems(config, is_file)
     yield from _batch_tensor_problems(config)
     yield from _instance_problems(config)
     if config.HasField("dynamic_batching"):
@@ -297,14 +297,14 @@ def _pieces(dims: Sequence[int]) -> list[int]:
     return pieces
 
 
-def _label_problems(config: t.Any, files: Collection[str]) -> Iterable[str]:
+def _label_problems(config: t.Any, is_file: Callable[[str], bool]) -> Iterable[str]:
     for output in config.output:
         if not output.label_filename:
             continue
         place = posixpath.normpath(output.label_filename)
         if place.startswith(("/", "../")) or place == "..":
             yield f"output '{output.name}' has label_filename '{output.label_filename}', outside of the model's folder."
-        elif place not in files:
+        elif not is_file(place):
             yield f"output '{output.name}' has label_filename '{output.label_filename}', which is not in its folder."
 
 

@@ -290,8 +290,8 @@ def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.A
 def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options: Options) -> dict[str, t.Any]:
     with target.session() as (session, holder, pods):
         current = open_store(session, holder, pods, options)["current"]
-        missing = session.call("missing", manifest=tree.manifest, verify=options.verify)
-        sent = _send(session, tree, missing)
+        # Its answer may be long, and is not kept.
+        sent = _send(session, tree, session.call("missing", manifest=tree.manifest, verify=options.verify))
         # Where nothing is served nobody can be harmed: there the servers themselves are the test.
         replaces = current not in (None, tree.release)
         tested = _try(session, tree, options, options.trial) if replaces and options.trial else None
@@ -319,8 +319,13 @@ def _told(release: str, outcome: Mapping[str, t.Any], tested: Mapping[str, t.Any
         counted = f"{_many(len(tested['models']), 'model')}, {_many(tested['golden_requests'], 'golden request')}"
         tried = f"a test load tried it ({counted})"
         canary = tested.get("canary")
-        if canary and canary["compared"]:
-            tried += " and then a canary beside the other servers"
+        if canary and canary["others"]:
+            tried += " and then a canary beside the other servers, "
+            tried += (
+                f"compared by {' and '.join(canary['compared_by'])}"
+                if canary["compared"]
+                else ("whose times were not compared, since there were too few requests")
+            )
         elif canary:
             tried += ", but no canary, since no other server answered"
     elif outcome["previous"] is None and options.trial:

@@ -17,9 +17,10 @@ import json
 import re
 import time
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, HttpClient
@@ -42,8 +43,12 @@ _CONNECT_SECONDS = 5.0
 _AT_A_TIME = 8
 # Triton opens its log a moment before the link is flushed.
 _EARLIER_SECONDS = 2.0
+# Between two looks at a log, and the most that is taken of it at once.
+_LOG_PAUSE = 1.0
+_LOG_BYTES = 8 << 20
+_LOADING = re.compile(r"\bloading: (.+):\d+\b")
 _LOADED = re.compile(r"successfully loaded '([^']+)'")
-_FAILED = re.compile(r"failed to load '([^']+)'[^\n]*")
+_FAILED = re.compile(r"failed to load '([^']+)'.*")
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,9 @@ def _load(pool: Pool, server: Server, release: Release) -> None:
     kept = {name: digest for name, digest in server.known.items() if wanted.get(name) == digest}
     _note(pool, server, None, kept)
     try:
+        steps = _steps(client, pool.what(server.name))
         for action, models in ((client.load, server.load), (client.unload, server.unload)):
-            for model in models:
+            for model in ensembles_first(models, steps):
                 try:
                     action(model, pool.patience)
                 except CallError as exc:
@@ -153,6 +159,32 @@ def _load(pool: Pool, server: Server, release: Release) -> None:
     finally:
         client.close()
     _note(pool, server, release.name, wanted)
+
+
+def ensembles_first(models: Sequence[str], steps: Mapping[str, Collection[str]]) -> list[str]:
+    """The models in an order in which each ensemble comes before the models of its steps.
+
+    Triton loads an ensemble together with those of its steps that have changed, and what it was answers until then. A
+    step that is loaded alone, with other tensors, takes the ensembles that still have the old ones out of service.
+    """
+
+    def depth(model: str) -> int:
+        return 1 + max((depth(step) for step in steps[model]), default=0) if model in steps else 0
+
+    return sorted(models, key=lambda model: (-depth(model), model))
+
+
+def _steps(client: HttpClient, what: str) -> dict[str, set[str]]:
+    """The models that each ensemble of a server is made of now."""
+    found: dict[str, set[str]] = {}
+    try:
+        for model in {item["name"] for item in client.index(_CONNECT_SECONDS) if item.get("state") == "READY"}:
+            scheduling = client.config(model, _CONNECT_SECONDS).get("ensemble_scheduling") or {}
+            if scheduling:
+                found[model] = {step["model_name"] for step in scheduling.get("step") or []}
+    except CallError as exc:
+        raise SupersonicError(f"{what} does not say what its ensembles are made of: {str(exc).rstrip('.')}.") from exc
+    return found
 
 
 def _connect(pool: Pool, server: Server) -> HttpClient:
@@ -200,26 +232,77 @@ def _loaded(pool: Pool, server: Server, release: Release) -> str:
     metadata = server.pod["metadata"]
     since = release.since or seconds_of(metadata["creationTimestamp"])
     first = server.pod["spec"]["containers"][0]["name"]
-    query = {
-        "container": str((metadata.get("annotations") or {}).get(_DEFAULT_CONTAINER) or first),
-        "sinceTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since - _EARLIER_SECONDS)),
-    }
+    container = str((metadata.get("annotations") or {}).get(_DEFAULT_CONTAINER) or first)
+    log = Log(pool.api, f"{pool.path(server.name)}/log", pool.what(server.name), container, since - _EARLIER_SECONDS)
     deadline = time.monotonic() + pool.patience
     while True:
-        said = pool.api.text(f"{pool.path(server.name)}/log", f"log of {pool.what(server.name)}", query)
-        missing = set(release.contents) - set(_LOADED.findall(said))
+        log.read()
+        missing = set(release.contents) - log.loaded
         if not missing:
             return ""
-        failed = next((line for line in _FAILED.finditer(said) if line[1] in missing), None)
+        failed = next((said for model, said in log.failed.items() if model in missing), None)
         if failed:
-            return f"{pool.what(server.name)} {failed[0].rstrip('.')}. Its old models go on answering."
+            return f"{pool.what(server.name)} {failed.rstrip('.')}. Its old models go on answering."
         if time.monotonic() > deadline or _has_gone(pool, server):
             return (
                 f"{pool.what(server.name)} has not said within {pool.patience:g} s that it has loaded "
                 f"{', '.join(sorted(missing))}. Does it poll its repository (triton_repository_poll_seconds), does it "
                 "log what it loads, and is its node's clock right?"
             )
-        time.sleep(_PAUSE)
+        time.sleep(_LOG_PAUSE)
+
+
+class Log:
+    """What a server says from some time on of models that it has begun to load after that.
+
+    A server that was still loading the release before has more to say of that. Each look goes on where the last one
+    has ended, so that a server that says very much takes no memory.
+    """
+
+    def __init__(self, api: Api, path: str, what: str, container: str, since: float) -> None:
+        self._api = api
+        self._path = path
+        self._what = f"log of {what}"
+        self._container = container
+        self._since = int(since)
+        self._begun: set[str] = set()
+        self.loaded: set[str] = set()
+        self.failed: dict[str, str] = {}
+
+    def read(self) -> None:
+        query = {
+            "container": self._container,
+            "sinceTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._since)),
+            "timestamps": "true",
+            "limitBytes": str(_LOG_BYTES),
+        }
+        said = self._api.text(self._path, self._what, query)
+        # The last line may be cut off.
+        lines = said.split("\n")[:-1]
+        for line in lines:
+            self._take(line.partition(" ")[2])
+        latest = next((at for line in reversed(lines) if (at := _second(line.partition(" ")[0])) is not None), None)
+        # The same second again, of which more may have been said; unless there is more than fits.
+        full = len(said) >= _LOG_BYTES // 2 and latest == self._since
+        if latest is not None:
+            self._since = max(self._since, latest) + full
+
+    def _take(self, text: str) -> None:
+        if begun := _LOADING.search(text):
+            self._begun.add(begun[1])
+            self.failed.pop(begun[1], None)
+        elif (loaded := _LOADED.search(text)) and loaded[1] in self._begun:
+            self.loaded.add(loaded[1])
+        elif (failed := _FAILED.search(text)) and failed[1] in self._begun:
+            self.failed[failed[1]] = failed[0]
+
+
+def _second(stamp: str) -> int | None:
+    """A time of a log, with any offset and any number of digits, in whole seconds since 1970."""
+    try:
+        return int(datetime.fromisoformat(stamp).timestamp())
+    except ValueError:
+        return None
 
 
 def _has_gone(pool: Pool, server: Server) -> bool:

@@ -81,17 +81,22 @@ def format_manifest(entries: t.Iterable[Entry]) -> str:
 
 
 def parse_manifest(text: str) -> list[Entry]:
-    lines = text.split("\n")
-    if lines[0] != MANIFEST_HEAD or lines[-1]:
+    return list(each_entry(text))
+
+
+def each_entry(text: str) -> t.Iterator[Entry]:
+    """The entries one by one: all of them at once take several times the memory of the text."""
+    if not text.startswith(MANIFEST_HEAD + "\n") or not text.endswith("\n"):
         raise _no_manifest(text)
-    entries = []
-    for line in lines[1:-1]:
-        found = _LINE.fullmatch(line)
+    start = len(MANIFEST_HEAD) + 1
+    while start < len(text):
+        end = text.index("\n", start)
+        found = _LINE.fullmatch(text, start, end)
         if not found or not {"", ".", ".."}.isdisjoint(found[7].split("/")):
             raise _no_manifest(text)
         mode, digest, size, path = (field for field in found.groups() if field is not None)
-        entries.append(Entry(mode, digest, int(size), path))
-    return entries
+        yield Entry(mode, digest, int(size), path)
+        start = end + 1
 
 
 def _no_manifest(text: str) -> StoreError:
@@ -337,12 +342,13 @@ class Store:
 
     def missing(self, manifest: str, verify: bool = False) -> list[str]:
         """Names of the contents that have to be sent; with `verify` stored ones are read, and damaged ones count."""
-        needed = {entry.key: entry.size for entry in parse_manifest(manifest) if entry.mode != "dir"}
+        needed = {entry.key: entry.size for entry in each_entry(manifest) if entry.mode != "dir"}
         absent = [key for key, size in needed.items() if not self._sound(self._object(key), key, size, verify)]
-        sizes = [needed[key] for key in absent]
+        size, files = sum(needed[key] for key in absent), len(absent)
         if not self._linkable and not os.path.isdir(self._path("releases", release_id(manifest))):
-            sizes += [entry.size for entry in parse_manifest(manifest) if entry.mode != "dir"]
-        self._check_space(sum(sizes), len(sizes))
+            copied = [entry.size for entry in each_entry(manifest) if entry.mode != "dir"]
+            size, files = size + sum(copied), files + len(copied)
+        self._check_space(size, files)
         return absent
 
     def receive(self, key: str, size: int, read: t.Callable[[int], bytes]) -> None:
@@ -382,7 +388,7 @@ class Store:
         """Assemble the release from stored contents beside the served one; says how many things were put right."""
         self.commit()
         release = release_id(manifest)
-        entries = parse_manifest(manifest)
+        entries = each_entry(manifest)
         folder = self._path("releases", release)
         if self.manifest(release) != manifest:
             # Its date is the one of the release.
@@ -472,10 +478,12 @@ class Store:
 
     # The tree
 
-    def _assemble(self, folder: str, entries: list[Entry]) -> None:
+    def _assemble(self, folder: str, entries: t.Iterable[Entry]) -> None:
         self._flush(self._make_tree(folder, entries, self._put))
 
-    def _make_tree(self, folder: str, entries: list[Entry], put: t.Callable[[str, str, Entry], bool]) -> list[str]:
+    def _make_tree(
+        self, folder: str, entries: t.Iterable[Entry], put: t.Callable[[str, str, Entry], bool]
+    ) -> list[str]:
         """Make a new tree, in which nothing is in the way and nothing foreign; says what has to be flushed."""
         touched = [folder]
         copies: list[str] = []
@@ -498,7 +506,7 @@ class Store:
                     copies.append(target)
         return [*copies, *touched]
 
-    def _fill(self, folder: str, entries: list[Entry], verify: bool) -> int:
+    def _fill(self, folder: str, entries: t.Iterable[Entry], verify: bool) -> int:
         """Make a folder equal the manifest, file by file; says how many things were put right."""
         wanted: set[str] = {""}
         touched: set[str] = {folder}
@@ -741,10 +749,12 @@ class Store:
                 "publish the models of this one again with verify: true."
             )
 
-    def _needs(self, release: str) -> set[str]:
-        """The contents of a release. Without its manifest nobody knows them; its own links keep them alive."""
+    def _needs(self, release: str) -> set[int]:
+        """Hashes of the contents of a release: the names themselves are many, and of two with one hash one may stay too
+        long. Without its manifest nobody knows them; its own links keep them alive.
+        """
         try:
-            return {entry.key for entry in parse_manifest(self.manifest(release) or MANIFEST_HEAD + "\n")}
+            return {hash(entry.key) for entry in each_entry(self.manifest(release) or MANIFEST_HEAD + "\n")}
         except StoreError:
             return set()
 
@@ -752,13 +762,13 @@ class Store:
         """Releases, contents with their sizes, and manifests that are not needed when so many releases are kept."""
         ordered = self._order()
         kept = self._served()[: max(keep, 1)]
-        used: set[str] = set()
+        used: set[int] = set()
         for name in kept:
-            used.update(self._needs(name))
+            used |= self._needs(name)
         contents = []
         for shelf in self._names("objects"):
             for key in self._names(os.path.join("objects", shelf)):
-                if key not in used:
+                if hash(key) not in used:
                     with contextlib.suppress(FileNotFoundError):
                         contents.append((key, os.lstat(self._path("objects", shelf, key)).st_size))
         manifests = [name for name in self._names("manifests") if name not in kept]

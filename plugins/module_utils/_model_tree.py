@@ -8,26 +8,32 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 The id of a release depends on names, contents and the executable bit alone: the same models give the same id on every
 machine, whatever their dates, owners and other permissions are.
+
+A source may have hundreds of thousands of files. What is kept of it is the text of its manifest, and little else: files
+are read in the order of the manifest, and its lines are taken apart when somebody asks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import stat
 import time
 import typing as t
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby, takewhile
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_hashes import Hashes
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_hashes import Hashes, Mark, mark, mark_of_read
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
     BLOCK,
+    MANIFEST_HEAD,
     Entry,
-    format_manifest,
     release_id,
 )
 
@@ -35,8 +41,12 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
 IGNORED = frozenset({"__pycache__", ".git", ".gitignore", ".gitattributes", ".DS_Store", ".ipynb_checkpoints"})
 # No repository of models comes near; Python's own functions for trees end at a thousand.
 DEEPEST = 100
+# Files and folders that may be reached by links. Few links that lead to folders with links are very many files.
+MOST_LINKED = 10_000
 _DIGEST_LENGTH = 12
 _NO_DIGEST = "-"
+# Files that are read ahead of the one whose turn it is.
+_AHEAD = 256
 
 
 @dataclass(frozen=True)
@@ -56,10 +66,21 @@ class Model:
 class Tree:
     """A source, read once: what belongs to the release, and where each file lies now."""
 
-    entries: tuple[Entry, ...]
-    places: dict[str, str]
     manifest: str
     release: str
+    places: Places
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        return _entries_from(self.manifest, self.manifest.index("\n") + 1)
+
+    def entry(self, path: str) -> Entry | None:
+        """The file, or the empty folder, of this path."""
+        return _entry_at(self.manifest, path)
+
+    def below(self, folder: str) -> Iterator[Entry]:
+        """What lies in a folder and the folders in it."""
+        return _entries_below(self.manifest, f"{folder}/")
 
     @property
     def models(self) -> list[Model]:
@@ -70,47 +91,82 @@ class Tree:
         return sum(entry.size for entry in self.entries)
 
 
+@dataclass(frozen=True)
+class Places(Mapping[str, str]):
+    """Where each file of a release lies, by its path in the release."""
+
+    manifest: str
+    # The source of each model, and the files that lie elsewhere, since a link leads to them.
+    roots: Mapping[str, str]
+    linked: Mapping[str, str]
+
+    def __getitem__(self, path: str) -> str:
+        entry = _entry_at(self.manifest, path)
+        if entry is None or entry.mode == "dir":
+            raise KeyError(path)
+        return self.linked.get(path) or os.path.join(self.roots[path.split("/", 1)[0]], path)
+
+    def __iter__(self) -> Iterator[str]:
+        entries = _entries_from(self.manifest, self.manifest.index("\n") + 1)
+        return (entry.path for entry in entries if entry.mode != "dir")
+
+    def __len__(self) -> int:
+        return sum(1 for _path in self)
+
+
 def scan(sources: Sequence[str], *, cached: bool = False) -> Tree:
     """Read one or several folders of models as one release. With `cached` files that have not changed since they were
     read by this user are not read again."""
     if not sources:
         raise SupersonicError("No source is given.")
-    found: dict[str, str | None] = {}
-    infos: dict[str, os.stat_result] = {}
-    owners: dict[str, str] = {}
-    roots: list[str] = []
+    owners: dict[str, tuple[str, str]] = {}
+    order: list[str] = []
     for source in sources:
         root = os.path.realpath(source)
-        roots.append(root)
         if not os.path.isdir(root):
             raise SupersonicError(f"The source {source} is no folder.")
-        for name in _names(root):
+        for key in _keys(root):
+            name = key.rstrip("/")
             if name in owners:
                 raise SupersonicError(
-                    f"'{name}' is in two sources, {owners[name]} and {source}. Triton serves neither of two models "
+                    f"'{name}' is in two sources, {owners[name][1]} and {source}. Triton serves neither of two models "
                     "with one name: rename or remove one."
                 )
-            owners[name] = source
-            _walk(os.path.join(root, name), name, root, (root,), found, infos)
-    hashes = Hashes(roots) if cached else None
-    entries = tuple(sorted(_entries(found, infos, hashes), key=lambda entry: entry.path.encode()))
-    manifest = format_manifest(entries)
-    places = {path: place for path, place in found.items() if place is not None}
-    return Tree(entries, places, manifest, release_id(manifest))
+            owners[name] = (root, source)
+            order.append(key)
+    roots = {name: root for name, (root, _source) in owners.items()}
+    walk = _Walk(roots, sorted(order))
+    text = io.StringIO()
+    text.write(MANIFEST_HEAD + "\n")
+    last = ""
+    with contextlib.ExitStack() as stack:
+        hashes = stack.enter_context(Hashes([os.path.realpath(source) for source in sources])) if cached else None
+        for mode, digest, size, path in _read(walk.files(), hashes):
+            if path <= last:
+                raise SupersonicError(f"The source changed while it was read, at {path}. Run again.")
+            text.write(f"{mode} {digest} {size} {path}\n")
+            last = path
+        if hashes:
+            hashes.save()
+    manifest = text.getvalue()
+    return Tree(manifest, release_id(manifest), Places(manifest, roots, walk.linked))
 
 
 def models_of(entries: Iterable[Entry]) -> list[Model]:
     """The models in a manifest, by name."""
-    groups: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        groups[entry.path.split("/", 1)[0]].append(entry)
     models = []
-    for name, group in sorted(groups.items()):
-        versions = {parts[1] for parts in (entry.path.split("/") for entry in group) if len(parts) > 1}
-        digest = hashlib.sha256(format_manifest(group).encode()).hexdigest()[:_DIGEST_LENGTH]
+    # All entries of a folder follow one another in a manifest.
+    for name, group in groupby(entries, key=lambda entry: entry.path.split("/", 1)[0]):
+        versions: set[str] = set()
+        digest = hashlib.sha256((MANIFEST_HEAD + "\n").encode())
+        total = 0
+        for mode, content, size, path in group:
+            digest.update(f"{mode} {content} {size} {path}\n".encode())
+            versions.update(path.split("/", 2)[1:2])
+            total += size
         numbers = tuple(sorted(int(version) for version in versions if is_version(version)))
-        models.append(Model(name, numbers, sum(entry.size for entry in group), digest))
-    return models
+        models.append(Model(name, numbers, total, digest.hexdigest()[:_DIGEST_LENGTH]))
+    return sorted(models, key=lambda model: model.name)
 
 
 def is_ignored(name: str) -> bool:
@@ -123,82 +179,190 @@ def is_version(name: str) -> bool:
     return name.isascii() and name.isdigit() and not name.startswith("0")
 
 
-def _walk(
-    place: str,
-    path: str,
-    root: str,
-    above: tuple[str, ...],
-    found: dict[str, str | None],
-    infos: dict[str, os.stat_result],
-) -> None:
-    """Collect files and empty folders below one name. Links are followed, but never out of the source."""
-    try:
-        real, info = place, os.lstat(place)
-        if stat.S_ISLNK(info.st_mode):
-            # Only links: the folder that this lies in is real already, and finding that out again takes long.
-            real = os.path.realpath(place, strict=True)
-            info = os.stat(real)
-    except FileNotFoundError:
-        raise SupersonicError(f"{place} is a link to something that does not exist.") from None
-    except OSError as error:
-        raise SupersonicError(f"{place} cannot be read: {error.strerror}.") from error
-    if real != root and not real.startswith(root + os.sep):
-        raise SupersonicError(
-            f"{place} is a link to {real}, outside of the source {root}. Put a copy of it there: "
-            "a release holds everything it needs."
-        )
-    if len(above) > DEEPEST:
-        raise SupersonicError(f"{place} lies more than {DEEPEST} folders deep in the source. Shorten the path.")
-    if stat.S_ISREG(info.st_mode):
-        found[path] = real
-        infos[path] = info
-    elif not stat.S_ISDIR(info.st_mode):
-        raise SupersonicError(f"{place} is neither a file nor a folder. Remove it from the source.")
-    elif real in above:
-        raise SupersonicError(f"{place} is a link to {real}, a folder that it lies in.")
-    else:
-        names = _names(real)
-        for name in names:
-            _walk(os.path.join(real, name), f"{path}/{name}", root, (*above, real), found, infos)
-        if not names:
-            found[path] = None
+# A manifest, taken apart
 
 
-def _names(folder: str) -> list[str]:
+def _entries_from(manifest: str, start: int) -> Iterator[Entry]:
+    while start < len(manifest):
+        end = manifest.index("\n", start)
+        yield _entry(manifest, start, end)
+        start = end + 1
+
+
+def _entries_below(manifest: str, prefix: str) -> Iterator[Entry]:
+    return takewhile(lambda entry: entry.path.startswith(prefix), _entries_from(manifest, _start_of(manifest, prefix)))
+
+
+def _entry_at(manifest: str, path: str) -> Entry | None:
+    found = next(_entries_from(manifest, _start_of(manifest, path)), None)
+    return found if found and found.path == path else None
+
+
+def _start_of(manifest: str, path: str) -> int:
+    """Where the first line begins that does not come before this path."""
+    low, high = manifest.index("\n") + 1, len(manifest)
+    while low < high:
+        start = manifest.rfind("\n", low, (low + high) // 2) + 1 or low
+        end = manifest.index("\n", start)
+        # Characters have the same order as their UTF-8.
+        if _entry(manifest, start, end).path < path:
+            low = end + 1
+        else:
+            high = start
+    return low
+
+
+def _entry(manifest: str, start: int, end: int) -> Entry:
+    mode, digest, size, path = manifest[start:end].split(" ", 3)
+    return Entry(mode, digest, int(size), path)
+
+
+# What lies in a source
+
+
+class _File(t.NamedTuple):
+    """One file, or an empty folder, which has neither."""
+
+    path: str
+    place: str = ""
+    info: os.stat_result | None = None
+    linked: bool = False
+
+
+class _Walk:
+    """Files and empty folders in the order of a manifest. Links are followed, but never out of their source."""
+
+    def __init__(self, roots: Mapping[str, str], keys: Sequence[str]) -> None:
+        self._roots = roots
+        self._keys = keys
+        # Files that lie elsewhere than their path says.
+        self.linked: dict[str, str] = {}
+        self._met = 0
+
+    def files(self) -> Iterator[_File]:
+        for key in self._keys:
+            name = key.rstrip("/")
+            root = self._roots[name]
+            yield from self._below(os.path.join(root, name), name, root, (root,), False)
+
+    def _below(self, place: str, path: str, root: str, above: tuple[str, ...], linked: bool) -> Iterator[_File]:
+        try:
+            real, info = place, os.lstat(place)
+            if stat.S_ISLNK(info.st_mode):
+                # Only links: the folder that this lies in is real already, and finding that out again takes long.
+                real = os.path.realpath(place, strict=True)
+                info = os.stat(real)
+                linked = True
+        except FileNotFoundError:
+            raise SupersonicError(f"{place} is a link to something that does not exist.") from None
+        except OSError as error:
+            raise SupersonicError(f"{place} cannot be read: {error.strerror}.") from error
+        if real != root and not real.startswith(root + os.sep):
+            raise SupersonicError(
+                f"{place} is a link to {real}, outside of the source {root}. Put a copy of it there: "
+                "a release holds everything it needs."
+            )
+        if linked:
+            self._met += 1
+            if self._met > MOST_LINKED:
+                raise SupersonicError(
+                    f"{place} is one of more than {MOST_LINKED} files and folders that links in the source lead to. "
+                    "Links to folders that hold links multiply: put copies there."
+                )
+        if len(above) > DEEPEST:
+            raise SupersonicError(f"{place} lies more than {DEEPEST} folders deep in the source. Shorten the path.")
+        if stat.S_ISREG(info.st_mode):
+            if linked:
+                self.linked[path] = real
+            yield _File(path, real, info, linked)
+        elif not stat.S_ISDIR(info.st_mode):
+            raise SupersonicError(f"{place} is neither a file nor a folder. Remove it from the source.")
+        elif real in above:
+            raise SupersonicError(f"{place} is a link to {real}, a folder that it lies in.")
+        else:
+            keys = _keys(real)
+            for key in keys:
+                name = key.rstrip("/")
+                yield from self._below(os.path.join(real, name), f"{path}/{name}", root, (*above, real), linked)
+            if not keys:
+                yield _File(path)
+
+
+def _keys(folder: str) -> list[str]:
+    """The names in a folder in the order of their lines in a manifest; behind folders, unless they are empty, a '/'."""
     try:
-        names = [name for name in os.listdir(folder) if not is_ignored(name)]
+        with os.scandir(folder) as found:
+            keys = [item.name + ("/" if _holds_any(item) else "") for item in found if not is_ignored(item.name)]
     except OSError as error:
         raise SupersonicError(f"{folder} cannot be read: {error.strerror}.") from error
-    for name in names:
-        if not name.isprintable():
+    for key in keys:
+        if not key.isprintable():
             raise SupersonicError(
-                f"The name {name!r} in {folder} has characters that cannot be printed or are not UTF-8. Rename it."
+                f"The name {key.rstrip('/')!r} in {folder} has characters that cannot be printed or are not UTF-8. "
+                "Rename it."
             )
-    return sorted(names)
+    return sorted(keys)
 
 
-def _entries(found: dict[str, str | None], infos: dict[str, os.stat_result], hashes: Hashes | None) -> list[Entry]:
-    entries: list[Entry] = []
-    files: list[tuple[str, str]] = []
-    for path, place in found.items():
-        if place is None:
-            entries.append(Entry("dir", _NO_DIGEST, 0, path))
-            continue
-        info = infos[path]
-        digest = hashes.find(place, info) if hashes else None
-        if digest:
-            entries.append(Entry(_mode(info), digest, info.st_size, path))
-        else:
-            files.append((path, place))
-    if files:
-        with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
-            entries += pool.map(lambda item: _hash(item[0], item[1], hashes), files)
-    if hashes:
-        hashes.save()
-    return entries
+def _holds_any(item: os.DirEntry[str]) -> bool:
+    """Whether it is a folder with something to publish. One that cannot be read is told when its turn comes."""
+    try:
+        if not item.is_dir():
+            return False
+        with os.scandir(item.path) as found:
+            return any(not is_ignored(inner.name) for inner in found)
+    except OSError:
+        return False
 
 
-def _hash(path: str, place: str, hashes: Hashes | None) -> Entry:
+# Reading
+
+
+class _Result(t.NamedTuple):
+    mode: str
+    digest: str
+    size: int
+    # What has to stay the same for it to hold next time; None: it may be another one already.
+    mark: Mark | None
+
+
+def _read(files: Iterable[_File], hashes: Hashes | None) -> Iterator[Entry]:
+    """The entries of files, in their order, though several are read at once."""
+    waiting: deque[tuple[str, _Result | Future[_Result]]] = deque()
+    # What many links lead to is read once.
+    linked: dict[tuple[int, int], Future[_Result]] = {}
+
+    def first() -> Entry:
+        path, found = waiting.popleft()
+        mode, digest, size, known = found.result() if isinstance(found, Future) else found
+        if hashes and known:
+            hashes.keep(path, known, digest)
+        return Entry(mode, digest, size, path)
+
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
+        try:
+            for path, place, info, through_link in files:
+                if info is None:
+                    waiting.append((path, _Result("dir", _NO_DIGEST, 0, None)))
+                elif hashes and (digest := hashes.find(path, info)):
+                    waiting.append((path, _Result(_mode(info), digest, info.st_size, mark(info))))
+                elif through_link:
+                    same = (info.st_dev, info.st_ino)
+                    if same not in linked:
+                        linked[same] = pool.submit(_hash, place)
+                    waiting.append((path, linked[same]))
+                else:
+                    waiting.append((path, pool.submit(_hash, place)))
+                if len(waiting) > _AHEAD:
+                    yield first()
+            while waiting:
+                yield first()
+        finally:
+            # After an error nobody waits for gigabytes that lie ahead.
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _hash(place: str) -> _Result:
     digest = hashlib.sha256()
     size = 0
     started = time.time_ns()
@@ -208,11 +372,10 @@ def _hash(path: str, place: str, hashes: Hashes | None) -> Entry:
             while block := file.read(BLOCK):
                 digest.update(block)
                 size += len(block)
-            if hashes:
-                hashes.note(place, before, os.fstat(file.fileno()), started, digest.hexdigest())
+            known = mark_of_read(before, os.fstat(file.fileno()), started)
     except OSError as error:
         raise SupersonicError(f"{place} cannot be read: {error.strerror}.") from error
-    return Entry(_mode(before), digest.hexdigest(), size, path)
+    return _Result(_mode(before), digest.hexdigest(), size, known)
 
 
 def _mode(info: os.stat_result) -> str:

@@ -100,11 +100,11 @@ def goldens_of(tree: Tree) -> list[_golden.Golden]:
     """The golden requests that a release carries, read from its source."""
     found = []
     for model in tree.models:
-        prefix = f"{model.name}/{_golden.FOLDER}/"
-        for path in sorted(tree.places):
-            name = path.removeprefix(prefix)
-            if path.startswith(prefix) and name.endswith(".json") and "/" not in name:
-                place = tree.places[path]
+        folder = f"{model.name}/{_golden.FOLDER}"
+        for entry in tree.below(folder):
+            name = entry.path.removeprefix(f"{folder}/")
+            if entry.mode != "dir" and name.endswith(".json") and "/" not in name:
+                place = tree.places[entry.path]
                 found.append(_golden.parse(_golden.read_document(place), model.name, name[:-5], place))
     return found
 

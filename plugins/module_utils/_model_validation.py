@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 import typing as t
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _golden
@@ -30,7 +29,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_config im
     served_versions,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_ensemble import circles, ensemble_problems
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Entry
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Entry, readable
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, is_version
 
 _SHOWN = 20
@@ -40,6 +39,10 @@ _LARGEST_VERSION = 2**63 - 1
 _NO_VERSIONS = ("warmup", "initial_state", "configs")
 # A path in a store, whose own folders need some more, has to stay below the 4096 bytes of the system.
 _LONGEST_PATH = 3500
+# Bytes of files that are read as a whole. Where a program is larger, nothing is said about it.
+_LARGEST_CONFIG = 2_000_000
+_LARGEST_PROGRAM = 4_000_000
+_LARGEST_GOLDEN = 16_000_000
 
 # What lies in a model's folder: a folder maps to the names in it, a file to nothing.
 _Inside = dict[str, set[str]]
@@ -59,7 +62,7 @@ def validate(tree: Tree, external_models: Collection[str] = ()) -> None:
 
 
 def _problems(tree: Tree, external_models: Collection[str]) -> Iterable[str]:
-    contents: dict[str, list[Entry]] = defaultdict(list)
+    names: dict[str, None] = {}
     for entry in tree.entries:
         name, slash, _rest = entry.path.partition("/")
         if len(entry.path.encode()) > _LONGEST_PATH:
@@ -67,18 +70,18 @@ def _problems(tree: Tree, external_models: Collection[str]) -> Iterable[str]:
         if not slash and entry.mode != "dir":
             yield f"{tree.places[entry.path]} is a file, but the source holds folders of models only. Move it away."
         else:
-            contents[name].append(entry)
-    if not contents:
+            names[name] = None
+    if not names:
         yield "The source holds no model. Each model is a folder with config.pbtxt and one folder per version."
     models: dict[str, Model] = {}
-    for name, entries in contents.items():
-        yield from _model_problems(tree, name, entries, models)
+    for name in names:
+        yield from _model_problems(tree, name, models)
     for name, model in models.items():
         if model.config is not None and model.config.platform == ENSEMBLE:
             for problem in ensemble_problems(model, models, external_models):
                 yield f"Model '{name}': {problem}"
     yield from circles(models)
-    for name in sorted(set(external_models).intersection(contents)):
+    for name in sorted(set(external_models).intersection(names)):
         yield f"external_models names '{name}', but the source holds this model. Take it out of one of them."
 
 
@@ -96,12 +99,12 @@ def _inside(entries: Iterable[Entry]) -> _Inside:
     return inside
 
 
-def _model_problems(tree: Tree, name: str, entries: list[Entry], models: dict[str, Model]) -> Iterable[str]:
+def _model_problems(tree: Tree, name: str, models: dict[str, Model]) -> Iterable[str]:
     if name.startswith("."):
         yield f"Folder '{name}': Triton takes every folder for a model, hidden ones too. Move it away."
         return
-    yield from _golden_problems(tree, name, entries)
-    inside = _inside(entries)
+    yield from _golden_problems(tree, name)
+    inside = _inside(tree.below(name))
     versions = sorted(int(folder) for folder, below in inside.items() if below and is_version(folder))
     unreadable = Model(name, None, "", tuple(versions), frozenset(versions), True)
     # Whatever is wrong with it, it exists: ensembles that need it are not told otherwise.
@@ -111,6 +114,12 @@ def _model_problems(tree: Tree, name: str, entries: list[Entry], models: dict[st
         place = tree.places.get(f"{name}/{CONFIG}")
         if place is None:
             yield f"Model '{name}': {CONFIG} is a folder."
+            return
+        if (size := _size(tree, f"{name}/{CONFIG}")) > _LARGEST_CONFIG:
+            yield (
+                f"Model '{name}': {place} has {readable(size)}, but a configuration has {readable(_LARGEST_CONFIG)} at "
+                "most. Is it another file?"
+            )
             return
         try:
             config = parse_config(name, place)
@@ -133,8 +142,7 @@ def _model_problems(tree: Tree, name: str, entries: list[Entry], models: dict[st
     completed = _may_be_completed(tree, name, config, backend, versions)
     model = Model(name, config, backend, tuple(versions), served_versions(config, versions), completed)
     models[name] = model
-    files = {entry.path[len(name) + 1 :] for entry in entries if entry.mode != "dir"}
-    for problem in config_problems(model, files):
+    for problem in config_problems(model, lambda path: f"{name}/{path}" in tree.places):
         yield f"Model '{name}': {problem}"
 
 
@@ -187,32 +195,44 @@ def _may_be_completed(tree: Tree, name: str, config: t.Any, backend: str, versio
     if backend != "python":
         return True
     file = config.default_model_filename or "model.py"
-    return any(_completes_itself(tree.places.get(f"{name}/{version}/{file}")) for version in versions)
+    return any(_completes_itself(tree, f"{name}/{version}/{file}") for version in versions)
 
 
-def _completes_itself(place: str | None) -> bool:
+def _completes_itself(tree: Tree, path: str) -> bool:
     """Whether a Python model may have the function that completes its configuration, its own or an inherited one."""
-    if place is None:
+    place = tree.places.get(path)
+    if place is None or _size(tree, path) > _LARGEST_PROGRAM:
         return True
     try:
         with open(place, encoding="utf-8") as file:
             text = file.read()
     except (OSError, ValueError):
         return True
-    own = re.search(r"^class TritonPythonModel\s*(\(\s*(object)?\s*\)\s*)?:", text, re.MULTILINE)
+    own = re.search(r"^class TritonPythonModel\s*(\(\s*(object\s*)?\)\s*)?:", text, re.MULTILINE)
     return own is None or "auto_complete_config" in text
 
 
-def _golden_problems(tree: Tree, name: str, entries: Iterable[Entry]) -> Iterable[str]:
-    folder = f"{name}/{_golden.FOLDER}/"
-    for entry in entries:
-        file, _slash, below = entry.path[len(folder) :].partition("/")
-        if not entry.path.startswith(folder) or not file.endswith(".json"):
+def _size(tree: Tree, path: str) -> int:
+    entry = tree.entry(path)
+    return entry.size if entry else 0
+
+
+def _golden_problems(tree: Tree, name: str) -> Iterable[str]:
+    folder = f"{name}/{_golden.FOLDER}"
+    for entry in tree.below(folder):
+        file, _slash, below = entry.path[len(folder) + 1 :].partition("/")
+        if not file.endswith(".json"):
             continue
         if below or entry.mode == "dir":
             yield f"Model '{name}': {_golden.FOLDER}/{file} is a folder, but golden requests are files."
             continue
         place = tree.places[entry.path]
+        if entry.size > _LARGEST_GOLDEN:
+            yield (
+                f"Model '{name}': the golden request {place} has {readable(entry.size)}, but one that is published has "
+                f"{readable(_LARGEST_GOLDEN)} at most. Record it with a smaller input."
+            )
+            continue
         try:
             _golden.parse(_golden.read_document(place), name, file[: -len(".json")], place)
         except SupersonicError as error:

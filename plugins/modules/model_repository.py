@@ -134,7 +134,8 @@ options:
         not ready; and when it takes longer than O(canary.latency_ratio) times their time for a model.
       - Times are the servers' own for executing a request, from Triton's statistics, without its time in the queue,
         for golden requests and for users' apart. At least 10 requests of a kind are compared, and differences of less
-        than 1 ms do not count.
+        than 1 ms do not count. RV(test_load.canary.compared_by) says what was compared. A model without golden
+        requests that no user asks either is not.
       - Where no other server runs there is nothing to compare with, and the test load has to do.
     type: dict
     suboptions:
@@ -153,7 +154,7 @@ options:
         type: float
         default: 1.5
       samples:
-        description: How often each golden request is sent to the two servers.
+        description: How often each golden request is sent to the two servers, 10 at least.
         type: int
         default: 20
   lock_timeout:
@@ -321,9 +322,16 @@ test_load:
       description: How it did among the servers of the pool, with O(canary).
       type: dict
       contains:
+        others:
+          description: How many other servers there were.
+          type: int
         compared:
-          description: Whether there was another server.
+          description: Whether the times of any model were compared.
           type: bool
+        compared_by:
+          description: By which requests, V(golden requests) or V(users' requests) or both.
+          type: list
+          elements: str
         models:
           description: Each model on this server and on the others.
           type: list
@@ -336,6 +344,9 @@ test_load:
               description: The golden requests that were sent to it and to one of the others in turn.
               type: dict
               contains: &compared
+                compared:
+                  description: Whether there were enough of them to compare times.
+                  type: bool
                 requests:
                   description: Requests that this server has answered.
                   type: int

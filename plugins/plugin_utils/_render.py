@@ -48,12 +48,12 @@ def command_flags(flags: Mapping[str, Any]) -> list[str]:
 
 
 def model_repository_paths(repositories: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Where the server finds each repository: an image brings its own folder, a claim and CVMFS may be served from a
-    folder inside, everything else is served from where it is mounted."""
+    """Where the server finds each repository: an image brings its own folder, everything else is mounted and
+    may be served from a folder inside. That folder may be a link that moves on, which a mount of it would not see."""
     paths: list[str] = []
     for repository in repositories:
         parts = [str(repository["path"]) if repository["kind"] == "image" else repository_mount(repository)[1]]
-        if repository["kind"] in ("pvc", "cvmfs") and repository.get("path"):
+        if repository["kind"] in ("pvc", "cvmfs", "nfs") and repository.get("path"):
             parts.append(str(repository["path"]).strip("/"))
         paths.append("/".join(parts))
     return paths
@@ -82,7 +82,7 @@ def model_repository_volumes(repositories: Sequence[Mapping[str, Any]]) -> list[
             # Directory: where a node has no such folder, the pod says so instead of getting an empty one.
             source = {"hostPath": {"path": repository["host_path"], "type": "Directory"}}
         elif kind == "nfs":
-            source = {"nfs": {"server": repository["server"], "path": repository["path"], "readOnly": True}}
+            source = {"nfs": {"server": repository["server"], "path": repository["export"], "readOnly": True}}
         else:
             raise ValueError(f"{kind} is no kind of a model repository")
         found[name] = {"volume": {"name": name, **source}, "mount": mount}

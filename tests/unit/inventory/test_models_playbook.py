@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import publish as publish_release
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, run_playbook
 
 ACTIONS = "list, publish, rollback, verify, prune"
@@ -123,3 +128,80 @@ def test_who_tries_a_release_and_how_long_others_wait(
     done = publish(tmp_path, inventory, "-vvv", **changes)
     assert (UNTRIED in done.output) is told, done.output
     assert f" lock_timeout: {seconds}\n" in done.output, done.output
+
+
+def test_the_pod_that_publishes_is_as_the_inventory_says(tmp_path: Path, inventory: Path) -> None:
+    settings = {
+        "model_repository_image_pull_policy": "Always",
+        "model_repository_image_pull_secrets": [{"name": "registry"}],
+        "model_repository_run_as_user": 4711,
+        "model_repository_run_as_group": 4712,
+        "model_repository_node_selector": {"disk": "fast"},
+        "model_repository_tolerations": [{"key": "publisher", "operator": "Exists"}],
+        "model_repository_pod_labels": {"team": "models"},
+        "model_repository_pod_lifetime": 86400,
+    }
+    said = publish(tmp_path, inventory, "-vvv", **settings).text
+    for text in (
+        "image_pull_policy: Always",
+        "image_pull_secrets: - registry",
+        "labels: team: models",
+        "node_selector: disk: fast",
+        "run_as_group: 4712",
+        "run_as_user: 4711",
+        "timeout: 86400",
+        "tolerations: - key: publisher operator: Exists",
+    ):
+        assert text in said, said
+
+
+# ---- instances that share a store ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> list[str]:
+    """Three releases in a store, the last one current."""
+    source = tmp_path / "source"
+    (source / "m/1").mkdir(parents=True)
+    (source / "m/config.pbtxt").write_text('backend: "python"\n')
+    found = []
+    for number in range(3):
+        (source / "m/1/model.py").write_text(f"# {number}\n")
+        found.append(publish_release(FolderTarget(str(tmp_path / "store")), [str(source)], Options())["release"])
+    return found
+
+
+def roll_back(folder: Path, hosts: Mapping[str, Mapping[str, Any]]) -> Run:
+    """The role alone, on stores in folders."""
+    common = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "supersonic_namespace": "cms",
+        "model_repository_path": str(folder / "store"),
+    }
+    inventory = folder / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {name: {**common, **own} for name, own in hosts.items()}}}))
+    task = {"ansible.builtin.include_role": {"name": "fastml.supersonic.model_repository", "tasks_from": "roll_back"}}
+    say = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} goes on with {{ model_repository_release }}."}}
+    playbook = folder / "roll_back.yml"
+    playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task, say]}]))
+    return run_playbook(playbook, inventory)
+
+
+def test_instances_with_one_store_go_back_together(tmp_path: Path, releases: list[str]) -> None:
+    shutil.copytree(tmp_path / "store", tmp_path / "other", symlinks=True)
+    other = {"model_repository_path": str(tmp_path / "other")}
+    done = roll_back(tmp_path, {"a": {}, "b": other, "c": {}, "d": {}})
+    assert done.code == 0, done.output
+    for store in ("store", "other"):
+        assert os.readlink(tmp_path / store / "current") == f"releases/{releases[1]}", done.output
+    for name in "abcd":
+        assert f"{name} goes on with {releases[1]}." in done.text, done.output
+    assert [done.changed(name) for name in "abcd"] == [1, 1, 0, 0]
+
+
+def test_where_the_first_cannot_go_back_the_others_do_not(tmp_path: Path, releases: list[str]) -> None:
+    done = roll_back(tmp_path, {"a": {"model_repository_rollback_to": "0" * 8}, "b": {}})
+    assert done.code != 0
+    assert "The store is also that of a, which could not go back: see there. Servers of b go on with" in done.text
+    assert os.readlink(tmp_path / "store/current") == f"releases/{releases[2]}"

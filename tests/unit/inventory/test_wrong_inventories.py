@@ -42,6 +42,15 @@ PUBLISHED: dict[str, Any] = {
 }
 
 
+NFS = {"name": "nfs", "kind": "nfs", "server": "nfs.example.org", "export": "/x"}
+
+
+def nfs(changes: dict[str, Any]) -> dict[str, Any]:
+    """A repository that is right but for some keys (None: not there)."""
+    item = {key: value for key, value in {**NFS, **changes}.items() if value is not None}
+    return {"triton_model_repositories": [item]}
+
+
 def cvmfs(*changes: dict[str, Any]) -> dict[str, Any]:
     """Repositories named cvmfs-0, cvmfs-1, ... that are right but for some keys (None: not there)."""
     right = {"kind": "cvmfs", "claim": "cvmfs", "path": "cms.cern.ch/models"}
@@ -359,7 +368,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ),
     (
         "no-nfs-server",
-        {"triton_model_repositories": [{"name": "a", "kind": "nfs", "path": "/x"}]},
+        {"triton_model_repositories": [{"name": "a", "kind": "nfs", "export": "/x"}]},
         r"kind nfs needs server",
     ),
     (
@@ -914,6 +923,32 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"triton_model_repositories": [{"name": "a", "kind": "image", "path": "/opt/../models"}]},
         r"path is \"/opt/../models\" .*must not lead out with '\.\.'",
     ),
+    (
+        "publisher-toleration",
+        {"model_repository_tolerations": [{"key": "a", "operater": "Exists"}]},
+        r'model_repository_tolerations\[0\]\.operater is "Exists" .*Did you mean operator\?',
+    ),
+    (
+        "publisher-secret",
+        {"model_repository_image_pull_secrets": [{"nam": "registry"}]},
+        r"model_repository_image_pull_secrets\[0\]\.nam .*Did you mean name",
+    ),
+    ("publisher-user", {"model_repository_run_as_user": -1}, r"model_repository_run_as_user is -1 .*it has to be "),
+    (
+        "nfs-no-export",
+        nfs({"export": None, "path": "/x"}),
+        r"2 problem.*nfs needs export.*inside the export",
+    ),
+    ("nfs-export-relative", nfs({"export": "x"}), r'export is "x" .*it has to be absolute'),
+    ("nfs-export-outside", nfs({"export": "/x/../y"}), r"must not lead out with '\.\.'"),
+    ("nfs-export-link", nfs({"export": "/x/current/"}), r"follows this link once.*Name the folder around it, and say"),
+    ("nfs-path-outside", nfs({"path": "../y"}), r"must not lead out with '\.\.'"),
+    (
+        "nfs-inside",
+        {"triton_model_repositories": [NFS | {"path": "a"}, NFS | {"name": "b", "export": "/x/a", "path": "c"}]},
+        r"\[1\].*it lies inside repository nfs",
+    ),
+    ("nfs-key-of-other-kind", cvmfs({"export": "/x"}), r"\[0\]\.export .*kind cvmfs has no export"),
     ("cvmfs-misspelt", cvmfs({"kind": "cvmfs-pvc"}), r'kind is "cvmfs-pvc" .*Did you mean cvmfs\?'),
     ("cvmfs-no-path", cvmfs({"path": None}), r"triton_model_repositories\[0\].*kind cvmfs needs path"),
     ("cvmfs-no-source", cvmfs({"claim": None}), r"\[0\].*kind cvmfs needs either claim, .*, or host_path"),

@@ -16,6 +16,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -382,6 +383,21 @@ def test_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SupersonicError) as caught:
         release(archive, scratch=tmp_path / "scratch")
     assert str(caught.value) == message.replace("{archive}", str(archive))
+
+
+def test_few_links_that_would_be_a_million_folders(tmp_path: Path) -> None:
+    """Some hundred bytes: each folder has two links to the next."""
+    links = [
+        (f"m/{number}/{link}", {"type": tarfile.SYMTYPE, "linkname": f"../{number + 1}"}, b"")
+        for number in range(20)
+        for link in "ab"
+    ]
+    archive = tmp_path / "models.tar"
+    tar_of(*links, ("m/20/model.py", {}, b""))(archive)
+    began = time.monotonic()
+    with pytest.raises(SupersonicError, match=r"models.tar:m/.* is one of more than 10000 files and folders"):
+        release(archive, scratch=tmp_path / "scratch")
+    assert time.monotonic() - began < 30
 
 
 def test_more_than_there_is_room_for(tmp_path: Path) -> None:

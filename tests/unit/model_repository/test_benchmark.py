@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,11 +34,23 @@ def test_a_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_what_misses_its_goal_is_said() -> None:
     names = ("first", "rsync_first", "rsync_first_flushed", "unchanged", "unchanged_work", "rsync_unchanged")
     path = {**dict.fromkeys(names, 1.0), "peak_bytes": 200 << 20}
-    lines = "\n".join(models.report({"bytes": 1, "files": 1, "path": {**path, "rsync_first": 0.5}}))
+    results: dict[str, Any] = {"bytes": 1, "files": 1, "path": {**path, "rsync_first": 0.5}}
+    lines = "\n".join(models.report(results))
+    assert results["missed"] == ["path first / rsync -a", "peak memory"]
     assert "path first / rsync -a                              2.00 (goal at most 1.3: MISSED)" in lines
     assert "path unchanged / rsync -a unchanged                1.00 (goal at most 1.0: met)" in lines
     assert "200 MiB (goal below 150: MISSED)" in lines
     claim = {"tar_first": 10.0, "first": 10.0, "unchanged": 1.0, "peak_bytes": 1, "tar_is": "tar"}
-    lines = "\n".join(models.report({"bytes": 1, "files": 1, "path": path, "claim": claim}))
+    results = {"bytes": 1, "files": 1, "path": {**path, "peak_bytes": 1}, "claim": claim}
+    lines = "\n".join(models.report(results))
+    assert results["missed"] == ["tar | kubectl exec tar / claim unchanged"]
     assert "claim first throughput / tar | kubectl exec tar    1.00 (goal at least 0.9: met)" in lines
     assert "tar | kubectl exec tar / claim unchanged          10.00 (goal at least 20.0: MISSED)" in lines
+
+
+def test_a_missed_goal_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["--files=10", "--size=10", "--large=0", "--settle=0", f"--directory={tmp_path}"]
+    monkeypatch.setattr("sys.argv", ["models.py", *arguments])
+    # The start of the module alone takes longer than rsync takes for ten files.
+    with pytest.raises(SystemExit, match=r"Missed goals: path first / rsync -a, path unchanged / rsync"):
+        runpy.run_path(models.__file__, run_name="__main__")

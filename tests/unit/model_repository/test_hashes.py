@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import builtins
-import json
 import os
 import shutil
 import typing as t
@@ -41,8 +40,12 @@ def reads(source: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return opened
 
 
+# Without a sense, or out of order.
+LINES = ["{", "1", '["a", 1, "b"]', '["a", [1, 2, 3, 4], "b"]', '["z", [1, 2, 3, 4, 5], "b"]']
+
+
 def cache() -> Path:
-    (found,) = Path(os.environ["XDG_CACHE_HOME"]).rglob("*.json")
+    (found,) = Path(os.environ["XDG_CACHE_HOME"]).rglob("*.jsonl")
     return found
 
 
@@ -93,7 +96,7 @@ def test_a_file_that_was_changed_just_now_is_not_remembered(source: Path, reads:
     for path in source.rglob("*.py"):
         os.utime(path, (4e9, 4e9))
     scan([str(source)], cached=True)
-    assert not list(Path(os.environ["XDG_CACHE_HOME"]).rglob("*.json"))
+    assert not [line for line in cache().read_text().splitlines() if ".py" in line]
 
 
 @pytest.mark.usefixtures("settled")
@@ -117,12 +120,12 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(source: Path, mo
 
 
 @pytest.mark.usefixtures("settled")
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 2, "files": {}}', '{"version": 1, "files": {"x": 1}}'])
+@pytest.mark.parametrize("content", ["", "{", "supersonic-hashes 1\n", *(f"supersonic-hashes 2\n{x}\n" for x in LINES)])
 def test_a_damaged_cache_costs_only_time(source: Path, content: str) -> None:
     first = scan([str(source)], cached=True)
     cache().write_text(content)
     assert scan([str(source)], cached=True) == first
-    assert len(json.loads(cache().read_text())["files"]) == 6
+    assert len(cache().read_text().splitlines()) == 1 + 6
 
 
 @pytest.mark.usefixtures("settled")
@@ -130,6 +133,7 @@ def test_a_cache_of_somebody_else_is_not_believed(source: Path, monkeypatch: pyt
     scan([str(source)], cached=True)
     path = cache()
     path.write_text(path.read_text().replace('"]', '0"]'))
+    assert scan([str(source)], cached=True) != scan([str(source)])
     mine = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
     assert scan([str(source)], cached=True) == scan([str(source)])

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.filter.model_release_id import FilterModule
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_tree
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import format_manifest
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 
 
@@ -30,7 +32,7 @@ def test_the_manifest_lists_every_file_in_a_stable_order(source: Path) -> None:
     digest = hashlib.sha256(b"# beta\n").hexdigest()
     assert f"644 {digest} 7 beta/1/model.py" in lines
     assert tree.release == hashlib.sha256(tree.manifest.encode()).hexdigest()[:40]
-    assert tuple(_model_store.parse_manifest(tree.manifest)) == tree.entries
+    assert _model_store.parse_manifest(tree.manifest) == list(tree.entries)
 
 
 def test_models_have_versions_sizes_and_a_digest_of_their_own(source: Path) -> None:
@@ -112,6 +114,29 @@ def test_links_inside_the_source_are_followed(source: Path, tmp_path: Path) -> N
     assert scan([str(source)]).release == scan([str(plain)]).release
 
 
+def test_the_order_is_that_of_whole_paths(
+    tmp_path: Path, write: Callable[[Path, Mapping[str, str | None]], Path]
+) -> None:
+    """A folder comes after what begins with its name and a sign below '/', an empty one before that."""
+    paths = {"m/1/a": "", "m/1-b": "", "m/2": None, "m/2-b/c": "", "m-a/1/x": "", "m-b": None, "m0/1/x": "", "m/é": ""}
+    write(tmp_path / "one", paths)
+    write(tmp_path / "two", {"m-c/1/x": "", "m-": None})
+    tree = scan([str(tmp_path / "two"), str(tmp_path / "one")])
+    found = [entry.path for entry in tree.entries]
+    assert found == sorted([*paths, "m-c/1/x", "m-"], key=str.encode)
+    assert format_manifest(tree.entries) == tree.manifest
+    assert {path: Path(place).parent.parent.name for path, place in tree.places.items()}["m-c/1/x"] == "m-c"
+    assert all(tree.places.get(path) is None for path in ("m/2", "m-", "m", "m/1", "m/zz", "", "zz"))
+
+
+def test_places_lead_to_the_files(source: Path) -> None:
+    (source / "alpha/3").symlink_to("1")
+    places = scan([str(source)]).places
+    assert len(places) == len(list(places)) == 7
+    assert places["alpha/3/model.py"] == str(source / "alpha/1/model.py")
+    assert all(Path(place).is_file() for place in places.values())
+
+
 def _escaping_link(source: Path) -> None:
     (source.parent / "secret").write_text("x")
     (source / "beta/1/weights").symlink_to("../../../secret")
@@ -166,6 +191,41 @@ def _not_utf8(source: Path) -> None:
 def test_refused(source: Path, change: Callable[[Path], None], message: str) -> None:
     change(source)
     with pytest.raises(SupersonicError, match=message):
+        scan([str(source)])
+
+
+def test_links_do_not_multiply_without_end(source: Path) -> None:
+    """Twenty folders, each with two links to the next, are a million folders."""
+    for number in range(20):
+        (source / f"beta/{number}").mkdir(exist_ok=True)
+        for link in "ab":
+            (source / f"beta/{number}/{link}").symlink_to(f"../{number + 1}")
+    (source / "beta/20").mkdir()
+    began = time.monotonic()
+    with pytest.raises(SupersonicError, match=r"beta/.* is one of more than 10000 files and folders that links in"):
+        scan([str(source)])
+    assert time.monotonic() - began < 30
+
+
+def test_a_file_with_many_links_is_read_once(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source / "beta/weights").write_bytes(b"x")
+    for number in range(50):
+        (source / f"beta/1/link{number}").symlink_to("../weights")
+    read: list[str] = []
+    real = _model_tree._hash
+    monkeypatch.setattr(_model_tree, "_hash", lambda place: read.append(place) or real(place))
+    tree = scan([str(source)])
+    assert sum(place.endswith("weights") for place in read) == 2
+    digest = hashlib.sha256(b"x").hexdigest()
+    assert tree.manifest.count(f"644 {digest} 1 beta/1/link") == 50
+
+
+def test_a_source_that_changes_meanwhile(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that became another kind would break the order of the lines, and so the id."""
+    (source / "beta/1-x").write_text("")
+    real = _model_tree._holds_any
+    monkeypatch.setattr(_model_tree, "_holds_any", lambda item: item.name != "1" and real(item))
+    with pytest.raises(SupersonicError, match=r"The source changed while it was read, at beta/1-x\. Run again"):
         scan([str(source)])
 
 

@@ -20,7 +20,18 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Counts, Report, counts, difference
+from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden, parse
+from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import (
+    Canary,
+    Counts,
+    Pool,
+    Report,
+    compare_by_golden,
+    counts,
+    difference,
+    summary,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
     CanaryError,
     FolderTarget,
@@ -187,6 +198,69 @@ def test_difference_leaves_out_who_went_or_began_anew() -> None:
     later = [{"m": ms(30, 1.0), "n": ms(5, 1.0)}, {"m": ms(110, 2.0)}, {"m": ms(3, 2.0)}, None]
     assert difference(earlier, later) == {"m": (ms(20, 1.0), ms(10, 2.0)), "n": (ms(5, 1.0), Counts())}
     assert difference(earlier, later, only=2) == {"m": (ms(20, 1.0), Counts()), "n": (ms(5, 1.0), Counts())}
+
+
+def test_what_was_compared_is_told() -> None:
+    few, many, untimed = (ms(9, 1.0), ms(100, 1.0)), (ms(10, 1.0), ms(10, 1.0)), (ms(50, 1.0), ms(50, 0.0))
+    for sent, users, by in (
+        (many, few, ["golden requests"]),
+        (few, many, ["users' requests"]),
+        (many, many, ["golden requests", "users' requests"]),
+        (NOTHING, untimed, []),
+    ):
+        found = summary([Report("m", sent, users, None), Report("n", NOTHING, NOTHING, None)])
+        assert (found["compared"], found["compared_by"]) == (bool(by), by)
+        told = found["models"][0]
+        assert [told[kind]["compared"] for kind in ("golden", "users")] == [
+            counted is many for counted in (sent, users)
+        ]
+    assert summary([]) == {"compared": False, "compared_by": [], "models": []}
+
+
+class Peer:
+    """A server of the pool that goes after so many golden requests; it may never have known the model."""
+
+    def __init__(self, stays: int = 1000, knows: bool = True) -> None:
+        self.stays, self.knows, self.asked = stays, knows, 0
+
+    def infer(self, golden: Golden, _timeout: float) -> Any:
+        self.asked += 1
+        if self.asked > self.stays or not self.knows:
+            raise CallError("UNAVAILABLE" if self.knows else "NOT_FOUND", "")
+        return golden.expected
+
+    def statistics(self, _timeout: float) -> list[dict[str, Any]]:
+        if self.asked > self.stays:
+            raise CallError("UNAVAILABLE", "")
+        spent = {"count": self.asked * self.knows, "ns": self.asked * 1_000_000}
+        return [{"name": "m", "inference_stats": {"success": spent, "compute_infer": spent}}]
+
+
+@pytest.mark.parametrize(
+    ("others", "compared"),
+    [
+        ([Peer(), Peer()], (10, 10)),
+        # It goes meanwhile: another one takes its place, from the beginning.
+        ([Peer(stays=4), Peer()], (10, 10)),
+        ([Peer(stays=10), Peer(stays=0), Peer()], (10, 10)),
+        # Nobody is left.
+        ([Peer(stays=4)], None),
+        # It stays and does not know the model: there is nothing to compare.
+        ([Peer(knows=False)], (10, 0)),
+    ],
+)
+def test_golden_requests_are_compared_with_a_server_that_stays(others: list[Peer], compared: Any) -> None:
+    document = {
+        "request": {"inputs": [{"name": "A", "datatype": "FP32", "shape": [1], "data": [1]}]},
+        "response": {"outputs": [{"name": "B", "datatype": "FP32", "shape": [1], "data": [2]}]},
+    }
+    golden = parse(document, "m", "one", "one.json")
+    pool = Pool(Peer(), others, 1.0)  # type: ignore[arg-type]
+    found, comparisons = compare_by_golden(Canary({}, 1, 1.5, 10), pool, [golden])
+    assert {model: (new.requests, old.requests) for model, (new, old) in found.items()} == (
+        {"m": compared} if compared else {}
+    )
+    assert ("m" in comparisons) == (compared is not None and compared[1] > 0)
 
 
 class Judge:
@@ -361,9 +435,13 @@ def test_a_line_says_what_replaced_what_and_what_tried_it(tmp_path: Path) -> Non
     assert back == f"The release {first} would replace {second}; nothing tries it anew, since it was served before."
     assert roll_back(target, None, Options())["msg"] == back.replace("would replace", "replaced")
     assert roll_back(target, first, Options())["msg"] == f"The release {first} is served already."
-    for compared, said in ((True, "and then a canary beside the other servers."), (False, "but no canary, since no")):
-        (source / "m/1/model.py").write_text(f"# {compared}\n")
-        judge = Judge(canary={"compared": compared, "models": []})
+    for others, by, said in (
+        (1, ["golden requests", "users' requests"], "other servers, compared by golden requests and users' requests."),
+        (1, [], "and then a canary beside the other servers, whose times were not compared, since there were too few"),
+        (0, [], "but no canary, since no other server answered."),
+    ):
+        (source / "m/1/model.py").write_text(f"# {said}\n")
+        judge = Judge(canary={"others": others, "compared": bool(by), "compared_by": by, "models": []})
         assert said in publish(target, [str(source)], Options(trial=lambda judge=judge: judge))["msg"]
 
 
@@ -386,6 +464,10 @@ CLAIM = {"type": "pvc", "namespace": "n", "claim": "c"}
         (
             {"store": CLAIM, "test_load": {"pod_template": {}}, "canary": {"instance": "a", "latency_ratio": 0.9}},
             "canary.latency_ratio is 0.9; it must be at least 1",
+        ),
+        (
+            {"store": CLAIM, "test_load": {"pod_template": {}}, "canary": {"instance": "a", "samples": 9}},
+            "canary.samples is 9; it must be at least 10",
         ),
         (
             {"store": CLAIM, "test_load": {"pod_template": {}}, "canary": {"labels": {}}},

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_validation
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
@@ -81,3 +83,40 @@ def test_deep_nesting_ends_in_a_sentence(tmp_path: Path, write: Write) -> None:
     source = write(tmp_path / "source", {"m/1/model.py": "", "m/config.pbtxt": text})
     with pytest.raises(SupersonicError, match=r"m/config\.pbtxt"):
         validate(scan([str(source)]))
+
+
+def _large(path: str, size: int) -> dict[str, str]:
+    return {"m/config.pbtxt": PYTHON, "m/1/model.py": "", path: " " * size}
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "message"),
+    [
+        ("m/config.pbtxt", 2_000_001, "config.pbtxt has 2.0 MB, but a configuration has 2.0 MB at most. Is it another"),
+        ("m/golden/a.json", 16_000_001, "golden/a.json has 16.0 MB, but one that is published has 16.0 MB at most"),
+    ],
+)
+def test_what_is_read_as_a_whole_has_a_limit(tmp_path: Path, write: Write, path: str, size: int, message: str) -> None:
+    with pytest.raises(SupersonicError, match=message):
+        validate(scan([str(write(tmp_path / "source", _large(path, size)))]))
+
+
+def test_of_a_large_program_nothing_is_said(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it completes its configuration is only asked of one of a usual size."""
+    monkeypatch.setattr(_model_validation, "_LARGEST_PROGRAM", 100)
+    config = PYTHON + 'input [ { name: "A" } ]'
+    tree = {"m/config.pbtxt": config, "m/1/model.py": "class TritonPythonModel:\n    pass\n"}
+    with pytest.raises(SupersonicError, match="input 'A' has no data_type"):
+        validate(scan([str(write(tmp_path / "small", tree))]))
+    tree["m/1/model.py"] += "#" * 100
+    validate(scan([str(write(tmp_path / "large", tree))]))
+
+
+@pytest.mark.parametrize(
+    "program", ["class TritonPythonModel({})", "class TritonPythonModel{}", "class TritonPythonModel({}o"]
+)
+def test_a_program_full_of_blanks_takes_no_time(tmp_path: Path, write: Write, program: str) -> None:
+    source = write(tmp_path / "source", {"m/config.pbtxt": PYTHON, "m/1/model.py": program.format(" " * 100_000)})
+    began = time.monotonic()
+    validate(scan([str(source)]))
+    assert time.monotonic() - began < 5

@@ -43,7 +43,7 @@ def test_command_flags() -> None:
 REPOSITORIES = [
     {"name": "a", "kind": "pvc", "claim": "c", "path": "current/"},
     {"name": "b", "kind": "pvc", "claim": "d"},
-    {"name": "c", "kind": "nfs", "server": "s", "path": "/export"},
+    {"name": "c", "kind": "nfs", "server": "s", "export": "/export", "path": "current"},
     {"name": "d", "kind": "image", "path": "/opt/models"},
     {"name": "e", "kind": "cvmfs", "claim": "cvmfs", "path": "cms.cern.ch/models"},
     {"name": "f", "kind": "cvmfs", "claim": "cvmfs", "path": "atlas.cern.ch/models/"},
@@ -54,7 +54,7 @@ def test_model_repository_paths() -> None:
     assert _render.model_repository_paths(REPOSITORIES) == [
         "/models/a/current",
         "/models/b",
-        "/models/c",
+        "/models/c/current",
         "/opt/models",
         "/cvmfs/cms.cern.ch/models",
         "/cvmfs/atlas.cern.ch/models",

@@ -1,0 +1,98 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A step gets other tensors, and the ensembles around it with it, in a real Triton that is asked to load them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from pathlib import Path
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_rollout
+from ansible_collections.fastml.supersonic.plugins.module_utils._golden import parse
+from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Endpoint, HttpClient
+from ansible_collections.fastml.supersonic.tests.harness.models import write_model
+from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
+
+# The steps come first in the alphabet, as in the order in which they were loaded once.
+STEP, ENSEMBLE, OUTER = "a-step", "b-ensemble", "c-outer"
+
+
+def write_ensemble(folder: Path, name: str, step: str, reads: str, writes: str) -> None:
+    (folder / name / "1").mkdir(parents=True)
+    (folder / name / "config.pbtxt").write_text(
+        f'''
+        name: "{name}" platform: "ensemble"
+        input [ {{ name: "X" data_type: TYPE_FP32 dims: [ -1 ] }} ]
+        output [ {{ name: "Y" data_type: TYPE_FP32 dims: [ -1 ] }} ]
+        ensemble_scheduling {{ step [ {{
+            model_name: "{step}" model_version: -1
+            input_map {{ key: "{reads}" value: "X" }} output_map {{ key: "{writes}" value: "Y" }} }} ] }}
+        '''
+    )
+
+
+def write_release(folder: Path, prefix: str) -> None:
+    write_model(folder, STEP, initialize="time.sleep(1)")
+    config = folder / STEP / "config.pbtxt"
+    config.write_text(
+        config.read_text()
+        .replace('name: "INPUT', f'name: "{prefix}INPUT')
+        .replace('name: "OUTPUT', f'name: "{prefix}OUTPUT')
+    )
+    write_ensemble(folder, ENSEMBLE, STEP, f"{prefix}INPUT0", f"{prefix}OUTPUT0")
+    write_ensemble(folder, OUTER, ENSEMBLE, "X", "Y")
+
+
+def answer(client: HttpClient, model: str) -> str:
+    document = {
+        "request": {"inputs": [{"name": "X", "datatype": "FP32", "shape": [1], "data": [1]}]},
+        "response": {"outputs": [{"name": "Y", "datatype": "FP32", "shape": [1], "data": [1]}]},
+    }
+    try:
+        client.infer(parse(document, model, "one", "one.json"), 10)
+    except CallError as exc:
+        return str(exc)
+    return "ok"
+
+
+def test_ensembles_answer_while_their_step_gets_other_tensors(tmp_path: Path) -> None:
+    write_release(tmp_path / "old", "")
+    write_release(tmp_path / "new", "NEW_")
+    (tmp_path / "current").symlink_to("old")
+    triton = Triton(tmp_path / "current", tmp_path / "log", ["--model-control-mode=explicit", "--load-model=*"])
+    answers: Counter[tuple[str, str]] = Counter()
+    over = threading.Event()
+
+    def ask(model: str) -> None:
+        asking = HttpClient(Endpoint("http", "127.0.0.1", triton.http_port))
+        while not over.is_set():
+            answers[model, answer(asking, model)] += 1
+        asking.close()
+
+    client = HttpClient(Endpoint("http", "127.0.0.1", triton.http_port))
+    threads = [threading.Thread(target=ask, args=(model,)) for model in (ENSEMBLE, OUTER)]
+    try:
+        triton.process.wait_until(lambda: answer(client, OUTER) == "ok", 60)
+        for thread in threads:
+            thread.start()
+        # As the store does, so that Triton sees that it is another one.
+        for path in sorted((tmp_path / "new").rglob("*")):
+            os.utime(path)
+        (tmp_path / "next").symlink_to("new")
+        os.replace(tmp_path / "next", tmp_path / "current")
+        models = _model_rollout.ensembles_first([STEP, ENSEMBLE, OUTER], _model_rollout._steps(client, "The server"))
+        assert models == [OUTER, ENSEMBLE, STEP]
+        for model in models:
+            client.load(model, 60)
+        assert client.config(STEP, 10)["input"][0]["name"] == "NEW_INPUT0"
+    finally:
+        over.set()
+        for thread in threads:
+            if thread.ident:
+                thread.join()
+        triton.stop()
+    assert set(answers) == {(ENSEMBLE, "ok"), (OUTER, "ok")}, answers

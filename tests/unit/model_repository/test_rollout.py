@@ -1,0 +1,117 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""In which order servers load, and what counts in the log of one that polls. Real servers are asked elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_rollout
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Log, ensembles_first
+
+STEPS = {"outer": {"inner", "a"}, "inner": {"b"}, "other": {"b", "c"}}
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        (["b", "a", "c"], ["a", "b", "c"]),
+        (["a", "b", "inner", "other", "outer"], ["outer", "inner", "other", "a", "b"]),
+        # What lies between need not have changed.
+        (["b", "outer"], ["outer", "b"]),
+        ([], []),
+    ],
+)
+def test_ensembles_come_before_their_steps(models: list[str], expected: list[str]) -> None:
+    for given in itertools.permutations(models):
+        assert ensembles_first(given, STEPS) == expected
+
+
+SWITCH = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+
+
+class Server:
+    """What Kubernetes says of a log: lines from a second on, so many bytes of them."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[float, str]] = []
+        self.asked: list[int] = []
+
+    def says(self, second: float, *texts: str) -> None:
+        self.lines += [(second, text) for text in texts]
+
+    def text(self, _path: str, _what: str, query: Mapping[str, str]) -> str:
+        since = datetime.fromisoformat(query["sinceTime"]).timestamp() - SWITCH.timestamp()
+        self.asked.append(int(since))
+        lines = []
+        for second, text in self.lines:
+            if second >= since:
+                at = datetime.fromtimestamp(SWITCH.timestamp() + second, UTC)
+                lines.append(f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond:06}789Z {text}\n")
+        return "".join(lines)[: int(query["limitBytes"])]
+
+
+def log_of(server: Any) -> Log:
+    return Log(server, "/log", "Pod n/p", "triton", SWITCH.timestamp() - 2)
+
+
+def loading(model: str) -> str:
+    return f'I1127 12:00:00.1 1 model_lifecycle.cc:472] "loading: {model}:1"'
+
+
+def loaded(model: str) -> str:
+    return f"I1127 12:00:00.1 1 model_lifecycle.cc:839] \"successfully loaded '{model}'\""
+
+
+def failed(model: str) -> str:
+    return f"E1127 12:00:00.1 1 model_lifecycle.cc:642] failed to load '{model}' version 1: Internal: no weights."
+
+
+def test_a_model_whose_load_began_before_the_switch_is_the_old_one() -> None:
+    server = Server()
+    server.says(-30, loading("large"), loading("bad"), loading("small"), loaded("small"))
+    server.says(5, loaded("large"), failed("bad"))
+    log = log_of(server)
+    log.read()
+    assert (log.loaded, log.failed) == (set(), {})
+    server.says(20, loading("large"), loading("bad"), loading("small"))
+    server.says(25, loaded("large"), failed("bad"))
+    log.read()
+    assert log.loaded == {"large"}
+    assert log.failed == {"bad": "failed to load 'bad' version 1: Internal: no weights."}
+    # The next poll finds a better one.
+    server.says(40, loading("bad"))
+    log.read()
+    assert log.failed == {}
+    server.says(41.5, loaded("bad"))
+    log.read()
+    assert log.loaded == {"large", "bad"}
+    assert server.asked == [-2, 5, 25, 40]
+
+
+def test_a_log_is_not_read_twice_nor_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_model_rollout, "_LOG_BYTES", 2000)
+    server = Server()
+    server.says(1, loading("a"))
+    for second in range(2, 30):
+        server.says(second, *["a verbose line of a server that logs each request"] * 5)
+    # More in one second than is taken at once.
+    server.says(30, *["still more"] * 500)
+    server.says(31, loaded("a"))
+    log = log_of(server)
+    for _look in range(30):
+        log.read()
+    assert log.loaded == {"a"}
+    assert server.asked == sorted(server.asked)
+
+
+@pytest.mark.parametrize("stamp", ["2026-11-27T12:00:00.123456789Z", "2026-11-27T14:00:00.1+02:00", "no time"])
+def test_times_of_logs(stamp: str) -> None:
+    assert _model_rollout._second(stamp) == (int(SWITCH.timestamp()) if stamp != "no time" else None)
