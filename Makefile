@@ -63,12 +63,22 @@ verify: $(VENV)/local  ## Prove the local instance again
 	ansible-playbook playbooks/verify.yml -i $(INVENTORY)
 
 # ---- tests --------------------------------------------------------------------------------------------------------
-# One level after the other, each with a closing line of its own; the first that fails ends it.
 .PHONY: test
-test: test-fast test-cluster  ## All tests; brings the local cluster up
+test: lint-while-local test-levels test-on-cluster  ## All tests; brings the local cluster up
+
+# Each leaves the processors idle where the other does not. What bringing the cluster up says is told in the end.
+.PHONY: lint-while-local
+lint-while-local: $(VENV)/dev
+	@log=$$(mktemp); $(MAKE) local >$$log 2>&1 & up=$$!; \
+	$(MAKE) lint; linted=$$?; wait $$up; brought=$$?; cat $$log; rm -f $$log; exit $$((linted | brought))
 
 .PHONY: test-fast
-test-fast: lint test-unit test-golden test-integration  ## Everything that needs no cluster
+test-fast: lint test-levels  ## Everything that needs no cluster
+
+# Three levels in one run, which leaves no processor idle at the end of each.
+.PHONY: test-levels
+test-levels: $(VENV)/dev
+	pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests/unit tests/content tests/golden tests/integration
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev  ## Logic, messages and the gates over all files; seconds
@@ -83,9 +93,16 @@ test-integration: $(VENV)/dev  ## Modules against real Triton servers and a real
 	pytest -q -n 2 --dist loadfile tests/integration
 
 .PHONY: test-cluster
-test-cluster: $(VENV)/dev local  ## Modules, roles, playbooks and molecule on the local cluster, and faults under load
+test-cluster: local test-on-cluster  ## Modules, roles, playbooks and molecule on the local cluster, and faults under load
+
+.PHONY: test-on-cluster
+test-on-cluster: $(VENV)/dev
 	pytest -q -n 5 --dist loadfile --no-loadscope-reorder -m "not alone" tests/cluster
 	pytest -q -m alone tests/cluster
+
+.PHONY: test-loss
+test-loss: $(VENV)/dev local  ## Everything that happens to an instance, three times each, under load: half an hour
+	SUPERSONIC_REPEATS=3 pytest -q -m alone tests/cluster
 
 # Sizes and more: make benchmark-models BENCHMARK="--files 1000 --large 0 --kubeconfig .local/kubeconfig".
 BENCHMARK :=

@@ -18,9 +18,14 @@ import tempfile
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
-import yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+try:
+    import yaml
+except ImportError:
+    HAS_LIBRARY = False
+else:
+    HAS_LIBRARY = True
 
 SECONDS = 60
 # [time][thread][level][logger] [source file:line] text
@@ -36,6 +41,8 @@ def validate(program: str, manifests: Sequence[Mapping[str, t.Any]], fetch: Fetc
     fetch(kind, name) reads what the manifests name and do not bring: the content of a ConfigMap or a Secret, None if
     it is not there.
     """
+    if not HAS_LIBRARY:
+        raise missing_library("yaml", "PyYAML")
     (deployment,) = (item for item in manifests if item and item["kind"] == "Deployment")
     pod = deployment["spec"]["template"]["spec"]
     first, *others = (item for item in pod["containers"] if item["name"] in _ENVOYS)

@@ -251,7 +251,7 @@ def strange_path(dice: Dice) -> bytes:
             lambda: b"/metrics/.." + path,
             lambda: path[:at] + b"%%%02x" % path[at] + path[at + 1 :],
             lambda: dice.choice([b"*", b"", b"/", b"x", b"http://localhost" + path, b"//localhost" + path]),
-            lambda: path.swapcase(),
+            path.swapcase,
         ]
     )()
 
@@ -361,7 +361,9 @@ def abuse(dice: Dice) -> bytes:
                 lambda: [http2_frame(RST_STREAM, 0, item, bytes(4)) for item in many],
                 lambda: [http2_frame(PING, 0, 0, bytes(8))] * 10 * number,
                 lambda: [http2_frame(SETTINGS, 0, 0)] * 10 * number,
-                lambda: [http2_frame(SETTINGS, 0, 0, bytes([0, dice.randint(0, 9)]) + dice.randbytes(4)) for _ in many],
+                lambda: [
+                    http2_frame(SETTINGS, 0, 0, bytes([0, dice.randint(0, 9)]) + dice.randbytes(4)) for _each in many
+                ],
                 lambda: [http2_frame(PRIORITY, 0, item, item.to_bytes(4, "big") + b"\1") for item in many],
                 lambda: [http2_frame(WINDOW_UPDATE, 0, dice.choice([0, 1]), bytes(4))],
                 lambda: [opened] + [http2_frame(WINDOW_UPDATE, 0, 1, b"\x7f\xff\xff\xff")] * number,

@@ -137,7 +137,7 @@ def manifests(prometheus: Prometheus, tmp_path_factory: pytest.TempPathFactory) 
     return render_cases(tmp_path_factory.mktemp("cases"), {name: located(name, case) for name, case in CASES.items()})
 
 
-Outcome = dict[str, "Future[None]"]
+Outcome = dict[str, Future]
 
 
 @pytest.fixture(scope="module")

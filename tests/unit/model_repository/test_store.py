@@ -518,7 +518,8 @@ class FromPod(FolderTarget):
 
     @contextlib.contextmanager
     def session(self) -> Iterator[tuple[t.Any, str, Callable[[], list[str]]]]:
-        with super().session() as (session, _holder, _pods):
+        with contextlib.ExitStack() as stack:
+            session, _holder, _pods = stack.enter_context(super().session())
             yield session, "pod cms/publish-9", self.alive
 
 

@@ -39,7 +39,9 @@ def test_methods_are_those_of_the_protocol() -> None:
 
 
 def test_no_rules_let_in_what_changes_nothing() -> None:
-    (policy,) = _gateway.access_policies([]).values()
+    policies = _gateway.access_policies([])
+    assert list(policies) == ["rule_0"]
+    policy = policies["rule_0"]
     assert paths(policy) == {"Check", "Watch"} | set(methods.METHODS) - set(methods.CONTROL) - {methods.HEALTH}
     assert policy["principals"] == [{"any": True}]
     assert "LogSettings" in paths(_gateway.access_policies([{"methods": ["*"]}])["rule_0"])
