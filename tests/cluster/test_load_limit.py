@@ -3,13 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Requests are refused while a real Prometheus says that the load is too high.
 
-Prometheus is the one that `make local` has built. It and Envoy run on loopback, since what it says has to change.
+Prometheus is the one of the local cluster's images. It and Envoy run on loopback, since what it says has to change.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import threading
@@ -25,19 +24,19 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from ansible_collections.fastml.supersonic.tests.golden import render
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
+from ansible_collections.fastml.supersonic.tests.harness.gateway import render_cases
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
 from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status
+from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
-PROGRAMS = Path("/var/cache/fastml-supersonic/programs")
 TOKEN = "0123456789abcdefghijklmn"
 LIMITS: dict[str, dict[str, Any]] = {
     "accept": {"query": "load", "threshold": 50, "retry_after": 7},
     "reject": {"query": "load", "threshold": 50, "on_error": "reject", "scope": "all"},
-    "slow": {"query": "load", "threshold": 50, "resume_after": 4},
+    "slow": {"query": "load", "threshold": 50, "resume_after": 6},
     "wrong": {"query": "no such query", "threshold": 50, "on_error": "reject"},
 }
 
@@ -82,11 +81,9 @@ class Prometheus:
             ],
         }
         (folder / "prometheus.yml").write_text(json.dumps(configuration))
-        programs = sorted(PROGRAMS.glob("prometheus-*/prometheus"), key=os.path.getmtime)
-        assert programs, f"there is no Prometheus in {PROGRAMS}: run `make local` first"
         self.process = Process(
             [
-                str(programs[-1]),
+                str(program("prometheus", folder) / "prometheus"),
                 f"--config.file={folder}/prometheus.yml",
                 f"--web.listen-address=127.0.0.1:{self.port}",
                 f"--storage.tsdb.path={folder}/data",
@@ -133,22 +130,10 @@ def prometheus(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def manifests(prometheus: Prometheus, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cases")
-    common = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-        "supersonic_namespace": "{{ inventory_hostname }}",
-        "triton_image": "example.org/tritonserver:26.04-py3",
-        "triton_model_repositories": [{"name": "models", "kind": "image", "path": "/models"}],
-        "envoy_tokens": {"cms": TOKEN},
-        "envoy_http": True,
-        "envoy_concurrency": 4,
-    }
+    common = {"envoy_tokens": {"cms": TOKEN}, "envoy_http": True, "envoy_concurrency": 4}
     url = f"http://127.0.0.1:{prometheus.port}"
-    hosts = {name: {"envoy_load_limit": {"url": url, **limit}} for name, limit in LIMITS.items()}
-    (folder / "hosts.yml").write_text(json.dumps({"supersonic_instances": {"hosts": hosts, "vars": common}}))
-    render.render(folder, folder / "manifests")
-    return folder / "manifests"
+    cases = {name: {**common, "envoy_load_limit": {"url": url, **limit}} for name, limit in LIMITS.items()}
+    return render_cases(tmp_path_factory.mktemp("cases"), cases)
 
 
 @pytest.fixture
