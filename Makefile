@@ -78,7 +78,7 @@ test-fast: lint test-levels  ## Everything that needs no cluster
 # Three levels in one run, which leaves no processor idle at the end of each.
 .PHONY: test-levels
 test-levels: $(VENV)/dev
-	pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests/unit tests/content tests/golden tests/integration
+	pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/unit tests/content tests/golden tests/integration
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev  ## Logic, messages and the gates over all files; seconds

@@ -25,6 +25,13 @@ LONGEST = (
     "test_test_load",
     "test_gateway_requests",
     "test_proof_of_gateway",
+    "test_models_playbook",
+    "test_model_rollout",
+    "test_gateway_keys",
+    "test_load_balancing",
+    "test_example_models",
+    "test_gateway_fuzz",
+    "test_render_playbook",
 )
 
 

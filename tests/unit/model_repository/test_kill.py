@@ -182,7 +182,8 @@ def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int, tell: Tell)
     assert finished <= kills / 2
     assert working(hits) >= kills / 2
     assert hits["while contents arrived"]
-    assert working(hits) > hits["while contents arrived"]
+    # What follows the sending is short: among few blows none may hit it.
+    assert kills < 50 or working(hits) > hits["while contents arrived"]
 
 
 # On a slow file system, so that roll-backs and prunings, too, last longer than it takes to kill them.
