@@ -121,6 +121,15 @@ def moments(dice: random.Random, number: int) -> list[float]:
 IDLE = ("done", "before the store was opened", "at the lock", "too late")
 
 
+# So few blows may by chance all hit one thing.
+FEW = 50
+
+
+def enough(blows: int) -> float:
+    """How many blows have to hit work: a half of many, a quarter of few."""
+    return blows / 2 if blows >= FEW else blows / 4
+
+
 def working(hits: Counter[str]) -> int:
     """How many blows hit work on the store, not its absence."""
     return sum(number for where, number in hits.items() if not where.endswith(IDLE))
@@ -179,11 +188,11 @@ def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int, tell: Tell)
         assert len(list((store / "releases").iterdir())) <= 2
     tell(f"publishers killed, {kind}", hits)
     # Most kills have to hit work, not its absence, and both the sending and what follows it.
-    assert finished <= kills / 2
-    assert working(hits) >= kills / 2
+    assert kills - finished >= enough(kills)
+    assert working(hits) >= enough(kills)
     assert hits["while contents arrived"]
     # What follows the sending is short: among few blows none may hit it.
-    assert kills < 50 or working(hits) > hits["while contents arrived"]
+    assert kills < FEW or working(hits) > hits["while contents arrived"]
 
 
 # On a slow file system, so that roll-backs and prunings, too, last longer than it takes to kill them.
@@ -270,7 +279,8 @@ def test_the_module_killed_at_any_moment(source: Path, tmp_path: Path, tell: Tel
     assert publish(FolderTarget(str(store)), [str(source)], Options())["release"] == served(store)
     assert list((store / "staging").iterdir()) == []
     tell("modules killed", hits)
-    for action in PAUSES:
+    assert working(hits) >= enough(hits.total())
+    for action in PAUSES if kills >= FEW // len(PAUSES) else ():
         ours = Counter({where: number for where, number in hits.items() if where.startswith(action)})
         assert working(ours) >= kills / 2, f"{action} was hardly hit"
 
@@ -341,7 +351,7 @@ def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> No
         assert list((store / "staging").iterdir()) == []
         assert not (store / "lock").exists()
     tell("stores in a pod killed", hits)
-    assert working(hits) >= hits.total() / 2
+    assert working(hits) >= enough(hits.total())
 
 
 @pytest.fixture
