@@ -22,6 +22,12 @@ LONGEST = (
     "test_model_trial",
     "test_model_serving",
     "test_site",
+    "test_isolation",
+    "test_least_rights",
+    "test_models_playbook",
+    "test_exposure",
+    "test_model_repository_pvc",
+    "test_model_repository_kills",
     "test_manifests_wait",
 )
 
