@@ -197,7 +197,7 @@ def flight(folder: Path, models: Path, _repeats: int) -> Figures:
 
 
 async def all_at_once(service: Instance) -> tuple[dict[str, int], int, list[float]]:
-    """Send everything at once. Returns outcomes, how many were in flight at a time, and the Envoys' memory then."""
+    """Send everything at once. Returns outcomes, how many were in flight at a time, and the Envoys' largest memory."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(service.address(), options=options) for _number in range(CHANNELS)]
     stubs = [service_pb2_grpc.GRPCInferenceServiceStub(channel) for channel in channels]
@@ -219,8 +219,9 @@ async def all_at_once(service: Instance) -> tuple[dict[str, int], int, list[floa
     while not all(task.done() for task in asked):
         await asyncio.sleep(1)
         now = await asyncio.to_thread(metric, service, 'envoy_cluster_upstream_rq_active{envoy_cluster_name="triton"}')
-        if sum(now) > peak:
-            peak, full = int(sum(now)), await asyncio.to_thread(memory, service)
+        peak = max(peak, int(sum(now)))
+        # Envoy measures it every five seconds.
+        full = max(full, await asyncio.to_thread(memory, service), key=sum)
     for channel in channels:
         await channel.close()
     return outcomes, peak, full
