@@ -112,7 +112,9 @@ benchmark-models: $(VENV)/dev  ## Publishing models against rsync and tar; 5 GB 
 	python tests/benchmark/models.py $(BENCHMARK)
 
 .PHONY: benchmark-gateway
-benchmark-gateway: $(VENV)/dev local  ## Envoy's cost, balance, 20,000 requests at once and 100 servers; BENCHMARK=PART
+benchmark-gateway: $(VENV)/dev  ## Envoy's cost, balance, 20,000 requests at once and 100 servers; BENCHMARK=PART
+	ansible-playbook playbooks/local.yml -i $(INVENTORY) \
+	  -e '{"local_cluster_images": ["triton-local", "envoy-local", "perf-analyzer-local"]}'
 	python tests/benchmark/gateway.py $(BENCHMARK)
 
 .PHONY: molecule
