@@ -13,28 +13,41 @@ import pytest
 CLONE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CLONE / ".collections"))
 
+TESTS = Path(__file__).resolve().parent
 # Files that take half a minute or more. They come first, so that none of them is left over when the others are done.
 LONGEST = (
-    "test_wrong_inventories",
-    "test_gateway_matrix",
-    "test_inference_check",
-    "test_model_validation",
-    "test_gateway",
-    "test_golden",
-    "test_kill",
-    "test_test_load",
-    "test_gateway_requests",
-    "test_proof_of_gateway",
-    "test_models_playbook",
-    "test_model_rollout",
-    "test_gateway_keys",
-    "test_load_balancing",
-    "test_example_models",
-    "test_gateway_fuzz",
-    "test_render_playbook",
+    "unit/inventory/test_wrong_inventories",
+    "integration/test_gateway_matrix",
+    "integration/test_inference_check",
+    "integration/test_model_validation",
+    "integration/test_gateway",
+    "golden/test_golden",
+    "unit/model_repository/test_kill",
+    "integration/test_test_load",
+    "integration/test_gateway_requests",
+    "integration/test_proof_of_gateway",
+    "unit/inventory/test_models_playbook",
+    "integration/test_model_rollout",
+    "integration/test_gateway_keys",
+    "integration/test_load_balancing",
+    "integration/test_example_models",
+    "integration/test_gateway_fuzz",
+    "unit/inventory/test_render_playbook",
+    "cluster/test_local_node",
+    "cluster/test_molecule",
+    "cluster/test_model_trial",
+    "cluster/test_model_serving",
+    "cluster/test_site",
+    "cluster/test_isolation",
+    "cluster/test_least_rights",
+    "cluster/test_models_playbook",
+    "cluster/test_exposure",
+    "cluster/test_model_repository_pvc",
+    "cluster/test_model_repository_kills",
+    "cluster/test_manifests_wait",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    order = {TESTS / f"{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))

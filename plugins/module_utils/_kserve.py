@@ -17,6 +17,7 @@ import socket
 import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import quote
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _tensor
@@ -113,25 +114,18 @@ class Client(abc.ABC):
 
     def ask(self, method: str, model: str, timeout: float) -> None:
         """Call one of METHODS; a server that says no counts as unavailable."""
-        no = CallError("UNAVAILABLE", f"{method} was answered with no")
-        if method == "ServerLive":
-            if not self.live(timeout):
-                raise no
-        elif method == "ServerReady":
-            if not self.ready(timeout):
-                raise no
-        elif method == "ModelReady":
-            if not self.model_ready(model, "", timeout):
-                raise no
-        elif method == "ModelConfig":
-            self.config(model, timeout)
-        else:
-            {
-                "ServerMetadata": self.metadata,
-                "ModelStatistics": self.statistics,
-                "RepositoryIndex": self.index,
-                "LogSettings": self.log_settings,
-            }[method](timeout)
+        calls: dict[str, t.Callable[[], t.Any]] = {
+            "ServerLive": partial(self.live, timeout),
+            "ServerReady": partial(self.ready, timeout),
+            "ServerMetadata": partial(self.metadata, timeout),
+            "ModelStatistics": partial(self.statistics, timeout),
+            "RepositoryIndex": partial(self.index, timeout),
+            "LogSettings": partial(self.log_settings, timeout),
+            "ModelReady": partial(self.model_ready, model, "", timeout),
+            "ModelConfig": partial(self.config, model, timeout),
+        }
+        if calls[method]() is False:
+            raise CallError("UNAVAILABLE", f"{method} was answered with no")
 
 
 # What Client.ask can call: methods that change nothing. Those of models are asked for each model.

@@ -15,16 +15,10 @@ from urllib.parse import quote
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_methods as methods
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
+from ansible_collections.fastml.supersonic.plugins.module_utils._inventory import quantity
 
 _METADATA = "supersonic"
 _JWT = "envoy.filters.http.jwt_authn"
-# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-_UNITS = {
-    "": 1.0,
-    "m": 1e-3,
-    **{name: 1000.0**power for power, name in enumerate(("k", "M", "G", "T", "P", "E"), 1)},
-    **{f"{name}i": 1024.0**power for power, name in enumerate(("K", "M", "G", "T", "P", "E"), 1)},
-}
 
 
 # ---- who may call what ---------------------------------------------------------------------------------------------
@@ -178,10 +172,7 @@ def heap_bytes(resources: Mapping[str, Any]) -> int:
 
     The rest is for what is no heap: the program itself, its threads, buffers of the kernel.
     """
-    limit = str((resources.get("limits") or {}).get("memory") or "")
-    number = limit.rstrip("EPTGMKikm")
-    factor = _UNITS[limit[len(number) :]]
-    return int(float(number) * factor * 9 // 10) if number else 0
+    return int((quantity((resources.get("limits") or {}).get("memory")) or 0) * 9 // 10)
 
 
 def load_check(limit: Mapping[str, Any]) -> dict[str, str]:

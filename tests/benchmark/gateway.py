@@ -52,6 +52,7 @@ GOALS = {
     "site.yml without a change, 100 servers (s)": (20.0, True),
 }
 IN_FLIGHT = 20_000
+ACTIVE = 'envoy_cluster_upstream_rq_active{envoy_cluster_name="triton"}'
 # Each a connection, as many clients have.
 CHANNELS = 100
 # A server counts requests of which chance decides; with fewer of them it would decide the balance as well.
@@ -196,7 +197,7 @@ def flight(folder: Path, models: Path, _repeats: int) -> Figures:
     return {"failed of 20,000 in flight": IN_FLIGHT - outcome["OK"]}
 
 
-async def all_at_once(service: Instance) -> tuple[dict[str, int], int, list[float]]:
+async def all_at_once(service: Instance) -> tuple[dict[str, int], int, list[int]]:
     """Send everything at once. Returns outcomes, how many were in flight at a time, and the Envoys' largest memory."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(service.address(), options=options) for _number in range(CHANNELS)]
@@ -215,11 +216,11 @@ async def all_at_once(service: Instance) -> tuple[dict[str, int], int, list[floa
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
 
     asked = [asyncio.ensure_future(ask(number)) for number in range(IN_FLIGHT)]
-    peak, full = 0, [0.0]
+    peak, full = 0, [0]
     while not all(task.done() for task in asked):
         await asyncio.sleep(1)
-        now = await asyncio.to_thread(metric, service, 'envoy_cluster_upstream_rq_active{envoy_cluster_name="triton"}')
-        peak = max(peak, int(sum(now)))
+        now = await asyncio.to_thread(service.envoy_metric, ACTIVE)
+        peak = max(peak, sum(now.values()))
         # Envoy measures it every five seconds.
         full = max(full, await asyncio.to_thread(memory, service), key=sum)
     for channel in channels:
@@ -227,21 +228,12 @@ async def all_at_once(service: Instance) -> tuple[dict[str, int], int, list[floa
     return outcomes, peak, full
 
 
-def metric(service: Instance, name: str) -> list[float]:
-    """A metric of each Envoy."""
-    values = []
-    for pod in service.pods("envoy").values():
-        path = f"{pods(service.namespace)}/{pod['metadata']['name']}:9902/proxy/metrics"
-        text = service.cluster.api.text(path, "metrics of an Envoy")
-        values += [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name)]
-    return values
+def memory(service: Instance) -> list[int]:
+    """Bytes of each Envoy's memory."""
+    return list(service.envoy_metric("envoy_server_memory_physical_size{}").values())
 
 
-def memory(service: Instance) -> list[float]:
-    return metric(service, "envoy_server_memory_physical_size{}")
-
-
-def mebibytes(sizes: list[float]) -> str:
+def mebibytes(sizes: list[int]) -> str:
     return " and ".join(f"{size / 2**20:.0f} MiB" for size in sizes)
 
 

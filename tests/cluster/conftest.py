@@ -15,26 +15,6 @@ import pytest
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 
 CLONE = Path(__file__).resolve().parents[2]
-# Files that take minutes. They come first, so that none of them is left over when the others are done.
-LONGEST = (
-    "test_local_node",
-    "test_molecule",
-    "test_model_trial",
-    "test_model_serving",
-    "test_site",
-    "test_isolation",
-    "test_least_rights",
-    "test_models_playbook",
-    "test_exposure",
-    "test_model_repository_pvc",
-    "test_model_repository_kills",
-    "test_manifests_wait",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ from tritonclient.utils import InferenceServerException
 
 from ansible_collections.fastml.supersonic.tests.harness.certificates import Certificate
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
-CLONE = Path(__file__).resolve().parents[2]
 ISSUER = "https://tokens.example.org"
 # A connection of its own for each client.
 CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
@@ -49,16 +48,24 @@ def render_cases(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> Path:
     (folder / "play.yml").write_text(json.dumps([play]))
     for case in cases:
         (folder / "manifests" / case).mkdir(parents=True)
-    done = subprocess.run(
-        ["ansible-playbook", str(folder / "play.yml"), "-i", str(folder / "hosts.yml")],
-        cwd=CLONE,
-        env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.stdout[-4000:]}{done.stderr[-2000:]}"
+    configuration = {"ANSIBLE_CONFIG": str(CLONE / "ansible.cfg")}
+    done = run_playbook(folder / "play.yml", folder / "hosts.yml", environment=configuration, seconds=None)
+    assert done.code == 0, done.output[-4000:]
     return folder / "manifests"
+
+
+@contextlib.contextmanager
+def deployed(
+    folder: Path, cases: Mapping[str, Mapping[str, Any]], servers: Sequence[str], http_servers: Sequence[str] = ()
+) -> Iterator[dict[str, DeployedEnvoy]]:
+    """An Envoy for each case, all in front of the same servers, by case."""
+    manifests = render_cases(folder, cases)
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for case in cases:
+            running[case] = DeployedEnvoy(folder / case, manifests / case / "envoy.yaml", servers, http_servers)
+            stack.callback(running[case].stop)
+        yield running
 
 
 # ---- tokens --------------------------------------------------------------------------------------------------------

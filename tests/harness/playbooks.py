@@ -137,6 +137,7 @@ def run_playbook(
     extra: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
     directory: Path = CLONE,
+    seconds: float | None = 600,
 ) -> Run:
     """Run a playbook as from a shell in the clone, or in another directory."""
     command = [sys.executable, "-m", "ansible", "playbook", str(playbook), "-i", str(inventory), *arguments]
@@ -152,7 +153,7 @@ def run_playbook(
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=600,
+        timeout=seconds,
     )
     return Run(done.returncode, done.stdout)
 

@@ -22,9 +22,9 @@ from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     KEY,
     OTHER_KEY,
     bearer,
+    deployed,
     infer,
     key_set,
-    render_cases,
     token,
 )
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
@@ -82,19 +82,14 @@ def envoys(keys: dict[str, Keys], tmp_path_factory: pytest.TempPathFactory) -> I
         "stranger": {"jwks_uri": keys["localhost"].url, "ca_certificates": STRANGER.pem},
         "name": {"jwks_uri": keys["elsewhere.example.org"].url, "ca_certificates": AUTHORITY.pem},
     }
-    manifests = render_cases(
-        folder, {name: {"envoy_jwt_issuers": [{**issuer, **case}]} for name, case in cases.items()}
-    )
     write_model(folder / "models", "identity")
     triton = Triton(folder / "models", folder)
-    running = {}
+    issuers = {name: {"envoy_jwt_issuers": [{**issuer, **case}]} for name, case in cases.items()}
     try:
-        for name in cases:
-            running[name] = DeployedEnvoy(folder / name, manifests / name / "envoy.yaml", [triton.grpc])
-        yield running
+        with deployed(folder, issuers, [triton.grpc]) as running:
+            yield running
     finally:
-        for process in (*running.values(), triton):
-            process.stop()
+        triton.stop()
 
 
 def test_keys_are_taken_from_whom_they_should_come_and_change(

@@ -26,8 +26,8 @@ from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     CHANNEL,
     KEY,
     bearer,
+    deployed,
     key_set,
-    render_cases,
     token,
 )
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
@@ -122,15 +122,8 @@ def envoys(
 ) -> Iterator[dict[str, DeployedEnvoy]]:
     folder = tmp_path_factory.mktemp("requests")
     traced = {"envoy_tracing": {"endpoint": collector.address, "sampling_percent": 100}}
-    manifests = render_cases(folder, {**CASES, "traced": traced})
-    running = {}
-    try:
-        for case in (*CASES, "traced"):
-            running[case] = DeployedEnvoy(folder / case, manifests / case / "envoy.yaml", servers)
+    with deployed(folder, {**CASES, "traced": traced}, servers) as running:
         yield running
-    finally:
-        for envoy in running.values():
-            envoy.stop()
 
 
 def ask(envoy: DeployedEnvoy, size: int, name: str, model: str = "any") -> str:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
-from ansible_collections.fastml.supersonic.tests.harness.gateway import render_cases
+from ansible_collections.fastml.supersonic.tests.harness.gateway import deployed
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
@@ -47,17 +47,12 @@ def envoys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Deplo
     write_model(folder / "models", "identity")
     write_model(folder / "models", "slow", execute="time.sleep(0.3)")
     server = Triton(folder / "models", folder, wait=False)
-    running = {}
     try:
-        rendered = render_cases(folder, CASES)
         server.wait_until_live()
-        for case in CASES:
-            manifests = rendered / case / "envoy.yaml"
-            running[case] = DeployedEnvoy(folder / case, manifests, [server.grpc], [server.http])
-        yield running
+        with deployed(folder, CASES, [server.grpc], [server.http]) as running:
+            yield running
     finally:
-        for process in (*running.values(), server):
-            process.stop()
+        server.stop()
 
 
 @pytest.fixture
