@@ -63,7 +63,8 @@ class ActionModule(ActionBase):
     # ---- one host ------------------------------------------------------------------------------------------------
 
     def _problems(self, arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> list[str]:
-        roles, whole_inventory = arguments["roles"], arguments["whole_inventory"]
+        # Plain texts: a cache takes one with Ansible's record of its origin for another.
+        roles, whole_inventory = [str(role) for role in arguments["roles"]], arguments["whole_inventory"]
         shared = [SHARED] if any(_depends_on_shared(role) for role in roles) else []
         specs = {role: _specification(role) for role in [*shared, *roles]}
         prefixes = list(specs)
@@ -149,9 +150,9 @@ class ActionModule(ActionBase):
         for name in hosts:
             # A host whose name nobody can evaluate is told so itself.
             with contextlib.suppress(AnsibleError):
-                instances[name] = {
-                    key: variables["hostvars"][name].get(key, defaults.get(key)) for key in _inventory.IDENTITY
-                }
+                # Every access of a host collects its variables anew.
+                of_host = variables["hostvars"][name]
+                instances[name] = {key: of_host.get(key, defaults.get(key)) for key in _inventory.IDENTITY}
         if host not in instances:
             return []
         problems = _inventory.check_instances(host, instances)
