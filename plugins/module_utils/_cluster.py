@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import Kinds
+from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -299,7 +299,7 @@ def _classes_of_volumes(api: Api) -> set[str] | None:
 
 
 def _node_resources(api: Api, wanted: Mapping[str, Any], result: dict[str, Any]) -> list[str]:
-    wanted = {name: amount for name, amount in wanted.items() if _inventory.quantity(amount)}
+    wanted = {name: amount for name, amount in wanted.items() if quantity(amount)}
     if not wanted:
         return []
     try:
@@ -314,8 +314,8 @@ def _node_resources(api: Api, wanted: Mapping[str, Any], result: dict[str, Any])
     }
     problems = []
     for name, amount in wanted.items():
-        needed = _inventory.quantity(amount)
-        offers = {str(node[name]): _inventory.quantity(node[name]) or 0 for node in result["node_resources"].values()}
+        needed = quantity(amount)
+        offers = {str(node[name]): quantity(node[name]) or 0 for node in result["node_resources"].values()}
         if needed is not None and not any(offer >= needed for offer in offers.values()):
             most = max(offers, key=lambda text: offers[text], default="none")
             problems.append(

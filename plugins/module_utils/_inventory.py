@@ -19,11 +19,11 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_problems, _proof_problems
 from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
+from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 
 # Objects are called NAME-<part>, and a Deployment's pods get 17 characters more; 63 is the end.
 LONGEST_NAME = 30
@@ -34,21 +34,12 @@ SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][0-9]+)?")
 RELEASE = re.compile(r"[0-9a-f]{8,40}")
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
 _TEMPLATE = re.compile(r"\{[{%](.*?)[}%]\}", re.S)
 _NAME = re.compile(r"\b[A-Za-z_]\w*")
 # What Ansible takes for false where it converts a text.
 _FALSE = {"false", "no", "off", "n", "f", "0", "0.0", ""}
-SUFFIXES = {
-    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
-    "k": Decimal(10) ** 3, "M": Decimal(10) ** 6, "G": Decimal(10) ** 9, "T": Decimal(10) ** 12,
-    "P": Decimal(10) ** 15, "E": Decimal(10) ** 18,
-    "Ki": Decimal(2) ** 10, "Mi": Decimal(2) ** 20, "Gi": Decimal(2) ** 30, "Ti": Decimal(2) ** 40,
-    "Pi": Decimal(2) ** 50, "Ei": Decimal(2) ** 60,
-}  # fmt: skip
 SHELLS = {"sh", "bash", "dash", "ash", "zsh"}
 PROBE_HANDLERS = {"httpGet", "tcpSocket", "grpc", "exec"}
 PROBE_NUMBERS = {
@@ -682,20 +673,6 @@ def _images(variables: Variables) -> Iterator[Problem]:
             yield Problem(name, "the digest of an image is sha256: and 64 hexadecimal digits.", image)
         elif not digest and tag in ("", "latest"):
             yield Problem(name, "name a tag other than latest, or a digest, so that every pod runs the same.", image)
-
-
-def quantity(value: Any) -> Decimal | None:
-    """A Kubernetes quantity as a number; None where it is none."""
-    match = QUANTITY.fullmatch(str(value))
-    if isinstance(value, bool) or not match:
-        return None
-    number, suffix = match.group(1), match.group(2) or ""
-    try:
-        if suffix[1:].isdigit():
-            return Decimal(number) * Decimal(10) ** int(suffix[1:])
-        return Decimal(number) * SUFFIXES[suffix]
-    except InvalidOperation:
-        return None
 
 
 def _resources(variables: Variables) -> Iterator[Problem]:

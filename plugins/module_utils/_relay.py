@@ -34,6 +34,8 @@ _CHUNK = 64 * 1024
 # Connections that can be opened at the same time; each takes a thread until it stands.
 _OPENERS = 32
 _SECONDS_TO_CONNECT = 10.0
+# Of a server whose connection is broken already; it only has to be taken out of a buffer.
+_SECONDS_FOR_LAST_WORD = 1.0
 
 # The kernel takes no longer path of a Unix socket than 107 bytes.
 _LONGEST_FOLDER = 96
@@ -195,15 +197,17 @@ class _PlainPump:
         directions = [asyncio.ensure_future(self.outwards()), asyncio.ensure_future(self.inwards())]
         try:
             await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+            if directions[0].done() and isinstance(directions[0].exception(), OSError):
+                # What the server has said before it went is read, but perhaps not looked at yet.
+                await asyncio.wait(directions[1:], timeout=_SECONDS_FOR_LAST_WORD)
         finally:
             for task in directions:
                 task.cancel()
             results = await asyncio.gather(*directions, return_exceptions=True)
         # What came from the server explains more than what could not be sent to it, also where nobody has read it yet.
-        last_word = self._remote_reader.exception()
-        if last_word is not None:
-            raise last_word
-        for result in reversed(results):
+        outwards, inwards = results
+        last_word = inwards if isinstance(inwards, RelayError) else self._remote_reader.exception()
+        for result in (last_word, inwards, outwards):
             if isinstance(result, Exception):
                 raise result
 

@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
 import sys
 import threading
+from typing import Any, cast
 
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _websocket
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay
+from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay, RelayError, _WebSocketPump
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 from ansible_collections.fastml.supersonic.plugins.module_utils._websocket import Frames, Part, ProtocolError
 
@@ -179,3 +181,30 @@ def test_a_refused_port_forward_leaves_no_connection_open() -> None:
         assert "refused the port-forward" in str(tunnel.error)
     thread.join()
     server.close()
+
+
+def test_a_word_of_the_server_counts_more_than_the_broken_connection_after_it() -> None:
+    """It says why, closes, and what is sent meanwhile meets a closed connection before anybody has read the word."""
+
+    class Broken:
+        def write(self, _data: bytes) -> None:
+            pass
+
+        async def drain(self) -> None:
+            port = (8001).to_bytes(2, "little")
+            for channel, payload in ((0, port), (1, port), (1, b"dial tcp 127.0.0.1:8001: connection refused")):
+                remote.feed_data(sent(0x82, bytes([channel]) + payload))
+            remote.set_exception(BrokenPipeError("Broken pipe"))
+            raise BrokenPipeError("Broken pipe")
+
+    async def run() -> None:
+        nonlocal remote
+        local, remote = asyncio.StreamReader(), asyncio.StreamReader()
+        # Somebody waits for the server's word by then.
+        asyncio.get_running_loop().call_later(0.05, local.feed_data, b"PRI")
+        tunnel: Any = None
+        await _WebSocketPump(tunnel, (local, cast(Any, Broken())), (remote, cast(Any, Broken()))).run()
+
+    remote: asyncio.StreamReader
+    with pytest.raises(RelayError, match="nothing listens on this port in the pod"):
+        asyncio.run(run())

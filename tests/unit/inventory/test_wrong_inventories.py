@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 
 CLONE = Path(__file__).resolve().parents[3]
 RIGHT: dict[str, Any] = {
@@ -1382,12 +1383,12 @@ def test_table_is_long_enough() -> None:
      ("1E", "1e18"), (2, "2"), (".5", "0.5")],
 )  # fmt: skip
 def test_quantity(text: Any, value: str) -> None:
-    assert _inventory.quantity(text) == Decimal(value)
+    assert quantity(text) == Decimal(value)
 
 
 @pytest.mark.parametrize("text", ["", "x", "1GB", "1 Gi", "-1", True, "1ee3", "1e"])
 def test_no_quantity(text: Any) -> None:
-    assert _inventory.quantity(text) is None
+    assert quantity(text) is None
 
 
 def test_no_message_shows_what_may_be_a_password() -> None:
