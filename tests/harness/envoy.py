@@ -36,8 +36,11 @@ class Envoy:
         filters: Sequence[Mapping[str, Any]] = (),
         certificate: tuple[Path, Path] | None = None,
     ) -> None:
-        self._start(scratch, ["--disable-hot-restart", "--concurrency", "1", "-l", "warning"],
-                    lambda: self._config(grpc, http, filters, certificate))  # fmt: skip
+        def configuration() -> Mapping[str, Any]:
+            admin = f"127.0.0.1:{self.admin_port}"
+            return plain_configuration(self.address, admin, grpc, http, filters, certificate)
+
+        self._start(scratch, ["--disable-hot-restart", "--concurrency", "1", "-l", "warning"], configuration)
 
     def _start(self, scratch: Path, arguments: Sequence[str], configuration: Callable[[], Mapping[str, Any]]) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -62,66 +65,6 @@ class Envoy:
 
     def stop(self) -> None:
         self.process.stop()
-
-    def _config(
-        self,
-        grpc: Sequence[str],
-        http: Sequence[str],
-        filters: Sequence[Mapping[str, Any]],
-        certificate: tuple[Path, Path] | None,
-    ) -> dict[str, Any]:
-        chain: dict[str, Any] = {
-            "filters": [
-                {
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": {
-                        "@type": _MANAGER,
-                        "stat_prefix": "test",
-                        "route_config": {
-                            "virtual_hosts": [
-                                {
-                                    "name": "all",
-                                    "domains": ["*"],
-                                    "routes": [
-                                        {"match": {"prefix": "/", "grpc": {}}, "route": _route("grpc")},
-                                        {"match": {"prefix": "/"}, "route": _route("http")},
-                                    ],
-                                }
-                            ]
-                        },
-                        "http_filters": [
-                            *filters,
-                            {"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}},
-                        ],
-                    },
-                }
-            ]
-        }
-        if certificate:
-            chain["transport_socket"] = {
-                "name": "envoy.transport_sockets.tls",
-                "typed_config": {
-                    "@type": f"{_TYPES}.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-                    "common_tls_context": {
-                        "alpn_protocols": ["h2", "http/1.1"],
-                        "tls_certificates": [
-                            {
-                                "certificate_chain": {"filename": str(certificate[0])},
-                                "private_key": {"filename": str(certificate[1])},
-                            }
-                        ],
-                    },
-                },
-            }
-        return {
-            "admin": {"address": _address(f"127.0.0.1:{self.admin_port}")},
-            "static_resources": {
-                "listeners": [
-                    {"name": "test", "address": _address(f"127.0.0.1:{self.port}"), "filter_chains": [chain]}
-                ],
-                "clusters": [_cluster("grpc", grpc, http2=True), _cluster("http", http, http2=False)],
-            },
-        }
 
 
 class DeployedEnvoy(Envoy):
@@ -225,6 +168,67 @@ class DeployedEnvoy(Envoy):
 
 def program() -> Path:
     return Path(str(envoy.__file__)).parent / "_bin" / "envoy"
+
+
+def plain_configuration(
+    listener: str,
+    admin: str,
+    grpc: Sequence[str],
+    http: Sequence[str] = (),
+    filters: Sequence[Mapping[str, Any]] = (),
+    certificate: tuple[Path, Path] | None = None,
+) -> dict[str, Any]:
+    """As little as an Envoy needs to pass requests on; addresses are host:port."""
+    chain: dict[str, Any] = {
+        "filters": [
+            {
+                "name": "envoy.filters.network.http_connection_manager",
+                "typed_config": {
+                    "@type": _MANAGER,
+                    "stat_prefix": "test",
+                    "route_config": {
+                        "virtual_hosts": [
+                            {
+                                "name": "all",
+                                "domains": ["*"],
+                                "routes": [
+                                    {"match": {"prefix": "/", "grpc": {}}, "route": _route("grpc")},
+                                    {"match": {"prefix": "/"}, "route": _route("http")},
+                                ],
+                            }
+                        ]
+                    },
+                    "http_filters": [
+                        *filters,
+                        {"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}},
+                    ],
+                },
+            }
+        ]
+    }
+    if certificate:
+        chain["transport_socket"] = {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": f"{_TYPES}.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                "common_tls_context": {
+                    "alpn_protocols": ["h2", "http/1.1"],
+                    "tls_certificates": [
+                        {
+                            "certificate_chain": {"filename": str(certificate[0])},
+                            "private_key": {"filename": str(certificate[1])},
+                        }
+                    ],
+                },
+            },
+        }
+    return {
+        "admin": {"address": _address(admin)},
+        "static_resources": {
+            "listeners": [{"name": "test", "address": _address(listener), "filter_chains": [chain]}],
+            "clusters": [_cluster("grpc", grpc, http2=True), _cluster("http", http, http2=False)],
+        },
+    }
 
 
 def _route(cluster: str) -> dict[str, Any]:
