@@ -72,7 +72,7 @@ Figures = dict[str, float]
 def instance(folder: Path, models: Path, **variables: Any) -> Iterator[Instance]:
     cluster = Cluster(str(KUBECONFIG))
     sources = {"model_repository_sources": [str(models)], "verify_golden_directories": [str(models)]}
-    made = Instance(cluster, folder, "bench", {"envoy_replicas": 2, **sources, **variables})
+    made = Instance(cluster, folder, "bench", {"envoy_replicas": 2, **sources, **variables}, seconds=1800)
     try:
         made.site()
         yield made
@@ -175,11 +175,12 @@ def answered(service: Instance) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def load(service: Instance, folder: Path, clients: int, *models: str) -> Iterator[dict[str, Any]]:
-    """Clients at the endpoint; what they have seen is in the report after the end."""
+def load(service: Instance, folder: Path, clients: int, *models: str, pause: float = 0.0) -> Iterator[dict[str, Any]]:
+    """Clients at the endpoint; what they have seen is in the report after the end. They pause before each request."""
     begin, end = folder / f"start-{uuid.uuid4().hex}", folder / f"stop-{uuid.uuid4().hex}"
     command = [sys.executable, str(CLONE / "tests" / "load.py"), "--address", service.address()]
-    command += ["--clients", str(clients), "--seconds", "900", "--start-file", str(begin), "--stop-file", str(end)]
+    command += ["--clients", str(clients), "--seconds", "1800", "--start-file", str(begin), "--stop-file", str(end)]
+    command += ["--pause", str(pause)]
     command += [word for model in models for word in ("--model", model)]
     report: dict[str, Any] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -268,8 +269,10 @@ def hundred(folder: Path, models: Path, _repeats: int) -> Figures:
         began = time.monotonic()
         service.site()
         figures["site.yml without a change, 100 servers (s)"] = time.monotonic() - began
+        print(f"site.yml without a change: {time.monotonic() - began:.1f} s", flush=True)
         old = set(service.pods("triton"))
-        with load(service, folder, 16, "identity") as report:
+        # Without pauses they would leave no processor to the servers that start.
+        with load(service, folder, 16, "identity", pause=0.05) as report:
             began = time.monotonic()
             service.site("--tags", "triton", triton_pod_annotations={"example.org/update": "2"})
             until(lambda: service.ready("triton", 100), 300)

@@ -72,16 +72,25 @@ class Run:
 class Instance:
     """An instance of its own, with a namespace of its own, deployed and changed by the playbooks."""
 
-    def __init__(self, cluster: Cluster, folder: Path, name: str, variables: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        folder: Path,
+        name: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        seconds: float = 600,
+    ) -> None:
         self.cluster = cluster
         self.name = name
+        self.seconds = seconds
         self.namespace = cluster.free_name()
         self.inventory = instance_inventory(
             folder, {name: {"supersonic_namespace": self.namespace, **(variables or {})}}
         )
 
     def run(self, playbook: str | Path, *arguments: str, **extra: Any) -> Run:
-        return run_playbook(playbook, self.inventory, *arguments, extra=extra)
+        return run_playbook(playbook, self.inventory, *arguments, extra=extra, seconds=self.seconds)
 
     def site(self, *arguments: str, **extra: Any) -> Run:
         """site.yml, which has to succeed."""
