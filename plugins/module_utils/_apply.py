@@ -769,7 +769,7 @@ class Run:
             return results
         text = joined(failures)
         if nothing_changed and all(isinstance(exc, ApiError) for exc in failures):
-            text += " Nothing was changed."
+            text += " Nothing of this set was changed."
         raise SupersonicError(text) from failures[0]
 
 

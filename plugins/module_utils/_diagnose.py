@@ -51,7 +51,9 @@ def diagnose(endpoint: Endpoint, timeout: float) -> Diagnosis | None:
     if broken:
         return broken
     if not endpoint.tls and _speaks_tls(endpoint, timeout):
-        return Diagnosis("tls", "the server expects TLS; set tls for this target")
+        return Diagnosis(
+            "tls", "the server expects TLS; set tls for this target (verify_tls or verify_envoy_tls of the role verify)"
+        )
     if wanted == HTTP2:
         try:
             spoken = HTTP1 if spoken == HTTP1 or _ask(endpoint, _HTTP1_HELLO, timeout) == HTTP1 else spoken

@@ -60,6 +60,14 @@ def _way_in(variables: Variables) -> Iterator[Finding]:
         yield Finding(
             "verify_envoy_tls", "the Envoys speak no TLS: neither envoy_tls_secret nor envoy_tls_certificate is set."
         )
+    # Without a proxy before the Envoys clients meet their certificate.
+    direct = not any(variables.get(name) for name in ("envoy_ingress", "envoy_gateway_route", "envoy_openshift_route"))
+    if variables.get("verify_address") and secured and direct and variables.get("verify_tls") == {}:
+        yield Finding(
+            "verify_tls",
+            "the Envoys speak TLS, so that the proof at verify_address needs it as well: at least {validate: true}, "
+            "and ca_cert where the system does not know the authority.",
+        )
     required = variables.get("envoy_tls_client_ca") and variables.get("envoy_tls_client_required") is not False
     if asked and required and tls and not tls.get("client_cert"):
         yield Finding(

@@ -73,8 +73,8 @@ seealso:
 EXAMPLES = r"""
 - name: A token for CMS, for a month
   fastml.supersonic.supersonic_token:
-    dest: "{{ inventory_dir }}/tokens/cms.jwt"
-    private_key_path: "{{ inventory_dir }}/tokens/site.key"
+    dest: /srv/supersonic/tokens/cms.jwt
+    private_key_path: /srv/supersonic/tokens/site.key
     issuer: https://inference.example.org
     subject: cms
     audiences: [supersonic]

@@ -205,7 +205,7 @@ def test_what_the_server_refuses_changes_nothing(cluster: Cluster, namespace: st
         result = cluster.manifests(namespace, config_map(), bad, check=check)
         assert result["failed"]
         assert message in result["msg"]
-        assert "Nothing was changed." in result["msg"]
+        assert "Nothing of this set was changed." in result["msg"]
         assert result["changed"] is False
     assert cluster.get(f"/api/v1/namespaces/{namespace}/configmaps/settings") is None
     assert cluster.get(f"/api/v1/namespaces/{namespace}/configmaps/set-applyset") is None

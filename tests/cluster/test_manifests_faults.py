@@ -42,7 +42,7 @@ def test_missing_right_is_named(cluster: Cluster, namespace: str, ca_file: str) 
     user = f"system:serviceaccount:{namespace}:poor"
     assert (
         f'Secret/s: user "{user}" lacks the permission to patch secrets in namespace "{namespace}". '
-        'Ask for a Role with the verb "patch" on "secrets". Nothing was changed.'
+        'Ask for a Role with the verb "patch" on "secrets". Nothing of this set was changed.'
     ) in result["msg"]
     assert cluster.get(f"/api/v1/namespaces/{namespace}/configmaps/settings") is None
 

@@ -840,6 +840,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"envoy_tls_secret": "tls"},
         r"verify_envoy_tls: the Envoys speak TLS, so that it needs at least server_name",
     ),
+    (
+        "proof-endpoint-without-tls",
+        {"envoy_tls_secret": "tls", "verify_envoy_tls": {"server_name": "a"}, "verify_address": "a:1"},
+        r"verify_tls: the Envoys speak TLS, so that the proof at verify_address needs it as well",
+    ),
     ("proof-with-tls", {"verify_envoy_tls": {"server_name": "a"}}, r"verify_envoy_tls .*the Envoys speak no TLS"),
     (
         "proof-without-certificate",
@@ -1059,7 +1064,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "relative-sources",
         {"model_repository_sources": ["/models", "models"], "model_repository_image": "a:1"},
         r'model_repository_sources\[1\] is "models" \(.*: a relative path could mean several places\. Say where it '
-        r'begins, such as "{{ inventory_dir }}/models", "{{ playbook_dir }}/models", or a path that begins with / or',
+        r'begins, such as "{{ inventory_dir }}/\.\./models", "{{ playbook_dir }}/models", or a path that begins with / '
+        r"or ~/",
     ),
     (
         "relative-golden",
