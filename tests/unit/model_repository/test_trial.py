@@ -42,7 +42,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import RELEASE_ANNOTATION
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, scan
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import goldens_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Goldens
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -117,7 +117,7 @@ def test_golden_requests_come_from_the_source(tmp_path: Path) -> None:
         write_model(tmp_path, name)
         write_golden(tmp_path, golden(name, [1.0]))
     (tmp_path / "one/golden/notes.txt").write_text("not a request")
-    assert [(each.model, each.name) for each in goldens_of(scan([str(tmp_path)]))] == [
+    assert [(each.model, each.name) for each in Goldens(scan([str(tmp_path)]))] == [
         ("one", "values"),
         ("two", "values"),
     ]
