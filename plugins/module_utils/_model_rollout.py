@@ -138,7 +138,10 @@ def switch_of_template(pool: Pool, release: Release) -> tuple[str, list[Server]]
     if annotations.get(SERVED_ANNOTATION) == release.name:
         for pod in pool.pods():
             serves = state_of(pod, release).release
-            if serves != release.name and (pod["metadata"].get("annotations") or {}).get(SERVED_ANNOTATION) == release.name:
+            if (
+                serves != release.name
+                and (pod["metadata"].get("annotations") or {}).get(SERVED_ANNOTATION) == release.name
+            ):
                 others.append(Server(pod, serves=serves))
         if not others:
             return switch, []

@@ -201,7 +201,9 @@ def _reading(pod: Mapping[str, t.Any]) -> _Reading:
         return _Reading(created, math.inf, math.inf, restarted)
     # What the pod says now was written by then. Kubernetes says whole seconds, cut off.
     fields = metadata.get("managedFields") or []
-    written = [seconds_of(entry["time"]) for entry in fields if entry.get("subresource") == "status" and "time" in entry]
+    written = [
+        seconds_of(entry["time"]) for entry in fields if entry.get("subresource") == "status" and "time" in entry
+    ]
     known = max(written, default=math.inf) + 1
     # By the clock of its node.
     started = seconds_of(running["startedAt"])
@@ -239,8 +241,7 @@ def _read(reading: _Reading, current: Release, annotations: Mapping[str, str]) -
     if not possible.keys() - {None, wanted}:
         # Nobody knows better than the template.
         return State(wanted, possible.get(wanted, {}))
-    name, contents = next(iter(possible.items()))
-    return State(name, contents) if len(possible) == 1 else State(None, {})
+    return State(*possible.popitem()) if len(possible) == 1 else State(None, {})
 
 
 def _number(text: str | None) -> float | None:
