@@ -25,8 +25,8 @@ options:
         that the others go on as they are.
       - V(poll) is for servers with C(--model-control-mode=poll). They load every model of the release by themselves,
         which is waited for in their logs.
-      - V(rolling) is for servers that are replaced when the template of their pods changes. Nothing is asked of them; it
-        is said in RV(switch) what the template has to carry.
+      - V(rolling) is for servers that are replaced when the template of their pods changes. Nothing is asked of them;
+        RV(switch) says what the template has to carry.
     type: str
     choices: [explicit, poll, rolling]
     required: true

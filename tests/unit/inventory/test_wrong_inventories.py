@@ -846,8 +846,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
                     {"name": "models", "kind": "pvc", "claim": "models", **path},
                 ],
             },
-            rf'triton_model_repositories\[1\]\.path is "{value}" .*published to the claim models, whose current release '
-            r"is in the folder current; .* Set path: current\.",
+            rf'triton_model_repositories\[1\]\.path is "{value}" .*published to the claim models, whose current '
+            r"release is in the folder current; .* Set path: current\.",
         )
         for number, (path, value) in enumerate([({}, ""), ({"path": "releases"}, "releases")])
     ),
