@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,6 +117,8 @@ def back_over_a_run_that_died(instance: Instance, models: Path, first: str) -> N
     third = run_module("model_repository", {**connection, "source": [str(models)], "pod": image})["release"]
     assert third != first
     path = f"/api/v1/namespaces/{instance.namespace}/pods/{pod['metadata']['name']}"
+    # Times of pods are whole seconds, and that of the switch is noted a moment late.
+    time.sleep(3)
     instance.cluster.api.delete(path, path, propagation="Background")
     until(lambda: instance.ready("triton", 1) and uid not in instance.pods("triton"), 90)
     assert released(instance) == {first}
