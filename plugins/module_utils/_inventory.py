@@ -1429,16 +1429,8 @@ def _models_and_proof(variables: _Read) -> Iterator[Problem]:
             list(sources),
         )
     claim = None if folder else variables.get("model_repository_claim")
-    # CVMFS is read only in a cluster, so that a claim of it is none to publish to.
-    served = [
-        item.get("claim") for item in variables.get("triton_model_repositories") or [] if item.get("kind") == "pvc"
-    ]
-    if sources and claim and variables.get("triton_model_repositories") is not None and claim not in served:
-        yield Problem(
-            "triton_model_repositories",
-            f"models are published to the claim {claim}, but no server loads from it.",
-            served,
-        )
+    if sources and claim:
+        yield from _reads_what_is_published(variables, str(claim))
     address = variables.get("verify_address")
     match = ADDRESS.fullmatch(address) if address else None
     if address and (not match or not 0 < int(match[2]) < 65536):
@@ -1448,6 +1440,30 @@ def _models_and_proof(variables: _Read) -> Iterator[Problem]:
             "verify_address",
             "nothing is proved: give the clients' address, or set verify_servers or verify_envoys.",
             "",
+        )
+
+
+def _reads_what_is_published(variables: Variables, claim: str) -> Iterator[Problem]:
+    name, repositories = "triton_model_repositories", variables.get("triton_model_repositories")
+    if repositories is None:
+        return
+    # CVMFS is read only in a cluster, so that a claim of it is none to publish to.
+    claims = {index: item for index, item in enumerate(repositories) if item.get("kind") == "pvc"}
+    published = {index: item for index, item in claims.items() if item.get("claim") == claim}
+    if not published:
+        yield Problem(
+            name,
+            f"models are published to the claim {claim}, but no server loads from it.",
+            [item.get("claim") for item in claims.values()],
+        )
+    elif all(item.get("path") != "current" for item in published.values()):
+        index, item = next(iter(published.items()))
+        yield Problem(
+            name,
+            f"models are published to the claim {claim}, whose current release is in the folder current; what else is "
+            "there are no models to serve. Set path: current.",
+            item.get("path", ""),
+            f"[{index}].path",
         )
 
 

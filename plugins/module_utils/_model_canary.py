@@ -199,10 +199,10 @@ def compare_with_pool(
         pool = Pool(new, [client for client in others if _ask(client, timeout) is not None], timeout)
         if not pool.others:
             return {**summary([]), "others": 0}
-        sent = [golden for golden in goldens if golden.error is None]
-        compared = f"Compared by golden requests ({len(sent)}, each sent {canary.samples} times to it and to another)"
+        sent = sum(golden.error is None for golden in goldens)
+        compared = f"Compared by golden requests ({sent}, each sent {canary.samples} times to it and to another)"
         with _said(f"{compared}; users sent it nothing."):
-            golden, comparisons = compare_by_golden(canary, pool, sent)
+            golden, comparisons = compare_by_golden(canary, pool, goldens)
             middle = pool.look()
             # Before it gets requests of users.
             _raise_if_slow([Report(model, found, _NOTHING, None) for model, found in golden.items()], canary)
@@ -307,9 +307,14 @@ def compare_by_golden(
 
 
 def _send_both(canary: Canary, pool: Pool, other: Client, goldens: Sequence[Golden]) -> dict[str, Comparison]:
-    """Send every golden request to both servers in turn, and say how far apart their answers are."""
+    """Send every golden request to both servers in turn, and say how far apart their answers are.
+
+    Not those that have to be refused: nothing is executed for them.
+    """
     found: dict[str, Comparison] = {}
     for golden in goldens:
+        if golden.error is not None:
+            continue
         for _sample in range(canary.samples):
             try:
                 answer = pool.new.infer(golden, pool.timeout)

@@ -19,7 +19,7 @@ import time
 import typing as t
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
@@ -27,8 +27,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import C
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import (
     CONTENT_ANNOTATION,
     SERVED_ANNOTATION,
+    SWITCH_ANNOTATION,
     Contents,
     Release,
+    container_of,
     has_started,
     pods_of,
     state_of,
@@ -37,7 +39,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target, is_leaving
 
-_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+_REPOSITORY_FLAGS = ("--model-repository", "--model-store")
 _PAUSE = 0.5
 _CONNECT_SECONDS = 5.0
 _AT_A_TIME = 8
@@ -120,24 +122,55 @@ def _needs(pod: Mapping[str, t.Any], release: Release) -> Server | None:
     )
 
 
-def load(pool: Pool, servers: Sequence[Server], release: Release) -> None:
-    """Ask one server after the other to load what has changed, so that the others answer meanwhile."""
-    done: list[str] = []
+def switch_of_template(pool: Pool, release: Release) -> tuple[str, list[Server]]:
+    """Which switch the template of an instance's pods has to name, and the servers that are to be replaced by that.
+
+    A release that was rolled out before has the same template as then. Servers that were started in between, while
+    the store had another one, are only replaced when something else in it changes; where there are none, nothing does.
+    """
+    name = f"{pool.servers['instance']}-triton"
+    path = f"/apis/apps/v1/namespaces/{segment(pool.namespace)}/deployments/{segment(name)}"
+    live = pool.api.find(path, f"Deployment {pool.namespace}/{name}")
+    template = ((live or {}).get("spec") or {}).get("template") or {}
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
+    switch = str(annotations.get(SWITCH_ANNOTATION) or "")
+    others = []
+    if annotations.get(SERVED_ANNOTATION) == release.name:
+        for pod in pool.pods():
+            serves = state_of(pod, release).release
+            if (
+                serves != release.name
+                and (pod["metadata"].get("annotations") or {}).get(SERVED_ANNOTATION) == release.name
+            ):
+                others.append(Server(pod, serves=serves))
+        if not others:
+            return switch, []
+    return (switch if release.since is None else str(release.since)), others
+
+
+def load(pool: Pool, servers: Sequence[Server], release: Release) -> list[Server]:
+    """Ask one server after the other to load what has changed, so that the others answer meanwhile.
+
+    Returns those that have, with what they really unloaded.
+    """
+    done: list[Server] = []
     for server in servers:
         try:
-            _load(pool, server, release)
+            unloaded = _load(pool, server, release)
         except SupersonicError as exc:
             if _has_gone(pool, server):
                 continue
-            others = f"{', '.join(done)} took it already" if done else "no other server has taken it"
+            names = ", ".join(server.name for server in done)
+            others = f"{names} took it already" if done else "no other server has taken it"
             raise SupersonicError(
                 f"{exc} Its old models go on answering there; {others}. The store serves the release {release.name}: "
                 "go back to the one before, or put it right and publish again."
             ) from exc
-        done.append(server.name)
+        done.append(replace(server, unload=unloaded))
+    return done
 
 
-def _load(pool: Pool, server: Server, release: Release) -> None:
+def _load(pool: Pool, server: Server, release: Release) -> list[str]:
     client = _connect(pool, server)
     wanted = release.contents
     # What is noted holds at every moment: a run that ends here, or a model that is refused, must not be taken for done.
@@ -145,7 +178,8 @@ def _load(pool: Pool, server: Server, release: Release) -> None:
     _note(pool, server, None, kept)
     try:
         steps = _steps(client, pool.what(server.name))
-        for action, models in ((client.load, server.load), (client.unload, server.unload)):
+        unload = sorted({*server.unload, *_left_behind(client, pool.what(server.name), server, release)})
+        for action, models in ((client.load, server.load), (client.unload, unload)):
             for model in ensembles_first(models, steps):
                 try:
                     action(model, pool.patience)
@@ -159,6 +193,32 @@ def _load(pool: Pool, server: Server, release: Release) -> None:
     finally:
         client.close()
     _note(pool, server, release.name, wanted)
+    return unload
+
+
+def _left_behind(client: HttpClient, what: str, server: Server, release: Release) -> set[str]:
+    """Models that a server goes on with although its repository has them no more, where nobody knows what it has read.
+
+    Triton's index names what the repositories have, and nothing else that runs; the statistics name what runs.
+    """
+    if server.serves is not None and server.known:
+        return set()
+    try:
+        running = {str(item["name"]) for item in client.statistics(_CONNECT_SECONDS)}
+        left = running - {item["name"] for item in client.index(_CONNECT_SECONDS)} - set(release.contents)
+    except CallError as exc:
+        raise SupersonicError(f"{what} does not say which models it has: {str(exc).rstrip('.')}.") from exc
+    if _repositories(server.pod) == 1:
+        return left
+    # Of another repository, which may be out of reach for a moment; unless it is known from here.
+    return left & {model["name"] for _name, _since, models in release.earlier for model in models or []}
+
+
+def _repositories(pod: Mapping[str, t.Any]) -> int:
+    name = container_of(pod)
+    container = next(item for item in pod["spec"]["containers"] if item["name"] == name)
+    words = [*(container.get("command") or []), *(container.get("args") or [])]
+    return sum(str(word).partition("=")[0] in _REPOSITORY_FLAGS for word in words)
 
 
 def ensembles_first(models: Sequence[str], steps: Mapping[str, Collection[str]]) -> list[str]:
@@ -229,11 +289,9 @@ def _watch(pool: Pool, server: Server, release: Release) -> str:
 
 
 def _loaded(pool: Pool, server: Server, release: Release) -> str:
-    metadata = server.pod["metadata"]
-    since = release.since or seconds_of(metadata["creationTimestamp"])
-    first = server.pod["spec"]["containers"][0]["name"]
-    container = str((metadata.get("annotations") or {}).get(_DEFAULT_CONTAINER) or first)
-    log = Log(pool.api, f"{pool.path(server.name)}/log", pool.what(server.name), container, since - _EARLIER_SECONDS)
+    since = release.since or seconds_of(server.pod["metadata"]["creationTimestamp"])
+    path, what, container = f"{pool.path(server.name)}/log", pool.what(server.name), container_of(server.pod)
+    log = Log(pool.api, path, what, container, since - _EARLIER_SECONDS)
     deadline = time.monotonic() + pool.patience
     while True:
         log.read()

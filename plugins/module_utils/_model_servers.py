@@ -10,6 +10,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 from __future__ import annotations
 
 import json
+import math
 import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Models
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import differences
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import MANAGER, seconds_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import (
     Resolver,
@@ -31,8 +33,14 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._targets import 
 SERVED_ANNOTATION = "supersonic.fastml.org/model-release"
 # Which content of each model a server has, so that only what has changed is loaded.
 CONTENT_ANNOTATION = "supersonic.fastml.org/model-contents"
+# The switch that a template was written after, where that makes a difference: seconds since 1970 as on the claim.
+SWITCH_ANNOTATION = "supersonic.fastml.org/model-switch"
+_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+_CONTAINER = "triton"
 # So far may the clock of a node be from that of the API server.
 _SKEW_SECONDS = 30.0
+# A switch is noted with a time that is never too early, and so much too late at most.
+_LATE_SECONDS = 3.0
 
 Contents = dict[str, str]
 
@@ -129,7 +137,7 @@ def server(pod: Mapping[str, t.Any], current: Release | None) -> dict[str, t.Any
         taken = {"models": sum(state.contents.get(name) == wanted[name] for name in wanted), "of": len(wanted)}
         found.append(f"in between: {taken['models']} of {taken['of']} models of the release {current.name}")
     elif release is None:
-        found.append("its pod does not name a release")
+        found.append("nothing says which release it has read")
     elif current is None or release != current.name:
         found.append(f"serves the release {release}, not the current one")
     return {
@@ -154,50 +162,113 @@ class State(t.NamedTuple):
 
 
 def state_of(pod: Mapping[str, t.Any], current: Release) -> State:
-    """What a server serves, from what its pod says and when it was made."""
+    """What a server serves, from what was noted on its pod, and from when it read the store."""
     metadata = pod["metadata"]
     annotations = metadata.get("annotations") or {}
-    noted, restarted = _noted(metadata), _restarted(pod)
-    if noted is None and SERVED_ANNOTATION in annotations:
-        # By the template of its Deployment: it is replaced when there is another one.
-        return State(annotations[SERVED_ANNOTATION], {})
-    if noted is not None and (restarted is None or restarted < noted - _SKEW_SECONDS):
-        try:
-            known = json.loads(annotations.get(CONTENT_ANNOTATION) or "{}")
-        except ValueError:
-            known = {}
-        served = annotations.get(SERVED_ANNOTATION)
-        return State(served, known, between=served is None)
-    if restarted is not None:
-        # It has read what was current when it started anew, whatever was noted before.
-        if current.since is not None and restarted > current.since + _SKEW_SECONDS:
-            return State(current.name, current.contents)
-        return State(None, {})
-    # Whoever was made after a switch has read nothing else.
+    noted, reading = _noted(metadata), _reading(pod)
+    if noted is None:
+        return _read(reading, current, annotations)
+    # A roll-out has brought it what it noted; one that was started anew since has read the store again.
+    if reading.restarted and reading.begun >= noted:
+        return _read(reading, current, {})
+    try:
+        known = json.loads(annotations.get(CONTENT_ANNOTATION) or "{}")
+    except ValueError:
+        known = {}
+    served = annotations.get(SERVED_ANNOTATION)
+    return State(served, known, between=served is None)
+
+
+class _Reading(t.NamedTuple):
+    """When a server has read the store, in seconds since 1970 by the clock of the API server.
+
+    It has begun between earliest and begun, and had ended at done; infinite: perhaps it still reads.
+    """
+
+    earliest: float
+    begun: float
+    done: float
+    restarted: bool
+
+
+def _reading(pod: Mapping[str, t.Any]) -> _Reading:
+    metadata = pod["metadata"]
+    created = seconds_of(metadata["creationTimestamp"])
+    status = status_of(pod)
+    restarted = bool(status.get("restartCount"))
+    running = (status.get("state") or {}).get("running") or {}
+    if "startedAt" not in running:
+        return _Reading(created, math.inf, math.inf, restarted)
+    # What the pod says now was written by then. Kubernetes says whole seconds, cut off.
+    fields = metadata.get("managedFields") or []
+    written = [
+        seconds_of(entry["time"]) for entry in fields if entry.get("subresource") == "status" and "time" in entry
+    ]
+    known = max(written, default=math.inf) + 1
+    # By the clock of its node.
+    started = seconds_of(running["startedAt"])
+    begun = min(started + _SKEW_SECONDS, known)
+    earliest = max(created, started - _SKEW_SECONDS)
+    if earliest > begun:
+        # That clock is wrong altogether.
+        earliest, begun = created, known
+    ready = condition_of(pod, "Ready") or {}
+    done = math.inf
+    if ready.get("status") == "True" and "lastTransitionTime" in ready:
+        done = max(begun, min(seconds_of(ready["lastTransitionTime"]) + _SKEW_SECONDS, known))
+    return _Reading(earliest, begun, done, restarted)
+
+
+def _read(reading: _Reading, current: Release, annotations: Mapping[str, str]) -> State:
+    """What was current while a server read the store; nothing where it may have been one release or another.
+
+    annotations: those of the template that it was made from. They say what was wanted when that was written, which was
+    after a switch to it.
+    """
+    wanted, written = annotations.get(SERVED_ANNOTATION), _number(annotations.get(SWITCH_ANNOTATION))
+    possible: dict[str | None, Contents] = {}
     for name, since, models in ((current.name, current.since, current.models), *current.earlier):
-        # Kubernetes says whole seconds, cut off.
-        if since is not None and seconds_of(metadata["creationTimestamp"]) > since:
-            return State(name, contents_of(models or []))
-    return State(None, {})
+        if since is None:
+            break
+        if reading.done >= since - _LATE_SECONDS:
+            possible[name] = contents_of(models or [])
+        late = _LATE_SECONDS if written is None and name == wanted else 0.0
+        if reading.earliest > since - late or (written is not None and written >= since):
+            break
+    else:
+        # Older than every switch that is known.
+        possible[None] = {}
+    if not possible.keys() - {None, wanted}:
+        # Nobody knows better than the template.
+        return State(wanted, possible.get(wanted, {}))
+    return State(*possible.popitem()) if len(possible) == 1 else State(None, {})
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
 
 
 def has_started(pod: Mapping[str, t.Any]) -> bool:
     """Whether the server has begun to read models."""
-    return any((status.get("state") or {}).get("running") or status.get("restartCount") for status in _statuses(pod))
+    status = status_of(pod)
+    return bool((status.get("state") or {}).get("running") or status.get("restartCount"))
 
 
-def _statuses(pod: Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
-    return (pod.get("status") or {}).get("containerStatuses") or []
+def container_of(pod: Mapping[str, t.Any]) -> str:
+    """The container that Triton runs in: the one that the pod names as its main one, as the role triton does."""
+    named = (pod["metadata"].get("annotations") or {}).get(_DEFAULT_CONTAINER)
+    names = [str(container["name"]) for container in (pod.get("spec") or {}).get("containers") or []]
+    return str(named or (names[0] if names and _CONTAINER not in names else _CONTAINER))
 
 
-def _restarted(pod: Mapping[str, t.Any]) -> float | None:
-    """When a container of the pod was started anew last, in seconds since 1970 by the clock of its node."""
-    times = [
-        seconds_of(running["startedAt"])
-        for status in _statuses(pod)
-        if status.get("restartCount") and (running := (status.get("state") or {}).get("running"))
-    ]
-    return max(times, default=None)
+def status_of(pod: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What Kubernetes says of Triton's container; of others, such as a proxy beside it, nothing follows."""
+    statuses: list[dict[str, t.Any]] = (pod.get("status") or {}).get("containerStatuses") or []
+    name = container_of(pod)
+    return next((status for status in statuses if status["name"] == name), {})
 
 
 def _noted(metadata: Mapping[str, t.Any]) -> float | None:

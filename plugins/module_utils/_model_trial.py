@@ -22,7 +22,7 @@ import tempfile
 import time
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, _inference, _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
@@ -53,6 +53,8 @@ _COMPONENT = "model-test-load"
 # What requests, patches and the end of a pod take beside what can be reckoned.
 _SPARE_SECONDS = 60
 _LOG_LINES = 20
+# A server may say very much until it ends.
+_LOG_BYTES = 64 << 10
 _TERMINATION_SECONDS = 10.0
 _PAUSE = 0.1
 _STARTS = 3
@@ -96,17 +98,36 @@ class Trial(t.Protocol):
         """What was seen; raises SupersonicError, in the server's own words, when the release is not sound."""
 
 
-def goldens_of(tree: Tree) -> list[_golden.Golden]:
-    """The golden requests that a release carries, read from its source."""
-    found = []
-    for model in tree.models:
-        folder = f"{model.name}/{_golden.FOLDER}"
-        for entry in tree.below(folder):
-            name = entry.path.removeprefix(f"{folder}/")
-            if entry.mode != "dir" and name.endswith(".json") and "/" not in name:
-                place = tree.places[entry.path]
-                found.append(_golden.parse(_golden.read_document(place), model.name, name[:-5], place))
-    return found
+class Goldens(Sequence[_golden.Golden]):
+    """The golden requests that a release carries, read from its source one at a time: each may take 30 MB of memory."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        # Model and path in the tree.
+        self._found: list[tuple[str, str]] = []
+        for model in tree.models:
+            folder = f"{model.name}/{_golden.FOLDER}"
+            for entry in tree.below(folder):
+                name = entry.path.removeprefix(f"{folder}/")
+                if entry.mode != "dir" and name.endswith(".json") and "/" not in name:
+                    self._found.append((model.name, entry.path))
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @t.overload
+    def __getitem__(self, index: int) -> _golden.Golden: ...
+
+    @t.overload
+    def __getitem__(self, index: slice) -> list[_golden.Golden]: ...
+
+    def __getitem__(self, index: int | slice) -> _golden.Golden | list[_golden.Golden]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(len(self))[index]]
+        model, path = self._found[index]
+        place, name = self._tree.places[path], os.path.basename(path)[: -len(".json")]
+        # What it was read from is the larger part of it.
+        return replace(_golden.parse(_golden.read_document(place, flat=True), model, name, place), document={})
 
 
 def prove(tree: Tree, target: Target, resolver: Resolver, limits: Limits) -> dict[str, t.Any]:
@@ -125,8 +146,12 @@ def prove(tree: Tree, target: Target, resolver: Resolver, limits: Limits) -> dic
     wrong = missing_from([model.as_result() for model in tree.models], answer["models"])
     if wrong:
         raise TrialError(f"The server on trial has not loaded it: {'; '.join(wrong).rstrip('.')}.")
-    goldens = goldens_of(tree)
-    checks = _inference.check_all([target], goldens, resolver, _inference.Settings(limits.request)) if goldens else []
+    checks: list[_inference.Check] = []
+    for golden in Goldens(tree):
+        checks += _inference.check_all([target], [golden], resolver, _inference.Settings(limits.request))
+        if any(check.scope == "target" and check.status != _inference.OK for check in checks):
+            # The others would find out the same.
+            break
     if any(check.status != _inference.OK for check in checks):
         raise TrialError(_inference.describe_failures(checks))
     return {"models": names, "golden_requests": len(checks)}
@@ -155,7 +180,7 @@ class PodTrial:
     def run(self, tree: Tree, /) -> dict[str, t.Any]:
         started = time.monotonic()
         self._clear_leftovers()
-        goldens = goldens_of(tree)
+        goldens = Goldens(tree)
         samples = 1 + 2 * self._canary.samples if self._canary else 1
         soak = self._canary.seconds if self._canary else 0.0
         lifetime = self._limits.start + samples * len(goldens) * self._limits.request + soak + _SPARE_SECONDS
@@ -350,8 +375,8 @@ def _free_ports() -> tuple[int, int]:
 
 
 def _tail(log: t.IO[bytes]) -> str:
-    log.seek(0)
-    lines = log.read().decode(errors="replace").strip().splitlines()[-_LOG_LINES:]
+    log.seek(max(log.seek(0, os.SEEK_END) - _LOG_BYTES, 0))
+    lines = log.read(_LOG_BYTES).decode(errors="replace").strip().splitlines()[-_LOG_LINES:]
     return "Its last words: " + "\n".join(lines) if lines else "It said nothing."
 
 

@@ -137,7 +137,7 @@ def from_json(entry: t.Any, where: str) -> Tensor:
         except (binascii.Error, ValueError, TypeError) as exc:
             raise SupersonicError(f"{where}: raw is not base64.") from exc
     else:
-        values = list(_flatten(entry["data"]))
+        values = list(flatten(entry["data"]))
         if len(values) != math.prod(shape):
             raise SupersonicError(f"{where} has {len(values)} values, its shape {shape} needs {math.prod(shape)}.")
         raw = _encode(values, datatype, where)
@@ -188,10 +188,11 @@ def _is_whole(value: t.Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _flatten(data: t.Any) -> Iterator[t.Any]:
+def flatten(data: t.Any) -> Iterator[t.Any]:
+    """The values of a tensor in JSON, which may be nested as its shape is or not."""
     if isinstance(data, list):
         for item in data:
-            yield from _flatten(item)
+            yield from flatten(item)
     else:
         yield data
 
@@ -224,15 +225,16 @@ def _encode(values: list[t.Any], datatype: str, where: str) -> bytes:
 def _encode_floats(values: list[t.Any], datatype: str, where: str) -> bytes:
     import numpy
 
-    numbers: list[float] = []
-    for index, value in enumerate(values):
-        number = _SPECIAL.get(value) if isinstance(value, str) else value
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            raise SupersonicError(
-                f"{where}: value {index} is {value!r}, {datatype} takes numbers, 'NaN', 'Infinity' and '-Infinity'."
-            )
-        numbers.append(float(number))
-    wide = numpy.array(numbers, dtype="<f8")
+    def numbers() -> Iterator[float]:
+        for index, value in enumerate(values):
+            number = _SPECIAL.get(value) if isinstance(value, str) else value
+            if isinstance(number, bool) or not isinstance(number, (int, float)):
+                raise SupersonicError(
+                    f"{where}: value {index} is {value!r}, {datatype} takes numbers, 'NaN', 'Infinity' and '-Infinity'."
+                )
+            yield float(number)
+
+    wide = numpy.fromiter(numbers(), dtype="<f8", count=len(values))
     with numpy.errstate(over="ignore"):
         array = wide.astype("<f4" if datatype == "BF16" else NUMPY_TYPES[datatype])
     overflowed = numpy.flatnonzero(numpy.isinf(array) & numpy.isfinite(wide))

@@ -159,7 +159,7 @@ servers:
       description: Whether its containers run.
       type: bool
     release:
-      description: The release that it serves, or none when its pod does not say.
+      description: The release that it serves, or none when it is not known, as of one started beside a switch.
       type: str
     taken:
       description: >-

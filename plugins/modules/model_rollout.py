@@ -25,16 +25,19 @@ options:
         that the others go on as they are.
       - V(poll) is for servers with C(--model-control-mode=poll). They load every model of the release by themselves,
         which is waited for in their logs.
+      - V(rolling) is for servers that are replaced when the template of their pods changes. Nothing is asked of them;
+        RV(switch) says what the template has to carry.
     type: str
-    choices: [explicit, poll]
+    choices: [explicit, poll, rolling]
     required: true
   servers:
-    description: The pods of the servers. They listen for HTTP on port 8000.
+    description: >-
+      The pods of the servers. They listen for HTTP on port 8000. With O(mode=rolling) they are those of an instance.
     required: true
   release:
     description:
       - The release that is expected to be current; when another one is, somebody has published meanwhile, and nothing
-        is done. In check mode it need not be current yet.
+        is done. In check mode, and with O(mode=rolling), it need not be current.
     type: str
   load_timeout:
     description: Seconds that a server may take to load one model, with O(mode=poll) all of them.
@@ -92,7 +95,7 @@ servers:
       description: The release that it served, or none when that is not known.
       type: str
     release:
-      description: The release that it serves now.
+      description: The release that it serves now, or with O(mode=rolling) is to serve.
       type: str
     loaded:
       description: >-
@@ -101,9 +104,19 @@ servers:
       type: list
       elements: str
     unloaded:
-      description: Models that were unloaded; null as RV(servers[].loaded).
+      description: >-
+        Models that were unloaded; null as RV(servers[].loaded). Where nothing is known of what a server has read, check
+        mode does not name those that it has from an earlier release.
       type: list
       elements: str
+switch:
+  description:
+    - What the annotation C(supersonic.fastml.org/model-switch) of the pods' template has to be; none of it when empty.
+    - It is what it was, unless the template names another release than O(release), or servers that were made from it
+      have read another one since. Then it is another one, so that they are replaced.
+  returned: with O(mode=rolling)
+  type: str
+  sample: "1795000000.5"
 """
 
 import typing as t
@@ -114,7 +127,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _model_re
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, run, target
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Pool
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Pool, Server
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import POOL_SPEC, Release
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
@@ -140,22 +153,29 @@ def current(params: dict[str, t.Any], check_mode: bool) -> Release | None:
     return Release(published.release, models, place.switched(), place.earlier())
 
 
-def roll_out(params: dict[str, t.Any], check_mode: bool, resolver: Resolver) -> dict[str, t.Any]:
-    """The module's result."""
-    if params["load_timeout"] <= 0:
-        raise SupersonicError(f"load_timeout is {params['load_timeout']:g}; it must be more than 0 seconds.")
-    pool = Pool(resolver.api, resolver, params["servers"], params["load_timeout"])
-    release = current(params, check_mode)
-    if release is None:
-        return {"changed": False, "release": None, "servers": [], "diff": {"before": "", "after": ""}}
-    servers = _model_rollout.plan(pool, release)
-    if not check_mode:
-        (_model_rollout.load if params["mode"] == "explicit" else _model_rollout.watch)(pool, servers, release)
+def replacing(pool: Pool, params: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The module's result with mode=rolling."""
+    if not params["servers"]["instance"]:
+        raise SupersonicError("mode=rolling needs servers.instance, whose pods have a template.")
+    place = target(params, pod_required=False)
+    published = place.published()
+    name = params["release"] or published.release
+    if name is None:
+        return {"changed": False, "release": None, "switch": "", "servers": [], "diff": {"before": "", "after": ""}}
+    known = name == published.release
+    release = Release(
+        name, (published.models if known else None) or [], place.switched() if known else None, place.earlier()
+    )
+    switch, servers = _model_rollout.switch_of_template(pool, release)
+    return {"changed": False, "switch": switch, **told_of(servers, release)}
+
+
+def told_of(servers: list[Server], release: Release) -> dict[str, t.Any]:
+    """What the result says of the servers that have something to do."""
     told = [server.as_dict(release.name) for server in servers]
     if not release.models:
         told = [{**server, "loaded": None, "unloaded": None} for server in told]
     return {
-        "changed": bool(servers),
         "release": release.name,
         "servers": told,
         "diff": {
@@ -165,11 +185,29 @@ def roll_out(params: dict[str, t.Any], check_mode: bool, resolver: Resolver) -> 
     }
 
 
+def roll_out(params: dict[str, t.Any], check_mode: bool, resolver: Resolver) -> dict[str, t.Any]:
+    """The module's result."""
+    if params["load_timeout"] <= 0:
+        raise SupersonicError(f"load_timeout is {params['load_timeout']:g}; it must be more than 0 seconds.")
+    pool = Pool(resolver.api, resolver, params["servers"], params["load_timeout"])
+    if params["mode"] == "rolling":
+        return replacing(pool, params)
+    release = current(params, check_mode)
+    if release is None:
+        return {"changed": False, "release": None, "servers": [], "diff": {"before": "", "after": ""}}
+    servers = _model_rollout.plan(pool, release)
+    if not check_mode and params["mode"] == "explicit":
+        servers = _model_rollout.load(pool, servers, release)
+    elif not check_mode:
+        _model_rollout.watch(pool, servers, release)
+    return {"changed": bool(servers), **told_of(servers, release)}
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "mode": {"type": "str", "choices": ["explicit", "poll"], "required": True},
+            "mode": {"type": "str", "choices": ["explicit", "poll", "rolling"], "required": True},
             "servers": POOL_SPEC,
             "release": {"type": "str"},
             "load_timeout": {"type": "float", "default": 600},

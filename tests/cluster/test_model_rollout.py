@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.node import signal_server
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Instance
 
 GOOD, BAD = "pass", "raise ValueError('weights are missing')"
@@ -132,6 +134,32 @@ def test_only_what_has_changed_is_loaded_and_what_is_gone_is_unloaded(shop: Shop
     shop.publish()
     assert [(item["loaded"], item["unloaded"]) for item in shop.roll_out()["servers"]] == [([], ["c"])] * 2
     assert [item["differences"] for item in shop.info()] == [[], []]
+
+
+def test_a_server_of_which_nobody_knows_what_it_has_read(shop: Shop) -> None:
+    """It was started anew beside a switch: it takes the whole release, and forgets what is gone."""
+    shop.write(1, b=GOOD, gone=GOOD)
+    third = shop.publish()
+    shop.roll_out()
+    (uid, *_others) = shop.pods("triton")
+    signal_server(uid, signal.SIGKILL)
+    until(lambda: shop.pods("triton")[uid]["status"]["containerStatuses"][0].get("restartCount") == 1, 60)
+    until(lambda: shop.ready("triton", 2), 90)
+    name = shop.pods("triton")[uid]["metadata"]["name"]
+    shop.write(3, b=GOOD)
+    shop.publish()
+    loaded = {item["pod"]: (item["before"], item["loaded"], item["unloaded"]) for item in shop.roll_out()["servers"]}
+    assert loaded[name] == (None, ["a", "b"], ["gone"]), loaded
+    # The other one is known to have what was noted on it.
+    assert [found for pod, found in loaded.items() if pod != name] == [(third, ["a"], ["gone"])]
+    assert shop.answers() == {4.0}
+    for pod in shop.pods("triton").values():
+        target = {"pod": {"name": pod["metadata"]["name"], "namespace": shop.namespace}, "protocol": "http"}
+        gone = golden("gone", [1.0])
+        del gone["response"]
+        gone["error"] = {"status": "NOT_FOUND"}
+        asked = {"targets": [target], "requests": [gone], "kubeconfig": shop.cluster.kubeconfig}
+        assert not run_module("inference_check", asked)["failed"], pod["metadata"]["name"]
 
 
 def test_somebody_else_has_published(shop: Shop) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL, Instance
 from ansible_collections.fastml.supersonic.tests.harness.triton import server_directory
@@ -81,6 +82,8 @@ def test_publish_list_roll_back_verify_prune(instance: Instance, models: Path) -
     )
     assert [(item["release"], item["differences"]) for item in info["servers"]] == [(first, [])], info
 
+    back_over_a_run_that_died(instance, models, first)
+
     assert "is as it was published" in instance.run(PLAYBOOK, models_action="verify").output
     assert "Releases removed: none." in instance.run(PLAYBOOK, models_action="prune").text
     # The source has not gone back: site.yml publishes it again.
@@ -95,6 +98,40 @@ def test_publish_list_roll_back_verify_prune(instance: Instance, models: Path) -
         "-e '{\"teardown_models\": true}' removes them."
     ) in gone.text
     assert "WARNING" not in gone.output
+
+
+def back_over_a_run_that_died(instance: Instance, models: Path, first: str) -> None:
+    """The store gets a release, and no server is replaced; one that comes meanwhile reads it by the old template."""
+    store = {"type": "pvc", "namespace": instance.namespace, "claim": f"{instance.name}-models"}
+    connection = {"store": store, "kubeconfig": instance.cluster.kubeconfig}
+    servers = {"namespace": instance.namespace, "instance": instance.name}
+
+    def served() -> list[str]:
+        return [
+            item["release"]
+            for item in run_module("model_repository_info", {**connection, "servers": servers})["servers"]
+        ]
+
+    ((uid, pod),) = instance.pods("triton").items()
+    image = {"image": pod["spec"]["containers"][0]["image"]}
+    third = run_module("model_repository", {**connection, "source": [str(models)], "pod": image})["release"]
+    assert third != first
+    path = f"/api/v1/namespaces/{instance.namespace}/pods/{pod['metadata']['name']}"
+    # Times of pods are whole seconds, and that of the switch is noted a moment late.
+    time.sleep(3)
+    instance.cluster.api.delete(path, path, propagation="Background")
+    until(lambda: instance.ready("triton", 1) and uid not in instance.pods("triton"), 90)
+    assert released(instance) == {first}
+    assert served() == [third]
+    ((uid, pod),) = instance.pods("triton").items()
+    back = instance.run(PLAYBOOK, models_action="rollback", model_repository_rollback_to=first)
+    assert back.changed(instance.name) >= 2
+    until(lambda: instance.ready("triton", 1), 90)
+    assert uid not in instance.pods("triton"), "the server that has read another release was not replaced"
+    assert served() == [first]
+    # Whoever looks again finds nothing to do.
+    again = instance.run(PLAYBOOK, models_action="rollback", model_repository_rollback_to=first)
+    assert again.changed(instance.name) == 0
 
 
 def test_a_folder_instead_of_a_claim(cluster: Cluster, tmp_path: Path, models: Path) -> None:

@@ -61,6 +61,7 @@ EXPLICIT = {
     # Beside what is restricted anyway; the role has the key.
     "triton_restricted_apis": ["shared-memory", "trace", "logging", "model-repository"],
 }
+ROLLING = {**EXPLICIT, "triton_model_rollout": "rolling"}
 POLL = {
     **EXPLICIT,
     "triton_model_control_mode": "poll",
@@ -88,25 +89,44 @@ class Service(Instance):
         self._changes.update(variables)
         self.site("--tags", tag, **self._changes)
 
-    def publish(self, **variables: Any) -> None:
-        """Publish other models, as an operator would: a model that the clients ask is changed, and one is new."""
+    def edit_models(self) -> None:
+        """A model that the clients ask is changed, one is new, and the one that was new before is gone."""
         mark = uuid.uuid4().hex
+        for model in self.models.glob("identity-*"):
+            shutil.rmtree(model)
         with (self.models / "identity" / "1" / "model.py").open("a") as file:
             file.write(f"# {mark}\n")
         shutil.copytree(self.models / "identity", self.models / f"identity-{mark}")
         config = self.models / f"identity-{mark}" / "config.pbtxt"
         config.write_text(config.read_text().replace('"identity"', f'"identity-{mark}"'))
         shutil.rmtree(config.parent / "golden")
+
+    def publish(self, **variables: Any) -> None:
+        """Publish other models, as an operator would."""
+        self.edit_models()
         done = self.run("playbooks/models.yml", models_action="publish", **self._changes, **variables)
         assert done.code == 0, done.output
-        info = run_module(
-            "model_repository_info",
-            {
-                "store": {"type": "pvc", "namespace": self.namespace, "claim": f"{self.name}-models"},
-                "servers": {"namespace": self.namespace, "instance": self.name, "index": True},
-                "kubeconfig": self.cluster.kubeconfig,
-            },
-        )
+        self.check_release()
+
+    def module(self, name: str, **options: Any) -> dict[str, Any]:
+        store = {"type": "pvc", "namespace": self.namespace, "claim": f"{self.name}-models"}
+        result = run_module(name, {"store": store, "kubeconfig": self.cluster.kubeconfig, **options})
+        assert not result["failed"], result
+        return result
+
+    def publish_untried(self) -> None:
+        """Publish other models and have the servers load them, as the roles do it, but nothing tries them before."""
+        self.edit_models()
+        image = next(iter(self.pods("triton").values()))["spec"]["containers"][0]["image"]
+        release = self.module("model_repository", source=[str(self.models)], pod={"image": image})["release"]
+        servers = {"namespace": self.namespace, "instance": self.name}
+        loaded = self.module("model_rollout", mode="explicit", servers=servers, release=release)
+        assert len(loaded["servers"]) == 2, loaded
+        self.check_release()
+
+    def check_release(self) -> None:
+        servers = {"namespace": self.namespace, "instance": self.name, "index": True}
+        info = self.module("model_repository_info", servers=servers)
         # Every server has the new model as well.
         assert [item["differences"] for item in info["servers"]] == [[], []], info
 
@@ -212,6 +232,8 @@ def update_triton(service: Service) -> None:
 
 def publish_explicit(service: Service) -> None:
     """One server serves the release with the others for a while, then they load it."""
+    service.change("triton", **EXPLICIT)
+    until(lambda: service.ready("triton", 2), 90)
     before = set(service.pods("triton"))
     service.publish(model_repository_canary=True, model_repository_canary_seconds=3)
     until(lambda: service.ready("triton", 2), 90)
@@ -236,12 +258,17 @@ def scale_triton(service: Service) -> None:
     assert len(set(service.pods("triton")) - before) == 1, "one server was to go, and another one to come"
 
 
-def restart_envoy(service: Service) -> None:
-    """By a new configuration, which takes new Envoys."""
-    before = set(service.pods("envoy"))
-    service.change("envoy", envoy_slow_start_seconds=1 + int(time.time()) % 1000)
-    until(lambda: service.ready("envoy", 2), 120)
-    assert not before & set(service.pods("envoy")), "the Envoys were not replaced"
+def publish_rolling(service: Service) -> None:
+    """A release is published and servers are replaced for it, while Envoys are by a new configuration."""
+    before = {component: set(service.pods(component)) for component in ("triton", "envoy")}
+    service.edit_models()
+    # Both at a time: neither waits for the other. What tries releases is tried elsewhere.
+    quick = {"triton_wait": False, "model_repository_test_load": False}
+    service.change("triton,envoy", **ROLLING, **quick, envoy_slow_start_seconds=1 + int(time.time()) % 1000)
+    for component in before:
+        until(lambda component=component: service.ready(component, 2), 120)
+        assert not before[component] & set(service.pods(component)), f"pods of {component} were not replaced"
+    service.check_release()
 
 
 def rotate_secrets(service: Service) -> None:
@@ -291,11 +318,14 @@ def remove_endpoint(service: Service) -> None:
 
 
 def kill_triton(service: Service) -> None:
+    """A server dies and comes back, then servers load a release; what that one has read need not be known."""
+
     def restarted(pod: dict[str, Any]) -> int:
         return int(pod["status"]["containerStatuses"][0]["restartCount"])
 
+    pods = service.pods("triton")
     # Kubernetes waits longer and longer before it starts the same server again.
-    uid, pod = min(service.pods("triton").items(), key=lambda item: restarted(item[1]))
+    uid, pod = min(pods.items(), key=lambda item: restarted(item[1]))
     restarts = restarted(pod)
     signal_server(uid, signal.SIGKILL)
 
@@ -304,6 +334,8 @@ def kill_triton(service: Service) -> None:
         return [status for status in statuses if status["restartCount"] > restarts and status["ready"]]
 
     assert until(came_back, 120)[0]["lastState"]["terminated"]["exitCode"] == 137
+    service.publish_untried()
+    assert set(service.pods("triton")) == set(pods), "the servers were replaced"
 
 
 def kill_envoy(service: Service) -> int:
@@ -322,8 +354,9 @@ def kill_envoy(service: Service) -> int:
     return most
 
 
-# Rolling updates and scaling under load are a part of the life that molecule goes through.
-EVENTS = [restart_envoy, kill_triton, kill_envoy]
+# Servers that are replaced for something else, and scaling, are under load in the life that molecule goes through. The
+# first event needs servers that load releases when they are asked to, as those of a new instance do.
+EVENTS = [kill_triton, publish_rolling, kill_envoy]
 if "SUPERSONIC_REPEATS" in os.environ:
     EVENTS += [update_triton, scale_triton, rotate_secrets, remove_endpoint, publish_explicit, publish_poll]
 

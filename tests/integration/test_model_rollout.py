@@ -11,9 +11,13 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_rollout
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import parse
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Endpoint, HttpClient
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Server
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import Release
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
@@ -96,3 +100,43 @@ def test_ensembles_answer_while_their_step_gets_other_tensors(tmp_path: Path) ->
                 thread.join()
         triton.stop()
     assert set(answers) == {(ENSEMBLE, "ok"), (OUTER, "ok")}, answers
+
+
+@pytest.mark.parametrize(
+    ("repositories", "known", "expected"),
+    [
+        (1, {}, {"gone", "gone-too"}),
+        # Nothing else is known of a model that a second repository may have had.
+        (2, {}, {"gone"}),
+        (1, {"a": "1"}, set()),
+    ],
+)
+def test_models_that_the_repository_has_no_more(
+    tmp_path: Path, repositories: int, known: dict[str, str], expected: set[str]
+) -> None:
+    for model in ("a", "gone", "gone-too"):
+        write_model(tmp_path / "old", model)
+    for model in ("a", "new"):
+        write_model(tmp_path / "new", model)
+    write_model(tmp_path / "other", "foreign")
+    (tmp_path / "current").symlink_to("old")
+    options = ["--model-control-mode=explicit", "--load-model=*", f"--model-repository={tmp_path / 'other'}"]
+    triton = Triton(tmp_path / "current", tmp_path / "log", options[: 1 + repositories])
+    client = HttpClient(Endpoint("http", "127.0.0.1", triton.http_port))
+    arguments = [f"--model-repository=/models/{number}" for number in range(repositories)]
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "triton", "args": arguments}]}}
+    models = [{"name": name, "digest": "2", "versions": [1], "size": 1} for name in ("a", "new")]
+    release = Release("b" * 40, models, 2.0, [("a" * 40, 1.0, [{**models[0], "name": "gone"}])])
+    server = Server(pod, known, serves="a" * 40 if known else None)
+    try:
+        triton.process.wait_until(lambda: client.ready(5), 60)
+        (tmp_path / "next").symlink_to("new")
+        os.replace(tmp_path / "next", tmp_path / "current")
+        left = _model_rollout._left_behind(client, "The server", server, release)
+        assert left == expected
+        for model in left:
+            client.unload(model, 60)
+        assert _model_rollout._left_behind(client, "The server", server, release) == set()
+    finally:
+        client.close()
+        triton.stop()

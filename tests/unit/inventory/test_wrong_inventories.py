@@ -834,6 +834,23 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         },
         r"published to the claim other, but no server loads from it",
     ),
+    *(
+        (
+            f"published-beside-{number}",
+            {
+                "model_repository_sources": [str(CLONE / "tests")],
+                "model_repository_image": "a:1",
+                "model_repository_claim": "models",
+                "triton_model_repositories": [
+                    {"name": "other", "kind": "pvc", "claim": "other", "path": "current"},
+                    {"name": "models", "kind": "pvc", "claim": "models", **path},
+                ],
+            },
+            rf'triton_model_repositories\[1\]\.path is "{value}" .*published to the claim models, whose current '
+            r"release is in the folder current; .* Set path: current\.",
+        )
+        for number, (path, value) in enumerate([({}, ""), ({"path": "releases"}, "releases")])
+    ),
     ("address", {"verify_address": "nonsense"}, r'verify_address is "nonsense" .*host:port'),
     (
         "proof-without-tls",

@@ -6,9 +6,16 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, _inference, _model_trial, _server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Target
 from ansible_collections.fastml.supersonic.tests.benchmark.models import MEMORY_LIMIT, publish
 
 FILES = 8000
@@ -39,3 +46,58 @@ def test_many_files_take_little_memory(tmp_path: Path) -> None:
         # In so few files a single block of memory more or less counts.
         assert grown < 2 * PER_FILE, f"{grown:.0f} bytes for each file"
         assert small["peak"] + 200_000 * PER_FILE < MEMORY_LIMIT
+
+
+def write_goldens(source: Path, count: int, nested: bool) -> None:
+    """So many golden requests of almost 4 MB, of values that take much more than their text while they are read."""
+    text = "[0.5]," if nested else "0.5,"
+    values = 1_940_000 // len(text)
+    data = (text * values)[:-1]
+    shape = f"[{values}, 1]" if nested else f"[{values}]"
+
+    def tensors(name: str) -> str:
+        return f'[{{"name": "{name}", "datatype": "FP32", "shape": {shape}, "data": [{data}]}}]'
+
+    (source / "m/1").mkdir(parents=True)
+    (source / "m/golden").mkdir()
+    (source / "m/config.pbtxt").write_text('backend: "python"\n')
+    (source / "m/1/model.py").write_text("class TritonPythonModel: pass\n")
+    for number in range(count):
+        (source / f"m/golden/{number}.json").write_text(
+            f'{{"request": {{"inputs": {tensors("I")}}}, "response": {{"outputs": {tensors("O")}}}}}'
+        )
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_large_golden_requests_are_read_one_at_a_time(tmp_path: Path, nested: bool) -> None:
+    peaks = []
+    for count in (1, 4):
+        source, store = tmp_path / f"source-{count}", tmp_path / f"store-{count}"
+        write_goldens(source, count, nested)
+        peaks.append(publish({"source": [str(source)], "store": {"type": "path", "path": str(store)}})["peak"])
+    assert peaks[0] < MEMORY_LIMIT - (30 << 20), f"{peaks[0] >> 20} MiB"
+    assert peaks[1] < peaks[0] + (8 << 20), f"{(peaks[1] - peaks[0]) >> 20} MiB for 3 more"
+
+
+def test_a_trial_keeps_one_golden_request_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_goldens(tmp_path, 3, nested=False)
+    seen: list[weakref.ref[_golden.Golden]] = []
+
+    def ask_all(*_arguments: Any) -> list[dict[str, Any]]:
+        index = [{"name": "m", "version": "1", "ready": True, "reason": ""}]
+        return [{"status": _inference.OK, "message": "", "models": index}]
+
+    def check_all(targets: Sequence[Target], goldens: Sequence[_golden.Golden], *_rest: Any) -> list[_inference.Check]:
+        seen.extend(map(weakref.ref, goldens))
+        assert sum(reference() is not None for reference in seen) == 1
+        # The text and its lists are gone.
+        assert [golden.document for golden in goldens] == [{}]
+        return [_inference.Check("", str(targets[0]), "http") for _golden in goldens]
+
+    monkeypatch.setattr(_server_info, "ask_all", ask_all)
+    monkeypatch.setattr(_inference, "check_all", check_all)
+    target = Target("address", {"host": "127.0.0.1", "port": 1}, "test load", "http")
+    resolver: Any = None
+    proved = _model_trial.prove(scan([str(tmp_path)]), target, resolver, _model_trial.Limits(1, 1))
+    assert proved == {"models": ["m"], "golden_requests": 3}
+    assert len(seen) == 3

@@ -628,7 +628,7 @@ RUNNING = {"state": {"running": {}}, "ready": True}
     [
         ("a" * 40, RUNNING, []),
         ("b" * 40, RUNNING, [f"serves the release {'b' * 40}, not the current one"]),
-        (None, RUNNING, ["its pod does not name a release"]),
+        (None, RUNNING, ["nothing says which release it has read"]),
         (
             "a" * 40,
             {"state": {"waiting": {"reason": "ImagePullBackOff"}}},
@@ -639,7 +639,11 @@ RUNNING = {"state": {"running": {}}, "ready": True}
 def test_what_a_pod_says(annotation: str | None, status: dict[str, t.Any], differences: list[str]) -> None:
     annotations = {} if annotation is None else {_model_servers.SERVED_ANNOTATION: annotation}
     pod = {
-        "metadata": {"name": "main-triton-1", "annotations": annotations},
+        "metadata": {
+            "name": "main-triton-1",
+            "creationTimestamp": "2026-11-27T12:00:00Z",
+            "annotations": annotations,
+        },
         "status": {"phase": "Running", "containerStatuses": [{"name": "triton", **status}]},
     }
     found = _model_servers.server(pod, _model_servers.Release("a" * 40, [], None))

@@ -14,7 +14,17 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_rollout
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Log, ensembles_first
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import (
+    Log,
+    Pool,
+    ensembles_first,
+    switch_of_template,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import (
+    SERVED_ANNOTATION,
+    SWITCH_ANNOTATION,
+    Release,
+)
 
 STEPS = {"outer": {"inner", "a"}, "inner": {"b"}, "other": {"b", "c"}}
 
@@ -115,3 +125,77 @@ def test_a_log_is_not_read_twice_nor_as_a_whole(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("stamp", ["2026-11-27T12:00:00.123456789Z", "2026-11-27T14:00:00.1+02:00", "no time"])
 def test_times_of_logs(stamp: str) -> None:
     assert _model_rollout._second(stamp) == (int(SWITCH.timestamp()) if stamp != "no time" else None)
+
+
+OLD, NEW = "a" * 40, "b" * 40
+AGAIN = SWITCH.timestamp() + 0.5
+# Gone back to, from a release that was current for a minute.
+BACK = Release(OLD, [], AGAIN, [(NEW, AGAIN - 60, None), (OLD, AGAIN - 1000, None)])
+
+
+def made(second: float, release: str = OLD, switch: str = "") -> dict[str, Any]:
+    """A pod of a template, whose server has read the store at once."""
+    at = datetime.fromtimestamp(AGAIN + second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    annotations = {SERVED_ANNOTATION: release, **({SWITCH_ANNOTATION: switch} if switch else {})}
+    return {
+        "metadata": {
+            "name": f"pod{second:g}",
+            "creationTimestamp": at,
+            "annotations": annotations,
+            "managedFields": [{"manager": "kubelet", "subresource": "status", "time": at}],
+        },
+        "spec": {"containers": [{"name": "triton"}]},
+        "status": {
+            "containerStatuses": [{"name": "triton", "restartCount": 0, "state": {"running": {"startedAt": at}}}],
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": at}],
+        },
+    }
+
+
+class Cluster:
+    """A Deployment with the annotations of its template, or none, and the pods."""
+
+    def __init__(self, template: dict[str, str] | None, pods: list[dict[str, Any]]) -> None:
+        self.template = template
+        self.pods = pods
+
+    def find(self, path: str, _what: str) -> dict[str, Any] | None:
+        assert path == "/apis/apps/v1/namespaces/n/deployments/main-triton"
+        if self.template is None:
+            return None
+        return {"spec": {"template": {"metadata": {"annotations": self.template}}}}
+
+    def list(self, _path: str, _what: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        assert "app.kubernetes.io/instance=main" in query["labelSelector"]
+        return self.pods
+
+
+@pytest.mark.parametrize(
+    ("template", "pods", "switch", "replaced"),
+    [
+        # New, or for another release: the template changes all the same.
+        (None, [], str(AGAIN), []),
+        ({SERVED_ANNOTATION: NEW, SWITCH_ANNOTATION: "5.0"}, [made(-30, NEW)], str(AGAIN), []),
+        # As an earlier version of the collection has left it: nothing is replaced without need.
+        ({SERVED_ANNOTATION: OLD}, [made(-500), made(100)], "", []),
+        ({SERVED_ANNOTATION: OLD, SWITCH_ANNOTATION: "5.0"}, [made(-500, switch="5.0")], "5.0", []),
+        # One was started while the other release was current.
+        ({SERVED_ANNOTATION: OLD}, [made(-500), made(-30)], str(AGAIN), ["pod-30"]),
+        ({SERVED_ANNOTATION: OLD, SWITCH_ANNOTATION: "5.0"}, [made(-30, switch="5.0")], str(AGAIN), ["pod-30"]),
+        # It is being replaced already: the template stays as it is.
+        (
+            {SERVED_ANNOTATION: OLD, SWITCH_ANNOTATION: str(AGAIN)},
+            [made(-30), made(1, switch=str(AGAIN))],
+            str(AGAIN),
+            ["pod-30"],
+        ),
+    ],
+)
+def test_servers_that_have_read_another_release_are_replaced(
+    template: dict[str, str] | None, pods: list[dict[str, Any]], switch: str, replaced: list[str]
+) -> None:
+    api: Any = Cluster(template, pods)
+    servers = {"namespace": "n", "instance": "main", "labels": None}
+    resolver: Any = None
+    found, others = switch_of_template(Pool(api, resolver, servers, 1), BACK)
+    assert (found, [server.name for server in others]) == (switch, replaced)

@@ -42,7 +42,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import RELEASE_ANNOTATION
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, scan
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import goldens_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Goldens, _tail
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -117,7 +117,7 @@ def test_golden_requests_come_from_the_source(tmp_path: Path) -> None:
         write_model(tmp_path, name)
         write_golden(tmp_path, golden(name, [1.0]))
     (tmp_path / "one/golden/notes.txt").write_text("not a request")
-    assert [(each.model, each.name) for each in goldens_of(scan([str(tmp_path)]))] == [
+    assert [(each.model, each.name) for each in Goldens(scan([str(tmp_path)]))] == [
         ("one", "values"),
         ("two", "values"),
     ]
@@ -569,3 +569,16 @@ def test_a_claim_for_one_pod_only_is_refused_before_anything_is_sent(tmp_path: P
     result = run_module("model_repository", options)
     assert "n/models can be mounted by one pod only (ReadWriteOncePod)" in result["msg"]
     assert len(Claims.asked) == 1
+
+
+def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+b") as log:
+        assert _tail(log) == "It said nothing."
+        for number in range(100_000):
+            log.write(b"request %d\n" % number)
+        log.write(b"no memory\n")
+        said = _tail(log).splitlines()
+        assert (said[0], len(said), said[-1]) == ("Its last words: request 99981", 20, "no memory")
+        # Without a line's end.
+        log.write(b"x" * 1_000_000)
+        assert len(_tail(log)) < 65 << 10

@@ -202,13 +202,17 @@ def test_model_repository_table_with_servers() -> None:
             "pod": "main-triton-2",
             "release": None,
             "taken": None,
-            "differences": ["its pod does not name a release", "x is not ready"],
+            "differences": ["nothing says which release it has read", "x is not ready"],
         },
         {"pod": "main-triton-3", "release": None, "taken": {"models": 1, "of": 2}, "differences": ["in between: 1"]},
     ]
     table = _render.model_repository_table({**INFO, "servers": servers}).split("\n\n")[1].split("\n")
     assert re.split(r"  +", table[1]) == ["main-triton-1", "a" * 12, "no"]
-    assert re.split(r"  +", table[2]) == ["main-triton-2", "unknown", "its pod does not name a release; x is not ready"]
+    assert re.split(r"  +", table[2]) == [
+        "main-triton-2",
+        "unknown",
+        "nothing says which release it has read; x is not ready",
+    ]
     assert re.split(r"  +", table[3]) == ["main-triton-3", "in between", "in between: 1"]
     assert _render.model_repository_table({**INFO, "servers": []}).endswith("\n\nno server runs")
 
