@@ -304,6 +304,12 @@ class Piped:
         finally:
             pipe.close()
 
+    def refresh(self) -> None:
+        return None
+
+    def announce(self, *_arguments: t.Any) -> None:
+        pass
+
     def record(self, *_arguments: t.Any) -> bool:
         return True
 

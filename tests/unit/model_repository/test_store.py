@@ -600,11 +600,12 @@ def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path
     fast = Store(str(store))
     fast.open("fast")
     with pytest.raises(SupersonicError, match=r"This publisher was taken for dead .* Nothing was switched\. Run again"):
-        session.call("publish", manifest=tree.manifest, keep=3)
+        session.call("switch_to", release=tree.release, keep=3)
     assert fast.current() is None
     slow.close()
     _model_publish._send(_model_publish._Local(fast), tree, fast.missing(tree.manifest))
-    fast.publish(tree.manifest, 3)
+    fast.stage(tree.manifest)
+    fast.switch_to(tree.release, 3)
     fast.close()
     assert_sound(store)
 
@@ -790,7 +791,7 @@ def test_modes_that_harm_nobody_are_no_damage(
     assert (verified["changed"], verified["sent_bytes"]) == (False, 0)
     other = Store(str(store))
     other.open("somebody")
-    assert other.roll_back(first)["switched"] is True
+    assert other.switch_to(first)["switched"] is True
     other.close()
 
 
