@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -40,6 +41,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases 
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 
@@ -542,18 +544,28 @@ def test_check_id_takes_whole_ids() -> None:
 
 
 class Cluster:
-    """As much of the API as a claim needs: it is read, and its annotations are merged."""
+    """As much of the API as a claim needs: it is read, and its annotations are merged, unless it has changed."""
 
     def __init__(self) -> None:
-        self.claim: dict[str, t.Any] = {"metadata": {"annotations": {}}, "spec": {}}
+        self.claim: dict[str, t.Any] = {"metadata": {"annotations": {}, "resourceVersion": "0"}, "spec": {}}
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """By what follows the slash."""
+        noted: dict[str, str] = self.claim["metadata"]["annotations"]
+        return {name.partition("/")[2]: value for name, value in noted.items()}
 
     def find(self, _path: str, _what: str) -> dict[str, t.Any]:
-        return self.claim
+        return copy.deepcopy(self.claim)
 
-    def call(self, _method: str, _path: str, _what: str, **more: t.Any) -> bytes:
-        annotations = {**self.claim["metadata"]["annotations"], **more["body"]["metadata"]["annotations"]}
+    def call(self, _method: str, _path: str, what: str, **more: t.Any) -> bytes:
+        metadata, before = more["body"]["metadata"], self.claim["metadata"]
+        if metadata["resourceVersion"] != before["resourceVersion"]:
+            raise ApiError(f"{what} has changed.", status=409, reason="Conflict", body={})
+        annotations = {**before["annotations"], **metadata["annotations"]}
         kept = {name: value for name, value in annotations.items() if value is not None}
         self.claim = {"metadata": {"annotations": kept}, "spec": {}}
+        self.claim["metadata"]["resourceVersion"] = str(int(before["resourceVersion"]) + 1)
         return json.dumps(self.claim).encode()
 
 
