@@ -60,6 +60,7 @@ def roll_back(target: Target, release: str | None, options: Options) -> dict[str
         return _predict_roll_back(target, before, release, options)
     # Which one is decided once: after a lost connection the release before the current one would be another one.
     chosen = [release] if release else []
+    found: list[Published] = []
 
     def attempt() -> dict[str, t.Any]:
         with target.session() as (session, holder, pods):
@@ -69,14 +70,15 @@ def roll_back(target: Target, release: str | None, options: Options) -> dict[str
                 chosen.append(_way_back(session, begun, current))
             name = _found(session, chosen[0], current, options)
             models = models_in(session, name)
-            found = as_found(session, before, current)
+            if not found:
+                found.append(as_found(session, before, current))
             if name != current:
                 target.announce(session, Begun(name, current or "", back=True), opened["age"])
             outcome = session.call("switch_to", release=name)
             with after_switch(name, outcome):
                 recorded = target.record(session, outcome, {name: models})
                 hang_up(session)
-        rolled = _rolled(found, name, models, changed=outcome["switched"] or recorded, begun=begun)
+        rolled = _rolled(found[0], name, models, changed=outcome["switched"] or recorded, begun=begun)
         return {**rolled, **warnings_of(outcome)}
 
     return with_patience(attempt)
