@@ -11,15 +11,17 @@ import time
 import typing as t
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_servers, _model_store, _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import describe, prune, roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
+from ansible_collections.fastml.supersonic.plugins.modules import model_repository_info, model_rollout
 from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_releases import Cluster, Noted
 
 Patch = pytest.MonkeyPatch
@@ -268,7 +270,7 @@ def test_a_switch_that_nobody_noted_is_noted_with_the_next(source: Path, tmp_pat
     begin = time.time()
     cut(_before_the_note, lambda: place.publish("third"))
     third = place.current
-    noted = t.cast("Noted", place.target).claim
+    noted = claim_of(place)
     assert (noted.switched(), noted.earlier()) == (None, [])
     time.sleep(0.2)
     place.back()
@@ -339,6 +341,63 @@ def test_who_was_taken_for_dead_notes_nothing(source: Path, tmp_path: Path) -> N
     assert place.cluster.annotations["release"] == fourth
     assert place.publish("fourth") == fourth
     assert "unfinished" not in place.cluster.annotations
+
+
+def pod(name: str, release: str, reason: str = "") -> dict[str, t.Any]:
+    """A server by its Deployment's template, which waits for a reason."""
+    state = {"waiting": {"reason": reason}} if reason else {"running": {"startedAt": "2026-01-31T12:00:00Z"}}
+    return {
+        "metadata": {"name": name, "annotations": {_model_servers.SERVED_ANNOTATION: release}},
+        "status": {"phase": "Running", "containerStatuses": [{"name": "triton", "ready": not reason, "state": state}]},
+    }
+
+
+def test_servers_are_not_compared_with_what_nobody_knows(source: Path, tmp_path: Path, monkeypatch: Patch) -> None:
+    place = Place("claim", source, tmp_path / "store")
+    pods = [pod("one", place.first), pod("two", place.second, "CrashLoopBackOff")]
+    monkeypatch.setattr(_model_servers, "pods_of", lambda *_arguments: pods)
+    monkeypatch.setattr(model_repository_info, "target", lambda *_arguments, **_more: claim_of(place))
+    servers = {"namespace": "n", "instance": "a", "labels": None, "index": True, "timeout": 1.0}
+    params = {"deep": False, "store": {"type": "pvc"}, "servers": servers}
+    resolver = t.cast("t.Any", SimpleNamespace(api=None))
+
+    monkeypatch.setattr(_model_servers, "_ask", lambda *_arguments: {"one": {"status": "ok", "models": []}})
+    quiet = model_repository_info.look(params, resolver)["servers"]
+    assert quiet[0]["differences"][0] == f"serves the release {place.first}, not the current one"
+    cut(_before_the_note, place.back)
+    told = model_repository_info.look(params, resolver)["servers"]
+    why = (
+        f"A switch from {place.second[:12]} to {place.first[:12]} was begun and has not come to its end, so only the "
+        "store itself can say what it serves."
+    )
+    assert [(item["release"], item["current"], item["differences"][-1]) for item in told] == [
+        (place.first, False, why),
+        (place.second, False, why),
+    ]
+    assert [len(item["differences"]) for item in told] == [1, 2]
+    assert "CrashLoopBackOff" in told[1]["differences"][0]
+
+
+def claim_of(place: Place) -> t.Any:
+    return t.cast("Noted", place.target).claim
+
+
+@pytest.mark.parametrize("expected", [None, "f" * 40])
+def test_servers_get_nothing_while_a_switch_has_not_come_to_its_end(
+    source: Path, tmp_path: Path, monkeypatch: Patch, expected: str | None
+) -> None:
+    place = Place("claim", source, tmp_path / "store")
+    monkeypatch.setattr(model_rollout, "target", lambda *_arguments, **_more: claim_of(place))
+    release = model_rollout.current({"release": None}, False)
+    assert release
+    assert release.name == place.second
+    cut(_before_the_note, place.back)
+    with pytest.raises(SupersonicError, match=r"has not come to its end, .* No server was asked to load anything\.$"):
+        model_rollout.current({"release": expected}, False)
+    if expected:
+        predicted = model_rollout.current({"release": expected}, True)
+        assert predicted
+        assert predicted.name == expected
 
 
 def test_the_way_back() -> None:
