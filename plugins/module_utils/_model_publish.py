@@ -21,6 +21,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Lost
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_archive import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
+    Begun,
     Store,
     StoreError,
     explain,
@@ -28,7 +29,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
     readable,
     short,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, models_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, models_of, source_file
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
 
 if t.TYPE_CHECKING:
@@ -66,7 +67,13 @@ class Published(t.NamedTuple):
     release: str | None
     models: list[dict[str, t.Any]] | None
 
+    @property
+    def known(self) -> bool:
+        """Whether anybody can say which release it is, or that there is none."""
+        return self.release is not None or self.models is not None
 
+
+_NOT_KNOWN = Published(None, None)
 Models = list[dict[str, t.Any]]
 # Lists the helper pods that live.
 Pods = Callable[[], list[str]]
@@ -78,6 +85,12 @@ class Target(t.Protocol):
     def published(self, known: Mapping[str, Models] | None = None, /) -> Published: ...
 
     def unfinished(self) -> bool: ...
+
+    def begun(self) -> Begun | None: ...
+
+    def refresh(self) -> Begun | None: ...
+
+    def announce(self, session: Session, begun: Begun, age: float, /) -> None: ...
 
     def switched(self) -> float | None: ...
 
@@ -130,6 +143,20 @@ class FolderTarget:
         with sentences(self._path):
             return Store(self._path).unfinished()
 
+    def begun(self) -> Begun | None:
+        """The switch that was begun and has not come to its end."""
+        with sentences(self._path):
+            text = Store(self._path).begun()
+        return None if text is None else Begun.parse(text)
+
+    def refresh(self) -> Begun | None:
+        """The same, with the lock held."""
+        return self.begun()
+
+    def announce(self, session: Session, begun: Begun, _age: float, /) -> None:
+        """Note a switch that is about to be made."""
+        session.call("announce", begun=begun.text)
+
     def switched(self) -> float | None:
         """When the current release became that, by the clock of the file system."""
         with contextlib.suppress(OSError):
@@ -158,8 +185,9 @@ class FolderTarget:
         """A folder does not remember when it served what."""
         return []
 
-    def record(self, _session: Session, _outcome: Mapping[str, t.Any], _known: Mapping[str, Models], /) -> bool:
+    def record(self, session: Session, _outcome: Mapping[str, t.Any], _known: Mapping[str, Models], /) -> bool:
         """A folder says by itself what it holds."""
+        session.call("finish")
         return False
 
     def noted(self) -> list[dict[str, t.Any]] | None:
@@ -184,12 +212,27 @@ class ClaimTarget:
         return self._claim
 
     def published(self, _known: Mapping[str, Models] | None = None, /) -> Published:
+        if self._claim.begun:
+            return Published(None, None)
         release = self._claim.release
         return Published(release, self._claim.models if release else [])
 
     def unfinished(self) -> bool:
-        """The claim names the release only when everything is done."""
-        return False
+        """Whether somebody switches now, or has not come to the end of that: then only the store itself can say."""
+        return self._claim.begun is not None
+
+    def begun(self) -> Begun | None:
+        """The switch that was begun and has not come to its end."""
+        return self._claim.begun
+
+    def refresh(self) -> Begun | None:
+        """The same, and all that is noted, with the lock held: what was read before may have changed since."""
+        self._claim.refresh()
+        return self._claim.begun
+
+    def announce(self, session: Session, begun: Begun, age: float, /) -> None:
+        """Note a switch that is about to be made, from a release that became current so many seconds ago."""
+        self._claim.announce(begun, age, lambda: session.call("check_lock"))
 
     def switched(self) -> float | None:
         """When the current release became that, by the clock of the API server."""
@@ -198,6 +241,8 @@ class ClaimTarget:
 
     def earlier(self) -> list[tuple[str, float, Models | None]]:
         """What was current before, since when, and its models as far as they are known; the latest first."""
+        if self.switched() is None:
+            return []
         models = {item["release"]: item.get("models") for item in self._claim.releases or []}
         return [(name, since, models.get(name)) for name, since in self._claim.switches[1:]]
 
@@ -219,7 +264,7 @@ class ClaimTarget:
             name = item["release"]
             models = known.get(name) or before.get(name) or models_in(session, name)
             described.append({**item, "models": models})
-        return self._claim.record(described, outcome["age"])
+        return self._claim.record(described, outcome["age"], lambda: session.call("check_lock"))
 
     def noted(self) -> list[dict[str, t.Any]] | None:
         return self._claim.releases
@@ -245,8 +290,8 @@ class _Local:
             return self._store.handle(operation, arguments)
 
     def send(self, key: str, size: int, path: str) -> None:
-        with sentences(self._store.root), open(path, "rb", buffering=0) as file:
-            self._store.receive(key, size, file.read)
+        with source_file(path) as read, sentences(self._store.root):
+            self._store.receive(key, size, read)
 
     def kept(self) -> contextlib.AbstractContextManager[None]:
         """Its own thread shows that the publisher lives."""
@@ -280,41 +325,60 @@ def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.A
     if options.check:
         if result["changed"]:
             # Where nothing is served nothing is tried either.
-            first = "after its test load" if options.trial and before.release else "and nothing would try it before"
-            result["msg"] = f"{replacing('would replace', tree.release, before.release)}, {first}."
+            served = before.release is not None or not before.known
+            first = "after its test load" if options.trial and served else "and nothing would try it before"
+            result["msg"] = f"{replacing('would replace', tree.release, before)}, {first}."
         return result
-    result.update(with_patience(lambda: _publish(target, tree, models, options)))
+    result.update(with_patience(lambda: _publish(target, tree, models, options, before)))
     return result
 
 
-def _publish(target: Target, tree: Tree, models: list[dict[str, t.Any]], options: Options) -> dict[str, t.Any]:
+def _publish(
+    target: Target, tree: Tree, models: Models, options: Options, before: Published = _NOT_KNOWN
+) -> dict[str, t.Any]:
     with target.session() as (session, holder, pods):
-        current = open_store(session, holder, pods, options)["current"]
+        opened = open_store(session, holder, pods, options)
+        current = opened["current"]
+        begun = target.refresh()
+        before = as_found(session, before, current)
         # Its answer may be long, and is not kept.
         sent = _send(session, tree, session.call("missing", manifest=tree.manifest, verify=options.verify))
+        repaired = session.call("stage", manifest=tree.manifest, verify=options.verify)
         # Where nothing is served nobody can be harmed: there the servers themselves are the test.
         replaces = current not in (None, tree.release)
-        tested = _try(session, tree, options, options.trial) if replaces and options.trial else None
-        outcome = session.call("publish", manifest=tree.manifest, keep=options.keep, verify=options.verify)
+        tested = _try(session, tree, options.trial) if replaces and options.trial else None
+        if current != tree.release:
+            target.announce(session, Begun(tree.release, current or "", back=False), opened["age"])
+        outcome = session.call("switch_to", release=tree.release, keep=options.keep)
         with after_switch(tree.release, outcome):
             # While the lock is held, so that of two publishers the later one also has the last word here.
             recorded = target.record(session, outcome, {tree.release: models})
             hang_up(session)
+    if outcome["switched"]:
+        msg = f"{replacing('replaced', tree.release, before)}; {_tried(outcome, tested, options)}."
+    else:
+        msg = already_served(tree.release, begun) + (" What was damaged was sent again." if repaired else "")
     return {
         **warnings_of(outcome),
-        "changed": bool(outcome["switched"] or outcome["repaired"] or outcome["pruned"] or recorded),
+        "changed": bool(outcome["switched"] or repaired or outcome["pruned"] or recorded),
         "previous_release": outcome["previous"],
         "sent_bytes": sent,
         "pruned": outcome["pruned"],
         "test_load": tested,
-        "msg": _told(tree.release, outcome, tested, options),
+        "msg": msg,
+        "diff": difference(before, Published(tree.release, models)),
     }
 
 
-def _told(release: str, outcome: Mapping[str, t.Any], tested: Mapping[str, t.Any] | None, options: Options) -> str:
-    """In one line: which release replaced which, and what tried it."""
-    if outcome["previous"] == release:
-        return already_served(release) + (" What was damaged was sent again." if outcome["repaired"] else "")
+def as_found(session: Session, before: Published, current: str | None) -> Published:
+    """What the open store serves, where that is not what was known before."""
+    if before.known and before.release == current:
+        return before
+    return Published(current, models_in(session, current) if current else [])
+
+
+def _tried(outcome: Mapping[str, t.Any], tested: Mapping[str, t.Any] | None, options: Options) -> str:
+    """What tried the release."""
     if tested:
         counted = f"{_many(len(tested['models']), 'model')}, {_many(tested['golden_requests'], 'golden request')}"
         tried = f"a test load tried it ({counted})"
@@ -332,26 +396,45 @@ def _told(release: str, outcome: Mapping[str, t.Any], tested: Mapping[str, t.Any
         tried = "nothing tried it, since no other release was served"
     else:
         tried = "nothing tried it, since no test load was asked for"
-    return f"{replacing('replaced', release, outcome['previous'])}; {tried}."
+    return tried
 
 
-def already_served(release: str) -> str:
-    """Of a run that has found nothing to do."""
-    return f"The release {short(release)} is served already."
+def already_served(release: str, begun: Begun | None = None) -> str:
+    """Of a run that has found nothing to switch, but maybe the end of a switch to be made."""
+    told = f"The release {short(release)} is served already."
+    if begun is None:
+        return told
+    if begun.release == release:
+        return f"{told} The switch to it, which was begun by a run that did not end, is complete."
+    return f"{told} The switch{_way(begun)}, which was begun by a run that did not end, is given up."
 
 
-def replacing(verb: str, release: str, previous: str | None) -> str:
+def _way(begun: Begun) -> str:
+    """From where to where a switch leads; nothing where that cannot be read."""
+    if not begun.release:
+        return ""
+    return f" from {short(begun.before) or 'none'} to {short(begun.release)}"
+
+
+def not_known(begun: Begun | None) -> str:
+    """The sentence for a store of which only itself can say what it serves."""
+    way = _way(begun) if begun else ""
+    return f"A switch{way} was begun and has not come to its end, so only the store itself can say what it serves."
+
+
+def replacing(verb: str, release: str, previous: Published) -> str:
     """The beginning of a sentence on a switch."""
-    return f"The release {short(release)} {verb} {short(previous) if previous else 'none'}"
+    if not previous.known:
+        return f"The release {short(release)} {verb} what is served, which a switch that was begun has left open"
+    return f"The release {short(release)} {verb} {short(previous.release) if previous.release else 'none'}"
 
 
 def _many(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _try(session: Session, tree: Tree, options: Options, trial: Callable[[], Trial]) -> dict[str, t.Any]:
+def _try(session: Session, tree: Tree, trial: Callable[[], Trial]) -> dict[str, t.Any]:
     """Put the release on trial; one that does not pass leaves the store."""
-    session.call("stage", manifest=tree.manifest, verify=options.verify)
     try:
         with session.kept():
             return trial().run(tree)
@@ -452,7 +535,7 @@ def with_patience(attempt: Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
 def difference(before: Published, after: Published) -> dict[str, str]:
     """Both states as text, one line per model."""
     return {
-        "before_header": f"release {before.release or 'none'}",
+        "before_header": f"release {before.release or ('none' if before.known else 'not known')}",
         "after_header": f"release {after.release or 'none'}",
         "before": _listing(before),
         "after": _listing(after),
@@ -460,6 +543,8 @@ def difference(before: Published, after: Published) -> dict[str, str]:
 
 
 def _listing(state: Published) -> str:
+    if not state.known:
+        return "a release that only the store itself can tell\n"
     if state.models is None:
         return f"release {state.release}, its models are not known here\n"
     lines = []

@@ -19,9 +19,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     Models,
     Options,
     Published,
+    Session,
     Target,
     after_switch,
     already_served,
+    as_found,
     difference,
     hang_up,
     models_in,
@@ -30,7 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     warnings_of,
     with_patience,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import ID_LENGTH, readable
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import ID_LENGTH, Begun, readable
 
 SHORTEST_ID = 8
 _ID = re.compile(f"[0-9a-f]{{{SHORTEST_ID},{ID_LENGTH}}}")
@@ -53,45 +55,75 @@ def roll_back(target: Target, release: str | None, options: Options) -> dict[str
     there = release is not None and before.release is not None and before.release.startswith(release)
     if there and before.release and not options.verify and not target.unfinished():
         # Nobody has to open a store that says so itself, unless files are to be looked at.
-        return _rolled(before, before.release, before.models or [], changed=False, verb="replaced")
+        return _rolled(before, before.release, before.models or [], changed=False)
     if options.check:
         return _predict_roll_back(target, before, release, options)
     # Which one is decided once: after a lost connection the release before the current one would be another one.
     chosen = [release] if release else []
+    found: list[Published] = []
 
     def attempt() -> dict[str, t.Any]:
         with target.session() as (session, holder, pods):
-            open_store(session, holder, pods, options, make=False)
+            opened = open_store(session, holder, pods, options, make=False)
+            current, begun = opened["current"], target.refresh()
             if not chosen:
-                chosen.append(session.call("find"))
-            outcome = session.call("roll_back", release=chosen[0], verify=options.verify)
-            with after_switch(outcome["release"], outcome):
-                models = models_in(session, outcome["release"])
-                recorded = target.record(session, outcome, {outcome["release"]: models})
+                chosen.append(_way_back(session, begun, current))
+            name = _found(session, chosen[0], current, options)
+            models = models_in(session, name)
+            if not found:
+                found.append(as_found(session, before, current))
+            if name != current:
+                target.announce(session, Begun(name, current or "", back=True), opened["age"])
+            outcome = session.call("switch_to", release=name)
+            with after_switch(name, outcome):
+                recorded = target.record(session, outcome, {name: models})
                 hang_up(session)
-        changed = outcome["switched"] or recorded
-        rolled = _rolled(before, outcome["release"], models, changed=changed, verb="replaced")
+        rolled = _rolled(found[0], name, models, changed=outcome["switched"] or recorded, begun=begun)
         return {**rolled, **warnings_of(outcome)}
 
     return with_patience(attempt)
 
 
+def _way_back(session: Session, begun: Begun | None, current: str | None) -> str:
+    """The release to go back to when none is named.
+
+    Where a switch was begun nobody knows how far it has got, so its end is the same either way: a roll-back is
+    completed, and what a publication was to replace is served again.
+    """
+    return (begun and begun.way_back(current)) or str(session.call("find"))
+
+
+def _found(session: Session, release: str, current: str | None, options: Options) -> str:
+    """The whole id of a release that can be gone back to."""
+    name = str(session.call("find", release=release))
+    if name != current or options.verify:
+        session.call("check_whole", release=name, read=options.verify)
+    return name
+
+
 def _predict_roll_back(target: Target, before: Published, release: str | None, options: Options) -> dict[str, t.Any]:
     with target.reading() as session:
         session.call("require")
-        name = session.call("find", release=release)
-        state = session.call("inspect")
-        if name != state["current"] or options.verify:
-            session.call("check_whole", release=name, read=options.verify)
+        current, begun = session.call("inspect")["current"], target.refresh()
+        name = _found(session, release or _way_back(session, begun, current), current, options)
         models = models_in(session, name)
-    changed = not name == before.release == state["current"]
-    return _rolled(before, name, models, changed=changed, verb="would replace")
+        found = as_found(session, before, current)
+    changed = not name == before.release == current
+    return _rolled(found, name, models, changed=changed, verb="would replace", begun=begun)
 
 
-def _rolled(before: Published, release: str, models: Models, *, changed: bool, verb: str) -> dict[str, t.Any]:
-    msg = already_served(release)
+def _rolled(
+    before: Published,
+    release: str,
+    models: Models,
+    *,
+    changed: bool,
+    verb: str = "replaced",
+    begun: Begun | None = None,
+) -> dict[str, t.Any]:
+    msg = already_served(release, begun)
     if release != before.release:
-        msg = f"{replacing(verb, release, before.release)}; nothing tries it anew, since it was served before."
+        msg = f"{replacing(verb, release, before)}; nothing tries it anew, since it was served before."
     return {
         "msg": msg,
         "changed": changed,
@@ -107,14 +139,14 @@ def prune(target: Target, options: Options) -> dict[str, t.Any]:
     if options.check:
         with target.reading() as session:
             session.call("require")
-            held = [item["release"] for item in session.call("inspect")["releases"]]
-            return _pruned(
-                held, session.call("surplus", keep=options.keep), target.published().release, "that would be "
-            )
+            state = session.call("inspect")
+            held = [item["release"] for item in state["releases"]]
+            return _pruned(held, session.call("surplus", keep=options.keep), state["current"], "that would be ")
 
     def attempt() -> dict[str, t.Any]:
         with target.session() as (session, holder, pods):
             open_store(session, holder, pods, options, make=False)
+            target.refresh()
             held = [item["release"] for item in session.call("inspect")["releases"]]
             outcome = session.call("prune", keep=options.keep)
             if outcome["current"] and outcome["releases"][0]["release"] == outcome["current"]:
@@ -198,12 +230,22 @@ def describe(target: Target, deep: bool) -> dict[str, t.Any]:
         current = published.release
         releases = [{"release": current, "published": None, "models": published.models}] if current else []
     others = [item["release"] for item in releases if item["release"] != current and item.get("served", True)]
+    begun = target.begun()
     result.update(
         current=current,
-        previous=others[0] if others else None,
+        previous=others[0] if others and current else None,
+        unfinished=begun and _begun(begun),
         releases=[_release(item, current) for item in releases],
     )
     return result
+
+
+def _begun(begun: Begun) -> dict[str, t.Any]:
+    return {
+        "release": begun.release or None,
+        "before": begun.before or None,
+        "state": "rolled_back" if begun.back else "published",
+    }
 
 
 def _release(item: dict[str, t.Any], current: str | None) -> dict[str, t.Any]:

@@ -15,6 +15,7 @@ pod that has the volume mounted (see `serve`). So it needs Python 3.8, the stand
     manifests/<id>         its manifest, whose sha256 begins with <id>
     objects/<aa>/<name>    contents, named by sha256 (and .x when executable); releases link to them where possible
     history                releases in the order in which they were switched to, the latest first (JSON)
+    unfinished             the switch that was begun last, until everything is done that belongs to it (JSON)
     staging/<session>/     work in progress; outside every served tree, on the same file system
     lock/holder            who publishes just now (JSON); touched while the publisher lives
 """
@@ -72,6 +73,36 @@ class Entry(t.NamedTuple):
     def key(self) -> str:
         """Name of its content: hard links share the mode, so an executable is another object."""
         return self.digest + (".x" if self.mode == "755" else "")
+
+
+class Begun(t.NamedTuple):
+    """A switch that was begun and has not come to its end."""
+
+    # Where it leads and from where; empty where the mark cannot be read.
+    release: str
+    before: str
+    # Whether it goes back to a release that was served before.
+    back: bool
+
+    @property
+    def text(self) -> str:
+        return json.dumps(self._asdict())
+
+    @classmethod
+    def parse(cls, text: str) -> Begun:
+        try:
+            found = json.loads(text)
+            return cls(str(found["release"]), str(found["before"]), bool(found["back"]))
+        except (ValueError, TypeError, KeyError):
+            return cls("", "", False)
+
+    def way_back(self, current: str | None) -> str | None:
+        """Where going back leads now: to where it was begun to lead, or to what a publication was about to replace.
+
+        None where somebody who knows nothing of marks has switched since.
+        """
+        known = (current or "") in (self.release, self.before)
+        return (self.release if self.back else self.before) or None if known else None
 
 
 def format_manifest(entries: t.Iterable[Entry]) -> str:
@@ -165,10 +196,12 @@ class Store:
             "commit": self.commit,
             "stage": self.stage,
             "discard": self.discard,
-            "publish": self.publish,
-            "roll_back": self.roll_back,
+            "announce": self.announce,
+            "switch_to": self.switch_to,
+            "finish": self.finish,
             "prune": self.prune,
             "close": self.close,
+            "check_lock": self._check_lock,
             # These need no lock and write nothing.
             "locked_by": self.locked_by,
             "require": self.require,
@@ -204,10 +237,20 @@ class Store:
 
     def unfinished(self) -> bool:
         """Whether somebody works on the store now, or was killed before everything was cleared up."""
+        if self.begun() is not None:
+            return True
         try:
             return bool(os.listdir(self._path("staging")))
         except FileNotFoundError:
             return False
+
+    def begun(self) -> str | None:
+        """What `announce` has noted, as long as it has not come to its end."""
+        try:
+            with open(self._path("unfinished"), encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
 
     def manifest(self, release: str) -> str | None:
         """None when it is lost, or damaged, which its id says."""
@@ -338,7 +381,7 @@ class Store:
         if self._noted_history() is None:
             # Before anything is put on trial, which would be taken for one of those that were served.
             self._write(self._path("history"), json.dumps(self._history()))
-        return {"current": current}
+        return {"current": current, "age": self._age()}
 
     def missing(self, manifest: str, verify: bool = False) -> list[str]:
         """Names of the contents that have to be sent; with `verify` stored ones are read, and damaged ones count."""
@@ -413,43 +456,36 @@ class Store:
         os.unlink(self._path("manifests", release))
         return True
 
-    def publish(self, manifest: str, keep: int, verify: bool = False) -> dict[str, t.Any]:
-        """Assemble the release, switch to it, and remove what is not kept."""
-        repaired = self.stage(manifest, verify)
-        release = release_id(manifest)
+    def announce(self, begun: str) -> None:
+        """Note the switch that is about to be made: who finds the note knows what was meant, however far it has got."""
+        self._check_lock()
+        self._write(self._path("unfinished"), begun)
+
+    def switch_to(self, release: str, keep: int | None = None) -> dict[str, t.Any]:
+        """Make a release that is there and whole the current one; with `keep` remove what is not kept."""
         previous = self.current()
         switched = previous != release
         older = self._switch(release) if switched else []
         with self._afterwards():
             held = self._order()
-            unpruned = self._prune_if_possible(keep)
+            unpruned = None if keep is None else self._prune_if_possible(keep)
             left = self.listing()
             return {
+                "release": release,
                 "previous": previous,
                 "switched": switched,
                 "older": older,
-                "repaired": repaired,
                 "pruned": sorted(set(held) - {item["release"] for item in left}),
                 "unpruned": unpruned,
                 "releases": left,
                 "age": self._age(),
             }
 
-    def roll_back(self, release: str | None = None, verify: bool = False) -> dict[str, t.Any]:
-        """Switch to a release that is in the store. A damaged one is refused."""
-        name, previous = self.find(release), self.current()
-        if name != previous or verify:
-            self.check_whole(name, verify)
-        older = self._switch(name) if name != previous else []
-        with self._afterwards():
-            return {
-                "release": name,
-                "previous": previous,
-                "switched": name != previous,
-                "older": older,
-                "releases": self.listing(),
-                "age": self._age(),
-            }
+    def finish(self) -> None:
+        """Everything is done that belongs to a switch."""
+        if self.begun() is not None:
+            self._check_lock()
+            os.unlink(self._path("unfinished"))
 
     def prune(self, keep: int) -> dict[str, t.Any]:
         """Remove releases beyond `keep`, and contents that no release needs."""
@@ -913,7 +949,7 @@ class Store:
             return True
         here = _self()
         if other and all(other.get(name) == here[name] for name in ("host", "boot", "pids")):
-            return _started(int(other.get("pid", 0))) != other.get("started")
+            return _is_over(int(other.get("pid", 0)), str(other.get("started")))
         return gone is not None and other.get("session") == gone
 
     def _break_lock(self, other: dict[str, t.Any]) -> None:
@@ -1137,14 +1173,31 @@ def _syncfs_tells(kernel: str) -> bool:
     return found is not None and (int(found[1]), int(found[2])) >= (5, 8)
 
 
-def _started(pid: int) -> str:
-    """When a process began, so that a reused number is not taken for it; empty when there is none."""
+def _started(pid: int) -> str | None:
+    """When a process began, so that a reused number is not taken for it; empty when it has ended, None: not known."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
     except OSError:
-        return ""
+        return None
     return "" if fields[0] in ("Z", "X") else fields[19]
+
+
+def _is_over(pid: int, started: str) -> bool:
+    """Whether a process of this machine has ended that began then; one that nobody can tell about may live."""
+    found = _started(pid)
+    if found is not None:
+        return found != started
+    if pid <= 0:
+        return True
+    # With the mount option hidepid /proc shows nobody the processes of others, but they can be asked for.
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    return False
 
 
 def _self() -> dict[str, t.Any]:
@@ -1156,7 +1209,7 @@ def _self() -> dict[str, t.Any]:
     except OSError:
         boot = pids = ""
     pid = os.getpid()
-    return {"host": socket.gethostname(), "boot": boot, "pids": pids, "pid": pid, "started": _started(pid)}
+    return {"host": socket.gethostname(), "boot": boot, "pids": pids, "pid": pid, "started": _started(pid) or ""}
 
 
 # From afar: one JSON line asks, one answers. "put" is followed by that many bytes and answered only when it fails, so

@@ -27,14 +27,17 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _model_st
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import source_file
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Target, Waiter, WaitError
 
 RELEASE_ANNOTATION = "supersonic.fastml.org/release"
 MODELS_ANNOTATION = "supersonic.fastml.org/models"
 RELEASES_ANNOTATION = "supersonic.fastml.org/releases"
 SWITCHES_ANNOTATION = "supersonic.fastml.org/switches"
+UNFINISHED_ANNOTATION = "supersonic.fastml.org/unfinished"
 CLAIM_LABEL = "supersonic.fastml.org/claim"
 _COMPONENT = "model-publisher"
 _CONTAINER = "publisher"
@@ -48,6 +51,8 @@ _ANNOTATION_LIMIT = 64 * 1024
 _IDLE_SECONDS = 30
 _PULSE_SECONDS = 10.0
 _PENDING_LEFTOVER_SECONDS = 60.0
+_HTTP_CONFLICT = 409
+_NOTE_ATTEMPTS = 5
 
 # The pod's own process: ends when no publisher's process has been there for a while, so that a killed publisher leaves
 # no running pod, and at once when it is asked to.
@@ -99,8 +104,12 @@ class Claim:
         self.name = name
         self.what = f"PersistentVolumeClaim {namespace}/{name}"
         self.path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
-        self.live = api.find(self.path, self.what)
         self._clock: float | None = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read it."""
+        self.live = self._api.find(self.path, self.what)
 
     def _annotation(self, name: str) -> str | None:
         annotations = ((self.live or {}).get("metadata") or {}).get("annotations") or {}
@@ -108,7 +117,14 @@ class Claim:
 
     @property
     def release(self) -> str | None:
-        return self._annotation(RELEASE_ANNOTATION)
+        """What the store serves; None where it serves nothing or is marked, so that only itself can say."""
+        return None if self.begun else self._annotation(RELEASE_ANNOTATION)
+
+    @property
+    def begun(self) -> Begun | None:
+        """The switch that was begun and has not come to its end."""
+        text = self._annotation(UNFINISHED_ANNOTATION)
+        return Begun.parse(text) if text else None
 
     @property
     def models(self) -> list[dict[str, t.Any]] | None:
@@ -121,10 +137,14 @@ class Claim:
 
     @property
     def releases(self) -> list[dict[str, t.Any]] | None:
-        """Every release in the store, the current one first, as noted; None when the claim does not say."""
+        """Every release in the store, the current one first, as noted; None when the claim does not say.
+
+        Where it is marked: as they were before.
+        """
+        current = self.begun.before if self.begun else self.release
         with contextlib.suppress(ValueError, TypeError):
             found = json.loads(self._annotation(RELEASES_ANNOTATION) or "null")
-            if isinstance(found, list) and found and found[0]["release"] == self.release:
+            if isinstance(found, list) and found and found[0]["release"] == current:
                 return [{**found[0], "models": self.models}, *(dict(item) for item in found[1:])]
         return None
 
@@ -141,27 +161,68 @@ class Claim:
         """Learn the time of the API server from a pod that it has just made. It says whole seconds, cut off."""
         self._clock = seconds_of(pod["metadata"]["creationTimestamp"]) + 1.0 - time.monotonic()
 
-    def record(self, releases: list[dict[str, t.Any]], age: float) -> bool:
-        """Note on the claim what the store holds, the current release first, which is so many seconds old.
+    def announce(self, begun: Begun, age: float, check_lock: Callable[[], t.Any]) -> None:
+        """Note a switch that is about to be made instead of the release, which is this old.
 
-        True when it said something else.
+        Until `record` nobody takes the claim's word for what the store serves.
+        """
+        self._note(
+            lambda: {
+                RELEASE_ANNOTATION: None,
+                UNFINISHED_ANNOTATION: begun.text,
+                SWITCHES_ANNOTATION: _noted(self._switches_until(begun.before, age)),
+            },
+            check_lock,
+        )
+
+    def record(self, releases: list[dict[str, t.Any]], age: float, check_lock: Callable[[], t.Any]) -> bool:
+        """Note what the store holds, the current release first, which is so many seconds old.
+
+        True when the claim said something else.
         """
         current, *others = releases
+        return self._note(
+            lambda: {
+                RELEASE_ANNOTATION: current["release"],
+                UNFINISHED_ANNOTATION: None,
+                MODELS_ANNOTATION: _noted(current["models"]),
+                SWITCHES_ANNOTATION: _noted(self._switches_until(current["release"], age)),
+                # What the models of the current release are is said above.
+                RELEASES_ANNOTATION: _noted([{**current, "models": None}, *others])
+                or _noted([{**item, "models": None} for item in releases]),
+            },
+            check_lock,
+        )
+
+    def _switches_until(self, current: str, age: float) -> list[tuple[str, float]]:
+        """With the switch to the current release, so many seconds ago, where nobody has noted it."""
         switches = self.switches
-        if not switches or switches[0][0] != current["release"]:
-            now = self._clock + time.monotonic() if self._clock is not None else time.time()
-            switches = [(current["release"], round(now - age, 1)), *switches][:_SWITCHES]
-        wanted = {
-            RELEASE_ANNOTATION: current["release"],
-            MODELS_ANNOTATION: _noted(current["models"]),
-            # What the models of the current release are is said above.
-            SWITCHES_ANNOTATION: _noted(switches),
-            RELEASES_ANNOTATION: _noted([{**current, "models": None}, *others])
-            or _noted([{**item, "models": None} for item in releases]),
-        }
-        if all(self._annotation(name) == value for name, value in wanted.items()):
-            return False
-        self.live = patch(self._api, self.path, self.what, {"metadata": {"annotations": wanted}})
+        if not current or (switches and switches[0][0] == current):
+            return switches
+        now = self._clock + time.monotonic() if self._clock is not None else time.time()
+        return [(current, round(now - age, 1)), *switches][:_SWITCHES]
+
+    def _note(self, wanted: Callable[[], dict[str, str | None]], check_lock: Callable[[], t.Any]) -> bool:
+        """Write annotations, by what the claim says now; True when they were others.
+
+        Who was taken for dead writes nothing: whatever changes the claim meanwhile makes the API server refuse, and
+        the lock is looked at again.
+        """
+        for attempt in range(_NOTE_ATTEMPTS):
+            annotations = wanted()
+            if all(self._annotation(name) == value for name, value in annotations.items()):
+                return attempt > 0
+            version = ((self.live or {}).get("metadata") or {}).get("resourceVersion")
+            metadata = {"annotations": annotations, **({"resourceVersion": version} if version else {})}
+            try:
+                self.live = patch(self._api, self.path, self.what, {"metadata": metadata})
+            except ApiError as exc:
+                if exc.status != _HTTP_CONFLICT or attempt == _NOTE_ATTEMPTS - 1:
+                    raise
+            else:
+                return True
+            self.refresh()
+            check_lock()
         return True
 
     def check_usable(self, reading: bool = False) -> None:
@@ -342,11 +403,11 @@ class Remote:
 
     def send(self, key: str, size: int, path: str) -> None:
         """Stream one file; only a failure is answered."""
-        self._say("put", {"key": key, "size": size})
         left = size
-        with open(path, "rb") as file:
+        with source_file(path) as read:
+            self._say("put", {"key": key, "size": size})
             while left:
-                block = file.read(min(left, _model_store.BLOCK))
+                block = read(min(left, _model_store.BLOCK))
                 if not block:
                     raise SupersonicError(f"{path} became shorter while it was published. Run again.")
                 left -= len(block)

@@ -23,7 +23,7 @@ import stat
 import time
 import typing as t
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby, takewhile
@@ -376,6 +376,30 @@ def _hash(place: str) -> _Result:
     except OSError as error:
         raise SupersonicError(f"{place} cannot be read: {error.strerror}.") from error
     return _Result(_mode(before), digest.hexdigest(), size, known)
+
+
+@contextlib.contextmanager
+def source_file(place: str) -> Iterator[Callable[[int], bytes]]:
+    """Reads a file of the source once more, to send it; what goes wrong is told as what it is."""
+
+    def read(size: int) -> bytes:
+        try:
+            return file.read(size)
+        except OSError as error:
+            raise _gone(place, error) from error
+
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(place, "rb", buffering=0))
+        except OSError as error:
+            raise _gone(place, error) from error
+        yield read
+
+
+def _gone(place: str, error: OSError) -> SupersonicError:
+    return SupersonicError(
+        f"{place} of the source cannot be read any more: {error.strerror}. Run again when nobody changes the source."
+    )
 
 
 def _mode(info: os.stat_result) -> str:

@@ -15,13 +15,15 @@ description:
   - Publishes Triton models, out of folders or archives, to a store, which is a persistent volume claim or a folder,
     as an immutable release whose id is made from its content. Servers read C(<store>/current), a symbolic link that
     is switched to the new release by one rename when everything is there and durable.
-  - Killed at any moment, C(current) is one whole release, and the next run completes what was begun. Contents that
-    have arrived are not sent again. The same is true of a roll-back, which is the same rename.
+  - Killed at any moment, C(current) is one whole release, and the next run completes what was begun, or goes back.
+    Contents that have arrived are not sent again. The same is true of a roll-back, which is the same rename.
+  - A switch is marked, in the folder or on the claim, from before it until everything is done that belongs to it. Who
+    finds the mark asks the store itself what it serves.
   - Before anything is sent the models are checked - C(config.pbtxt) against Triton's own definition and rules, names,
     version folders and the files that the backends load from them, ensembles with the models of their steps, label
     files and golden requests. Everything that is wrong is said at once.
-  - For a claim a short-lived pod mounts the volume. When the claim says that it holds the release already, no pod is
-    started.
+  - For a claim a short-lived pod mounts the volume. When the claim says that it holds the release already, and no
+    switch is marked, no pod is started.
   - C(__pycache__), C(*.pyc), C(.git), C(.gitignore), C(.gitattributes), C(.DS_Store) and C(.ipynb_checkpoints) are
     never published. Links are followed and refused when they lead out of the source. Of a file's mode a release keeps
     whether its owner may execute it; C(golden/) is published with its model.
@@ -66,6 +68,8 @@ options:
     description:
       - For O(state=rolled_back) the id of the release to switch to, or at least its first 8 characters. Without it the
         release that was current before the present one, so that a second run goes back again.
+      - Where a run was killed and a switch is still marked, it is without O(release) the one that a roll-back was to go
+        to, or the one that a publication was to replace, whether they have switched or not.
     type: str
   all_releases:
     description: For O(state=verified), whether to read every release in the store and not only the current one.
@@ -172,7 +176,8 @@ attributes:
     support: full
     details: >-
       O(state=published) works before the claim and its namespace exist and starts no pod; damage in the store is not
-      predicted, see O(verify). The other states read the store in check mode as well, in a pod where it is a claim.
+      predicted, see O(verify), nor what is replaced where a switch on a claim has not come to its end. The other states
+      read the store in check mode as well, in a pod where it is a claim.
   diff_mode:
     description: Will return details on what has changed when in diff mode.
     support: full
@@ -182,7 +187,8 @@ attributes:
     description: When run twice with the same arguments, the second run changes nothing.
     support: partial
     details: >-
-      O(state=rolled_back) without O(release) means the release before the present one, which is another one each time.
+      O(state=rolled_back) without O(release) means the release before the present one, which is another one each time;
+      killed, it is completed by the same.
 seealso:
   - module: fastml.supersonic.model_repository_info
   - plugin: fastml.supersonic.model_release_id

@@ -61,7 +61,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 current:
-  description: Id of the current release, or none when nothing is published.
+  description: >-
+    Id of the current release, or none when nothing is published, or when RV(unfinished) is given and the store was not
+    opened, so that it is not known.
   returned: success
   type: str
   sample: 2c26b46b68ffc68ff99b453c1d30413413422d70
@@ -69,8 +71,27 @@ previous:
   description: Id of the release that was current before, to which a roll-back goes, or none when it is not known.
   returned: success
   type: str
+unfinished:
+  description: >-
+    The switch that was begun last, when it has not come to its end, since who made it is still at work, was killed, or
+    could not note what it had done; otherwise none. The next run that publishes or goes back sees to its end. Without
+    O(release) a roll-back goes where one that was begun was to go, or to what a publication was about to replace.
+  returned: success
+  type: dict
+  contains:
+    release:
+      description: Id of the release that it leads to, or none when that cannot be read.
+      type: str
+    before:
+      description: Id of the release that was served before, or none.
+      type: str
+    state:
+      description: V(published) or V(rolled_back), by what was asked for.
+      type: str
 releases:
-  description: The releases in the store, the current one first, then by their last use.
+  description: >-
+    The releases in the store, the current one first, then by their last use; without a current one as they were noted
+    before the switch in RV(unfinished).
   returned: success
   type: list
   elements: dict
@@ -189,6 +210,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_servers
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, run, target
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import not_known
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 
@@ -205,7 +227,16 @@ def look(params: dict[str, t.Any], resolver: Resolver) -> dict[str, t.Any]:
         name = result["current"]
         current = _model_servers.Release(name, models or [], place.switched(), place.earlier()) if name else None
         result["servers"] = _model_servers.running(resolver, servers, current, models)
+        if name is None and not place.published().known:
+            result["servers"] = [_not_compared(server, not_known(place.begun())) for server in result["servers"]]
     return {"changed": False, **result}
+
+
+def _not_compared(server: dict[str, t.Any], why: str) -> dict[str, t.Any]:
+    """A server of which nobody can say whether it serves the current release."""
+    # That it does not run comes first.
+    kept = [] if server["running"] else server["differences"][:1]
+    return {**server, "differences": [*kept, why]}
 
 
 def main() -> None:

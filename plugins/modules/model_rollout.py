@@ -127,6 +127,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _model_re
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, run, target
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import not_known
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Pool, Server
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import POOL_SPEC, Release
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
@@ -136,6 +137,10 @@ def current(params: dict[str, t.Any], check_mode: bool) -> Release | None:
     """The release to take, or None when there is none. Without models: it is not there yet."""
     place = target(params, pod_required=False)
     published, expected = place.published(), params["release"]
+    if not published.known and not (check_mode and expected):
+        raise SupersonicError(
+            f"{not_known(place.begun())} Publish or go back again. No server was asked to load anything."
+        )
     if expected and expected != published.release:
         if check_mode:
             return Release(expected, [], None)

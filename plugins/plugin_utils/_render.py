@@ -181,7 +181,10 @@ def model_repository_table(info: Mapping[str, Any]) -> str:
         ]
         parts = [_table(rows)]
     else:
-        parts = ["no release is published"]
+        known = info["opened"] or not info["unfinished"]
+        parts = ["no release is published" if known else "it is not known what is published"]
+    if info["unfinished"]:
+        parts.append(_unfinished(info["unfinished"], info["opened"]))
     if "servers" in info:
         servers = [("server", "release", "differs from the current release")]
         for item in info["servers"]:
@@ -191,6 +194,19 @@ def model_repository_table(info: Mapping[str, Any]) -> str:
     if info["opened"]:
         parts.append("\n".join(_store_lines(info)))
     return "\n\n".join(parts)
+
+
+def _unfinished(begun: Mapping[str, Any], opened: bool) -> str:
+    """What a switch means that has not come to its end, and what to do."""
+    back = begun["state"] == "rolled_back"
+    what = "A roll-back" if back else "A publication"
+    way = f" from {_id(begun['before']) if begun['before'] else 'none'} to {_id(begun['release'])}"
+    served = "" if opened else " What is served only the store itself can say: list with model_repository_list_deep."
+    goal = begun["release" if back else "before"]
+    return (
+        f"{what}{way if begun['release'] else ''} has not come to its end.{served} Wait for it, or publish or roll back"
+        + (f": without a name that goes to {_id(goal)}." if goal else ".")
+    )
 
 
 def _store_lines(info: Mapping[str, Any]) -> list[str]:

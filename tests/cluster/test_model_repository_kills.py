@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Publishing to a volume while pods, processes and connections die. SUPERSONIC_PVC_KILLS sets how often in all (4), and
-half as often the publisher itself while a server tries the release.
+"""Publishing to a volume while pods, processes and connections die. SUPERSONIC_PVC_KILLS sets how often in all (4), as
+often the publisher around its switch, and half as often while a server tries the release.
 
-After each blow the volume serves one whole release, and the next run completes.
+After each blow the volume serves one whole release, and the next run completes, or goes back.
 """
 
 from __future__ import annotations
@@ -29,12 +29,17 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import CLAIM_LABEL
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import (
+    CLAIM_LABEL,
+    RELEASE_ANNOTATION,
+    UNFINISHED_ANNOTATION,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import TRIAL_LABEL
 from ansible_collections.fastml.supersonic.tests.harness.faults import Cutter
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container, until
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 KILLS = int(os.environ.get("SUPERSONIC_PVC_KILLS", "4"))
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".collections"
@@ -58,6 +63,26 @@ def call(self, operation, **arguments):
         print("locked", file=sys.__stdout__, flush=True)
     return answer
 Remote.call = call
+""" + MODULE.replace('print("ready", flush=True)\n', "")
+# Says how far it has got with its switch, and goes no further than it is asked to.
+SWITCHING = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Claim, Remote
+def stop(where):
+    print(where, file=sys.__stdout__, flush=True)
+    if where == sys.argv[3]:
+        time.sleep(600)
+announce, call = Claim.announce, Remote.call
+def announced(self, *arguments):
+    announce(self, *arguments)
+    stop("announced")
+def called(self, operation, **arguments):
+    answer = call(self, operation, **arguments)
+    if operation == "switch_to":
+        stop("switched")
+    return answer
+Claim.announce, Remote.call = announced, called
 """ + MODULE.replace('print("ready", flush=True)\n', "")
 # Prints the digests of what is served, and ends every process of a publisher's store but the pod's own when asked to.
 READ = """
@@ -114,6 +139,13 @@ def served(cluster: Cluster, namespace: str, known: dict[str, dict[str, str]]) -
     release = str(found["release"])
     assert found["files"] == known[release]
     return release
+
+
+def noted(cluster: Cluster, namespace: str) -> tuple[str | None, str | None]:
+    """What the claim says: its release, and a switch that has not come to its end."""
+    live = cluster.there(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/models")
+    annotations = live["metadata"].get("annotations") or {}
+    return annotations.get(RELEASE_ANNOTATION), annotations.get(UNFINISHED_ANNOTATION)
 
 
 def helper(cluster: Cluster, namespace: str) -> str:
@@ -195,6 +227,12 @@ def test_blows_at_random_moments(
                 assert not result["failed"], result
             return time.monotonic() - begin
 
+        def give_up() -> None:
+            """Go back to what was served before, whatever the blow has left."""
+            where = {name: value for name, value in options.items() if name not in ("source", "keep")}
+            result = run_module("model_repository", {**where, "state": "rolled_back", "release": before})
+            assert not result["failed"], result
+
         before = rewrite()
         duration = complete()
         at_work = 0
@@ -221,14 +259,115 @@ def test_blows_at_random_moments(
             # It did not come to its end, or had to begin anew.
             at_work += outcome == "failed" or bool(again)
             hits[f"{what}, {outcome}, {'new' if now == release else 'old'} release served"] += 1
-            if outcome == "failed":
+            if outcome == "failed" and number % 2:
+                give_up()
+                release = before
+            elif outcome == "failed":
                 complete()
             assert served(cluster, volume, known) == release
+            assert noted(cluster, volume) == (release, None)
             before = release
     with capsys.disabled():
         print(f"\n{hits.total()} blows: " + "; ".join(f"{count} {where}" for where, count in hits.most_common()))
     # Of few, as in make test, by chance fewer.
     assert at_work >= (KILLS / 2 if KILLS >= 20 else 1), "most blows hit nothing"
+
+
+# What is killed, how it is put right, and where it is hit at first; later at random.
+WAYS = [
+    ("published", "publish the release before", "switched"),
+    ("rolled_back", "the same again", "switched"),
+    ("published", "go back to the release before", "announced"),
+    ("published", "go back", "switched"),
+]
+
+
+def test_going_back_after_blows_around_the_switch(
+    cluster: Cluster, volume: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody believes the claim then: neither who publishes the release before again, nor who goes back to it."""
+    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    hits: Counter[str] = Counter()
+    known: dict[str, dict[str, str]] = {}
+    sources: dict[str, str] = {}
+    place: dict[str, Any] = {
+        "store": {"type": "pvc", "namespace": volume, "claim": "models"},
+        "pod": {"image": IMAGE},
+        "kubeconfig": cluster.kubeconfig,
+    }
+
+    def write(number: int) -> str:
+        source = tmp_path / f"source{number}"
+        (source / "m/1").mkdir(parents=True)
+        (source / "m/config.pbtxt").write_text('backend: "python"\n')
+        (source / "m/1/model.py").write_text(f"# {number}\n")
+        tree = scan([str(source)])
+        known[tree.release] = {entry.path: entry.digest for entry in tree.entries}
+        sources[tree.release] = str(source)
+        return tree.release
+
+    def options(state: str, release: str | None) -> dict[str, Any]:
+        """With a release the one that is meant."""
+        if state == "published":
+            return {**place, "source": [sources[str(release)]], "keep": 2}
+        return {**place, "state": state, **({"release": release} if release else {})}
+
+    def act(state: str, release: str | None) -> dict[str, Any]:
+        result = run_module("model_repository", options(state, release))
+        assert not result["failed"], result
+        return result
+
+    first, before = write(0), write(1)
+    act("published", first)
+    act("published", before)
+    for number in range(KILLS):
+        killed, way, point = WAYS[number % len(WAYS)]
+        # What it leads to, and what is right after it.
+        goal = write(number + 2) if killed == "published" else first
+        right = goal if way == "the same again" else before
+        point = point if number < len(WAYS) else dice.choice(["announced", "switched", ""])
+        asked = options(killed, goal if killed == "published" else None)
+        command = [sys.executable, "-c", SWITCHING, str(COLLECTIONS), json.dumps(asked), point]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            while process.stdout.readline() != f"{point or 'announced'}\n":
+                assert process.poll() is None
+            if not point:
+                time.sleep(dice.uniform(0, 0.1))
+            process.kill()
+        now = served(cluster, volume, known)
+        release, unfinished = noted(cluster, volume)
+        assert now == (goal if point == "switched" else before if point else now)
+        assert now in (before, goal)
+        # The claim either says what is served, or that it does not know.
+        assert (release, unfinished is None) in ((None, False), (now, True))
+        hits[f"{killed}, {'marked' if unfinished else 'done'}, {'new' if now == goal else 'old'} release served"] += 1
+        told = run_module("model_repository_info", {name: place[name] for name in ("store", "kubeconfig")})
+        assert told["current"] == release
+        assert (told["unfinished"] or {}).get("release") == (goal if unfinished else None)
+        if way == "publish the release before":
+            result = act("published", before)
+        elif way == "go back to the release before":
+            result = act("rolled_back", before)
+        elif way == "the same again" and not unfinished:
+            result = act("rolled_back", goal)
+        else:
+            result = act("rolled_back", None)
+        assert result["release"] == right
+        assert result["changed"] is (unfinished is not None or now != right)
+        assert served(cluster, volume, known) == right
+        assert noted(cluster, volume) == (right, None)
+        first, before = next(item["release"] for item in listed(place) if item["release"] != right), right
+    with capsys.disabled():
+        print(f"\n{hits.total()} blows around the switch: " + "; ".join(f"{n} {where}" for where, n in hits.items()))
+    assert not hits or any(", marked, new" in where for where in hits)
+
+
+def listed(place: dict[str, Any]) -> list[dict[str, Any]]:
+    """The releases of a claim, by their last use."""
+    found = run_module("model_repository_info", {name: place[name] for name in ("store", "kubeconfig")})
+    releases: list[dict[str, Any]] = found["releases"]
+    return [item for item in releases if item.get("served", True)]
 
 
 # As the role triton makes it, without what keeps requests from being lost.

@@ -201,6 +201,16 @@ class PipeTarget:
     def unfinished(self) -> bool:
         return False
 
+    def begun(self) -> None:
+        return None
+
+    def refresh(self) -> None:
+        return None
+
+    def announce(self, session: t.Any, begun: _model_store.Begun, age: float, /) -> None:
+        assert age >= 0
+        session.call("announce", begun=begun.text)
+
     def session(self) -> t.Any:
         return self._session()
 
@@ -224,8 +234,9 @@ class PipeTarget:
     def earlier(self) -> list[t.Any]:
         return []
 
-    def record(self, _session: t.Any, outcome: t.Mapping[str, t.Any], _known: t.Any, /) -> bool:
+    def record(self, session: t.Any, outcome: t.Mapping[str, t.Any], _known: t.Any, /) -> bool:
         assert outcome["age"] >= 0
+        session.call("finish")
         self.recorded.append(outcome["releases"][0]["release"])
         return True
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -38,8 +39,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases 
     roll_back,
     verify,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 
@@ -302,6 +304,9 @@ def test_a_killed_publisher_is_no_release_to_go_back_to(shop: Shop, source: Path
         roll_back(shop.target, killed_one, Options())
     (told,) = [item for item in describe(shop.target, deep=True)["releases"] if item["release"] == killed_one]
     assert told["served"] is False
+    # What it was about to replace is what going back leads to first, since nobody has to know how far it has got.
+    first = roll_back(shop.target, None, Options())
+    assert (first["changed"], first["release"]) == (False, shop.releases[2])
     assert roll_back(shop.target, None, Options())["release"] == shop.releases[1]
 
 
@@ -539,18 +544,28 @@ def test_check_id_takes_whole_ids() -> None:
 
 
 class Cluster:
-    """As much of the API as a claim needs: it is read, and its annotations are merged."""
+    """As much of the API as a claim needs: it is read, and its annotations are merged, unless it has changed."""
 
     def __init__(self) -> None:
-        self.claim: dict[str, t.Any] = {"metadata": {"annotations": {}}, "spec": {}}
+        self.claim: dict[str, t.Any] = {"metadata": {"annotations": {}, "resourceVersion": "0"}, "spec": {}}
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """By what follows the slash."""
+        noted: dict[str, str] = self.claim["metadata"]["annotations"]
+        return {name.partition("/")[2]: value for name, value in noted.items()}
 
     def find(self, _path: str, _what: str) -> dict[str, t.Any]:
-        return self.claim
+        return copy.deepcopy(self.claim)
 
-    def call(self, _method: str, _path: str, _what: str, **more: t.Any) -> bytes:
-        annotations = {**self.claim["metadata"]["annotations"], **more["body"]["metadata"]["annotations"]}
+    def call(self, _method: str, _path: str, what: str, **more: t.Any) -> bytes:
+        metadata, before = more["body"]["metadata"], self.claim["metadata"]
+        if metadata["resourceVersion"] != before["resourceVersion"]:
+            raise ApiError(f"{what} has changed.", status=409, reason="Conflict", body={})
+        annotations = {**before["annotations"], **metadata["annotations"]}
         kept = {name: value for name, value in annotations.items() if value is not None}
         self.claim = {"metadata": {"annotations": kept}, "spec": {}}
+        self.claim["metadata"]["resourceVersion"] = str(int(before["resourceVersion"]) + 1)
         return json.dumps(self.claim).encode()
 
 
@@ -563,6 +578,18 @@ class Noted(FolderTarget):
 
     def published(self, _known: t.Any = None, /) -> Published:
         return self.claim.published()
+
+    def unfinished(self) -> bool:
+        return self.claim.unfinished()
+
+    def begun(self) -> Begun | None:
+        return self.claim.begun()
+
+    def refresh(self) -> Begun | None:
+        return self.claim.refresh()
+
+    def announce(self, *arguments: t.Any) -> None:
+        self.claim.announce(*arguments)
 
     def record(self, *arguments: t.Any) -> bool:
         return self.claim.record(*arguments)
@@ -606,17 +633,21 @@ def test_a_claim_with_notes_of_something_else(source: Path, tmp_path: Path) -> N
 def test_notes_that_are_too_long_lose_their_models(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster()
     claim = _model_store_pod.Claim(t.cast("t.Any", cluster), "n", "c")
+
+    def held() -> None:
+        """The lock."""
+
     models = [{"name": f"model{number}", "versions": [1], "size": 1, "digest": "0"} for number in range(9)]
     releases = [{"release": name * 40, "published": 1.5, "models": models} for name in "ab"]
     monkeypatch.setattr(_model_store_pod, "_ANNOTATION_LIMIT", 600)
-    assert claim.record(releases, 0.0) is True
-    assert claim.record(releases, 0.0) is False
+    assert claim.record(releases, 0.0, held) is True
+    assert claim.record(releases, 0.0, held) is False
     assert claim.models == models
     assert [item["release"][0] for item in claim.releases or []] == ["a", "b"]
     assert claim.releases
     assert claim.releases[1]["models"] is None
     monkeypatch.setattr(_model_store_pod, "_ANNOTATION_LIMIT", 10)
-    assert claim.record(releases, 0.0) is True
+    assert claim.record(releases, 0.0, held) is True
     assert (claim.release, claim.models, claim.releases) == ("a" * 40, None, None)
 
 

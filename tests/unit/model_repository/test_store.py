@@ -15,6 +15,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import typing as t
@@ -25,7 +26,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_publish, _model_store, _model_validation
+from ansible_collections.fastml.supersonic.plugins.module_utils import (
+    _model_publish,
+    _model_store,
+    _model_tree,
+    _model_validation,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
@@ -147,6 +153,54 @@ def test_the_diff_names_models(source: Path, tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in diff["before"].splitlines()] == ["alpha", "beta"]
     assert [line.split(";")[0] for line in diff["after"].splitlines()] == ["alpha: versions 1, 2"]
     assert diff["before"].splitlines()[0] != diff["after"].splitlines()[0]
+
+
+def _nothing_there(path: str) -> t.NoReturn:
+    raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+
+
+def _not_for_us(path: str) -> t.NoReturn:
+    raise PermissionError(errno.EACCES, "Permission denied", path)
+
+
+def _stale(_path: str) -> t.Any:
+    def read(_size: int) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    return contextlib.nullcontext(SimpleNamespace(read=read))
+
+
+@pytest.mark.parametrize("behind_pipes", [False, True])
+@pytest.mark.parametrize(
+    ("meets", "said"),
+    [(_nothing_there, "No such file or directory"), (_not_for_us, "Permission denied"), (_stale, "Stale file handle")],
+)
+def test_a_source_that_goes_away_meanwhile_is_named(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind_pipes: bool, meets: t.Any, said: str
+) -> None:
+    from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_module import PipeTarget
+
+    gone, store, hidden = source / "beta/1/model.py", tmp_path / "store", []
+
+    def reopen(path: str, *arguments: t.Any, **more: t.Any) -> t.Any:
+        return meets(path) if hidden and path == str(gone) else open(path, *arguments, **more)
+
+    def validate_then_hide(*_arguments: object) -> None:
+        hidden.append(True)
+
+    monkeypatch.setattr(_model_tree, "open", reopen, raising=False)
+    monkeypatch.setattr(_model_publish, "validate", validate_then_hide)
+    target = PipeTarget(store) if behind_pipes else FolderTarget(str(store))
+    with pytest.raises(SupersonicError) as caught:
+        publish(t.cast("t.Any", target), [str(source)], Options())
+    assert str(caught.value) == (
+        f"{gone} of the source cannot be read any more: {said}. Run again when nobody changes the source."
+    )
+    assert not (store / "lock").exists()
+    hidden.clear()
+    monkeypatch.undo()
+    put(source, store)
+    assert_sound(store)
 
 
 def test_refused_models_do_not_touch_the_store(source: Path, tmp_path: Path) -> None:
@@ -490,6 +544,47 @@ def test_the_lock_of_a_process_that_died_here_is_taken_over_at_once(source: Path
     assert_sound(store)
 
 
+# Holds the lock until it is killed; or takes it as somebody who sees only processes of its own in /proc.
+HOLD = "s.open('somebody'); print('open', flush=True); time.sleep(60)"
+TAKE = """
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    s.open('another')
+    s.close()
+    print('taken')
+except m.StoreError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("hidden", ["1", "2"])
+def test_a_living_publisher_whom_proc_does_not_show(hidden: str) -> None:
+    """As on login nodes whose /proc is mounted with hidepid."""
+    begin = (
+        "import sys; sys.path.insert(0, sys.argv[2]); import _model_store as m, os, time; s = m.Store(sys.argv[1])\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder, "store")
+        arguments = [str(store), str(Path(_model_store.__file__).parent)]
+        mount = f'mount -t proc -o hidepid={hidden} proc /proc && exec "$0" "$@"'
+
+        def take() -> str:
+            command = ["unshare", "--mount", "sh", "-c", mount, sys.executable, "-B", "-c", begin + TAKE, *arguments]
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+        command = [sys.executable, "-B", "-c", begin + HOLD, *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "open\n"
+            # Any user may publish here.
+            for place in (Path(folder), store, *(path for path in store.iterdir() if path.is_dir())):
+                place.chmod(0o777)
+            assert take().startswith("Another publisher works on this store: somebody ")
+            holder.kill()
+            holder.wait()
+        assert take() == "taken\n"
+
+
 def test_the_lock_of_another_machine_is_taken_over_when_it_is_stale(source: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     leave_lock(store, host="elsewhere")
@@ -600,11 +695,12 @@ def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path
     fast = Store(str(store))
     fast.open("fast")
     with pytest.raises(SupersonicError, match=r"This publisher was taken for dead .* Nothing was switched\. Run again"):
-        session.call("publish", manifest=tree.manifest, keep=3)
+        session.call("switch_to", release=tree.release, keep=3)
     assert fast.current() is None
     slow.close()
     _model_publish._send(_model_publish._Local(fast), tree, fast.missing(tree.manifest))
-    fast.publish(tree.manifest, 3)
+    fast.stage(tree.manifest)
+    fast.switch_to(tree.release, 3)
     fast.close()
     assert_sound(store)
 
@@ -790,7 +886,7 @@ def test_modes_that_harm_nobody_are_no_damage(
     assert (verified["changed"], verified["sent_bytes"]) == (False, 0)
     other = Store(str(store))
     other.open("somebody")
-    assert other.roll_back(first)["switched"] is True
+    assert other.switch_to(first)["switched"] is True
     other.close()
 
 

@@ -167,6 +167,7 @@ INFO = {
     "current": "a" * 40,
     "previous": "b" * 40,
     "opened": False,
+    "unfinished": None,
     "lock": None,
     "space": None,
     "leftovers": None,
@@ -235,6 +236,24 @@ def test_model_repository_table_of_an_open_store() -> None:
     ]
     quiet = _render.model_repository_table({**opened, "lock": None, "space": None}).split("\n")
     assert quiet[2:4] == ["lock       nobody", "free       unknown"]
+
+
+def test_model_repository_table_of_a_switch_that_has_not_come_to_its_end() -> None:
+    begun = {"release": "d" * 40, "before": "a" * 40, "state": "published"}
+    publication = f"A publication from {'a' * 12} to {'d' * 12} has not come to its end."
+    asked = " What is served only the store itself can say: list with model_repository_list_deep."
+    again = f" Wait for it, or publish or roll back: without a name that goes to {'a' * 12}."
+    unknown = {**INFO, "current": None, "previous": None, "unfinished": begun}
+    assert _render.model_repository_table(unknown).split("\n\n")[1] == publication + asked + again
+    known = {**INFO, "unfinished": {**begun, "state": "rolled_back"}, "opened": True}
+    known["leftovers"] = {"staging": [], "unused_contents": 0, "unused_bytes": 0}
+    roll_back = f"A roll-back from {'a' * 12} to {'d' * 12} has not come to its end."
+    assert _render.model_repository_table(known).split("\n\n")[1] == roll_back + again.replace("a" * 12, "d" * 12)
+    nothing = {**unknown, "releases": [], "unfinished": {"release": None, "before": None, "state": "published"}}
+    assert _render.model_repository_table(nothing).split("\n\n") == [
+        "it is not known what is published",
+        f"A publication has not come to its end.{asked} Wait for it, or publish or roll back.",
+    ]
 
 
 def test_model_drift_table() -> None:
