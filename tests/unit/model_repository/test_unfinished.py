@@ -347,8 +347,18 @@ def pod(name: str, release: str, reason: str = "") -> dict[str, t.Any]:
     """A server by its Deployment's template, which waits for a reason."""
     state = {"waiting": {"reason": reason}} if reason else {"running": {"startedAt": "2026-01-31T12:00:00Z"}}
     return {
-        "metadata": {"name": name, "annotations": {_model_servers.SERVED_ANNOTATION: release}},
-        "status": {"phase": "Running", "containerStatuses": [{"name": "triton", "ready": not reason, "state": state}]},
+        "metadata": {
+            "name": name,
+            "creationTimestamp": "2026-01-31T12:00:00Z",
+            "annotations": {_model_servers.SERVED_ANNOTATION: release},
+        },
+        "status": {
+            "phase": "Running",
+            "conditions": [
+                {"type": "Ready", "status": str(not reason), "lastTransitionTime": "2026-01-31T12:00:09Z"},
+            ],
+            "containerStatuses": [{"name": "triton", "ready": not reason, "state": state}],
+        },
     }
 
 
