@@ -33,7 +33,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree impo
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
 
 if t.TYPE_CHECKING:
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Claim, PodOptions
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Claim, PodOptions, Pods
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
     from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 
@@ -75,8 +75,6 @@ class Published(t.NamedTuple):
 
 _NOT_KNOWN = Published(None, None)
 Models = list[dict[str, t.Any]]
-# Lists the helper pods that live.
-Pods = Callable[[], list[str]]
 
 
 class Target(t.Protocol):
@@ -474,16 +472,19 @@ def _send(session: Session, tree: Tree, missing: Sequence[str]) -> int:
 def open_store(
     session: Session, holder: str, pods: Pods | None, options: Options, *, make: bool = True
 ) -> dict[str, t.Any]:
-    """Take the lock of the store, at once where the pod of its holder is no more."""
+    """Take the lock of the store, at once where its holder was a pod of the same claim and is no more."""
     gone = None
     if pods is not None:
         other = session.call("locked_by")
+        # The same tree may be the volume of other claims, here or in other clusters, whose pods no list of ours has.
         # Listed after its holder was seen: whoever is not in the list has ended, and did not begin after it was made.
-        if str(other.get("holder", "")).startswith("pod ") and other.get("host") not in pods():
+        if other.get("claim") == pods.claim and other.get("host") not in pods.alive():
             # A pod's host name is its own name.
             gone = other.get("session")
+    claim = pods.claim if pods else ""
     return t.cast(
-        "dict[str, t.Any]", session.call("open", holder=holder, gone=gone, wait=options.lock_seconds, make=make)
+        "dict[str, t.Any]",
+        session.call("open", holder=holder, gone=gone, wait=options.lock_seconds, make=make, claim=claim),
     )
 
 

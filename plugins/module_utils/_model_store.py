@@ -356,11 +356,13 @@ class Store:
         size = sum(size for _key, size in contents)
         return {"pruned": releases, "contents": len(contents), "bytes": size, "manifests": len(manifests)}
 
-    def open(self, holder: str, gone: str | None = None, wait: float = 0.0, make: bool = True) -> dict[str, t.Any]:
+    def open(
+        self, holder: str, gone: str | None = None, wait: float = 0.0, make: bool = True, claim: str = ""
+    ) -> dict[str, t.Any]:
         """Take the lock and clear what killed publishers left.
 
         `gone` is the session of a holder whose pod is known to be no more. Each other holder is waited for, `wait`
-        seconds at most.
+        seconds at most. `claim` is the UID of the claim that this publisher has mounted, noted for others.
         """
         if not make:
             self.require()
@@ -371,7 +373,7 @@ class Store:
             self._folder(self._path(name))
         self._folder(self.staging)
         self._start_living()
-        self._lock(holder, gone, wait)
+        self._lock({"holder": holder, "claim": claim}, gone, wait)
         self._disk = os.open(self.root, os.O_RDONLY)
         self._check_symlinks()
         self._linkable = self._links()
@@ -839,9 +841,9 @@ class Store:
 
     # The lock
 
-    def _lock(self, holder: str, gone: str | None, wait: float) -> None:
+    def _lock(self, me: dict[str, str], gone: str | None, wait: float) -> None:
         deadline, waited_for = time.monotonic() + wait, None
-        while not self._take_lock(holder):
+        while not self._take_lock(me):
             try:
                 other, age = self._holder(), self._lock_age()
             except FileNotFoundError:
@@ -866,7 +868,7 @@ class Store:
                 time.sleep(0.2)
         self._locked = True
 
-    def _take_lock(self, holder: str) -> bool:
+    def _take_lock(self, me: dict[str, str]) -> bool:
         # A folder never replaces one that is not empty, so exactly one publisher wins. Who has the lock clears the
         # staging of all others, so this draft may vanish before the rename, never after it.
         ready = os.path.join(self.staging, "lock")
@@ -875,7 +877,7 @@ class Store:
             with open(os.path.join(ready, "holder"), "w", encoding="utf-8") as file:
                 # Publishers of other users have to see whose it is.
                 os.fchmod(file.fileno(), 0o644)
-                json.dump({"session": self.session, "holder": holder, "since": time.time(), **_self()}, file)
+                json.dump({"session": self.session, **me, "since": time.time(), **_self()}, file)
             os.rename(ready, self._path("lock"))
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):

@@ -240,6 +240,13 @@ class Claim:
         return set(((self.live or {}).get("spec") or {}).get("accessModes") or [])
 
 
+class Pods(t.NamedTuple):
+    """The helper pods of one claim: its UID, which no other claim of any cluster has, and what lists those alive."""
+
+    claim: str
+    alive: Callable[[], list[str]]
+
+
 class Helper:
     """The helper pod of one publication, or of one look at the store."""
 
@@ -470,13 +477,14 @@ class Remote:
 @contextlib.contextmanager
 def session(
     api: Api, claim: Claim, options: PodOptions, *, read_only: bool = False
-) -> Iterator[tuple[Remote, str, Callable[[], list[str]]]]:
-    """A connection to the store in a new helper pod, its holder's name, and what lists the helper pods that live."""
+) -> Iterator[tuple[Remote, str, Pods]]:
+    """A connection to the store in a new helper pod, its holder's name, and the helper pods of this claim."""
     claim.check_usable(read_only)
+    uid = (claim.live or {})["metadata"]["uid"]
     with Helper(api, claim, options, read_only=read_only) as helper:
         remote = helper.connect()
         try:
-            yield remote, f"pod {claim.namespace}/{helper.name}", helper.alive
+            yield remote, f"pod {claim.namespace}/{helper.name}", Pods(uid, helper.alive)
         finally:
             remote.close()
 

@@ -14,6 +14,7 @@ import sys
 import time
 import typing as t
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -215,11 +216,12 @@ class PipeTarget:
         return self._session()
 
     @contextlib.contextmanager
-    def _session(self) -> t.Iterator[tuple[t.Any, str, t.Callable[[], list[str]]]]:
+    def _session(self) -> t.Iterator[tuple[t.Any, str, _model_store_pod.Pods]]:
         pipe = Pipe(self.root)
         self.opened.append(pipe)
         try:
-            yield _model_store_pod.Remote(t.cast("t.Any", pipe)), "pod test/publisher", list
+            remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
+            yield remote, "pod test/publisher", _model_store_pod.Pods("uid", list)
         finally:
             pipe.close()
 
@@ -266,6 +268,18 @@ def test_an_answer_that_comes_with_a_sign_of_life_is_not_lost() -> None:
     assert remote.call("one") == 1
     assert remote.call("two") is None
     assert stream.said == ["one", "two"]
+
+
+def test_a_claims_pods_are_told_by_its_uid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims of the same name, in other namespaces or clusters, are others."""
+    live = {"metadata": {"name": "c", "uid": "3f0c9a52"}}
+    claim = _model_store_pod.Claim(t.cast("t.Any", SimpleNamespace(find=lambda *_arguments: live)), "n", "c")
+    remote = SimpleNamespace(close=lambda: None)
+    helper = SimpleNamespace(name="c-publish-1", connect=lambda: remote, alive=lambda: ["c-publish-1"])
+    monkeypatch.setattr(_model_store_pod, "Helper", lambda *_arguments, **_more: contextlib.nullcontext(helper))
+    options = _model_store_pod.PodOptions(image="i")
+    with _model_store_pod.session(t.cast("t.Any", None), claim, options) as (_remote, holder, pods):
+        assert (holder, pods.claim, pods.alive()) == ("pod n/c-publish-1", "3f0c9a52", ["c-publish-1"])
 
 
 def test_through_pipes(source: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Pods
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
@@ -604,23 +605,27 @@ def pass_on(store: Path, host: str) -> None:
     os.replace(draft, store / "lock/holder")
 
 
+CLAIM = "3f0c9a52-0000-4000-8000-000000000001"
+OTHER_CLAIM = "3f0c9a52-0000-4000-8000-000000000002"
+
+
 class FromPod(FolderTarget):
-    """A store whose publishers say that they run in pods, of which so many are alive."""
+    """A store whose publishers say that they run in pods of one claim, of which so many are alive."""
 
     def __init__(self, store: Path, alive: Callable[[], list[str]]) -> None:
         super().__init__(str(store))
         self.alive = alive
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[tuple[t.Any, str, Callable[[], list[str]]]]:
+    def session(self) -> Iterator[tuple[t.Any, str, Pods]]:
         with contextlib.ExitStack() as stack:
             session, _holder, _pods = stack.enter_context(super().session())
-            yield session, "pod cms/publish-9", self.alive
+            yield session, "pod cms/publish-9", Pods(CLAIM, self.alive)
 
 
 def test_the_lock_of_a_pod_that_is_gone_is_taken_over_at_once(source: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    leave_lock(store, host="publish-1", holder="pod cms/publish-1")
+    leave_lock(store, host="publish-1", holder="pod cms/publish-1", claim=CLAIM)
     alive = ["publish-1", "publish-2"]
     with pytest.raises(SupersonicError, match="Another publisher"):
         publish(FromPod(store, lambda: alive), [str(source)], Options(lock_seconds=0))
@@ -629,10 +634,66 @@ def test_the_lock_of_a_pod_that_is_gone_is_taken_over_at_once(source: Path, tmp_
     assert_sound(store)
 
 
+@pytest.mark.parametrize(
+    "holder",
+    [
+        {"host": "publish-1", "holder": "pod cms/publish-1", "claim": OTHER_CLAIM},
+        # From a folder: a user of such a name, on another machine.
+        {"host": "login-1", "holder": "pod on login-1 (process 7)", "claim": ""},
+        # From a version that did not say which claim.
+        {"host": "publish-1", "holder": "pod cms/publish-1", "claim": None},
+    ],
+    ids=["claim", "folder", "version"],
+)
+def test_the_lock_of_a_pod_that_no_list_of_ours_can_have_is_taken_over_when_it_is_stale(
+    source: Path, tmp_path: Path, holder: dict[str, t.Any]
+) -> None:
+    """One export may be the volume of claims in many namespaces and clusters, and a folder as well."""
+    store = tmp_path / "store"
+    leave_lock(store, **holder)
+    if holder["claim"] is None:
+        found = json.loads((store / "lock/holder").read_text())
+        del found["claim"]
+        (store / "lock/holder").write_text(json.dumps(found))
+    before = (store / "lock/holder").read_text()
+    young = time.time() - _model_store.STALE_SECONDS + 20
+    os.utime(store / "lock/holder", (young, young))
+    with pytest.raises(SupersonicError, match="Another publisher works on this store: pod "):
+        publish(FromPod(store, list), [str(source)], Options(lock_seconds=0))
+    assert (store / "lock/holder").read_text() == before
+    old = time.time() - _model_store.STALE_SECONDS - 5
+    os.utime(store / "lock/holder", (old, old))
+    assert publish(FromPod(store, list), [str(source)], Options(lock_seconds=0))["changed"] is True
+    assert_sound(store)
+
+
+def test_a_living_publisher_of_another_claim_is_waited_for(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    other = Store(str(store))
+    other.open("pod atlas/publish-1", claim=OTHER_CLAIM)
+    # Elsewhere: here its process would be seen.
+    holder = json.loads((store / "lock/holder").read_text())
+    (store / "lock/holder").write_text(json.dumps({**holder, "host": "publish-1"}))
+    opened = time.monotonic()
+    threading.Timer(1, other.close).start()
+    assert publish(FromPod(store, list), [str(source)], Options(lock_seconds=30))["changed"] is True
+    assert time.monotonic() - opened >= 1
+    assert_sound(store)
+
+
+@pytest.mark.parametrize(("target", "claim"), [(lambda store: FromPod(store, list), CLAIM), (FolderTarget, "")])
+def test_a_lock_says_of_which_claim_its_holder_is(tmp_path: Path, target: t.Any, claim: str) -> None:
+    store = tmp_path / "store"
+    place = target(store)
+    with place.session() as (session, holder, pods):
+        _model_publish.open_store(session, holder, pods, Options())
+        assert json.loads((store / "lock/holder").read_text())["claim"] == claim
+
+
 def test_a_pod_that_came_after_the_list_keeps_its_lock(source: Path, tmp_path: Path) -> None:
     """Three publishers: one waits for another, which is done, and the lock goes to a third, unknown to the waiter."""
     store = tmp_path / "store"
-    leave_lock(store, host="publish-1", holder="pod cms/publish-1")
+    leave_lock(store, host="publish-1", holder="pod cms/publish-1", claim=CLAIM)
     lists: list[list[str]] = []
 
     def alive() -> list[str]:
@@ -654,7 +715,7 @@ def test_a_pod_that_came_after_the_list_keeps_its_lock(source: Path, tmp_path: P
 
 def test_a_pod_that_takes_the_lock_while_pods_are_listed_keeps_it(source: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    leave_lock(store, host="publish-1", holder="pod cms/publish-1")
+    leave_lock(store, host="publish-1", holder="pod cms/publish-1", claim=CLAIM)
 
     def alive() -> list[str]:
         pass_on(store, "publish-3")
