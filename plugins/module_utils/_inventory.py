@@ -1457,12 +1457,12 @@ def _reads_what_is_published(variables: Variables, claim: str) -> Iterator[Probl
             [item.get("claim") for item in claims.values()],
         )
     elif all(item.get("path") != "current" for item in published.values()):
-        index, item = next(iter(published.items()))
+        index = min(published)
         yield Problem(
             name,
             f"models are published to the claim {claim}, whose current release is in the folder current; what else is "
             "there are no models to serve. Set path: current.",
-            item.get("path", ""),
+            published[index].get("path", ""),
             f"[{index}].path",
         )
 

@@ -75,7 +75,7 @@ unfinished:
   description: >-
     The switch that was begun last, when it has not come to its end, since who made it is still at work, was killed, or
     could not note what it had done; otherwise none. The next run that publishes or goes back sees to its end. Without
-    O(release) a roll-back goes where one that was begun was to go, or to what a publication was about to replace.
+    a release named a roll-back goes where one that was begun was to go, or to what a publication was about to replace.
   returned: success
   type: dict
   contains:

@@ -12,6 +12,7 @@ import typing as t
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -261,7 +262,7 @@ def test_a_switch_that_cannot_be_marked_is_not_made(source: Path, tmp_path: Path
 
 
 def times(place: Place) -> list[tuple[str, float]]:
-    return [(name, since) for name, since in json.loads(place.cluster.annotations["switches"])]
+    return list(map(tuple, json.loads(place.cluster.annotations["switches"])))
 
 
 def test_a_switch_that_nobody_noted_is_noted_with_the_next(source: Path, tmp_path: Path) -> None:
@@ -310,7 +311,7 @@ def test_a_claim_that_changes_meanwhile_is_read_again(source: Path, tmp_path: Pa
     assert place.cluster.annotations["release"] == third
     assert place.cluster.annotations["other"] == "x"
     with Patch.context() as patch:
-        patch.setattr(Cluster, "call", lambda *_arguments, **_more: (_ for _ in ()).throw(_conflict()))
+        patch.setattr(Cluster, "call", Mock(side_effect=_conflict()))
         with pytest.raises(SupersonicError, match="has changed"):
             place.publish("fourth")
     assert place.current == third
