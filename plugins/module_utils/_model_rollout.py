@@ -125,8 +125,9 @@ def _needs(pod: Mapping[str, t.Any], release: Release) -> Server | None:
 def switch_of_template(pool: Pool, release: Release) -> tuple[str, list[Server]]:
     """Which switch the template of an instance's pods has to name, and the servers that are to be replaced by that.
 
-    A release that was rolled out before has the same template as then. Servers that were started in between, while
-    the store had another one, are only replaced when something else in it changes; where there are none, nothing does.
+    None as a rule: another release is another template. Going back to the release that the template names is not, so
+    servers that were started in between, while the store had another one, are only replaced when something else in it
+    changes.
     """
     name = f"{pool.servers['instance']}-triton"
     path = f"/apis/apps/v1/namespaces/{segment(pool.namespace)}/deployments/{segment(name)}"
@@ -134,18 +135,14 @@ def switch_of_template(pool: Pool, release: Release) -> tuple[str, list[Server]]
     template = ((live or {}).get("spec") or {}).get("template") or {}
     annotations = (template.get("metadata") or {}).get("annotations") or {}
     switch = str(annotations.get(SWITCH_ANNOTATION) or "")
+    if annotations.get(SERVED_ANNOTATION) != release.name:
+        return "", []
     others = []
-    if annotations.get(SERVED_ANNOTATION) == release.name:
-        for pod in pool.pods():
-            serves = state_of(pod, release).release
-            if (
-                serves != release.name
-                and (pod["metadata"].get("annotations") or {}).get(SERVED_ANNOTATION) == release.name
-            ):
-                others.append(Server(pod, serves=serves))
-        if not others:
-            return switch, []
-    return (switch if release.since is None else str(release.since)), others
+    for pod in pool.pods():
+        serves = state_of(pod, release).release
+        if serves != release.name and (pod["metadata"].get("annotations") or {}).get(SERVED_ANNOTATION) == release.name:
+            others.append(Server(pod, serves=serves))
+    return (str(release.since) if others and release.since is not None else switch), others
 
 
 def load(pool: Pool, servers: Sequence[Server], release: Release) -> list[Server]:

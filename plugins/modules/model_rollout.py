@@ -112,8 +112,8 @@ servers:
 switch:
   description:
     - What the annotation C(supersonic.fastml.org/model-switch) of the pods' template has to be; none of it when empty.
-    - It is what it was, unless the template names another release than O(release), or servers that were made from it
-      have read another one since. Then it is another one, so that they are replaced.
+    - It is what it was, or empty where the template names another release than O(release), until servers that were made
+      from the template have read another one since. Then it is another one, so that they are replaced.
   returned: with O(mode=rolling)
   type: str
   sample: "1795000000.5"
