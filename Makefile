@@ -99,7 +99,7 @@ test-cluster: local test-on-cluster  ## Modules, roles, playbooks and molecule o
 
 .PHONY: test-on-cluster
 test-on-cluster: $(VENV)/dev
-	pytest -q -n 5 --dist loadfile --no-loadscope-reorder -m "not alone" tests/cluster
+	pytest -q -n 6 --dist loadfile --no-loadscope-reorder -m "not alone" tests/cluster
 	pytest -q -m alone tests/cluster
 
 .PHONY: test-loss

@@ -39,15 +39,18 @@ LONGEST = (
     "cluster/test_site",
     "cluster/test_isolation",
     "cluster/test_model_repository_pvc",
-    "cluster/test_least_rights",
+    # A file with one test gets another one at once, and molecule is long.
+    "cluster/test_cluster_info",
     "cluster/test_model_trial",
-    "cluster/test_model_repository_kills",
+    "cluster/test_least_rights",
     "cluster/test_model_serving",
+    "cluster/test_model_repository_kills",
     "cluster/test_manifests_wait",
-    "cluster/test_exposure",
-    "cluster/test_load_limit",
-    "cluster/test_verify_failures",
     "cluster/test_model_rollout",
+    "cluster/test_exposure",
+    "cluster/test_manifests_faults",
+    "cluster/test_verify_failures",
+    "cluster/test_load_limit",
 )
 
 

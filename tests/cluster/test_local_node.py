@@ -158,7 +158,7 @@ def role(before: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory)
     found = Role(tmp_path_factory.mktemp("node"))
     try:
         found.run_and_kill(Machine(NAME, INTERFACE).namespace.exists)
-        found.run_and_kill(lambda: runs("ctr", "import"))
+        found.run_and_kill(lambda: any("import" in words for words in processes("ctr").values()))
         found.run_and_kill(certificates_half_written)
         assert found.run()[0], "the run after the killed ones had nothing to do"
         yield found
@@ -174,14 +174,16 @@ def wait_for(ready: Callable[[], bool], seconds: float = 60, pause: float = 0.5)
         time.sleep(pause)
 
 
-def runs(program: str, word: str) -> bool:
-    """Whether a program with that word in its command runs in the node."""
+def processes(program: str) -> dict[int, list[str]]:
+    """Commands of the node's processes of a program, by their number."""
+    found = {}
     for pid in Machine(NAME, INTERFACE).pids():
+        # Many end while they are looked at.
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-            if Path(words[0]).name == program and word in words:
-                return True
-    return False
+            if Path(words[0]).name == program:
+                found[pid] = words
+    return found
 
 
 def certificates_half_written() -> bool:
@@ -191,12 +193,9 @@ def certificates_half_written() -> bool:
 
 def kill(name: str) -> int:
     """Kill a daemon of the node; the number of its process was this."""
-    for pid in Machine(NAME, INTERFACE).pids():
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if Path(words[0].decode()).name == name:
-            os.kill(pid, signal.SIGKILL)
-            return pid
-    raise AssertionError(f"{name} does not run")
+    (pid, *_others) = processes(name)
+    os.kill(pid, signal.SIGKILL)
+    return pid
 
 
 def gpus(role: Role) -> str:
@@ -214,11 +213,7 @@ def test_running_again_changes_nothing(role: Role) -> None:
 def test_a_killed_daemon_comes_back(role: Role, daemon: str) -> None:
     pid = kill(daemon)
     role.run()
-    again = [
-        other
-        for other in Machine(NAME, INTERFACE).pids()
-        if Path(f"/proc/{other}/cmdline").read_bytes().split(b"\0")[0].endswith(daemon.encode())
-    ]
+    again = processes(daemon)
     assert again
     assert pid not in again
     wait_for(lambda: gpus(role) == "2")
