@@ -235,7 +235,8 @@ def publish_explicit(service: Service) -> None:
     service.change("triton", **EXPLICIT)
     until(lambda: service.ready("triton", 2), 90)
     before = set(service.pods("triton"))
-    service.publish(model_repository_canary=True, model_repository_canary_seconds=3)
+    # A canary is the server that has tried it, which another event may have switched off.
+    service.publish(model_repository_test_load=True, model_repository_canary=True, model_repository_canary_seconds=3)
     until(lambda: service.ready("triton", 2), 90)
     assert set(service.pods("triton")) == before, "the servers were replaced"
 
