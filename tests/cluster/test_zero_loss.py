@@ -104,7 +104,7 @@ class Service(Instance):
     def publish(self, **variables: Any) -> None:
         """Publish other models, as an operator would."""
         self.edit_models()
-        done = self.run("playbooks/models.yml", models_action="publish", **self._changes, **variables)
+        done = self.run("playbooks/models.yml", **{**self._changes, **variables, "models_action": "publish"})
         assert done.code == 0, done.output
         self.check_release()
 
