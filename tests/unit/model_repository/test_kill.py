@@ -298,7 +298,7 @@ class Piped:
         self.store, self.fate, self.sessions = store, fate, 0
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[tuple[t.Any, str, Callable[[], list[str]]]]:
+    def session(self) -> Iterator[tuple[t.Any, str, _model_store_pod.Pods]]:
         from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_module import Pipe
 
         pipe = Pipe(self.store)
@@ -306,7 +306,8 @@ class Piped:
         if self.fate and self.sessions == 1:
             threading.Thread(target=self.fate, args=(pipe.process,), daemon=True).start()
         try:
-            yield _model_store_pod.Remote(t.cast("t.Any", pipe)), f"pod test/{self.sessions}", list
+            remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
+            yield remote, f"pod test/{self.sessions}", _model_store_pod.Pods("uid", list)
         finally:
             pipe.close()
 
