@@ -211,7 +211,7 @@ class ClaimTarget:
 
     def published(self, _known: Mapping[str, Models] | None = None, /) -> Published:
         if self._claim.begun:
-            return Published(None, None)
+            return _NOT_KNOWN
         release = self._claim.release
         return Published(release, self._claim.models if release else [])
 
@@ -377,23 +377,22 @@ def as_found(session: Session, before: Published, current: str | None) -> Publis
 
 def _tried(outcome: Mapping[str, t.Any], tested: Mapping[str, t.Any] | None, options: Options) -> str:
     """What tried the release."""
-    if tested:
-        counted = f"{_many(len(tested['models']), 'model')}, {_many(tested['golden_requests'], 'golden request')}"
-        tried = f"a test load tried it ({counted})"
-        canary = tested.get("canary")
-        if canary and canary["others"]:
-            tried += " and then a canary beside the other servers, "
-            tried += (
-                f"compared by {' and '.join(canary['compared_by'])}"
-                if canary["compared"]
-                else ("whose times were not compared, since there were too few requests")
-            )
-        elif canary:
-            tried += ", but no canary, since no other server answered"
-    elif outcome["previous"] is None and options.trial:
-        tried = "nothing tried it, since no other release was served"
-    else:
-        tried = "nothing tried it, since no test load was asked for"
+    if not tested and outcome["previous"] is None and options.trial:
+        return "nothing tried it, since no other release was served"
+    if not tested:
+        return "nothing tried it, since no test load was asked for"
+    counted = f"{_many(len(tested['models']), 'model')}, {_many(tested['golden_requests'], 'golden request')}"
+    tried = f"a test load tried it ({counted})"
+    canary = tested.get("canary")
+    if canary and canary["others"]:
+        tried += " and then a canary beside the other servers, "
+        tried += (
+            f"compared by {' and '.join(canary['compared_by'])}"
+            if canary["compared"]
+            else "whose times were not compared, since there were too few requests"
+        )
+    elif canary:
+        tried += ", but no canary, since no other server answered"
     return tried
 
 
