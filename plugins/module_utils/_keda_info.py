@@ -103,7 +103,7 @@ def _readable(
         return None
 
 
-# ---- what its kinds can do ---------------------------------------------------------------------------------------------
+# ---- what its kinds can do -----------------------------------------------------------------------------------------
 
 
 def _fields(api: Api, wanted: Iterable[str]) -> list[str]:
@@ -128,7 +128,7 @@ def _has(schema: Object, path: Sequence[str]) -> bool:
     return path[0] in properties and _has(properties[path[0]], path[1:])
 
 
-# ---- who answers for external metrics ----------------------------------------------------------------------------------
+# ---- who answers for external metrics ------------------------------------------------------------------------------
 
 
 def _metrics_api(api: Api, wanted: Mapping[str, Any], found: dict[str, Any]) -> list[str]:
@@ -141,8 +141,8 @@ def _metrics_api(api: Api, wanted: Mapping[str, Any], found: dict[str, Any]) -> 
         return _answers(api)
     if not service:
         return [
-            f"The cluster has no APIService {METRICS}: nobody answers for external metrics, so nothing can be scaled by "
-            "them. It is a part of KEDA; install KEDA whole."
+            f"The cluster has no APIService {METRICS}: nobody answers for external metrics, so nothing can be scaled "
+            "by them. It is a part of KEDA; install KEDA whole."
         ]
     behind = (service.get("spec") or {}).get("service") or {}
     name, namespace = behind.get("name", ""), behind.get("namespace", "")
@@ -152,8 +152,8 @@ def _metrics_api(api: Api, wanted: Mapping[str, Any], found: dict[str, Any]) -> 
         at = f" in the namespace {expected}" if expected and name in METRICS_SERVER else ""
         return [
             f"External metrics are asked of {whose}, which is not KEDA's{at} (APIService {METRICS}). A cluster has one "
-            "such API: remove the other metrics server, or take its external metrics away, and let KEDA's APIService be "
-            "applied again."
+            "such API: remove the other metrics server, or take its external metrics away, and let KEDA's APIService "
+            "be applied again."
         ]
     found["namespace"] = namespace
     for condition in (service.get("status") or {}).get("conditions") or []:
@@ -185,7 +185,7 @@ def _answers(api: Api) -> list[str]:
     return []
 
 
-# ---- what runs ---------------------------------------------------------------------------------------------------------
+# ---- what runs -----------------------------------------------------------------------------------------------------
 
 
 def _look_for(api: Api) -> str:
@@ -305,8 +305,8 @@ def _watches(environment: Mapping[str, Object], watched: Sequence[str], found: d
         )
     missing = [name for name in watched if found["watches"] and name not in found["watches"]]
     return [
-        f"KEDA does not watch the namespace {name}, only {', '.join(found['watches'])} (WATCH_NAMESPACE of its operator). "
-        "Ask for it to be added, or use a namespace that is watched."
+        f"KEDA does not watch the namespace {name}, only {', '.join(found['watches'])} (WATCH_NAMESPACE of its "
+        "operator). Ask for it to be added, or use a namespace that is watched."
         for name in missing
     ]
 

@@ -13,8 +13,8 @@ version_added: 1.0.0
 author:
   - fastml.supersonic contributors (@fastmachinelearning)
 description:
-  - Looks whether KEDA is installed, is new enough, runs, answers for external metrics, and watches the namespaces that it
-    is needed in, and says in sentences what is wrong. Changes nothing.
+  - Looks whether KEDA is installed, is new enough, runs, answers for external metrics, and watches the namespaces that
+    it is needed in, and says in sentences what is wrong. Changes nothing.
   - Rights in one namespace are enough to ask. What may not be read for want of rights is in C(unread), and is no
     problem by itself.
 options:
@@ -80,8 +80,8 @@ watches:
   elements: str
 label_selector:
   description: >-
-    Labels that ScaledObjects need for KEDA to heed them (C(WATCH_LABEL_SELECTOR)), empty for none, and null where that is
-    not known.
+    Labels that ScaledObjects need for KEDA to heed them (C(WATCH_LABEL_SELECTOR)), empty for none, and null where that
+    is not known.
   returned: success
   type: str
 objects:

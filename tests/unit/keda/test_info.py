@@ -215,10 +215,9 @@ def test_namespaces_that_are_watched(api: Api, watched: str, wrong: bool) -> Non
     Answers.there[OURS]["items"][0] = deployment("keda-operator", WATCH_NAMESPACE=watched)
     found = look(api)
     assert found["watches"] == [name for name in watched.strip('"').split(",") if name]
-    assert found["problems"] == (
-        ["KEDA does not watch the namespace cms, only atlas (WATCH_NAMESPACE of its operator). Ask for it to be added, or "
-         "use a namespace that is watched."] if wrong else []
-    )  # fmt: skip
+    assert len(found["problems"]) == int(wrong)
+    start = "KEDA does not watch the namespace cms, only atlas (WATCH_NAMESPACE of its operator). Ask"
+    assert all(text.startswith(start) for text in found["problems"])
 
 
 def test_labels_that_it_heeds_are_told(api: Api) -> None:
@@ -244,10 +243,10 @@ def test_least_rights_are_no_problem_and_are_told(api: Api) -> None:
     assert found["namespace"] == "keda"
     assert found["watches"] is None
     assert found["unread"] == [
-        "We may not read the APIService v1beta1.external.metrics.k8s.io, so whether external metrics are asked of KEDA is "
-        "not known.",
-        "We may not read Deployments in the namespace keda, so whether KEDA's operator runs, which version it is and which "
-        "namespaces it watches is not known.",
+        "We may not read the APIService v1beta1.external.metrics.k8s.io, so whether external metrics are asked of KEDA "
+        "is not known.",
+        "We may not read Deployments in the namespace keda, so whether KEDA's operator runs, which version it is and "
+        "which namespaces it watches is not known.",
     ]
 
 

@@ -128,7 +128,7 @@ def test_a_release_without_webhooks_will_do() -> None:
         ("kind: List\n", r"keda_manifest is no manifest of Kubernetes"),
         (
             "kind: Namespace\nmetadata: {name: keda}\n",
-            r"it lacks CustomResourceDefinition/scaledobjects\.keda\.sh, Deployment/keda-operator, .*keda-<version>\.yaml",
+            r"it lacks CustomResourceDefinition/scaledobjects\.keda\.sh, Deployment/keda-operator, .*keda-<version>",
         ),
     ],
 )
