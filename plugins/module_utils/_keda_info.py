@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
@@ -90,9 +91,7 @@ def objects(api: Api) -> list[str]:
     return sorted(found)
 
 
-def _readable(
-    read: Callable[[], Any], what: str, found: dict[str, Any], otherwise: str = "it is taken to be right"
-) -> Any:
+def _readable(read: Callable[[], Any], what: str, found: dict[str, Any], otherwise: str) -> Any:
     """What there is, or None with a note where we may not look."""
     try:
         return read()
@@ -316,7 +315,7 @@ def _rights(api: Api, account: str, watched: Iterable[str], found: dict[str, Any
     problems = []
     for namespace in watched:
         lacking = _readable(
-            lambda namespace=namespace: [item for item in OPERATOR_NEEDS if not _may(api, account, namespace, item)],
+            partial(_lacking, api, account, namespace),
             f"the rights of others in the namespace {namespace}", found,
             "whether KEDA may act there is not known",
         )  # fmt: skip
@@ -327,6 +326,10 @@ def _rights(api: Api, account: str, watched: Iterable[str], found: dict[str, Any
             )
             problems.append(f"KEDA's operator ({account}) may not {what} in the namespace {namespace}.")
     return problems
+
+
+def _lacking(api: Api, account: str, namespace: str) -> list[Mapping[str, str]]:
+    return [item for item in OPERATOR_NEEDS if not _may(api, account, namespace, item)]
 
 
 def _may(api: Api, account: str, namespace: str, attributes: Mapping[str, str]) -> bool:
