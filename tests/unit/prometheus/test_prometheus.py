@@ -111,7 +111,8 @@ def test_intervals(matrix: list[dict[str, Any]], expected: float | None) -> None
         ({"resultType": "vector", "result": [{"metric": {"a": "b"}, "value": [1, "NaN"]}]}, None,
          [({"a": "b"}, None, "NaN")]),
         ({"resultType": "vector", "result": [{"metric": {}, "value": [1, "1"]},
-                                             {"metric": {"a": "b"}, "value": [1, "+Inf"]}]}, None, [({}, 1.0, "1"), ({"a": "b"}, None, "+Inf")]),
+                                             {"metric": {"a": "b"}, "value": [1, "+Inf"]}]},
+         None, [({}, 1.0, "1"), ({"a": "b"}, None, "+Inf")]),
     ],
 )  # fmt: skip
 def test_results(data: dict[str, Any], value: float | None, series: list[tuple[Any, ...]]) -> None:
