@@ -250,8 +250,9 @@ def result(data: Mapping[str, t.Any]) -> dict[str, t.Any]:
 # ---- an instance -----------------------------------------------------------------------------------------------------
 @dataclass
 class Scraped:
-    """How the pods of an instance are scraped."""
+    """How the pods of an instance are scraped. deployed: whether it has an Envoy that is ready."""
 
+    deployed: bool = True
     labels: dict[str, str] = field(default_factory=lambda: dict(LABELS))
     scrape_interval: float | None = None
     up: list[dict[str, t.Any]] = field(default_factory=list)
@@ -261,6 +262,7 @@ class Scraped:
 
     def as_result(self) -> dict[str, t.Any]:
         return {
+            "deployed": self.deployed,
             "labels": self.labels,
             "scrape_interval": self.scrape_interval,
             "targets_up": self.up,
@@ -301,7 +303,9 @@ def interval(matrix: Iterable[Mapping[str, t.Any]]) -> float | None:
 
 def look_at(prometheus: Prometheus, namespace: str, name: str, pods: Mapping[str, str] | None) -> Scraped:
     """How an instance is scraped. pods: the ready ones and the part of each, None where nobody knows."""
-    found = Scraped()
+    found = Scraped(deployed=pods is None or "envoy" in pods.values())
+    if not found.deployed:
+        return found
     where = f"the instance {name} in the namespace {namespace}"
     labels = _labels(prometheus, namespace, name)
     if labels is None:
@@ -415,7 +419,8 @@ def wait_until_scraped(
             found = look_at(prometheus, instance["namespace"], instance["name"], pods)
         except SupersonicError as error:
             failure = error
-        done = failure is None and not found.problems and not found.missing and found.scrape_interval is not None
+        known = found.scrape_interval is not None or not found.deployed
+        done = failure is None and not found.problems and not found.missing and known
         if done or time.monotonic() + _POLL_SECONDS > limit:
             if failure:
                 raise failure

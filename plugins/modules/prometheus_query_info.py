@@ -136,6 +136,11 @@ found:
   returned: when O(instance) is given
   type: dict
   contains:
+    deployed:
+      description:
+        - Whether an Envoy of the instance is ready. While there is none, nothing has to be scraped. V(true) without
+          O(instance.pods).
+      type: bool
     labels:
       description: What the site calls the labels C(namespace) and C(pod).
       type: dict
