@@ -23,11 +23,20 @@ import yaml
 FOLDER = Path(__file__).resolve().parent / "crds"
 GATEWAY = "sigs.k8s.io/gateway-api@v1.6.3"
 CERT_MANAGER = "github.com/cert-manager/cert-manager@v1.18.2"
+PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 # File here: the module that has it, and where.
 SOURCES = {
     "grpcroutes.yaml.txt": (GATEWAY, "config/crd/standard/gateway.networking.k8s.io_grpcroutes.yaml"),
     "backendtlspolicies.yaml.txt": (GATEWAY, "config/crd/standard/gateway.networking.k8s.io_backendtlspolicies.yaml"),
     "certificates.yaml.txt": (CERT_MANAGER, "deploy/crds/crd-certificates.yaml"),
+    "podmonitors.yaml.txt": (
+        PROMETHEUS_OPERATOR,
+        "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+    ),
+    "prometheusrules.yaml.txt": (
+        PROMETHEUS_OPERATOR,
+        "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+    ),
 }
 
 

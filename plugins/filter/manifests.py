@@ -11,7 +11,13 @@ from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_queries, service_rules
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _exposure, _gateway, _keda, _render
+from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
+    _exposure,
+    _gateway,
+    _keda,
+    _monitoring,
+    _render,
+)
 
 
 class FilterModule:
@@ -39,6 +45,7 @@ class FilterModule:
             "model_repository_volumes": _render.model_repository_volumes,
             "model_repository_table": _render.model_repository_table,
             "override_pod_spec": _render.override_pod_spec,
+            "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "service_queries": service_queries,
             "service_rules": service_rules,
             "verification_table": _render.verification_table,
