@@ -21,7 +21,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_problems, _proof_problems
+from ansible_collections.fastml.supersonic.plugins.module_utils import (
+    _autoscaler_problems,
+    _gateway_problems,
+    _proof_problems,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
 from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 
@@ -564,6 +568,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _envoy,
         _gateway,
         _proof,
+        _autoscaler,
         _load_balancer,
         _ingress,
         _gateway_route,
@@ -1133,6 +1138,11 @@ def _gateway(variables: _Read) -> Iterator[Problem]:
 
 def _proof(variables: _Read) -> Iterator[Problem]:
     for finding in _proof_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _autoscaler(variables: _Read) -> Iterator[Problem]:
+    for finding in _autoscaler_problems.findings(variables):
         yield Problem(*finding)
 
 
