@@ -178,6 +178,9 @@ def _fallback(variables: Variables) -> Iterator[Finding]:
     name, fallback = "autoscaler_fallback", variables.get("autoscaler_fallback") or {}
     least, most = (_number(variables, f"autoscaler_{end}_replicas") for end in ("min", "max"))
     failures, replicas = fallback.get("failureThreshold"), fallback.get("replicas")
+    for key in ("failureThreshold", "replicas") if fallback else ():
+        if fallback.get(key) is None:
+            yield Finding(name, f"the key {key} is missing.")
     if failures is not None and int(failures) < 0:
         yield Finding(name, "it has to be 0 or more.", failures, ".failureThreshold")
     if replicas is None:
