@@ -77,8 +77,8 @@ def _replicas(variables: Variables) -> Iterator[Finding]:
     if first is not None and most is not None and first > most:
         yield Finding(
             "triton_replicas",
-            f"the autoscaler would take servers away at once, since autoscaler_max_replicas is {most}. It is the number "
-            "of servers before the autoscaler comes: set it to that or less.",
+            f"the autoscaler would take servers away at once, since autoscaler_max_replicas is {most}. Set it to that or "
+            "less: it is the number of servers before the autoscaler comes.",
             first,
         )
 
@@ -114,7 +114,9 @@ def _trigger(variable: str, at: str, item: Variables) -> Iterator[Finding]:
         return
     allowed = _QUERY_KEYS if kinds[0] == "query" else _TRIGGER_KEYS
     for key in sorted(key for key in item if key not in allowed and item[key] is not None):
-        yield Finding(variable, f"a trigger with {kinds[0]} has {', '.join(sorted(allowed))}.", item[key], f"{at}.{key}")
+        yield Finding(
+            variable, f"a trigger with {kinds[0]} has {', '.join(sorted(allowed))}.", item[key], f"{at}.{key}"
+        )
     if item.get("name") and not _NAME.fullmatch(item["name"]):
         yield Finding(variable, "it is made of letters, digits, _ and -, a letter first.", item["name"], f"{at}.name")
     if kinds[0] == "type":
@@ -157,9 +159,7 @@ def _zero(variables: Variables) -> Iterator[Finding]:
 def _behavior(name: str, rules: Variables) -> Iterator[Finding]:
     window = rules.get("stabilizationWindowSeconds")
     if window is not None and not 0 <= int(window) <= LONGEST_STABILIZATION:
-        yield Finding(
-            name, f"it has to be from 0 to {LONGEST_STABILIZATION}.", window, ".stabilizationWindowSeconds"
-        )
+        yield Finding(name, f"it has to be from 0 to {LONGEST_STABILIZATION}.", window, ".stabilizationWindowSeconds")
     if rules.get("policies") == []:
         yield Finding(name, "there has to be one, or leave it out for the cluster's own.", [], ".policies")
     for index, policy in enumerate(rules.get("policies") or []):

@@ -349,12 +349,14 @@ def _server_wait(variables: Variables) -> Iterator[Finding]:
     excepted = variables.get(name) or []
     yield from _methods(name, excepted, "")
     if "*" in excepted or "ModelInfer" in excepted:
-        yield Finding(name, "requests for inference are what waits. Leave it out, or set envoy_server_wait: 0.", excepted)
+        yield Finding(
+            name, "requests for inference are what waits. Leave it out, or set envoy_server_wait: 0.", excepted
+        )
     wait, idle = (variables.get(key) for key in ("envoy_server_wait", "envoy_stream_idle_timeout"))
     if wait and idle and 0 < int(idle) <= int(wait):
         yield Finding(
             "envoy_server_wait",
-            f"a request that waits is silent, so that envoy_stream_idle_timeout ({idle} s) ends it before. Set it lower.",
+            f"a request that waits is silent, so that envoy_stream_idle_timeout ({idle}) ends it before. Set it lower.",
             wait,
         )
 

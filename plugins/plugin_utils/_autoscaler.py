@@ -98,7 +98,9 @@ def answers(results: Mapping[str, Mapping[str, Any]], found: Sequence[Mapping[st
             lines.append(f"{trigger['name']}: {float(value):g}, more servers above {threshold}")
         else:
             wanted = math.ceil(round(float(value) / float(threshold), 6))
-            lines.append(f"{trigger['name']}: {float(value):g}, which is {wanted} {'server' if wanted == 1 else 'servers'}")
+            lines.append(
+                f"{trigger['name']}: {float(value):g}, which is {wanted} {'server' if wanted == 1 else 'servers'}"
+            )
     return lines
 
 

@@ -42,13 +42,13 @@ HEALTH = grpc.method_handlers_generic_handler(
 class Server(service_pb2_grpc.GRPCInferenceServiceServicer):
     """Answers every request with its id."""
 
-    def ServerLive(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+    def ServerLive(self, _request: Any, _context: Any) -> Any:
         return service_pb2.ServerLiveResponse(live=True)
 
-    def ModelInfer(self, request: Any, _context: Any) -> Any:  # noqa: N802
+    def ModelInfer(self, request: Any, _context: Any) -> Any:
         return service_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)
 
-    def ModelStreamInfer(self, requests: Any, _context: Any) -> Any:  # noqa: N802
+    def ModelStreamInfer(self, requests: Any, _context: Any) -> Any:
         for request in requests:
             answer = service_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)
             yield service_pb2.ModelStreamInferResponse(infer_response=answer)
@@ -117,7 +117,7 @@ def test_refused_at_once_with_when_to_come_again(manifests: Path, tmp_path: Path
         status, error = call(front)
         assert time.monotonic() - started < 1
         assert status == f"UNAVAILABLE: {SAID}"
-        sent = {key: value for key, value in (*error.initial_metadata(), *error.trailing_metadata())}
+        sent = dict([*error.initial_metadata(), *error.trailing_metadata()])
         assert sent["retry-after"] == "5"
         assert sent["grpc-retry-pushback-ms"] == "5000"
         # What wakes a pool.
