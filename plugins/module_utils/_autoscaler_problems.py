@@ -77,8 +77,8 @@ def _replicas(variables: Variables) -> Iterator[Finding]:
     if first is not None and most is not None and first > most:
         yield Finding(
             "triton_replicas",
-            f"the autoscaler would take servers away at once, since autoscaler_max_replicas is {most}. Set it to that or "
-            "less: it is the number of servers before the autoscaler comes.",
+            f"the autoscaler would take servers away at once, since autoscaler_max_replicas is {most}. Set it to that "
+            "or less: it is the number of servers before the autoscaler comes.",
             first,
         )
 
