@@ -47,6 +47,14 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/local
 local: $(VENV)/local  ## The whole service on a real Kubernetes on this machine, proved by inference
 	ansible-playbook playbooks/local.yml -i $(INVENTORY)
 
+# The images come beside those of `make local`; the first time they are built (about ten minutes).
+AUTOSCALING_IMAGES := ["triton-local", "envoy-local", "prometheus-local", \
+  "keda", "keda-metrics-apiserver", "keda-admission-webhooks"]
+
+.PHONY: autoscaling
+autoscaling: $(VENV)/local  ## The same with KEDA and Prometheus, which scale the servers
+	ansible-playbook playbooks/local.yml -i $(INVENTORY) -e '{"local_cluster_images": $(AUTOSCALING_IMAGES)}'
+
 .PHONY: local-down
 local-down: $(VENV)/local  ## Remove the cluster; built programs and images stay in the cache
 	ansible-playbook playbooks/local.yml -i $(INVENTORY) --limit supersonic_clusters -e local_cluster_state=absent

@@ -15,7 +15,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
     service_rules,
     windows,
 )
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _autoscaler, _exposure, _gateway, _render
+from ansible_collections.fastml.supersonic.plugins.plugin_utils import _autoscaler, _exposure, _gateway, _keda, _render
 
 
 class FilterModule:
@@ -39,6 +39,7 @@ class FilterModule:
             "image_version": _render.image_version,
             "ingress_annotations": _exposure.ingress_annotations,
             "ingress_service_annotations": _exposure.ingress_service_annotations,
+            "keda_manifests": _keda.keda_manifests,
             "lua_literal": _gateway.lua_literal,
             "model_drift_table": _render.model_drift_table,
             "model_repository_paths": _render.model_repository_paths,

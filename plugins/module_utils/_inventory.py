@@ -24,6 +24,7 @@ from typing import Any
 from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _autoscaler_problems,
     _gateway_problems,
+    _keda_problems,
     _proof_problems,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
@@ -113,6 +114,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "model_repository_test_load_timeout": (1, None),
     "model_repository_canary_seconds": (0, None),
     "triton_model_load_timeout": (1, None),
+    "keda_wait_timeout": (1, None),
     "verify_certificate_days": (0, None),
     "verify_repeat": (1, None),
     "verify_timeout": (1, None),
@@ -126,7 +128,14 @@ REASONS = {
     ),
 }
 QUANTITIES = ("triton_shared_memory_size", "model_repository_size")
-RESOURCES = ("triton_resources", "envoy_resources", "model_repository_resources")
+RESOURCES = (
+    "triton_resources",
+    "envoy_resources",
+    "model_repository_resources",
+    "keda_operator_resources",
+    "keda_metrics_resources",
+    "keda_webhooks_resources",
+)
 IMAGES = ("triton_image", "envoy_image", "model_repository_image")
 NO_NETWORK = "it has to be a network such as 192.0.2.0/24; a single address is 192.0.2.10/32."
 # Names of objects that are there already.
@@ -194,6 +203,7 @@ KUBERNETES_TYPES = {
         ("node_selector", "nodeSelector"),
         ("tolerations", "tolerations"),
     )},
+    "keda_image_pull_secrets": TYPES["PodSpec"]["imagePullSecrets"],
     **dict.fromkeys(RESOURCES, "ResourceRequirements"),
     **dict.fromkeys(PROBES, "Probe"),
     **dict.fromkeys(BUDGETS, "PodDisruptionBudgetSpec"),
@@ -577,7 +587,8 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _isolation,
         _models_and_proof,
         _trial,
-        *([_files] if files else []),
+        _keda,
+        *([_files, _keda_files] if files else []),
     ):
         read = _Read(variables)
         read.unjudged = unjudged
@@ -1133,6 +1144,16 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
 
 def _gateway(variables: _Read) -> Iterator[Problem]:
     for finding in _gateway_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _keda(variables: _Read) -> Iterator[Problem]:
+    for finding in _keda_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _keda_files(variables: _Read) -> Iterator[Problem]:
+    for finding in _keda_problems.missing_files(variables):
         yield Problem(*finding)
 
 
