@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import (
+    _autoscaler_problems,
     _gateway_problems,
     _keda_problems,
     _prometheus_problems,
@@ -74,6 +75,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "envoy_route_timeout": (0, None),
     "envoy_stream_idle_timeout": (0, None),
     "envoy_connect_timeout": (1, None),
+    "envoy_server_wait": (0, None),
     "envoy_retry_buffer_bytes": (1, 2**32 - 1),
     "envoy_retries": (0, None),
     "envoy_dns_refresh_seconds": (1, None),
@@ -590,6 +592,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _gateway,
         _proof,
         _observed,
+        _autoscaler,
         _load_balancer,
         _ingress,
         _gateway_route,
@@ -1180,6 +1183,11 @@ def _proof(variables: _Read) -> Iterator[Problem]:
 
 def _observed(variables: _Read) -> Iterator[Problem]:
     for finding in _prometheus_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _autoscaler(variables: _Read) -> Iterator[Problem]:
+    for finding in _autoscaler_problems.findings(variables):
         yield Problem(*finding)
 
 

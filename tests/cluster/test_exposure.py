@@ -81,7 +81,9 @@ def definitions(cluster: Cluster) -> Iterator[list[str]]:
     """The kinds that do not come with Kubernetes."""
     found = []
     with contextlib.ExitStack() as stack:
-        for definition in [*crds.definitions(), *watched()]:
+        # Those of KEDA are there where it is, and would not be left alone by the end of this.
+        exposing = [item for item in crds.definitions() if item["spec"]["group"] != "keda.sh"]
+        for definition in [*exposing, *watched()]:
             found.append(definition["metadata"]["name"])
             cluster.create(DEFINITIONS, definition)
             stack.enter_context(removed(cluster, f"{DEFINITIONS}/{found[-1]}"))
