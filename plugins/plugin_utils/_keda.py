@@ -74,7 +74,8 @@ def _read(text: str) -> list[dict[str, Any]]:
     # The fast loader comes with nearly every PyYAML; in a release there is three quarters of a megabyte to read.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        objects = [item for item in yaml.load_all(text, Loader=loader) if item]
+        # As bytes: the fast loader takes no text that Ansible has marked with its origin.
+        objects = [item for item in yaml.load_all(text.encode(), Loader=loader) if item]
     except yaml.YAMLError as error:
         raise SupersonicError(f"keda_manifest is no YAML: {' '.join(str(error).split())}") from error
     for item in objects:
