@@ -67,6 +67,9 @@ def _closed(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     result = {key: _closed(value) for key, value in schema.items()}
+    if isinstance(schema.get("pattern"), str):
+        # Python has flags first.
+        result["pattern"] = schema["pattern"].replace("^(?i)", "(?i)^")
     if isinstance(schema.get("properties"), dict) and "additionalProperties" not in schema:
         result["additionalProperties"] = False
     return result

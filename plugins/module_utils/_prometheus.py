@@ -313,7 +313,7 @@ def look_at(prometheus: Prometheus, namespace: str, name: str, pods: Mapping[str
         found.problems.append(
             f"Prometheus ({prometheus.address}) has no metrics of the Envoys of {where}: nothing scrapes its pods, or "
             f"their names and namespace are in no label. Have it scrape the ports called metrics of the pods "
-            f"{name}-envoy-* and {name}-triton-*, for instance by PodMonitors (prometheus_pod_monitors)."
+            f"{name}-envoy-* and {name}-triton-*, for instance by PodMonitors (prometheus_pod_monitor)."
         )
         return found
     found.labels = labels

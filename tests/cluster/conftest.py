@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 
@@ -49,6 +48,5 @@ def ca_file(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
 def keda(cluster: Cluster) -> Keda:
     """KEDA as `make autoscaling` brings it, made once for all processes; it stays for the next run."""
     found = Keda(cluster)
-    with locked(CLONE / ".local/keda.lock"):
-        found.have()
+    found.have()
     return found

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, KUBECONFIG, LOCAL, Run, run_playbook
 
@@ -39,6 +41,14 @@ class Keda:
 
     def have(self) -> None:
         """Have it, by the playbook of `make autoscaling`: minutes the first time, a second when it is there."""
+        with self.alone():
+            self._have()
+
+    def alone(self) -> AbstractContextManager[None]:
+        """While nobody else makes it or takes it away."""
+        return locked(LOCAL / "keda.lock")
+
+    def _have(self) -> None:
         if self.sound():
             return
         assert (LOCAL / "kubeconfig").samefile(KUBECONFIG), (

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import json
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, KUBECONFIG, LOCAL, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status
 
 STARTS = 3
+IMAGE = "docker.io/fastml/prometheus-local:3.13.5"
 
 
 class Prometheus:
@@ -98,3 +104,43 @@ class Page:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class Guard(Page):
+    """What sites have in front: lets through whoever has the token."""
+
+    def __init__(self, url: str, token: str) -> None:
+        super().__init__()
+        self.url = url
+        self.token = token
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        if request.path.startswith("/login"):
+            self.reply(request, 302, headers={"Location": "https://login.example.org/"})
+        elif request.headers.get("Authorization") != f"Bearer {self.token}":
+            self.reply(request, 401, b"<html>go away</html>")
+        else:
+            try:
+                with urllib.request.urlopen(self.url + request.path) as answer:
+                    self.reply(request, answer.status, answer.read())
+            except urllib.error.HTTPError as error:
+                self.reply(request, error.code, error.read())
+
+
+def have_image(cluster: Cluster) -> None:
+    """Have the local cluster's image, by its playbook: half a minute the first time."""
+    (node,) = cluster.api.list("/api/v1/nodes", "nodes")
+    if IMAGE in {name for image in node["status"]["images"] for name in image["names"]}:
+        return
+    assert (LOCAL / "kubeconfig").samefile(KUBECONFIG), "images come only to the local cluster"
+    extra = {"local_cluster_images": ["triton-local", "envoy-local", "prometheus-local"], "local_directory": str(LOCAL)}
+    with locked(LOCAL / "images.lock"):
+        done = run_playbook(
+            "playbooks/local.yml",
+            CLONE / "inventories/local",
+            "--limit",
+            "supersonic_clusters",
+            extra=extra,
+            seconds=None,
+        )
+    assert done.code == 0, done.output[-6000:]

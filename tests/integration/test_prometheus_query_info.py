@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ from ansible_collections.fastml.supersonic.tests.harness.certificates import cer
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
-from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page, Prometheus
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import Guard, Page, Prometheus
 
 ENVOY = """\
 envoy_cluster_membership_total{envoy_cluster_name="triton"} 1
@@ -157,28 +154,8 @@ def test_the_namespace_counts(prometheus: Prometheus) -> None:
 
 
 # ---- ways to a Prometheus --------------------------------------------------------------------------------------------
-class Guard(Page):
-    """What sites have in front: lets through whoever has the token."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self.url = url
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        if request.path.startswith("/login"):
-            self.reply(request, 302, headers={"Location": "https://login.example.org/"})
-        elif request.headers.get("Authorization") != f"Bearer {TOKEN}":
-            self.reply(request, 401, b"<html>go away</html>")
-        else:
-            try:
-                with urllib.request.urlopen(self.url + request.path) as answer:
-                    self.reply(request, answer.status, answer.read())
-            except urllib.error.HTTPError as error:
-                self.reply(request, error.code, error.read())
-
-
 def test_tokens(prometheus: Prometheus) -> None:
-    guard = Guard(prometheus.url)
+    guard = Guard(prometheus.url, TOKEN)
     url = f"http://{guard.address}"
     try:
         good = ask(url, token=TOKEN, queries={"one": "vector(1)"})
