@@ -100,7 +100,8 @@ def test_scales_the_pool_by_what_is_measured(rendered: dict[str, dict[str, dict[
     assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "main-triton"}
     assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (1, 6)
     assert spec["advanced"]["restoreToOriginalReplicaCount"] is False
-    assert "fallback" not in spec
+    # KEDA warns of what has no meaning above zero.
+    assert not {"fallback", "pollingInterval", "cooldownPeriod", "initialCooldownPeriod"} & set(spec)
     assert [(each["name"], each["metricType"]) for each in spec["triggers"]] == [
         ("servers_wanted", "AverageValue"),
         ("queue_time", "Value"),
@@ -119,6 +120,7 @@ def test_zero(rendered: dict[str, dict[str, dict[str, Any]]]) -> None:
     spec = rendered["zero"]["ScaledObject"]["spec"]
     assert spec["minReplicaCount"] == 0
     # A new pool does not go at once.
+    assert spec["pollingInterval"] == 5
     assert spec["initialCooldownPeriod"] == spec["cooldownPeriod"] == 60
 
 
