@@ -15,21 +15,23 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import _autoscaler
+from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 import crds
 
 URL = "https://prometheus.example.org"
+PEM = certificate("authority").pem
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "zero": {"autoscaler_min_replicas": 0, "autoscaler_cooldown": 60},
     "token": {
         "supersonic_prometheus_url": URL,
         "supersonic_prometheus_token": "secret-token",
-        "supersonic_prometheus_ca_certificates": "PEM",
+        "supersonic_prometheus_ca_certificates": PEM,
     },
-    "authority": {"supersonic_prometheus_url": URL, "supersonic_prometheus_ca_certificates": "PEM"},
+    "authority": {"supersonic_prometheus_url": URL, "supersonic_prometheus_ca_certificates": PEM},
     "reference": {
         "supersonic_prometheus_url": URL,
         "supersonic_prometheus_token": "secret-token",
@@ -126,7 +128,7 @@ def test_zero(rendered: dict[str, dict[str, dict[str, Any]]]) -> None:
 
 def test_how_keda_gets_in(rendered: dict[str, dict[str, dict[str, Any]]]) -> None:
     token, authority = rendered["token"], rendered["authority"]
-    assert token["Secret"]["stringData"] == {"bearerToken": "secret-token", "ca": "PEM"}
+    assert token["Secret"]["stringData"] == {"bearerToken": "secret-token", "ca": PEM}
     assert [item["parameter"] for item in token["TriggerAuthentication"]["spec"]["secretTargetRef"]] == [
         "bearerToken",
         "ca",
