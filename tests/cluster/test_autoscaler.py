@@ -121,7 +121,8 @@ def test_the_number_of_servers_is_nobody_elses(service: ScaledInstance) -> None:
         assert set(table(done.text)) == {"servers_wanted", "queue_time", "servers_busy_floor"}, done.output
         assert all(value == 0 for value in table(done.text).values()), done.output
         assert service.replicas() == 2
-        assert service.autoscaler(**pausing).changed(service.name) == 0
+        again = service.autoscaler("--diff", **pausing)
+        assert again.changed(service.name) == 0, again.output
         service.cluster.patch(service.scaled_object, {
             "metadata": {"annotations": {"autoscaling.keda.sh/paused-replicas": "3"}}
         }, manager="fastml.supersonic")  # fmt: skip
