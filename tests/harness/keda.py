@@ -54,7 +54,7 @@ class Keda:
         assert (LOCAL / "kubeconfig").samefile(KUBECONFIG), (
             "this cluster has no KEDA, and images come only to the local one"
         )
-        extra = {"local_cluster_images": IMAGES, "local_directory": str(LOCAL)}
+        extra = {"local_cluster_images": IMAGES, "local_directory": str(LOCAL), "supersonic_components": ["keda"]}
         # Programs that are not in the cache yet are built.
         done = run_playbook(
             "playbooks/local.yml",
