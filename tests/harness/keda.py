@@ -72,7 +72,7 @@ class Keda:
         task = {"name": "Have KEDA", "ansible.builtin.include_role": {"name": "fastml.supersonic.keda"}}
         play = {"hosts": "local-cluster", "gather_facts": False, "tasks": [task]}
         (folder / "keda.yml").write_text(json.dumps([play]))
-        extra = {"local_directory": str(LOCAL), **variables}
+        extra = {"local_directory": str(LOCAL), "keda_kubeconfig": self.cluster.kubeconfig, **variables}
         return run_playbook(folder / "keda.yml", CLONE / "inventories/local", *arguments, extra=extra)
 
 
