@@ -197,7 +197,7 @@ class Benchmark:
             "latency_factor": factor,
             "latency_limit_at": round(found.latency_limit_at, 2),
             "latency_limit_reached": found.reached,
-            "requests_per_server": found.requests_per_server,
+            "requests_per_server": round(found.requests_per_server, 2),
             "servers": at_most,
             "variables": variables,
             "variables_text": _benchmark_capacity.pasted(variables, options.clients.model),

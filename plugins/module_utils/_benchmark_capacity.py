@@ -54,8 +54,12 @@ class Capacity:
     def requests_per_server(self) -> float:
         """Requests in flight that a server should have: N* times the factor is where latency reaches the factor in
         theory, and a server that behaves otherwise is taken at its word."""
-        best = min(self.latency_limit_at, self.latency_factor * self.saturation)
-        return max(math.floor(MARGIN * best * 10) / 10, 0.1)
+        return MARGIN * min(self.latency_limit_at, self.latency_factor * self.saturation)
+
+    @property
+    def headroom(self) -> float:
+        """The same in units of N*."""
+        return self.requests_per_server / self.saturation
 
 
 def monotone(values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
@@ -102,8 +106,9 @@ def recommendations(found: Capacity, servers: int, longest_wait: float) -> dict[
     # Any Envoy has to be able to take all of it, since it may be left alone.
     waiting = max(queued * servers, 1)
     return {
-        "autoscaler_requests_per_server": found.requests_per_server,
-        "autoscaler_queue_time_ms": max(round((found.latency_factor - 1) * found.unloaded_ms, 1), 1.0),
+        "autoscaler_requests_per_server": max(round(found.saturation, 2), 0.01),
+        "autoscaler_headroom": max(round(found.headroom, 2), 0.01),
+        "autoscaler_queue_time_threshold": max(round((found.latency_factor - 1) * found.unloaded_ms, 1), 0.1),
         "envoy_max_requests": waiting,
         "envoy_max_pending_requests": waiting,
         "max_queue_size": queued,

@@ -100,7 +100,8 @@ options:
     type: int
     default: 1
   shapes:
-    description: Shapes of inputs that have a variable one, as V({points: [100, 2]}).
+    description: >-
+      Shapes of inputs that have a variable one, such as V({points: [100, 2]}).
     type: dict
     default: {}
   input_data:
