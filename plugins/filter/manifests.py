@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_queries, service_rules
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import _exposure, _gateway, _render
 
 
@@ -37,6 +38,8 @@ class FilterModule:
             "model_repository_volumes": _render.model_repository_volumes,
             "model_repository_table": _render.model_repository_table,
             "override_pod_spec": _render.override_pod_spec,
+            "service_queries": service_queries,
+            "service_rules": service_rules,
             "verification_table": _render.verification_table,
             "yaml_documents": _render.yaml_documents,
         }

@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
@@ -107,6 +108,18 @@ class Go:
         return run([self.root / "bin" / "go", *arguments], cwd=cwd, env=self.environment(), what=what)
 
 
+def _copy(source: Path, target: Path) -> None:
+    if not source.is_dir():
+        raise SupersonicError(f"There is no folder {source}, so it cannot be put beside the programs.")
+    target.mkdir()
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir()
+        else:
+            shutil.copyfile(path, place)
+
+
 @dataclass(frozen=True)
 class Program:
     """One or more programs that are built from one go.mod."""
@@ -116,11 +129,15 @@ class Program:
     packages: Mapping[str, str]
     ldflags: Sequence[str] = ()
     tags: Sequence[str] = ()
+    # Folders of modules that are put beside the binaries: name -> {module, path}.
+    folders: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def key(self, go: Go) -> str:
         """Key over everything that decides what comes out."""
-        recipe = json.dumps([self.name, dict(self.packages), list(self.ldflags), list(self.tags)], sort_keys=True)
-        return content_key(go.key, recipe, self.source)
+        parts = [self.name, dict(self.packages), list(self.ldflags), list(self.tags)]
+        if self.folders:
+            parts.append({name: dict(folder) for name, folder in self.folders.items()})
+        return content_key(go.key, json.dumps(parts, sort_keys=True), self.source)
 
     def folder(self, go: Go) -> Path:
         """Where the built programs are."""
@@ -150,5 +167,12 @@ class Program:
                 go.run("build", *flags, "-o", f"{folder}/", *plain, cwd=self.source, what=f"Building {self.name}")
             for name, package in named.items():
                 go.run("build", *flags, "-o", folder / name, package, cwd=self.source, what=f"Building {self.name}")
+            for name, wanted in self.folders.items():
+                module = go.run(
+                    "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", wanted["module"], cwd=self.source,
+                    what=f"Looking for the module {wanted['module']}",
+                )  # fmt: skip
+                # Not with the modes of Go's cache, where nothing may be written.
+                _copy(Path(module.strip()) / wanted["path"], folder / name)
 
         return go.cache.make("programs", self.name, self.key(go), build)

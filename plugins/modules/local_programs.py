@@ -30,7 +30,7 @@ options:
     description:
       - All programs by the name of their folder in O(source).
       - Each has C(packages), which gives the Go package of each binary, and may have C(ldflags) and C(tags), both
-        lists.
+        lists, and C(folders), which gives the C(module) and C(path) of folders that are put beside the binaries.
     type: dict
     required: true
   build:
@@ -119,6 +119,7 @@ def main() -> None:
             packages=recipe["packages"],
             ldflags=recipe.get("ldflags") or [],
             tags=recipe.get("tags") or [],
+            folders=recipe.get("folders") or {},
         )
         for name, recipe in params["programs"].items()
     }

@@ -1,0 +1,418 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every quantity of an instance on made series, by Prometheus' own unit tests of rules."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+    QUANTITIES,
+    Queries,
+    service_queries,
+    service_rules,
+    windows,
+)
+from ansible_collections.fastml.supersonic.tests.harness.programs import program
+
+# Seconds between scrapes, and how many there were when the questions are asked.
+SCRAPE, SCRAPES = 2, 90
+NOW = SCRAPE * SCRAPES
+Values = Sequence[float | None]
+STALE = None
+IDLE = dict.fromkeys(QUANTITIES, 0.0) | {"server_parallelism": 1.0}
+
+
+# ---- series --------------------------------------------------------------------------------------------------------
+@dataclass
+class Load:
+    """What one model of one server has to do: requests per second, and what each of them takes (ms)."""
+
+    requests: float
+    queue: float = 0.0
+    compute: float = 20.0
+    requests_per_execution: int = 1
+    inferences: int = 1
+    failures: float = 0.0
+
+    def counters(self) -> dict[str, float]:
+        """What Triton counts, per second."""
+        computing = {
+            f"nv_inference_compute_{part}_duration_us": self.requests * self.compute * 1000 * share
+            for part, share in (("input", 0.125), ("infer", 0.75), ("output", 0.125))
+        }
+        return {
+            "nv_inference_request_success": self.requests,
+            'nv_inference_request_failure{reason="OTHER"}': self.failures,
+            'nv_inference_request_failure{reason="REJECTED"}': 0.0,
+            "nv_inference_count": self.requests * self.inferences,
+            "nv_inference_exec_count": self.requests / self.requests_per_execution,
+            "nv_inference_queue_duration_us": self.requests * self.queue * 1000,
+            **computing,
+        }
+
+
+@dataclass
+class Series:
+    """Series by name and labels, as promtool takes them."""
+
+    found: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, metric: str, labels: Mapping[str, str], values: Iterable[float | None]) -> None:
+        name, _brace, rest = metric.partition("{")
+        texts = [f'{key}="{value}"' for key, value in labels.items()] + ([rest[:-1]] if rest else [])
+        shown = " ".join("stale" if value is STALE else f"{value!r}" for value in values)
+        self.found.append({"series": f"{name}{{{','.join(texts)}}}", "values": shown})
+
+    def server(
+        self,
+        models: Mapping[str, Load],
+        number: int = 1,
+        *,
+        name: str = "main",
+        namespace: str = "cms",
+        first: int = 0,
+        end: int = SCRAPES + 1,
+        reset: int = -1,
+        missed: Sequence[int] = (),
+        until: int = SCRAPES + 1,
+        keys: tuple[str, str] = ("namespace", "pod"),
+    ) -> Series:
+        """A server: scrapes from first until end, counters that begin anew at reset, scrapes that were missed; until:
+        when the load ends."""
+        pod = {keys[0]: namespace, keys[1]: f"{name}-triton-6d4b75cb6d-s{number}", "instance": f"10.0.0.{number}:8002"}
+
+        def scraped(values: Iterable[float]) -> list[float | None]:
+            return [value if first <= step < end and step not in missed else STALE for step, value in enumerate(values)]
+
+        up = [0.0 if step in missed else 1.0 for step in range(SCRAPES + 1)]
+        self.add("up", pod, scraped(up) if end <= SCRAPES or first else up)
+        for model, load in models.items():
+            for metric, rate in load.counters().items():
+                values, value = [], 0.0
+                for step in range(SCRAPES + 1):
+                    if step == reset:
+                        value = 0.0
+                    if step < until:
+                        value += rate * SCRAPE
+                    values.append(value)
+                self.add(metric, {**pod, "model": model, "version": "1"}, scraped(values))
+        return self
+
+    def servers(self, count: int, models: Mapping[str, Load], **more: Any) -> Series:
+        for number in range(1, count + 1):
+            self.server(models, number, **more)
+        return self
+
+    def envoy(
+        self,
+        active: float = 0.0,
+        pending: float = 0.0,
+        *,
+        number: int = 1,
+        port: int = 9902,
+        name: str = "main",
+        namespace: str = "cms",
+        clusters: Sequence[str] = ("triton",),
+        without: float = 0.0,
+        end: int = SCRAPES + 1,
+        missed: Sequence[int] = (),
+        since: int = 0,
+        keys: tuple[str, str] = ("namespace", "pod"),
+    ) -> Series:
+        """An Envoy: gauges that are so high from a scrape on, requests without a server per second, its last scrape."""
+        pod = {keys[0]: namespace, keys[1]: f"{name}-envoy-7c9d8f-e{number}", "instance": f"10.0.1.{number}:{port}"}
+        for cluster in clusters:
+            labels = {**pod, "envoy_cluster_name": cluster}
+            for metric, value, slope in (
+                ("envoy_cluster_upstream_rq_active", active, 0.0),
+                ("envoy_cluster_upstream_rq_pending_active", pending, 0.0),
+                ("envoy_cluster_upstream_cx_none_healthy", 0.0, without),
+                ("envoy_cluster_membership_total", 1.0, 0.0),
+            ):
+                values = [
+                    (value if step >= since else 0.0) + slope * SCRAPE * step
+                    if step < end and step not in missed
+                    else STALE
+                    for step in range(SCRAPES + 1)
+                ]
+                self.add(metric, labels, values)
+        return self
+
+
+def others() -> Series:
+    """Instances beside the one that is asked about, and clusters that are no servers: in no value may they be seen."""
+    busy = {"digits": Load(1000.0, queue=1000.0, compute=500.0)}
+    found = Series()
+    for name, namespace in (("main", "atlas"), ("main2", "cms"), ("main-triton", "cms"), ("domain", "cms")):
+        found.server(busy, 8, name=name, namespace=namespace)
+        found.envoy(500.0, 500.0, number=8, name=name, namespace=namespace, without=100.0)
+    return found.envoy(700.0, clusters=("admin", "prometheus", "load_limit", "triton_mirror", "jwks_0"), without=50.0)
+
+
+# ---- what is expected ----------------------------------------------------------------------------------------------
+@dataclass
+class Case:
+    """Series and what the quantities are; None for no answer at all."""
+
+    name: str
+    series: Series
+    expected: Mapping[str, float | None]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def cases() -> Iterable[Case]:
+    for batch in (1, 8, 64):
+        for count in (1, 2, 7, 100):
+            per_server = 40.0 * batch
+            load = {"digits": Load(per_server, queue=100.0, compute=20.0, requests_per_execution=batch)}
+            parallelism = max(1.0, 0.8 * batch)
+            yield Case(
+                f"{count} servers, batches of {batch}",
+                Series().servers(count, load).envoy(9.0 * parallelism * count, 0.0),
+                {
+                    "requests_in_flight": 9.0 * parallelism * count,
+                    "requests_without_server": 0.0,
+                    "queue_time": 100.0,
+                    "compute_time": 20.0,
+                    "request_rate": per_server * count,
+                    "failure_rate": 0.0,
+                    "inference_rate": per_server * count,
+                    "execution_rate": 40.0 * count,
+                    "batch_size": float(batch),
+                    "servers": float(count),
+                    "busy_servers": 0.8 * count,
+                    "utilization": 0.8,
+                    "requests_in_compute": 0.8 * batch,
+                    "server_parallelism": parallelism,
+                    "servers_wanted": 5.0 * count,
+                    "servers_busy_floor": 0.8 / 0.9 * count,
+                },
+            )
+    yield Case("nothing", Series(), dict.fromkeys(QUANTITIES))
+    yield Case("idle", Series().servers(3, {"digits": Load(0.0)}).envoy(), IDLE | {"servers": 3.0})
+    yield Case("no models", Series().servers(2, {}).envoy(), IDLE | {"servers": 2.0})
+    yield Case("Envoy alone", Series().envoy(), IDLE)
+    yield Case(
+        "Envoy alone, and requests that find no server",
+        Series().envoy(2.0, without=0.5),
+        IDLE | {"requests_in_flight": 2.0, "requests_without_server": 15.0, "servers_wanted": 2.0 / 1.8 + 1},
+    )
+    yield Case(
+        "no Envoy",
+        Series().servers(2, {"digits": Load(40.0, queue=50.0)}),
+        {
+            "requests_in_flight": None,
+            "requests_without_server": None,
+            "servers_wanted": None,
+            "queue_time": 50.0,
+            "servers": 2.0,
+            "busy_servers": 1.6,
+        },
+    )
+    yield Case(
+        "no Envoy, idle",
+        Series().servers(2, {"digits": Load(0.0)}),
+        dict.fromkeys(("requests_in_flight", "queue_time", "compute_time", "servers_wanted", "batch_size")),
+    )
+    yield Case("Envoy lost for 8 s", Series().envoy(4.0, end=SCRAPES - 3), IDLE | {
+        "requests_in_flight": 4.0, "servers_wanted": 4.0 / 1.8,
+    })  # fmt: skip
+    yield Case("Envoy lost for 12 s", Series().envoy(4.0, end=SCRAPES - 5), {
+        name: None for name in QUANTITIES if name not in ("requests_without_server", "server_parallelism")
+    })  # fmt: skip
+    yield Case(
+        "two Envoys, with two processes each",
+        Series().envoy(1.0, 0.5).envoy(2.0, port=9912).envoy(3.0, number=2).envoy(4.0, number=2, port=9912),
+        {"requests_in_flight": 10.5},
+    )
+    yield Case(
+        "clusters of clients and of HTTP",
+        Series().envoy(1.0, clusters=("triton", "triton_http", "triton_client_cms", "triton_http_client_a-b_c")),
+        {"requests_in_flight": 4.0},
+    )
+    yield Case(
+        "a burst of 4 s",
+        Series().server({"digits": Load(40.0)}).envoy(10.0, since=SCRAPES - 1),
+        {"requests_in_flight": 4.0, "queue_time": 0.0},
+    )
+    two = {"fast": Load(100.0, queue=1.0, compute=5.0), "slow": Load(1.0, queue=300.0, compute=400.0)}
+    yield Case(
+        "two models",
+        Series().servers(2, two).envoy(),
+        {
+            "queue_time": (100 * 1 + 1 * 300) / 101,
+            "compute_time": (100 * 5 + 1 * 400) / 101,
+            "request_rate": 202.0,
+            "busy_servers": 2 * 0.9,
+            "requests_in_compute": 0.9,
+        },
+    )
+    yield Case(
+        "unequal servers: the mean of requests, not of servers",
+        Series().server({"digits": Load(90.0, queue=10.0)}).server({"digits": Load(10.0, queue=110.0)}, 2).envoy(),
+        {"queue_time": 20.0, "servers": 2.0, "busy_servers": 1.0 + 0.2, "utilization": 0.6},
+    )
+    yield Case(
+        "batches of the clients",
+        Series().server({"digits": Load(10.0, queue=5.0, compute=50.0, inferences=16)}).envoy(),
+        {"queue_time": 5.0, "inference_rate": 160.0, "batch_size": 16.0, "busy_servers": 0.5},
+    )
+    yield Case(
+        "several executions at a time",
+        Series().server({"digits": Load(100.0, compute=40.0)}).envoy(),
+        {"busy_servers": 1.0, "utilization": 1.0, "requests_in_compute": 4.0, "server_parallelism": 4.0,
+         "servers_busy_floor": 1.0},
+    )  # fmt: skip
+    yield Case(
+        "failures",
+        Series().server({"digits": Load(10.0, queue=7.0, failures=2.0)}).envoy(),
+        {"failure_rate": 2.0, "request_rate": 12.0, "queue_time": 7.0},
+    )
+    yield Case(
+        "nothing but failures",
+        Series().server({"digits": Load(0.0, failures=2.0)}).envoy(),
+        {"failure_rate": 2.0, "request_rate": 2.0, "queue_time": 0.0, "busy_servers": 0.0},
+    )
+    steady = {"digits": Load(40.0, queue=30.0)}
+    quiet = {"queue_time": 30.0, "request_rate": 80.0, "servers": 2.0, "busy_servers": 1.6, "server_parallelism": 1.0}
+    for step in (SCRAPES, SCRAPES - 1, SCRAPES - 7):
+        yield Case(
+            f"a server starts anew, or loads its model again, {SCRAPES - step} scrapes ago",
+            Series().server(steady, reset=step).server(steady, 2).envoy(5.0),
+            quiet,
+        )
+        yield Case(
+            f"scrapes of a server and of Envoy are missed, {SCRAPES - step} scrapes ago",
+            Series().server(steady, missed=[step]).server(steady, 2).envoy(5.0, missed=[step]),
+            # What was counted meanwhile is seen at the next scrape, so only the last one tells less.
+            {**quiet, "request_rate": 80.0, "requests_in_flight": 5.0, "servers_wanted": 5.0 / 1.8},
+        )
+    yield Case(
+        "a server that has gone",
+        Series().server(steady).server(steady, 2, end=SCRAPES - 16).envoy(),
+        {"servers": 1.0, "request_rate": 40.0, "queue_time": 30.0, "busy_servers": 0.8},
+    )
+    yield Case(
+        "a server that has just come",
+        Series().server(steady).server(steady, 2, first=SCRAPES).envoy(),
+        {"servers": 2.0, "request_rate": 40.0, "queue_time": 30.0, "busy_servers": 0.8},
+    )
+    yield Case(
+        "what a server can compute is remembered",
+        Series().server({"digits": Load(320.0, requests_per_execution=8)}, until=45).envoy(64.0),
+        {"requests_in_compute": 0.0, "server_parallelism": 6.4, "servers_wanted": 64.0 / 1.8 / 6.4},
+    )
+    yield Case(
+        "what a server can compute is told",
+        Series().server(steady).envoy(64.0),
+        {"server_parallelism": 16.0, "servers_wanted": 64.0 / 2.0 / 16.0},
+        {"parallelism": 16, "headroom": "2"},
+    )
+    steps = {"fast": Load(20.0, queue=4.0, compute=5.0), "slow": Load(20.0, queue=120.0, compute=20.0)}
+    ensemble = {**steps, "ens": Load(20.0, queue=0.0, compute=25.0), 'e.n"s': Load(20.0, compute=25.0)}
+    yield Case(
+        "an ensemble that is named is seen at its steps",
+        Series().server({name: load for name, load in ensemble.items() if '"' not in name}).envoy(),
+        {"queue_time": 62.0, "compute_time": 12.5, "request_rate": 40.0, "requests_in_compute": 0.5,
+         "busy_servers": 0.5},
+        {"ensembles": ["ens", 'e.n"s\\']},
+    )  # fmt: skip
+    keys = ("kubernetes_namespace", "kubernetes_pod_name")
+    yield Case(
+        "labels of the site's own",
+        Series().servers(2, steady, keys=keys).envoy(5.0, keys=keys),
+        {**quiet, "requests_in_flight": 5.0},
+        {"labels": {"namespace": keys[0], "pod": keys[1]}},
+    )
+    yield Case(
+        "a longer window",
+        Series().server(steady, until=SCRAPES - 29).envoy(),
+        # 29 of the 59 intervals between the scrapes in the window.
+        {"request_rate": 40.0 * 29 / 59, "queue_time": 30.0},
+        {"window": 120},
+    )
+
+
+def sample(labels: str, value: float | None) -> list[dict[str, Any]]:
+    return [] if value is None else [{"labels": labels, "value": value}]
+
+
+@pytest.fixture(scope="module")
+def promtool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return program("prometheus", tmp_path_factory.mktemp("programs")) / "promtool"
+
+
+def unit_tests(found: Iterable[Case], folder: Path) -> Path:
+    """promtool's file for all cases: expressions by themselves, and with the rules that record them."""
+    tests = []
+    for case in found:
+        queries = service_queries("main", "cms", **case.settings)
+        (folder / "rules.json").write_text(
+            json.dumps({"groups": [{"name": "main", "interval": "10s", "rules": service_rules("main", "cms")}]})
+        )
+        checks = [
+            {"expr": queries[name], "eval_time": f"{NOW}s", "exp_samples": sample("{}", value)}
+            for name, value in case.expected.items()
+        ]
+        if not case.settings:
+            checks += [
+                {
+                    "expr": f"supersonic:{name}",
+                    "eval_time": f"{NOW}s",
+                    "exp_samples": sample(f'supersonic:{name}{{namespace="cms",supersonic="main"}}', value),
+                }
+                for name, value in case.expected.items()
+            ]
+        series = case.series.found + others().found
+        tests.append({"name": case.name, "interval": f"{SCRAPE}s", "input_series": series, "promql_expr_test": checks})
+    document = {
+        "rule_files": ["rules.json"],
+        "evaluation_interval": "10s",
+        "fuzzy_compare": True,
+        "tests": tests,
+    }
+    (folder / "tests.json").write_text(json.dumps(document))
+    return folder / "tests.json"
+
+
+def run(promtool: Path, tests: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(promtool), "test", "rules", str(tests)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_every_quantity_in_every_case(promtool: Path, tmp_path: Path) -> None:
+    found = list(cases())
+    assert len({case.name for case in found}) == len(found)
+    done = run(promtool, unit_tests(found, tmp_path))
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+
+
+def test_a_wrong_value_is_noticed(promtool: Path, tmp_path: Path) -> None:
+    wrong = [Case("wrong", Series().server({"digits": Load(40.0, queue=100.0)}).envoy(), {"queue_time": 100.1})]
+    done = run(promtool, unit_tests(wrong, tmp_path))
+    assert done.returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"), [(1, (30, 10)), (2, (30, 10)), (7.5, (30, 15)), (15, (60, 30)), (60, (240, 120))]
+)
+def test_windows_fit_the_scrape_interval(interval: float, expected: tuple[int, int]) -> None:
+    assert tuple(windows(interval).values()) == expected
+
+
+def test_quantities_are_those_that_others_name() -> None:
+    assert set(QUANTITIES) == {
+        "requests_in_flight", "requests_without_server", "queue_time", "compute_time", "request_rate", "failure_rate",
+        "inference_rate", "execution_rate", "batch_size", "servers", "busy_servers", "utilization",
+        "requests_in_compute", "server_parallelism", "servers_wanted", "servers_busy_floor",
+    }  # fmt: skip
+    assert tuple(Queries("cms", "main").all()) == QUANTITIES
