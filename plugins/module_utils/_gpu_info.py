@@ -349,10 +349,8 @@ def _fit(found: Found, demands: Sequence[Demand]) -> list[int] | None:
         for node in found.nodes
     }
     asking = [number for number, demand in enumerate(demands) if demand.gpus]
-    fit = fitting([demands[number] for number in asking], found.nodes, free)
-    return [
-        fit[asking.index(number)] if number in asking else demands[number].servers for number in range(len(demands))
-    ]
+    fit = dict(zip(asking, fitting([demands[number] for number in asking], found.nodes, free), strict=True))
+    return [fit.get(number, demand.servers) for number, demand in enumerate(demands)]
 
 
 def _of_instances(found: Found, demands: Sequence[Demand], severity: str) -> Iterator[Finding]:

@@ -77,7 +77,8 @@ def definition(params: Mapping[str, Any], name: str) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": params["namespace"], "labels": labels},
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": params["timeout"],
+            # Later than this process gives up, which can say why.
+            "activeDeadlineSeconds": params["timeout"] + _SPARE_SECONDS,
             "ttlSecondsAfterFinished": _SPARE_SECONDS,
             "template": {"metadata": {"labels": labels}, "spec": spec},
         },

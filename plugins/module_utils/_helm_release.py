@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._apply import Run
+from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import TOOL
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
@@ -28,6 +29,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._helm import (
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import objects_of, options_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+
+# Options of manifests that a chart has no use for.
+_FIXED = {"field_manager": TOOL, "prune": True, "autoscaled": None, "wait_for_load_balancer": False, "byproducts": ()}
 
 
 class Release:
@@ -50,14 +54,20 @@ class Release:
 
     def absent(self) -> None:
         """Remove the set, then do what the chart wants done after that, then the namespace."""
-        name, delete_namespace = self._params["name"], self._params["delete_namespace"]
+        name, hooks_name = self._params["name"], f"{self._params['name']}-hooks"
+        delete_namespace = self._params["delete_namespace"]
         hooks: list[Object] = []
         if self._chart.chart and not self._check:
             hooks = self._render().hooks.get("post-delete", [])
+        # Of a run that failed: what is left of it would count as done.
+        unfinished = self._reported(hooks_name, delete_namespace=False)
+        unfinished.absent()
         work = self._reported(name, delete_namespace=delete_namespace and not hooks)
         work.absent()
-        if hooks and any(action == "deleted" for _key, action in work.done()):
-            self._run_hooks(f"{name}-hooks", hooks)
+        if hooks and any(action == "deleted" for run in (unfinished, work) for _key, action in run.done()):
+            # Should one fail, it stays, to be looked at and tried again.
+            self._run(hooks_name, [_unhooked(hook) for hook in hooks]).present()
+            self._run(hooks_name, delete_namespace=False).absent()
         if hooks and delete_namespace:
             # Of the set nothing is left that this could remove.
             self._reported(name).absent()
@@ -89,20 +99,12 @@ class Release:
             self.mask.learn(definition)
         return self._rendered
 
-    def _run_hooks(self, name: str, hooks: Sequence[Object]) -> None:
-        # What a run that was cut short has left would count as done.
-        self._run(name, delete_namespace=False).absent()
-        try:
-            self._run(name, [_unhooked(hook) for hook in hooks]).present()
-        finally:
-            self._run(name, delete_namespace=False).absent()
-
     def _reported(self, name: str, definitions: Sequence[Object] = (), **changed: t.Any) -> Run:
         self._runs.append(self._run(name, definitions, **changed))
         return self._runs[-1]
 
     def _run(self, name: str, definitions: Sequence[Object] = (), **changed: t.Any) -> Run:
-        options = options_of({**self._params, "name": name, **changed}, self._check)
+        options = options_of({**_FIXED, **self._params, "name": name, **changed}, self._check)
         return Run(self.api, options, definitions, self.mask)
 
     def _refuse_helms_own(self) -> None:

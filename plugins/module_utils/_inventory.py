@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_problems, _proof_problems
+from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_problems, _gpu_problems, _proof_problems
 from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
 from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 
@@ -108,6 +108,10 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "model_repository_test_load_timeout": (1, None),
     "model_repository_canary_seconds": (0, None),
     "triton_model_load_timeout": (1, None),
+    "gpu_operator_time_slices": (1, None),
+    "gpu_operator_wait_timeout": (1, None),
+    "gpu_operator_proof_count": (0, None),
+    "gpu_operator_proof_timeout": (1, None),
     "verify_certificate_days": (0, None),
     "verify_repeat": (1, None),
     "verify_timeout": (1, None),
@@ -122,7 +126,7 @@ REASONS = {
 }
 QUANTITIES = ("triton_shared_memory_size", "model_repository_size")
 RESOURCES = ("triton_resources", "envoy_resources", "model_repository_resources")
-IMAGES = ("triton_image", "envoy_image", "model_repository_image")
+IMAGES = ("triton_image", "envoy_image", "model_repository_image", "gpu_operator_proof_image")
 NO_NETWORK = "it has to be a network such as 192.0.2.0/24; a single address is 192.0.2.10/32."
 # Names of objects that are there already.
 NAMES = (
@@ -185,6 +189,11 @@ KUBERNETES_TYPES = {
         ("volume_mounts", "volumeMounts"),
     )},
     **{f"model_repository_{name}": TYPES["PodSpec"][field] for name, field in (
+        ("image_pull_secrets", "imagePullSecrets"),
+        ("node_selector", "nodeSelector"),
+        ("tolerations", "tolerations"),
+    )},
+    **{f"gpu_operator_proof_{name}": TYPES["PodSpec"][field] for name, field in (
         ("image_pull_secrets", "imagePullSecrets"),
         ("node_selector", "nodeSelector"),
         ("tolerations", "tolerations"),
@@ -562,6 +571,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _repositories,
         _envoy,
         _gateway,
+        _gpu_operator,
         _proof,
         _load_balancer,
         _ingress,
@@ -571,7 +581,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _isolation,
         _models_and_proof,
         _trial,
-        *([_files] if files else []),
+        *([_files, _gpu_operator_files] if files else []),
     ):
         read = _Read(variables)
         read.unjudged = unjudged
@@ -1127,6 +1137,16 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
 
 def _gateway(variables: _Read) -> Iterator[Problem]:
     for finding in _gateway_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _gpu_operator(variables: _Read) -> Iterator[Problem]:
+    for finding in _gpu_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _gpu_operator_files(variables: _Read) -> Iterator[Problem]:
+    for finding in _gpu_problems.missing_files(variables):
         yield Problem(*finding)
 
 
