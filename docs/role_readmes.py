@@ -81,6 +81,8 @@ EXAMPLE: dict[str, Any] = {
     "triton_image": "nvcr.io/nvidia/tritonserver:26.04-py3",
     "triton_model_repositories": [{"name": "models", "kind": "pvc", "claim": "tracking-models", "path": "current"}],
     "verify_golden_directories": ["/data/models"],
+    "autoscaler_min_replicas": 1,
+    "autoscaler_max_replicas": 8,
 }
 
 

@@ -17,6 +17,14 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problem
 
 _RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 
+# Smallest and, where there is one, largest value of a number.
+LIMITS: dict[str, tuple[int, int | None]] = {
+    "gpu_operator_time_slices": (1, None),
+    "gpu_operator_wait_timeout": (1, None),
+    "gpu_operator_proof_count": (0, None),
+    "gpu_operator_proof_timeout": (1, None),
+}
+
 
 def findings(variables: Variables) -> Iterator[Finding]:
     """Everything that can be said without the cluster."""

@@ -21,7 +21,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_problems, _gpu_problems, _proof_problems
+from ansible_collections.fastml.supersonic.plugins.module_utils import (
+    _autoscaler_problems,
+    _gateway_problems,
+    _gpu_problems,
+    _keda_problems,
+    _prometheus_problems,
+    _proof_problems,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
 from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 
@@ -69,6 +76,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "envoy_route_timeout": (0, None),
     "envoy_stream_idle_timeout": (0, None),
     "envoy_connect_timeout": (1, None),
+    "envoy_server_wait": (0, None),
     "envoy_retry_buffer_bytes": (1, 2**32 - 1),
     "envoy_retries": (0, None),
     "envoy_dns_refresh_seconds": (1, None),
@@ -108,10 +116,9 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "model_repository_test_load_timeout": (1, None),
     "model_repository_canary_seconds": (0, None),
     "triton_model_load_timeout": (1, None),
-    "gpu_operator_time_slices": (1, None),
-    "gpu_operator_wait_timeout": (1, None),
-    "gpu_operator_proof_count": (0, None),
-    "gpu_operator_proof_timeout": (1, None),
+    "keda_wait_timeout": (1, None),
+    **_gpu_problems.LIMITS,
+    **_prometheus_problems.LIMITS,
     "verify_certificate_days": (0, None),
     "verify_repeat": (1, None),
     "verify_timeout": (1, None),
@@ -124,9 +131,17 @@ REASONS = {
         "always stay"
     ),
 }
-QUANTITIES = ("triton_shared_memory_size", "model_repository_size")
-RESOURCES = ("triton_resources", "envoy_resources", "model_repository_resources")
-IMAGES = ("triton_image", "envoy_image", "model_repository_image", "gpu_operator_proof_image")
+RESOURCES = (
+    "triton_resources",
+    "envoy_resources",
+    "model_repository_resources",
+    "prometheus_resources",
+    "keda_operator_resources",
+    "keda_metrics_resources",
+    "keda_webhooks_resources",
+)
+QUANTITIES = ("triton_shared_memory_size", "model_repository_size", "prometheus_size")
+IMAGES = ("triton_image", "envoy_image", "model_repository_image", "prometheus_image", "gpu_operator_proof_image")
 NO_NETWORK = "it has to be a network such as 192.0.2.0/24; a single address is 192.0.2.10/32."
 # Names of objects that are there already.
 NAMES = (
@@ -138,6 +153,8 @@ NAMES = (
     "model_repository_claim",
     "model_repository_storage_class",
     "envoy_tls_secret",
+    "prometheus_storage_class",
+    "prometheus_priority_class_name",
 )
 # Path of the clients' requests, by what Envoy is told to take.
 GRPC_PATH, HTTP_PATH = "/inference.GRPCInferenceService", "/v2"
@@ -167,8 +184,8 @@ LOAD_BALANCER = (
 PROBES = ("triton_startup_probe", "triton_readiness_probe", "triton_liveness_probe")
 BUDGETS = ("triton_pod_disruption_budget", "envoy_pod_disruption_budget")
 ROLLING_UPDATES = ("triton_rolling_update", "envoy_rolling_update")
-OVERRIDES = ("triton_pod_spec_overrides", "envoy_pod_spec_overrides")
-PEERS = ("triton_metrics_from", "envoy_metrics_from", "envoy_clients_from")
+OVERRIDES = ("triton_pod_spec_overrides", "envoy_pod_spec_overrides", "prometheus_pod_spec_overrides")
+PEERS = ("triton_metrics_from", "envoy_metrics_from", "envoy_clients_from", "prometheus_clients_from")
 # What variables are to Kubernetes.
 KUBERNETES_TYPES = {
     **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("triton", "envoy") for name, field in (
@@ -198,6 +215,15 @@ KUBERNETES_TYPES = {
         ("node_selector", "nodeSelector"),
         ("tolerations", "tolerations"),
     )},
+    "keda_image_pull_secrets": TYPES["PodSpec"]["imagePullSecrets"],
+    **{f"prometheus_{name}": TYPES["PodSpec"][field] for name, field in (
+        ("affinity", "affinity"),
+        ("image_pull_secrets", "imagePullSecrets"),
+        ("node_selector", "nodeSelector"),
+        ("pod_security_context", "securityContext"),
+        ("tolerations", "tolerations"),
+    )},
+    "prometheus_security_context": TYPES["Container"]["securityContext"],
     **dict.fromkeys(RESOURCES, "ResourceRequirements"),
     **dict.fromkeys(PROBES, "Probe"),
     **dict.fromkeys(BUDGETS, "PodDisruptionBudgetSpec"),
@@ -571,8 +597,9 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _repositories,
         _envoy,
         _gateway,
-        _gpu_operator,
         _proof,
+        _observed,
+        _autoscaler,
         _load_balancer,
         _ingress,
         _gateway_route,
@@ -581,7 +608,9 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _isolation,
         _models_and_proof,
         _trial,
-        *([_files, _gpu_operator_files] if files else []),
+        _keda,
+        _gpu_operator,
+        *([_files, _keda_files, _gpu_operator_files] if files else []),
     ):
         read = _Read(variables)
         read.unjudged = unjudged
@@ -644,7 +673,8 @@ def _common(variables: Variables) -> Iterator[Problem]:
                 name, "it has to be a DNS name: lower-case letters, digits, '-' and '.', at most 253 characters.", value
             )
     for name in ("supersonic_labels", "triton_pod_labels", "triton_service_labels",
-                 "envoy_pod_labels", "envoy_service_labels"):  # fmt: skip
+                 "envoy_pod_labels", "envoy_service_labels",
+                 "prometheus_pod_labels", "prometheus_operator_labels"):  # fmt: skip
         for key, value in (variables.get(name) or {}).items():
             if not LABEL_KEY.fullmatch(str(key)):
                 yield Problem(name, "this is no key of a Kubernetes label.", key, f".{key}")
@@ -657,7 +687,7 @@ def _common(variables: Variables) -> Iterator[Problem]:
                 )
     for name in ("supersonic_annotations", "triton_annotations", "triton_pod_annotations",
                  "triton_service_annotations", "envoy_annotations", "envoy_pod_annotations",
-                 "envoy_service_annotations"):  # fmt: skip
+                 "envoy_service_annotations", "prometheus_annotations", "prometheus_pod_annotations"):  # fmt: skip
         yield from _annotations(name, "", variables.get(name))
     for name in ("envoy_ingress", "envoy_gateway_route", "envoy_openshift_route"):
         yield from _annotations(name, ".annotations", (variables.get(name) or {}).get("annotations"))
@@ -914,7 +944,11 @@ def _containers(variables: Variables) -> Iterator[Problem]:
             if not container.get("image"):
                 yield Problem(variable, "a container needs an image.", name, f"{at}.name")
     envoys = {"envoy", "envoy-2"} if int(variables.get("envoy_processes") or 1) > 1 else {"envoy"}
-    for variable, known in (("triton_pod_spec_overrides", seen), ("envoy_pod_spec_overrides", envoys)):
+    for variable, known in (
+        ("triton_pod_spec_overrides", seen),
+        ("envoy_pod_spec_overrides", envoys),
+        ("prometheus_pod_spec_overrides", {"prometheus"}),
+    ):
         overrides = variables.get(variable) or {}
         for part in ("containers", "initContainers"):
             for index, container in enumerate(overrides.get(part) or []):
@@ -1150,8 +1184,28 @@ def _gpu_operator_files(variables: _Read) -> Iterator[Problem]:
         yield Problem(*finding)
 
 
+def _keda(variables: _Read) -> Iterator[Problem]:
+    for finding in _keda_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _keda_files(variables: _Read) -> Iterator[Problem]:
+    for finding in _keda_problems.missing_files(variables):
+        yield Problem(*finding)
+
+
 def _proof(variables: _Read) -> Iterator[Problem]:
     for finding in _proof_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _observed(variables: _Read) -> Iterator[Problem]:
+    for finding in _prometheus_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _autoscaler(variables: _Read) -> Iterator[Problem]:
+    for finding in _autoscaler_problems.findings(variables):
         yield Problem(*finding)
 
 

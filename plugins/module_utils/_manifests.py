@@ -78,6 +78,7 @@ def options_of(params: Mapping[str, t.Any], check: bool) -> Options:
         delete_namespace=params["delete_namespace"],
         prune=params["prune"],
         keep=params["keep"],
+        byproducts=params["byproducts"],
         force_conflicts=params["force_conflicts"],
         autoscaled=params["autoscaled"],
         field_manager=params["field_manager"],

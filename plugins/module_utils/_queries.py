@@ -279,4 +279,7 @@ def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
         "labels": lambda value: {**LABELS, **value},
         "ensembles": lambda value: tuple(str(name) for name in value),
     }
-    return {key: kinds.get(key, bool)(value) for key, value in settings.items()}
+    given = dict(settings)
+    scrape_interval = given.pop("scrape_interval", None)
+    chosen: dict[str, Any] = windows(float(scrape_interval)) if scrape_interval else {}
+    return {**chosen, **{key: kinds.get(key, bool)(value) for key, value in given.items()}}

@@ -409,6 +409,14 @@ def test_windows_fit_the_scrape_interval(interval: float, expected: tuple[int, i
     assert tuple(windows(interval).values()) == expected
 
 
+def test_the_scrape_interval_chooses_the_windows() -> None:
+    slow = service_queries("main", "cms", scrape_interval="15")
+    assert slow == service_queries("main", "cms", window=60, short_window=30)
+    assert service_queries("main", "cms", scrape_interval=15, window=90) == service_queries(
+        "main", "cms", window=90, short_window=30
+    )
+
+
 def test_quantities_are_those_that_others_name() -> None:
     assert set(QUANTITIES) == {
         "requests_in_flight", "requests_without_server", "queue_time", "compute_time", "request_rate", "failure_rate",

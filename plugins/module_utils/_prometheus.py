@@ -1,0 +1,428 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Asks a Prometheus: by its URL, or through the Kubernetes API where it only listens inside of the cluster.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+Only /api/v1/query is needed, by GET: proxies in front of a site's Prometheus often let nothing else through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import json
+import math
+import re
+import ssl
+import statistics
+import time
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlencode, urlsplit
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import CLUSTERS, LABELS
+from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Tunnel
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target
+
+DEFAULT_PORT = "9090"
+# Of Prometheus itself; a path that is no API of its gets its web page.
+_JSON = "application/json"
+_SERVICE_HOST = re.compile(r"(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?", re.I)
+# What is read of how often targets are scraped.
+_INTERVAL_SECONDS = 600
+# The last ones: whoever has changed the interval wants to know the new one.
+_SCRAPES_LOOKED_AT = 6
+_POLL_SECONDS = 1.0
+PARTS = ("triton", "envoy")
+
+
+# ---- where it is -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Address:
+    """A Prometheus: its URL's parts, and the Service in the cluster that leads to it, if that is the way."""
+
+    host: str
+    port: int
+    path: str = ""
+    tls: bool = False
+    service: Mapping[str, str] | None = None
+
+    def __str__(self) -> str:
+        if self.service:
+            return f"Service {self.service['namespace']}/{self.service['name']} port {self.service['port']}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.path}"
+
+
+def parse_address(url: str | None, service: Mapping[str, t.Any] | None) -> Address:
+    """url or service; a URL with the name of a Service is reached like one, since nobody else knows that name."""
+    if service:
+        port = str(service.get("port") or DEFAULT_PORT)
+        return Address(
+            "localhost", 0, service={"namespace": service["namespace"], "name": service["name"], "port": port}
+        )
+    try:
+        parts = urlsplit(url or "")
+        port_number = parts.port
+    except ValueError as exc:
+        raise SupersonicError(f"url is '{url}', which is no URL: {exc}.") from exc
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise SupersonicError(
+            f"url is '{_public(url or '')}'; it must be http://HOST:PORT or https://HOST:PORT, with a path where "
+            "Prometheus has one, and without a user, a query or a fragment."
+        )
+    tls = parts.scheme == "https"
+    number = port_number or (443 if tls else 80)
+    found = _SERVICE_HOST.fullmatch(parts.hostname)
+    inside = {"namespace": found["namespace"], "name": found["name"], "port": str(number)} if found else None
+    return Address(parts.hostname, number, parts.path.rstrip("/"), tls, inside)
+
+
+def _public(url: str) -> str:
+    return re.sub(r"//[^@/]*@", "//...@", url)
+
+
+def tls_context(authorities: str, validate: bool) -> ssl.SSLContext:
+    """authorities: PEM texts; those of the system without."""
+    try:
+        context = ssl.create_default_context(cadata=authorities or None)
+    except (ssl.SSLError, ValueError) as exc:
+        raise SupersonicError(f"ca_certificates has no certificates in PEM: {exc}.") from exc
+    # On by default since Python 3.13; refuses the authorities that many sites have made for themselves.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not validate:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Prometheus:
+    """One Prometheus. Raises SupersonicError for whatever goes wrong."""
+
+    def __init__(
+        self,
+        address: Address,
+        resolver: Resolver,
+        *,
+        token: str = "",
+        authorities: str = "",
+        validate: bool = True,
+        timeout: float = 30.0,
+    ) -> None:
+        self.address = address
+        self.warnings: dict[str, None] = {}
+        self._headers = {"Accept": _JSON, "User-Agent": "fastml.supersonic"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._timeout = timeout
+        self._resolver = resolver
+        self._context = tls_context(authorities, validate) if address.tls else None
+        self._endpoint: Endpoint | None = None
+        self._connection: http.client.HTTPConnection | None = None
+
+    def query(self, expression: str, what: str = "") -> dict[str, t.Any]:
+        """The data of an answer: resultType and result."""
+        return self.get("/api/v1/query", {"query": expression}, what or f"the query {expression}")
+
+    def vector(self, expression: str, what: str = "") -> list[dict[str, t.Any]]:
+        """The series of an instant vector, {"metric", "value"}."""
+        found: list[dict[str, t.Any]] = self.query(expression, what)["result"]
+        return found
+
+    def get(self, path: str, query: Mapping[str, str], what: str) -> dict[str, t.Any]:
+        status, headers, body = self._request(f"{self.address.path}{path}?{urlencode(query)}")
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            answer = None
+        if status < 300 and isinstance(answer, dict) and answer.get("status") == "success":
+            for text in answer.get("warnings") or []:
+                self.warnings[str(text)] = None
+            return t.cast("dict[str, t.Any]", answer["data"])
+        raise SupersonicError(self._sentence(status, headers, answer, body, what))
+
+    def _sentence(self, status: int, headers: Mapping[str, str], answer: t.Any, body: bytes, what: str) -> str:
+        where = f"Prometheus ({self.address})"
+        if isinstance(answer, dict) and answer.get("error") and status not in (401, 403):
+            return f"{where} refuses {what}: {answer['error']}."
+        if status in (401, 403):
+            sent = "does not accept the token" if "Authorization" in self._headers else "wants a token (token)"
+            return f"{where} {sent}: it answered {status} to {what}."
+        if 300 <= status < 400:
+            place = headers.get("Location", "elsewhere")
+            return f"{where} sends us to {place}: is a log-in in front of it? Give the URL behind it."
+        if status < 300 or status == 404:
+            return f"{where} has no API of Prometheus there (status {status}). Correct the URL, its path included."
+        return f"{where} answered {status} to {what}: {body[:300].decode(errors='replace').strip()}"
+
+    # ---- connections ---------------------------------------------------------------------------------------------
+
+    def _request(self, target: str) -> tuple[int, Mapping[str, str], bytes]:
+        while True:
+            reused = self._connection is not None
+            endpoint = self._endpoint = self._endpoint or self._open()
+            try:
+                return self._exchange(endpoint, target)
+            except (OSError, http.client.HTTPException) as exc:
+                self.close()
+                # An idle connection that was closed says nothing about the server.
+                if not reused:
+                    raise SupersonicError(self._why(endpoint, exc)) from exc
+
+    def _exchange(self, endpoint: Endpoint, target: str) -> tuple[int, Mapping[str, str], bytes]:
+        if self._connection is None:
+            connection = http.client.HTTPConnection(self.address.host, self.address.port or None)
+            connection.sock = endpoint.connect(self._timeout)
+            # Left alone it would connect anew by itself, past the tunnels.
+            connection.auto_open = 0
+            self._connection = connection
+        self._connection.request("GET", target, headers=self._headers)
+        response = self._connection.getresponse()
+        body = response.read()
+        if response.will_close:
+            self.close()
+        return response.status, dict(response.headers), body
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _open(self) -> Endpoint:
+        address = self.address
+        tunnels: tuple[Tunnel, ...] = ()
+        if address.service:
+            target = Target("service", address.service, "Prometheus", "http")
+            places, absences = self._resolver.resolve(target)
+            if absences:
+                raise SupersonicError(f"Prometheus ({address}) cannot be reached: {absences[0].reason}.")
+            tunnels = places[0].endpoint.tunnels
+        if self._context:
+            way = tunnels[0].path if tunnels else (address.host, address.port)
+            tunnels = (self._resolver.relay.to_tls(way, self._context, address.host), *tunnels)
+        return Endpoint("http", address.host, address.port, tunnels, address.tls)
+
+    def _why(self, endpoint: Endpoint, exc: Exception) -> str:
+        # A tunnel hears of it a moment after its client.
+        limit = time.monotonic() + 0.5
+        while endpoint.tunnels and time.monotonic() < limit:
+            for tunnel in reversed(endpoint.tunnels):
+                if tunnel.error is not None:
+                    return f"Prometheus ({self.address}) cannot be reached: {tunnel.error}."
+            time.sleep(0.02)
+        if isinstance(exc, TimeoutError):
+            return f"Prometheus ({self.address}) gave no answer within {self._timeout:g} s."
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc) or type(exc).__name__
+        return f"Prometheus ({self.address}) cannot be reached: {reason}."
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+def number(text: str) -> float | None:
+    """A sample as JSON can carry it: what is no number is None."""
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def result(data: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """{"value", "series"}: the value of an answer that is a single one, and all of them with their labels."""
+    kind, found = data["resultType"], data["result"]
+    if kind in ("scalar", "string"):
+        pairs: list[tuple[dict[str, str], list[t.Any]]] = [({}, found)]
+    elif kind == "vector":
+        pairs = [(item["metric"], item.get("value") or [0, "NaN"]) for item in found]
+    else:
+        raise SupersonicError(f"A query gave a {kind}; only those that give one value for each series are of use here.")
+    series = [
+        {"labels": labels, "value": None if kind == "string" else number(sample[1]), "text": str(sample[1])}
+        for labels, sample in pairs
+    ]
+    return {"value": series[0]["value"] if len(series) == 1 else None, "series": series}
+
+
+# ---- an instance -----------------------------------------------------------------------------------------------------
+@dataclass
+class Scraped:
+    """How the pods of an instance are scraped. deployed: whether it has an Envoy that is ready."""
+
+    deployed: bool = True
+    labels: dict[str, str] = field(default_factory=lambda: dict(LABELS))
+    scrape_interval: float | None = None
+    up: list[dict[str, t.Any]] = field(default_factory=list)
+    down: list[dict[str, t.Any]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def as_result(self) -> dict[str, t.Any]:
+        return {
+            "deployed": self.deployed,
+            "labels": self.labels,
+            "scrape_interval": self.scrape_interval,
+            "targets_up": self.up,
+            "targets_down": self.down,
+            "pods_missing": self.missing,
+        }
+
+
+def pod_pattern(name: str, parts: Sequence[str] = PARTS) -> str:
+    """The names that the pods of an instance have, as a regular expression for a whole name."""
+    return f"{name}-({'|'.join(parts)})-[a-z0-9]+-[a-z0-9]+"
+
+
+def look_up_labels(metrics: Iterable[Mapping[str, str]], namespace: str, name: str) -> dict[str, str] | None:
+    """What a site calls the labels with the namespace and the pod, by series of an instance's Envoys."""
+    pattern = re.compile(pod_pattern(name, ["envoy"]))
+    for labels in metrics:
+        pods = [key for key, value in labels.items() if pattern.fullmatch(value)]
+        places = [key for key, value in labels.items() if value == namespace]
+        if pods and places:
+            return {
+                "namespace": min(places, key=lambda key: ("namespace" not in key, key.startswith("exported_"), key)),
+                "pod": min(pods, key=lambda key: ("pod" not in key, key.startswith("exported_"), key)),
+            }
+    return None
+
+
+def interval(matrix: Iterable[Mapping[str, t.Any]]) -> float | None:
+    """Seconds between scrapes, of the targets that are scraped least often; None where nobody can say yet."""
+    found = []
+    for series in matrix:
+        times = [float(sample[0]) for sample in series.get("values") or []]
+        steps = [later - earlier for earlier, later in itertools.pairwise(times[-_SCRAPES_LOOKED_AT:])]
+        if steps:
+            found.append(statistics.median(steps))
+    return round(max(found), 3) if found else None
+
+
+def look_at(prometheus: Prometheus, namespace: str, name: str, pods: Mapping[str, str] | None) -> Scraped:
+    """How an instance is scraped. pods: the ready ones and the part of each, None where nobody knows."""
+    found = Scraped(deployed=pods is None or "envoy" in pods.values())
+    if not found.deployed:
+        return found
+    where = f"the instance {name} in the namespace {namespace}"
+    labels = _labels(prometheus, namespace, name)
+    if labels is None:
+        found.missing = sorted(pods or ())
+        found.problems.append(
+            f"Prometheus ({prometheus.address}) has no metrics of the Envoys of {where}: nothing scrapes its pods, or "
+            f"their names and namespace are in no label. Have it scrape the ports called metrics of the pods "
+            f"{name}-envoy-* and {name}-triton-*, for instance by PodMonitors (prometheus_pod_monitor)."
+        )
+        return found
+    found.labels = labels
+    selector = f'up{{{labels["namespace"]}="{namespace}",{labels["pod"]}=~"{pod_pattern(name)}"}}'
+    targets = prometheus.vector(selector, "the targets of the instance")
+    if not targets:
+        found.problems.append(
+            f"Prometheus ({prometheus.address}) has metrics of {where}, but its series 'up' have no labels "
+            f"{labels['namespace']} and {labels['pod']}. Give them to the targets (relabel_configs), not to the "
+            "metrics alone (metric_relabel_configs)."
+        )
+        return found
+    for item in targets:
+        metric = item["metric"]
+        target = {"pod": metric[labels["pod"]], "instance": metric.get("instance", ""), "job": metric.get("job", "")}
+        (found.up if float(item["value"][1]) == 1 else found.down).append(target)
+    for group in (found.up, found.down):
+        group.sort(key=lambda target: (target["pod"], target["instance"], target["job"]))
+    found.scrape_interval = interval(prometheus.query(f"{selector}[{_INTERVAL_SECONDS}s]")["result"])
+    found.problems += _counted_twice(found.up)
+    scraped = {target["pod"] for target in found.up}
+    if pods is not None:
+        found.missing = sorted(set(pods) - scraped)
+        # Pods that have gone stay for a while with nobody to answer; they are no news.
+        found.down = [target for target in found.down if target["pod"] in pods]
+    if found.down:
+        _add_errors(prometheus, found.down)
+    for part in PARTS:
+        ready = [pod for pod, of in (pods or {}).items() if of == part]
+        if ready and not scraped.intersection(ready):
+            errors = {target["error"] for target in found.down if target["pod"] in ready and target.get("error")}
+            reason = f": {'; '.join(sorted(errors))}" if errors else ""
+            found.problems.append(
+                f"Prometheus ({prometheus.address}) reaches none of the {len(ready)} ready pods {name}-{part}-* of "
+                f"{where}{reason}. Have it scrape their ports called metrics, and let it in ({part}_metrics_from)."
+            )
+    return found
+
+
+def _labels(prometheus: Prometheus, namespace: str, name: str) -> dict[str, str] | None:
+    """Those that everybody has are asked for first: of a large site's Envoys all would come else."""
+    clusters = f'envoy_cluster_name=~"{CLUSTERS}"'
+    usual = f'{LABELS["namespace"]}="{namespace}",{LABELS["pod"]}=~"{pod_pattern(name, ["envoy"])}"'
+    for matchers in (f"{usual},{clusters}", clusters):
+        series = prometheus.vector(f"envoy_cluster_membership_total{{{matchers}}}", "the metrics of Envoys")
+        found = look_up_labels((item["metric"] for item in series), namespace, name)
+        if found:
+            return found
+    return None
+
+
+def _counted_twice(targets: Sequence[Mapping[str, t.Any]]) -> list[str]:
+    jobs: dict[tuple[str, str], list[str]] = {}
+    for target in targets:
+        jobs.setdefault((target["pod"], target["instance"]), []).append(target["job"])
+    for (pod, instance), names in sorted(jobs.items()):
+        if len(names) > 1:
+            who = f"the jobs {' and '.join(sorted(set(names)))}" if len(set(names)) > 1 else f"{len(names)} replicas"
+            return [
+                f"The pod {pod} ({instance}) is there by {who}, so that whatever is added up counts several times. "
+                "Leave one of them, or ask a Prometheus that tells replicas apart."
+            ]
+    return []
+
+
+def _add_errors(prometheus: Prometheus, targets: Iterable[dict[str, t.Any]]) -> None:
+    """Why targets are down, where Prometheus tells."""
+    with contextlib.suppress(SupersonicError, KeyError, TypeError):
+        known = prometheus.get("/api/v1/targets", {"state": "active"}, "its targets")["activeTargets"]
+        errors = {(item["labels"].get("job"), item["labels"].get("instance")): item["lastError"] for item in known}
+        for target in targets:
+            target["error"] = errors.get((target["job"], target["instance"]), "")
+
+
+def ready_pods(resolver: Resolver, namespace: str, name: str) -> dict[str, str]:
+    """The pods of an instance that are ready and stay, and the part of each."""
+    pods = resolver.api.list(
+        f"/api/v1/namespaces/{segment(namespace)}/pods",
+        f"pods of the instance {name}",
+        {"labelSelector": f"app.kubernetes.io/instance={name},app.kubernetes.io/component in ({','.join(PARTS)})"},
+    )
+    return {
+        str(pod["metadata"]["name"]): str(pod["metadata"]["labels"]["app.kubernetes.io/component"])
+        for pod in pods
+        if not pod["metadata"].get("deletionTimestamp")
+        and any(
+            condition.get("type") == "Ready" and condition.get("status") == "True"
+            for condition in (pod.get("status") or {}).get("conditions") or []
+        )
+    }
+
+
+def wait_until_scraped(
+    prometheus: Prometheus, resolver: Resolver, instance: Mapping[str, t.Any], seconds: float
+) -> Scraped:
+    """Look until everything is scraped that is ready, and how often is known, or the time is over."""
+    limit = time.monotonic() + seconds
+    while True:
+        failure: SupersonicError | None = None
+        found = Scraped()
+        try:
+            pods = ready_pods(resolver, instance["namespace"], instance["name"]) if instance.get("pods", True) else None
+            found = look_at(prometheus, instance["namespace"], instance["name"], pods)
+        except SupersonicError as error:
+            failure = error
+        known = found.scrape_interval is not None or not found.deployed
+        done = failure is None and not found.problems and not found.missing and known
+        if done or time.monotonic() + _POLL_SECONDS > limit:
+            if failure:
+                raise failure
+            return found
+        time.sleep(_POLL_SECONDS)

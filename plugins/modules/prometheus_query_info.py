@@ -1,0 +1,227 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: prometheus_query_info
+short_description: Ask a Prometheus, and how it scrapes an instance
+version_added: 1.0.0
+author:
+  - fastml.supersonic contributors (@fastmachinelearning)
+description:
+  - Runs queries on a Prometheus and returns their values. Changes nothing.
+  - Tells how the pods of an instance are scraped, which labels the site gives them and how often, and fails where
+    they are not.
+  - A Prometheus that only listens inside of the cluster is reached by a port-forward through the Kubernetes API server.
+options:
+  url:
+    description:
+      - Address of Prometheus, V(http://HOST:PORT) or V(https://HOST:PORT), with a path where it has one.
+      - When the host is the name of a Service, V(NAME.NAMESPACE.svc) or longer, one of the pods behind it is reached
+        by a port-forward.
+    type: str
+  service:
+    description:
+      - A Service instead of O(url), reached by a port-forward to one of the ready pods behind it.
+    type: dict
+    suboptions:
+      name:
+        description: Its name.
+        type: str
+        required: true
+      namespace:
+        description: Its namespace.
+        type: str
+        required: true
+      port:
+        description: Number or name of the port.
+        type: str
+        default: "9090"
+  token:
+    description:
+      - Bearer token for Prometheus, or for what is in front of it.
+    type: str
+  ca_certificates:
+    description:
+      - Certificates (PEM) of the authorities to trust with V(https). Those of the system unless set.
+    type: str
+  validate_prometheus_certs:
+    description:
+      - Whether the certificate of Prometheus is checked. Without the check anybody can pose as it.
+    type: bool
+    default: true
+  queries:
+    description:
+      - Names and expressions in PromQL. Each has to give one value for each of its series.
+    type: dict
+    default: {}
+  instance:
+    description:
+      - An instance of the service whose pods have to be scraped.
+    type: dict
+    suboptions:
+      name:
+        description: Its name.
+        type: str
+        required: true
+      namespace:
+        description: Its namespace.
+        type: str
+        required: true
+      pods:
+        description:
+          - Whether to compare with the pods that are ready, which takes the right to list pods in the namespace.
+        type: bool
+        default: true
+  wait_timeout:
+    description:
+      - Seconds to wait until everything of O(instance) that is ready is scraped, and how often is known.
+        V(0) does not wait.
+    type: int
+    default: 0
+  timeout:
+    description:
+      - Seconds that one query may take.
+    type: float
+    default: 30
+extends_documentation_fragment:
+  - fastml.supersonic.connection
+  - fastml.supersonic.read_only
+seealso:
+  - plugin: fastml.supersonic.service_queries
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: How long do requests wait?
+  fastml.supersonic.prometheus_query_info:
+    url: http://main-prometheus.cms.svc.cluster.local:9090
+    queries: "{{ 'main' | fastml.supersonic.service_queries('cms') }}"
+  register: prometheus
+
+- name: Say it
+  ansible.builtin.debug:
+    msg: "{{ prometheus.results.queue_time.value }} ms"
+
+- name: Does the site's Prometheus scrape the instance, and by which labels?
+  fastml.supersonic.prometheus_query_info:
+    url: https://prometheus.example.org
+    token: "{{ vault_prometheus_token }}"
+    instance: {name: main, namespace: cms}
+"""
+
+RETURN = r"""
+results:
+  description: What each query gave, by its name.
+  returned: success
+  type: dict
+  sample: {queue_time: {query: "...", value: 12.5, series: [{labels: {}, value: 12.5, text: "12.5"}]}}
+  contains:
+    query:
+      description: The expression.
+      type: str
+    value:
+      description:
+        - The value, when there is exactly one and it is a number, V(null) otherwise.
+      type: float
+    series:
+      description: All series, each with C(labels), C(value) and C(text), which is what Prometheus wrote.
+      type: list
+      elements: dict
+found:
+  description: How the instance is scraped.
+  returned: when O(instance) is given
+  type: dict
+  contains:
+    deployed:
+      description:
+        - Whether an Envoy of the instance is ready. While there is none, nothing has to be scraped. V(true) without
+          O(instance.pods).
+      type: bool
+    labels:
+      description: What the site calls the labels C(namespace) and C(pod).
+      type: dict
+      sample: {namespace: namespace, pod: pod}
+    scrape_interval:
+      description: Seconds between two scrapes, of what is scraped least often; V(null) where there were not yet two.
+      type: float
+    targets_up:
+      description: Targets that answered, each with C(pod), C(instance) (its address) and C(job).
+      type: list
+      elements: dict
+    targets_down:
+      description: Targets that did not answer the last scrape, with C(error) where Prometheus tells.
+      type: list
+      elements: dict
+    pods_missing:
+      description: Pods that are ready and not scraped.
+      type: list
+      elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+
+
+def main() -> None:
+    """Run the module."""
+    place = {"name": {"type": "str", "required": True}, "namespace": {"type": "str", "required": True}}
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str"},
+            "service": {
+                "type": "dict",
+                "options": {**place, "port": {"type": "str", "default": _prometheus.DEFAULT_PORT}},
+            },
+            "token": {"type": "str", "no_log": True},
+            "ca_certificates": {"type": "str"},
+            "validate_prometheus_certs": {"type": "bool", "default": True},
+            "queries": {"type": "dict", "default": {}},
+            "instance": {"type": "dict", "options": {**place, "pods": {"type": "bool", "default": True}}},
+            "wait_timeout": {"type": "int", "default": 0},
+            "timeout": {"type": "float", "default": 30},
+            **CONNECTION_SPEC,
+        },
+        required_one_of=[("url", "service")],
+        mutually_exclusive=[("url", "service")],
+        supports_check_mode=True,
+    )
+    options = module.params
+    resolver = Resolver(options)
+    answer = {}
+    try:
+        prometheus = _prometheus.Prometheus(
+            _prometheus.parse_address(options["url"], options["service"]),
+            resolver,
+            token=options["token"] or "",
+            authorities=options["ca_certificates"] or "",
+            validate=options["validate_prometheus_certs"],
+            timeout=options["timeout"],
+        )
+        if options["instance"]:
+            found = _prometheus.wait_until_scraped(prometheus, resolver, options["instance"], options["wait_timeout"])
+            answer["found"] = found.as_result()
+            if found.problems:
+                module.fail_json(msg=" ".join(found.problems), **answer)
+        answer["results"] = {
+            name: {"query": query, **_prometheus.result(prometheus.query(str(query), f"the query {name} ({query})"))}
+            for name, query in options["queries"].items()
+        }
+        for text in prometheus.warnings:
+            module.warn(f"Prometheus: {text}")
+    except SupersonicError as error:
+        module.fail_json(msg=str(error), **answer)
+    finally:
+        resolver.close()
+    module.exit_json(changed=False, **answer)
+
+
+if __name__ == "__main__":
+    main()

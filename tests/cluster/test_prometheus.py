@@ -1,0 +1,256 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role prometheus on a real instance: first with a site's Prometheus, then with one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, service_queries
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, removed, until
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, KUBECONFIG, Instance, Run
+from ansible_collections.fastml.supersonic.tests.harness.pods import connect
+from ansible_collections.fastml.supersonic.tests.harness.programs import program
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import Guard, Prometheus, have_image
+
+sys.path.insert(0, str(CLONE / "tests"))
+import crds
+
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+OPERATOR = "monitoring.coreos.com"
+TOKEN = "a-planted-token-3f1d"
+NAME = "watched"
+LABELS = {"namespace": "kubernetes_namespace", "pod": "kubernetes_pod_name"}
+SMALL = {
+    "prometheus_image": "docker.io/fastml/prometheus-local:3.13.5",
+    "prometheus_size": "1Gi",
+    "prometheus_resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
+}
+
+
+class Site:
+    """The Prometheus of a site on this machine: it scrapes pods through the API server, and takes a token."""
+
+    def __init__(self, instance: Instance, folder: Path, *, scrapes: bool) -> None:
+        connection = instance.cluster.api.connection
+        files = {"ca_file": connection.ca_pem, "cert_file": connection.cert_pem, "key_file": connection.key_pem}
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(text or "")
+        job = {
+            "job_name": "site",
+            "scrape_interval": "1s",
+            "scheme": "https",
+            "tls_config": {name: str(folder / name) for name in files},
+            "static_configs": list(self._targets(instance)),
+        }
+        self.server = Prometheus(
+            program("prometheus", folder), folder / "server", {"scrape_configs": [job] if scrapes else []}
+        )
+        self.guard = Guard(self.server.url, TOKEN)
+        self.variables = {
+            "prometheus_mode": "existing",
+            "supersonic_prometheus_url": f"http://{self.guard.address}",
+            "supersonic_prometheus_token": TOKEN,
+        }
+
+    @staticmethod
+    def _targets(instance: Instance) -> Iterator[Object]:
+        address = instance.cluster.api.address.netloc
+        for component, ports in (("triton", [8002]), ("envoy", [9902, 9912])):
+            for pod in instance.pods(component).values():
+                name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+                for port in ports:
+                    labels = {
+                        "__metrics_path__": f"/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/metrics",
+                        "instance": f"{name}:{port}",
+                        LABELS["namespace"]: namespace,
+                        LABELS["pod"]: name,
+                    }
+                    yield {"targets": [address], "labels": labels}
+
+    def stop(self) -> None:
+        self.guard.stop()
+        self.server.stop()
+
+
+@dataclass
+class Life:
+    """What happened, step by step."""
+
+    instance: Instance
+    runs: dict[str, Run] = field(default_factory=dict)
+    # Of the operator, by kind.
+    told: dict[str, list[Object]] = field(default_factory=dict)
+    told_after: dict[str, list[Object]] = field(default_factory=dict)
+
+    def look(self, **options: Any) -> dict[str, Any]:
+        """Ask the managed one by a port-forward."""
+        return run_module(
+            "prometheus_query_info",
+            {
+                "kubeconfig": str(KUBECONFIG),
+                "url": f"http://{NAME}-prometheus.{self.instance.namespace}.svc.cluster.local:9090",
+                "instance": {"name": NAME, "namespace": self.instance.namespace},
+                **options,
+            },
+        )
+
+
+def operator_objects(instance: Instance) -> dict[str, list[Object]]:
+    base = f"/apis/{OPERATOR}/v1/namespaces/{instance.namespace}"
+    return {
+        plural: instance.cluster.api.list(f"{base}/{plural}", plural) for plural in ("podmonitors", "prometheusrules")
+    }
+
+
+@pytest.fixture(scope="module")
+def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    folder = tmp_path_factory.mktemp("prometheus")
+    have_image(cluster)
+    play = folder / "prometheus.yml"
+    tasks = [{"name": "Watch", "ansible.builtin.include_role": {"name": "fastml.supersonic.prometheus"}}]
+    play.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    found = Life(Instance(cluster, folder, NAME, {"envoy_processes": 2, **SMALL}))
+    instance, runs = found.instance, found.runs
+    with contextlib.ExitStack() as stack:
+        stack.callback(instance.remove)
+        runs["nothing"] = instance.run(play)
+        until(lambda: instance.cluster.get(f"/api/v1/namespaces/{instance.namespace}"))
+        instance.site("--tags", "model_repository,triton,envoy")
+        blind, site = Site(instance, folder / "blind", scrapes=False), Site(instance, folder / "site", scrapes=True)
+        stack.callback(blind.stop)
+        stack.callback(site.stop)
+        runs["blind"] = instance.run(play, **{**blind.variables, "prometheus_wait_timeout": 3})
+        runs["refused"] = instance.run(play, **{**site.variables, "supersonic_prometheus_token": "wrong-token-77"})
+        with contextlib.ExitStack() as operator:
+            for definition in crds.definitions():
+                if definition["spec"]["group"] == OPERATOR:
+                    cluster.create(DEFINITIONS, definition)
+                    operator.enter_context(removed(cluster, f"{DEFINITIONS}/{definition['metadata']['name']}"))
+            until(lambda: len((cluster.get(f"/apis/{OPERATOR}/v1") or {"resources": []})["resources"]) >= 2)
+            runs["existing"] = instance.run(play, **site.variables)
+            found.told = operator_objects(instance)
+            runs["existing again"] = instance.run(play, **site.variables)
+            # The same instance gets one of its own: what told the site's goes.
+            runs["managed"] = instance.run(play)
+            found.told_after = operator_objects(instance)
+        runs["managed again"] = instance.run(play)
+        runs["other interval"] = instance.run(play, "--check", prometheus_scrape_interval=3)
+        yield found
+
+
+def test_an_instance_that_is_not_there_yet_is_nothing_to_wait_for(life: Life) -> None:
+    assert life.runs["nothing"].code == 0, life.runs["nothing"].output
+
+
+def test_a_prometheus_that_scrapes_nothing_is_refused(life: Life) -> None:
+    done = life.runs["blind"]
+    assert done.code != 0
+    assert (
+        f"has no metrics of the Envoys of the instance {NAME} in the namespace {life.instance.namespace}" in done.text
+    )
+    assert "PodMonitors (prometheus_pod_monitor)" in done.text
+
+
+def test_tokens_decide_and_are_not_shown(life: Life) -> None:
+    assert "does not accept the token" in life.runs["refused"].text
+    for done in life.runs.values():
+        assert TOKEN not in done.output
+        assert "wrong-token-77" not in done.output
+
+
+def test_the_operator_is_told_where_there_is_one(life: Life) -> None:
+    done = life.runs["existing"]
+    assert done.code == 0, done.output
+    (monitor,), (rule,) = life.told["podmonitors"], life.told["prometheusrules"]
+    assert monitor["metadata"]["name"] == rule["metadata"]["name"] == f"{NAME}-prometheus"
+    recorded = {item["record"] for group in rule["spec"]["groups"] for item in group["rules"]}
+    assert recorded == {f"supersonic:{name}" for name in QUANTITIES}
+    assert life.runs["existing again"].changed(NAME) == 0
+    assert life.told_after == {"podmonitors": [], "prometheusrules": []}
+
+
+def test_every_pod_is_scraped_by_the_managed_one(life: Life) -> None:
+    assert life.runs["managed"].code == 0, life.runs["managed"].output
+    result = life.look(wait_timeout=30)
+    assert not result["failed"], result
+    found = result["found"]
+    assert found["labels"] == {"namespace": "namespace", "pod": "pod"}
+    assert found["scrape_interval"] == pytest.approx(2, abs=0.5)
+    assert [target["job"] for target in found["targets_up"]] == ["envoy", "envoy", "triton"]
+    assert found["pods_missing"] == []
+
+
+def test_a_second_run_changes_nothing_and_another_interval_does(life: Life) -> None:
+    assert life.runs["managed again"].changed(NAME) == 0
+    assert life.runs["other interval"].changed(NAME) == 1
+
+
+def test_quantities_have_their_values(life: Life) -> None:
+    queries = service_queries(NAME, life.instance.namespace)
+    recorded = {
+        f"recorded {name}": f'supersonic:{name}{{namespace="{life.instance.namespace}",supersonic="{NAME}"}}'
+        for name in queries
+    }
+
+    def values() -> dict[str, float | None]:
+        result = life.look(queries={**queries, **recorded})
+        assert not result["failed"], result
+        return {name: item["value"] for name, item in result["results"].items()}
+
+    found = until(lambda: (new := values()) and None not in new.values() and new, 30)
+    assert found["servers"] == found["recorded servers"] == 1
+    assert found["server_parallelism"] == 1
+    for name in ("requests_in_flight", "queue_time", "failure_rate", "requests_without_server"):
+        assert found[name] == 0
+
+
+def test_who_may_ask(life: Life, cluster: Cluster) -> None:
+    namespace = life.instance.namespace
+    (pod,) = life.instance.pods("prometheus").values()
+    address = f"{pod['status']['podIP']}:9090"
+    assert connect(cluster, namespace, "stranger", address) == {address: "timeout"}
+    own = {"app.kubernetes.io/name": "supersonic", "app.kubernetes.io/instance": NAME}
+    assert connect(cluster, namespace, "envoy-like", address, labels=own) == {address: "open"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "other", "allowed"),
+    [("watch", "pods", False, True), ("list", "secrets", False, False), ("list", "pods", True, False)],
+)
+def test_what_it_may_read(life: Life, cluster: Cluster, verb: str, resource: str, other: bool, allowed: bool) -> None:
+    namespace = life.instance.namespace
+    attributes = {"verb": verb, "resource": resource, "namespace": "kube-system" if other else namespace}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": f"system:serviceaccount:{namespace}:{NAME}-prometheus",
+            "resourceAttributes": attributes,
+        },
+    }
+    answer = cluster.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    assert answer["status"]["allowed"] is allowed
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "-/reload"), ("POST", "-/quit"), ("POST", "api/v1/write"),
+                                              ("POST", "api/v1/admin/tsdb/snapshot")])  # fmt: skip
+def test_nobody_can_change_it(life: Life, cluster: Cluster, method: str, path: str) -> None:
+    (pod,) = life.instance.pods("prometheus").values()
+    where = f"/api/v1/namespaces/{life.instance.namespace}/pods/{pod['metadata']['name']}:9090/proxy/{path}"
+    with pytest.raises(ApiError) as failure:
+        cluster.api.call(method, where, path)
+    assert failure.value.status in (403, 404, 405)

@@ -1,0 +1,146 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A real Prometheus on loopback, and pages of metrics for it to scrape."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, KUBECONFIG, LOCAL, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status
+
+STARTS = 3
+IMAGE = "docker.io/fastml/prometheus-local:3.13.5"
+
+
+class Prometheus:
+    """A running server; its own pages are at url."""
+
+    def __init__(
+        self,
+        folder: Path,
+        scratch: Path,
+        configuration: Mapping[str, Any],
+        options: Sequence[str] = (),
+        *,
+        web: Mapping[str, Any] | None = None,
+    ) -> None:
+        """folder: of the programs."""
+        scratch.mkdir(parents=True, exist_ok=True)
+        (scratch / "prometheus.yml").write_text(json.dumps(configuration))
+        (scratch / "web.yml").write_text(json.dumps(web or {}))
+        for attempt in range(STARTS):
+            (self.port,) = free_ports(1)
+            self.url = f"{'https' if web else 'http'}://127.0.0.1:{self.port}"
+            command = [
+                str(folder / "prometheus"),
+                f"--config.file={scratch / 'prometheus.yml'}",
+                f"--web.config.file={scratch / 'web.yml'}",
+                f"--web.listen-address=127.0.0.1:{self.port}",
+                f"--storage.tsdb.path={scratch / 'data'}",
+                *options,
+            ]
+            self.process = Process(command, scratch / f"prometheus-{attempt}.log")
+            try:
+                self.process.wait_until(self._answers, 30)
+                return
+            except RuntimeError:
+                self.process.stop()
+                if attempt == STARTS - 1 or "address already in use" not in self.process.tail():
+                    raise
+
+    def _answers(self) -> bool:
+        if self.url.startswith("https"):
+            return "Server is ready to receive web requests" in self.process.tail()
+        return http_status(f"{self.url}/-/ready") == 200
+
+    def stop(self) -> None:
+        self.process.stop()
+
+
+class Page:
+    """Answers every GET with a text, or as handle says."""
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+        page = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                page.answer(self)
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.reply(request, 200, self.text.encode(), {"Content-Type": "text/plain; version=0.0.4"})
+
+    @staticmethod
+    def reply(
+        request: BaseHTTPRequestHandler, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> None:
+        request.send_response(status)
+        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            request.send_header(key, value)
+        request.end_headers()
+        request.wfile.write(body)
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Guard(Page):
+    """What sites have in front: lets through whoever has the token."""
+
+    def __init__(self, url: str, token: str) -> None:
+        super().__init__()
+        self.url = url
+        self.token = token
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        if request.path.startswith("/login"):
+            self.reply(request, 302, headers={"Location": "https://login.example.org/"})
+        elif request.headers.get("Authorization") != f"Bearer {self.token}":
+            self.reply(request, 401, b"<html>go away</html>")
+        else:
+            try:
+                with urllib.request.urlopen(self.url + request.path) as answer:
+                    self.reply(request, answer.status, answer.read())
+            except urllib.error.HTTPError as error:
+                self.reply(request, error.code, error.read())
+
+
+def have_image(cluster: Cluster) -> None:
+    """Have the local cluster's image, by its playbook: half a minute the first time."""
+    (node,) = cluster.api.list("/api/v1/nodes", "nodes")
+    if IMAGE in {name for image in node["status"]["images"] for name in image["names"]}:
+        return
+    assert (LOCAL / "kubeconfig").samefile(KUBECONFIG), "images come only to the local cluster"
+    extra = {"local_cluster_images": ["triton-local", "envoy-local", "prometheus-local"], "local_directory": str(LOCAL)}
+    with locked(LOCAL / "images.lock"):
+        done = run_playbook(
+            "playbooks/local.yml",
+            CLONE / "inventories/local",
+            "--limit",
+            "supersonic_clusters",
+            extra=extra,
+            seconds=None,
+        )
+    assert done.code == 0, done.output[-6000:]

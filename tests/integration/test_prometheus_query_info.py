@@ -1,0 +1,201 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module against a real Prometheus that scrapes pages of metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports
+from ansible_collections.fastml.supersonic.tests.harness.programs import program
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import Guard, Page, Prometheus
+
+ENVOY = """\
+envoy_cluster_membership_total{envoy_cluster_name="triton"} 1
+envoy_cluster_membership_total{envoy_cluster_name="admin"} 1
+envoy_cluster_upstream_rq_active{envoy_cluster_name="triton"} 3
+envoy_cluster_upstream_rq_pending_active{envoy_cluster_name="triton"} 1
+"""
+TOKEN = "correct-horse-battery-staple"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return program("prometheus", tmp_path_factory.mktemp("programs"))
+
+
+def pod(name: str, kind: str, number: int = 1) -> str:
+    return f"{name}-{kind}-6d4b75cb6d-abcd{number}"
+
+
+def job(name: str, *targets: tuple[str, dict[str, str]], **more: Any) -> dict[str, Any]:
+    static = [{"targets": [address], "labels": labels} for address, labels in targets]
+    return {"job_name": name, "scrape_interval": "1s", "static_configs": static, **more}
+
+
+@pytest.fixture(scope="module")
+def prometheus(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """One that scrapes instances as sites do, well or badly."""
+    envoy, triton, other = Page(ENVOY), Page("nv_cpu_utilization 0.5\n"), Page(ENVOY)
+    (closed,) = free_ports(1)
+    usual = {"namespace": "cms", "pod": pod("main", "envoy")}
+    own = {"kubernetes_namespace": "cms", "kubernetes_pod_name": pod("own", "envoy")}
+    double = {"namespace": "cms", "pod": pod("double", "envoy")}
+    bare = [
+        {"target_label": key, "replacement": value}
+        for key, value in (("namespace", "cms"), ("pod", pod("bare", "envoy")))
+    ]
+    server = Prometheus(
+        folder,
+        tmp_path_factory.mktemp("prometheus"),
+        {
+            "scrape_configs": [
+                job(
+                    "pods",
+                    (envoy.address, usual),
+                    (triton.address, {**usual, "pod": pod("main", "triton")}),
+                    (f"127.0.0.1:{closed}", {**usual, "pod": pod("main", "triton", 2)}),
+                ),
+                job("own", (other.address, own)),
+                job("one", (other.address, double)),
+                job("another", (other.address, double)),
+                job("bare", (other.address, {}), metric_relabel_configs=bare),
+            ]
+        },
+    )
+    yield server
+    server.stop()
+    for page in (envoy, triton, other):
+        page.stop()
+
+
+def ask(url: str, **options: Any) -> dict[str, Any]:
+    return run_module("prometheus_query_info", {"url": url, **options})
+
+
+def look(prometheus: Prometheus, name: str, **options: Any) -> dict[str, Any]:
+    instance = {"name": name, "namespace": "cms", "pods": False}
+    return ask(prometheus.url, instance=instance, wait_timeout=15, **options)
+
+
+def test_values(prometheus: Prometheus) -> None:
+    queries = {
+        "one": "vector(1)",
+        "none": "absent(vector(1))",
+        "two": 'label_replace(vector(2), "a", "b", "", "") or vector(1)',
+        "nan": "vector(NaN)",
+        "scalar": "3",
+    }
+    result = ask(prometheus.url, queries=queries)
+    assert not result["failed"], result
+    assert not result["changed"]
+    assert {name: item["value"] for name, item in result["results"].items()} == {
+        "one": 1, "none": None, "two": None, "nan": None, "scalar": 3,
+    }  # fmt: skip
+    assert [item["labels"] for item in result["results"]["two"]["series"]] == [{"a": "b"}, {}]
+    assert result["results"]["nan"]["series"] == [{"labels": {}, "value": None, "text": "NaN"}]
+    assert result["results"]["one"]["query"] == "vector(1)"
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [("sum(", "refuses the query wrong (sum(): "), ("up[5m]", "gave a matrix"), ('"a" + 1', "parse error")],
+)
+def test_wrong_queries(prometheus: Prometheus, query: str, message: str) -> None:
+    result = ask(prometheus.url, queries={"wrong": query})
+    assert result["failed"]
+    assert message in result["msg"]
+
+
+def test_an_instance_that_is_scraped(prometheus: Prometheus) -> None:
+    result = look(prometheus, "main", queries={"flight": "sum(envoy_cluster_upstream_rq_active)"})
+    assert not result["failed"], result
+    found = result["found"]
+    assert found["labels"] == {"namespace": "namespace", "pod": "pod"}
+    assert found["scrape_interval"] == pytest.approx(1, abs=0.3)
+    assert [target["pod"] for target in found["targets_up"]] == [pod("main", "envoy"), pod("main", "triton")]
+    (down,) = found["targets_down"]
+    assert down["pod"] == pod("main", "triton", 2)
+    assert "connection refused" in down["error"]
+    assert result["results"]["flight"]["value"] >= 3
+
+
+def test_a_site_with_labels_of_its_own(prometheus: Prometheus) -> None:
+    found = look(prometheus, "own")["found"]
+    assert found["labels"] == {"namespace": "kubernetes_namespace", "pod": "kubernetes_pod_name"}
+    assert [target["pod"] for target in found["targets_up"]] == [pod("own", "envoy")]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nobody", "has no metrics of the Envoys of the instance nobody in the namespace cms"),
+        ("double", "is there by the jobs another and one, so that whatever is added up counts several times"),
+        ("bare", "its series 'up' have no labels namespace and pod"),
+    ],
+)
+def test_instances_that_are_scraped_badly(prometheus: Prometheus, name: str, message: str) -> None:
+    look(prometheus, "main")
+    result = ask(prometheus.url, instance={"name": name, "namespace": "cms", "pods": False})
+    assert result["failed"]
+    assert message in result["msg"]
+
+
+def test_the_namespace_counts(prometheus: Prometheus) -> None:
+    result = ask(prometheus.url, instance={"name": "main", "namespace": "atlas", "pods": False})
+    assert "has no metrics of the Envoys" in result["msg"]
+
+
+# ---- ways to a Prometheus --------------------------------------------------------------------------------------------
+def test_tokens(prometheus: Prometheus) -> None:
+    guard = Guard(prometheus.url, TOKEN)
+    url = f"http://{guard.address}"
+    try:
+        good = ask(url, token=TOKEN, queries={"one": "vector(1)"})
+        assert good["results"]["one"]["value"] == 1, good
+        assert "wants a token" in ask(url, queries={"one": "vector(1)"})["msg"]
+        bad = ask(url, token="wrong-token", queries={"one": "vector(1)"})
+        assert "does not accept the token: it answered 401" in bad["msg"]
+        assert "wrong-token" not in str(bad)
+        assert "a log-in in front" in ask(f"{url}/login", queries={"one": "vector(1)"})["msg"]
+    finally:
+        guard.stop()
+
+
+def test_tls(folder: Path, tmp_path: Path) -> None:
+    authority = certificate("authority")
+    own = certificate("localhost", authority, addresses=("127.0.0.1",))
+    (tmp_path / "certificate.pem").write_text(own.pem)
+    (tmp_path / "key.pem").write_text(own.key_pem)
+    files = {"cert_file": str(tmp_path / "certificate.pem"), "key_file": str(tmp_path / "key.pem")}
+    server = Prometheus(folder, tmp_path / "server", {}, web={"tls_server_config": files})
+    try:
+        one = {"queries": {"one": "vector(1)"}}
+        assert ask(server.url, ca_certificates=authority.pem, **one)["results"]["one"]["value"] == 1
+        assert ask(server.url, validate_prometheus_certs=False, **one)["results"]["one"]["value"] == 1
+        assert "its certificate is not trusted" in ask(server.url, **one)["msg"]
+        plain = ask(server.url.replace("https", "http"), **one)
+        assert plain["failed"]
+        assert "400" in plain["msg"]
+    finally:
+        server.stop()
+
+
+def test_what_is_no_prometheus(prometheus: Prometheus) -> None:
+    one = {"queries": {"one": "vector(1)"}}
+    page = Page("hello")
+    (closed,) = free_ports(1)
+    try:
+        assert "has no API of Prometheus there (status 200)" in ask(f"http://{page.address}", **one)["msg"]
+        assert "has no API of Prometheus there (status 404)" in ask(f"{prometheus.url}/nowhere", **one)["msg"]
+        assert "cannot be reached: Connection refused" in ask(f"http://127.0.0.1:{closed}", **one)["msg"]
+        assert "does not speak TLS" in ask(f"https://{page.address}", **one)["msg"]
+    finally:
+        page.stop()

@@ -1,0 +1,195 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role prometheus writes, by Prometheus' own judge of configurations and rules and by Kubernetes' schemas."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.programs import program
+
+sys.path[:0] = [str(CLONE / "tests")]
+import crds
+
+KUBERNETES = "1.34"
+SITE = {"prometheus_mode": "existing", "supersonic_prometheus_url": "https://prometheus.example.org"}
+CASES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "everything": {
+        "supersonic_labels": {"team": "tracking"},
+        "supersonic_annotations": {"example.org/owner": "physics"},
+        "prometheus_scrape_interval": 30,
+        "prometheus_evaluation_interval": 15,
+        "prometheus_ensembles": ["pipeline", "b.c"],
+        "prometheus_image_pull_secrets": [{"name": "registry"}],
+        "prometheus_extra_args": ["--query.timeout=30s"],
+        "prometheus_retention": "2d",
+        "prometheus_retention_size": "1GB",
+        "prometheus_storage_class": "fast",
+        "prometheus_access_modes": ["ReadWriteOncePod"],
+        "prometheus_external_labels": {"site": "nrp"},
+        "prometheus_extra_scrape_configs": [
+            {"job_name": "dcgm", "static_configs": [{"targets": ["dcgm-exporter.gpu-operator:9400"]}]}
+        ],
+        "prometheus_extra_rules": [{"name": "mine", "rules": [{"record": "mine:up", "expr": "sum(up)"}]}],
+        "prometheus_extra_configuration": {
+            "remote_write": [
+                {
+                    "url": "https://central.example.org/write",
+                    "authorization": {"credentials_file": "/etc/prometheus-secrets/central/token"},
+                }
+            ]
+        },
+        "prometheus_secrets": ["central"],
+        "prometheus_clients_from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
+        "prometheus_node_selector": {"example.org/disk": "fast"},
+        "prometheus_tolerations": [{"key": "monitoring", "operator": "Exists"}],
+        "prometheus_affinity": {"nodeAffinity": {}},
+        "prometheus_priority_class_name": "high",
+        "prometheus_pod_labels": {"a": "b"},
+        "prometheus_annotations": {"c": "d"},
+        "prometheus_pod_annotations": {"e": "f"},
+        "prometheus_pod_spec_overrides": {"hostNetwork": False},
+    },
+    "small": {"prometheus_persistent": False, "prometheus_network_policy": False, "prometheus_size": "1Gi"},
+    "open": {"prometheus_clients_from": []},
+    "site": {
+        **SITE,
+        "prometheus_pod_monitor": "always",
+        "prometheus_rule": "always",
+        "prometheus_operator_labels": {"release": "kube-prometheus-stack"},
+        "prometheus_scrape_interval": 15,
+    },
+    "nothing": SITE,
+}
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """The manifests of each case; one playbook writes all of them."""
+    folder = tmp_path_factory.mktemp("rendered")
+    common = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "supersonic_name": "main",
+        "supersonic_namespace": "cms",
+        "supersonic_render_directory": f"{folder}/{{{{ inventory_hostname }}}}",
+    }
+    role = {"name": "fastml.supersonic.prometheus", "tasks_from": "render", "rolespec_validate": False}
+    play = {"hosts": "all", "gather_facts": False,
+            "tasks": [{"name": "Write the manifests", "ansible.builtin.include_role": role}]}  # fmt: skip
+    (folder / "hosts.yml").write_text(json.dumps({"all": {"hosts": CASES, "vars": common}}))
+    (folder / "play.yml").write_text(json.dumps([play]))
+    for case in CASES:
+        (folder / case).mkdir()
+    configuration = {"ANSIBLE_CONFIG": str(CLONE / "ansible.cfg")}
+    done = run_playbook(folder / "play.yml", folder / "hosts.yml", environment=configuration, seconds=None)
+    assert done.code == 0, done.output[-4000:]
+    return {
+        case: list(yaml.safe_load_all(file.read_text())) if (file := folder / case / "prometheus.yaml").exists() else []
+        for case in CASES
+    }
+
+
+def one(documents: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = (item for item in documents if item["kind"] == kind)
+    return found
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "nothing"])
+def test_manifests_fit_their_schemas(rendered: dict[str, list[dict[str, Any]]], case: str) -> None:
+    assert rendered[case]
+    others = crds.schemas()
+    for document in rendered[case]:
+        kind = document["apiVersion"], document["kind"]
+        if kind in others:
+            jsonschema.validate(document, others[kind])
+        else:
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+        assert document["metadata"]["name"] == "main-prometheus"
+        assert document["metadata"]["labels"]["app.kubernetes.io/component"] == "prometheus"
+
+
+@pytest.mark.parametrize("case", ["defaults", "everything", "small"])
+def test_prometheus_takes_its_configuration(
+    rendered: dict[str, list[dict[str, Any]]], case: str, tmp_path: Path
+) -> None:
+    data = one(rendered[case], "ConfigMap")["data"]
+    # Files of the pod that are looked for.
+    text = data["prometheus.yml"].replace("/etc/prometheus-secrets", str(tmp_path))
+    (tmp_path / "central").mkdir()
+    (tmp_path / "central" / "token").write_text("x")
+    (tmp_path / "prometheus.yml").write_text(text)
+    (tmp_path / "rules.yml").write_text(data["rules.yml"])
+    command = [str(program("prometheus", tmp_path) / "promtool"), "check", "config", str(tmp_path / "prometheus.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert f"SUCCESS: {17 if case == 'everything' else 16} rules found" in output
+
+
+def test_an_existing_one_is_left_alone(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    assert rendered["nothing"] == []
+    assert {item["kind"] for item in rendered["site"]} == {"PodMonitor", "PrometheusRule"}
+    monitor = one(rendered["site"], "PodMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    assert [item["port"] for item in monitor["spec"]["podMetricsEndpoints"]] == ["metrics", "metrics-2"]
+    assert {item["interval"] for item in monitor["spec"]["podMetricsEndpoints"]} == {"15s"}
+
+
+def test_rights_end_at_the_pods_of_one_namespace(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    kinds = {item["kind"] for item in rendered["defaults"]}
+    assert not {"ClusterRole", "ClusterRoleBinding"} & kinds
+    assert one(rendered["defaults"], "Role")["rules"] == [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
+    ]
+
+
+def test_nobody_can_change_it_by_http(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    for case in ("defaults", "everything"):
+        (container,) = one(rendered[case], "Deployment")["spec"]["template"]["spec"]["containers"]
+        assert not [argument for argument in container["args"] if argument.startswith("--web.enable")]
+
+
+def test_who_may_ask(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    instance = {"app.kubernetes.io/name": "supersonic", "app.kubernetes.io/instance": "main"}
+    own = {"podSelector": {"matchLabels": instance}}
+    (rule,) = one(rendered["defaults"], "NetworkPolicy")["spec"]["ingress"]
+    assert rule["from"] == [
+        own, {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "keda-operator"}}}
+    ]  # fmt: skip
+    (rule,) = one(rendered["everything"], "NetworkPolicy")["spec"]["ingress"]
+    assert rule["from"] == [own, {"ipBlock": {"cidr": "192.0.2.0/24"}}]
+    assert "from" not in one(rendered["open"], "NetworkPolicy")["spec"]["ingress"][0]
+    assert "NetworkPolicy" not in {item["kind"] for item in rendered["small"]}
+
+
+def test_another_configuration_takes_another_pod(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    def checksum(case: str) -> str:
+        template = one(rendered[case], "Deployment")["spec"]["template"]
+        return str(template["metadata"]["annotations"]["supersonic.fastml.org/configuration"])
+
+    assert checksum("defaults") == checksum("open") != checksum("everything")
+
+
+def test_windows_follow_the_scrape_interval(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    def rules(case: str) -> str:
+        return str(one(rendered[case], "ConfigMap")["data"]["rules.yml"])
+
+    assert "[30s]" in rules("defaults")
+    assert "[10s]" in rules("defaults")
+    assert "[120s]" in rules("everything")
+    assert "[60s]" in rules("everything")
+    assert "[30s]" not in rules("everything")
+    assert 'model!~"pipeline|b' in rules("everything")

@@ -1,0 +1,138 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a Prometheus is, and what its answers say."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://192.0.2.1", "http://192.0.2.1:80"),
+        ("https://prometheus.example.org/", "https://prometheus.example.org:443"),
+        ("https://example.org:8443/select/0/prometheus/", "https://example.org:8443/select/0/prometheus"),
+        ("http://[2001:db8::1]:9090", "http://[2001:db8::1]:9090"),
+        ("http://main-prometheus.cms.svc.cluster.local:9090", "Service cms/main-prometheus port 9090"),
+        ("http://main-prometheus.cms.svc:9090", "Service cms/main-prometheus port 9090"),
+        ("https://thanos-querier.openshift-monitoring.svc", "Service openshift-monitoring/thanos-querier port 443"),
+        ("http://a.svc.example.org", "http://a.svc.example.org:80"),
+        ("http://main.cms.svcs:1", "http://main.cms.svcs:1"),
+    ],
+)
+def test_urls(url: str, shown: str) -> None:
+    assert str(_prometheus.parse_address(url, None)) == shown
+
+
+@pytest.mark.parametrize(
+    "url", ["", "prometheus:9090", "ftp://a", "http://", "http://a?x=1", "http://a#b", "http://a:99999", "http://a:b"]
+)
+def test_what_is_no_url(url: str) -> None:
+    with pytest.raises(SupersonicError, match=r"url is '.*'"):
+        _prometheus.parse_address(url, None)
+
+
+def test_a_password_in_a_url_is_not_shown() -> None:
+    with pytest.raises(SupersonicError) as failure:
+        _prometheus.parse_address("https://user:geheim@example.org", None)
+    assert "geheim" not in str(failure.value)
+    assert "//...@example.org" in str(failure.value)
+
+
+def test_a_service_by_name() -> None:
+    assert (
+        str(_prometheus.parse_address(None, {"name": "p", "namespace": "n", "port": None})) == "Service n/p port 9090"
+    )
+
+
+def test_authorities_that_are_none() -> None:
+    with pytest.raises(SupersonicError, match="ca_certificates has no certificates in PEM"):
+        _prometheus.tls_context("nonsense", True)
+
+
+POD = "main-envoy-7c9d8f-abcde"
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({"namespace": "cms", "pod": POD, "job": "pods"}, {"namespace": "namespace", "pod": "pod"}),
+        ({"kubernetes_namespace": "cms", "kubernetes_pod_name": POD}, {"namespace": "kubernetes_namespace",
+                                                                       "pod": "kubernetes_pod_name"}),
+        # What is not the target's own is taken only where there is nothing else.
+        ({"exported_namespace": "cms", "exported_pod": POD, "namespace": "cms", "pod": POD},
+         {"namespace": "namespace", "pod": "pod"}),
+        ({"ns": "cms", "node": "cms", "pod_name": POD}, {"namespace": "node", "pod": "pod_name"}),
+        ({"namespace": "atlas", "pod": POD}, None),
+        ({"namespace": "cms", "pod": f"{POD}-x"}, None),
+        ({"namespace": "cms", "pod": "domain-envoy-7c9d8f-abcde"}, None),
+        ({"namespace": "cms"}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_labels_are_looked_up(labels: dict[str, str], expected: dict[str, str] | None) -> None:
+    assert _prometheus.look_up_labels([{"job": "else"}, labels], "cms", "main") == expected
+
+
+def samples(*times: float) -> dict[str, Any]:
+    return {"metric": {}, "values": [[time, "1"] for time in times]}
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ([], None),
+        ([samples(3.0)], None),
+        ([samples(0, 2.001, 4, 6)], 2.0),
+        ([samples(0, 2, 4, 6), samples(0, 30, 60)], 30.0),
+        ([samples(0, 2, 4, 26, 28, 30)], 2.0),
+        # The interval was changed: it is the new one that counts.
+        ([samples(*range(0, 600, 30), 572, 574, 576, 578, 580)], 2.0),
+    ],
+)
+def test_intervals(matrix: list[dict[str, Any]], expected: float | None) -> None:
+    assert _prometheus.interval(matrix) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "value", "series"),
+    [
+        ({"resultType": "scalar", "result": [1, "2.5"]}, 2.5, [({}, 2.5, "2.5")]),
+        ({"resultType": "string", "result": [1, "7"]}, None, [({}, None, "7")]),
+        ({"resultType": "vector", "result": []}, None, []),
+        ({"resultType": "vector", "result": [{"metric": {"a": "b"}, "value": [1, "NaN"]}]}, None,
+         [({"a": "b"}, None, "NaN")]),
+        ({"resultType": "vector", "result": [{"metric": {}, "value": [1, "1"]},
+                                             {"metric": {"a": "b"}, "value": [1, "+Inf"]}]},
+         None, [({}, 1.0, "1"), ({"a": "b"}, None, "+Inf")]),
+    ],
+)  # fmt: skip
+def test_results(data: dict[str, Any], value: float | None, series: list[tuple[Any, ...]]) -> None:
+    found = _prometheus.result(data)
+    assert found["value"] == value
+    assert [(item["labels"], item["value"], item["text"]) for item in found["series"]] == series
+
+
+def test_a_range_is_no_result() -> None:
+    with pytest.raises(SupersonicError, match="gave a matrix"):
+        _prometheus.result({"resultType": "matrix", "result": []})
+
+
+def test_pods_of_an_instance() -> None:
+    pattern = _prometheus.pod_pattern("main")
+    for name, own in (
+        ("main-triton-6d4b75cb6d-hwzls", True),
+        (POD, True),
+        ("main-prometheus-6d4b75cb6d-hwzls", False),
+        ("main-triton-triton-6d4b75cb6d-hwzls", False),
+        ("domain-triton-6d4b75cb6d-hwzls", False),
+    ):
+        assert bool(re.fullmatch(pattern, name)) == own

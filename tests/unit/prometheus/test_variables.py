@@ -1,0 +1,133 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What does not fit together in the variables of Prometheus is said before anything changes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._monitoring import prometheus_retention_size
+from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
+
+ROLE = Path(__file__).resolve().parents[3] / "roles" / "prometheus"
+RIGHT: dict[str, Any] = {
+    **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
+    "supersonic_name": "main",
+    "supersonic_prometheus_url": "",
+    "supersonic_prometheus_ca_certificates": "",
+}
+SPEC = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+SITE = {"prometheus_mode": "existing", "supersonic_prometheus_url": "https://prometheus.example.org"}
+
+
+def said(changes: dict[str, Any]) -> list[str]:
+    values = {**RIGHT, **changes}
+    wrong = [
+        problem
+        for name, value in values.items()
+        for problem in (
+            list(_inventory.check_kubernetes(name, value))
+            or list(_inventory.check_value(name, value, SPEC.get(name, {"type": "raw"})))
+        )
+    ]
+    return [problem.sentence() for problem in wrong or _inventory.check_relations(values, files=False)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        SITE,
+        {**SITE, "supersonic_prometheus_url": "http://prometheus-operated.monitoring.svc:9090"},
+        {**SITE, "supersonic_prometheus_ca_certificates": certificate("authority").pem},
+        {"prometheus_retention": "1w12h", "prometheus_retention_size": "500MB"},
+        {"prometheus_extra_args": ["--query.timeout=30s", "--web.page-title=CMS"]},
+        {"prometheus_extra_scrape_configs": [{"job_name": "a"}, {"job_name": "b"}]},
+        {"prometheus_extra_rules": [{"name": "a", "rules": []}]},
+        {"prometheus_extra_configuration": {"remote_write": []}},
+        {"prometheus_external_labels": {"site": "nrp"}, "prometheus_secrets": ["central.token"]},
+        {"prometheus_persistent": False, "prometheus_clients_from": []},
+        {"prometheus_pod_spec_overrides": {"containers": [{"name": "prometheus", "env": [{"name": "A"}]}]}},
+    ],
+)
+def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
+    assert said(changes) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prometheus_mode": "existing"}, r"prometheus_mode .*set supersonic_prometheus_url"),
+        ({"supersonic_prometheus_url": "http://a"}, r"supersonic_prometheus_url: .*or set prometheus_mode: existing"),
+        (
+            {**SITE, "supersonic_prometheus_url": "a:9090"},
+            r"supersonic_prometheus_url: it is 'a:9090'; it must be http",
+        ),
+        (
+            {**SITE, "supersonic_prometheus_ca_certificates": "geheim"},
+            r"supersonic_prometheus_ca_certificates: it has no certificates in PEM",
+        ),
+        ({"prometheus_scrape_interval": 0}, r"prometheus_scrape_interval is 0: .*1 or more"),
+        ({"prometheus_scrape_interval": 300}, r"prometheus_scrape_interval is 300: .*60 or less"),
+        ({"prometheus_scrape_interval": "2s"}, r"prometheus_scrape_interval .*a whole number"),
+        ({"prometheus_image": "prometheus"}, r"prometheus_image .*a tag"),
+        ({"prometheus_retention": "2 weeks"}, r"prometheus_retention .*such as 15d"),
+        ({"prometheus_retention": ""}, r"prometheus_retention .*such as 15d"),
+        ({"prometheus_retention_size": "8Gi"}, r"prometheus_retention_size .*such as 8GB"),
+        ({"prometheus_size": "8GB"}, r"prometheus_size .*a Kubernetes quantity"),
+        ({"prometheus_access_modes": []}, r"prometheus_access_modes .*at least one"),
+        (
+            {"prometheus_extra_args": ["--web.enable-lifecycle"]},
+            r"prometheus_extra_args\[0\] .*change or fill the server",
+        ),
+        ({"prometheus_extra_args": ["--web.enable-admin-api=true"]}, r"change or fill the server"),
+        ({"prometheus_extra_args": ["-x", "--config.file=/a"]}, r"prometheus_extra_args\[1\] .*the role writes"),
+        (
+            {"prometheus_extra_scrape_configs": [{"job_name": "supersonic"}]},
+            r"\[0\]\.job_name is .*of this name already",
+        ),
+        (
+            {"prometheus_extra_scrape_configs": [{"job": "a"}]},
+            r"extra_scrape_configs\[0\]: the key job_name is missing",
+        ),
+        ({"prometheus_extra_rules": [{"name": "a"}, {"name": "a"}]}, r"extra_rules\[1\]\.name .*of this name already"),
+        ({"prometheus_extra_rules": [{"name": "supersonic-main"}]}, r"extra_rules\[0\]\.name .*of this name already"),
+        ({"prometheus_extra_configuration": {"rule_files": []}}, r"configuration\.rule_files: rules go into"),
+        ({"prometheus_external_labels": {"a-b": "c"}}, r"external_labels\.a-b .*no name of a label"),
+        ({"prometheus_external_labels": {"a": 1}}, r"external_labels\.a is 1: .*put it in quotes"),
+        ({"prometheus_secrets": ["a/b"]}, r"prometheus_secrets\[0\] .*no name of a Secret"),
+        (
+            {"prometheus_clients_from": [{"podselector": {}}]},
+            r"prometheus_clients_from\[0\]\.podselector .*Did you mean",
+        ),
+        ({"prometheus_tolerations": [{"keys": "a"}]}, r"prometheus_tolerations\[0\]\.keys .*Did you mean key\?"),
+        ({"prometheus_resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}}, r"a request cannot be above"),
+        ({"prometheus_pod_labels": {"a": 1}}, r"prometheus_pod_labels\.a is 1"),
+        (
+            {"prometheus_operator_labels": {"a b": "c"}},
+            r"prometheus_operator_labels\.a b .*no key of a Kubernetes label",
+        ),
+        ({"prometheus_pod_annotations": {"a": 1}}, r"prometheus_pod_annotations\.a is 1: .*put it in quotes"),
+        ({"prometheus_pod_monitor": "true"}, r"prometheus_pod_monitor .*one of auto, always, never"),
+        (
+            {"prometheus_pod_spec_overrides": {"containers": [{"name": "x"}]}},
+            r"no container of this name, but prometheus",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_once(changes: dict[str, Any], message: str) -> None:
+    (problem,) = said(changes)
+    assert re.search(message, problem), problem
+    assert "geheim" not in problem
+
+
+@pytest.mark.parametrize(("volume", "size"), [("10Gi", "8192MB"), ("1G", "762MB"), ("1Mi", "1MB")])
+def test_retention_fits_the_volume(volume: str, size: str) -> None:
+    assert prometheus_retention_size(volume) == size
