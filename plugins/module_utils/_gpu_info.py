@@ -388,6 +388,8 @@ def _why_nowhere(demand: Demand, nodes: Sequence[Node]) -> tuple[str, str] | Non
     """Why no node at all takes a server, however much is free, and what to do."""
     chosen = [node for node in nodes if selected(demand, node)]
     offering = [node for node in nodes if node.allocatable.get(demand.resource, 0)]
+    if not nodes:
+        return f"There is no node for {demand.name}.", "Have nodes with accelerators join the cluster."
     if not chosen:
         told = _labels(offering)
         return (

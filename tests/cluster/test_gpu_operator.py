@@ -20,6 +20,7 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page, Prometheus
 
 CHART = Path(__file__).resolve().parents[1] / "charts/gpu-operator"
 POLICY = "/apis/nvidia.com/v1/clusterpolicies/cluster-policy"
@@ -281,8 +282,19 @@ def test_existing_changes_nothing(operator: Operator, mig_node: str) -> None:
     with contextlib.ExitStack() as stack:
         namespace = operator.cluster.new_namespace()
         stack.callback(operator.cluster.remove_namespace, namespace)
+        # On this machine, where what the exporter of a node says is scraped.
+        page = Page(
+            'DCGM_FI_DEV_GPU_UTIL{gpu="0",Hostname="gone"} 5\nDCGM_FI_DEV_GPU_UTIL{gpu="1",Hostname="gone"} 7\n'
+        )
+        jobs = [{"job_name": "dcgm", "scrape_interval": "1s", "static_configs": [{"targets": [page.address]}]}]
+        folder = operator.folder / "prometheus"
+        server = Prometheus(program("prometheus", operator.folder), folder, {"scrape_configs": jobs})
+        stack.callback(server.stop)
+        asked = {"url": server.url, "queries": {"up": "DCGM_FI_DEV_GPU_UTIL"}}
+        until(lambda: run_module("prometheus_query_info", asked)["results"]["up"]["series"])
         proved = operator.play(
             **existing,
+            gpu_operator_prometheus_url=server.url,
             gpu_operator_nodes_on_demand=True,
             gpu_operator_proof=True,
             gpu_operator_proof_namespace=namespace,
@@ -291,4 +303,9 @@ def test_existing_changes_nothing(operator: Operator, mig_node: str) -> None:
             gpu_operator_proof_command=["echo", "GPU 0: simulated"],
         )
     assert proved.changed("site") == 0
+    # One node is measured, and one has a GPU.
+    assert "metrics of GPUs" not in proved.text
+    unanswered = operator.play(**existing, gpu_operator_prometheus_url=server.url, gpu_operator_fail_on="never")
+    assert unanswered.changed("site") == 0
+    assert "Prometheus could not be asked for the metrics of GPUs" in unanswered.text
     assert f"On {mig_node}: GPU 0: simulated" in proved.text
