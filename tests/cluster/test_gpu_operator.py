@@ -290,8 +290,9 @@ def test_existing_changes_nothing(operator: Operator, mig_node: str) -> None:
         folder = operator.folder / "prometheus"
         server = Prometheus(program("prometheus", operator.folder), folder, {"scrape_configs": jobs})
         stack.callback(server.stop)
+        stack.callback(page.stop)
         asked = {"url": server.url, "queries": {"up": "DCGM_FI_DEV_GPU_UTIL"}}
-        until(lambda: run_module("prometheus_query_info", asked)["results"]["up"]["series"])
+        until(lambda: run_module("prometheus_query_info", asked)["answers"]["up"]["series"])
         proved = operator.play(
             **existing,
             gpu_operator_prometheus_url=server.url,
