@@ -48,12 +48,13 @@ local: $(VENV)/local  ## The whole service on a real Kubernetes on this machine,
 	ansible-playbook playbooks/local.yml -i $(INVENTORY)
 
 # The images come beside those of `make local`; the first time they are built (about ten minutes).
-AUTOSCALING_IMAGES := ["triton-local", "envoy-local", "prometheus-local", \
-  "keda", "keda-metrics-apiserver", "keda-admission-webhooks"]
+AUTOSCALING := {"supersonic_components": ["keda", "prometheus", "autoscaler"], \
+  "local_cluster_images": ["triton-local", "envoy-local", "prometheus-local", "perf-analyzer-local", \
+  "keda", "keda-metrics-apiserver", "keda-admission-webhooks"]}
 
 .PHONY: autoscaling
 autoscaling: $(VENV)/local  ## The same with KEDA and Prometheus, which scale the servers
-	ansible-playbook playbooks/local.yml -i $(INVENTORY) -e '{"local_cluster_images": $(AUTOSCALING_IMAGES)}'
+	ansible-playbook playbooks/local.yml -i $(INVENTORY) -e '$(AUTOSCALING)'
 
 .PHONY: local-down
 local-down: $(VENV)/local  ## Remove the cluster; built programs and images stay in the cache
