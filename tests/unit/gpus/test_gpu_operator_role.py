@@ -61,7 +61,7 @@ def test_variables_become_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "text"),
     [
-        ({"gpu_operator_chart": "/nowhere/chart.tgz"}, "gpu_operator_chart is /nowhere/chart.tgz"),
+        ({"gpu_operator_chart": "/nowhere/chart.tgz"}, "there is no such file or folder"),
         ({"gpu_operator_time_slices": 0}, "gpu_operator_time_slices is 0"),
         ({"gpu_operator_proof_image": "cuda"}, "name a tag other than latest"),
         ({"gpu_operator_drivers": False}, "gpu_operator_drivers"),
