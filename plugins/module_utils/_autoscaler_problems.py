@@ -40,7 +40,6 @@ _QUERY_KEYS = {"name", "query", "threshold", "metric_type", "activation_threshol
 _TRIGGER_KEYS = {"name", "type", "metadata", "metricType", "useCachedMetrics", "authenticationRef"}
 _NAME = re.compile(r"[A-Za-z]([A-Za-z0-9_-]*[A-Za-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_TOLERANCE = re.compile(r"0|0?\.[0-9]+|[0-9]+m?|1(\.0+)?")
 
 
 def findings(variables: Variables) -> Iterator[Finding]:
@@ -169,9 +168,6 @@ def _behavior(name: str, rules: Variables) -> Iterator[Finding]:
             yield Finding(name, "it has to be 1 or more; selectPolicy: Disabled is for never.", value, f"{at}.value")
         if period is not None and not 1 <= int(period) <= LONGEST_PERIOD:
             yield Finding(name, f"it has to be from 1 to {LONGEST_PERIOD}.", period, f"{at}.periodSeconds")
-    tolerance = rules.get("tolerance")
-    if tolerance is not None and not _TOLERANCE.fullmatch(tolerance):
-        yield Finding(name, "it has to be a share such as 0.05.", tolerance, ".tolerance")
 
 
 def _fallback(variables: Variables) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _autoscaler_problems,
     _benchmark_problems,
     _gateway_problems,
+    _gpu_problems,
     _keda_problems,
     _prometheus_problems,
     _proof_problems,
@@ -117,6 +118,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "model_repository_canary_seconds": (0, None),
     "triton_model_load_timeout": (1, None),
     "keda_wait_timeout": (1, None),
+    **_gpu_problems.LIMITS,
     **_prometheus_problems.LIMITS,
     **_benchmark_problems.LIMITS,
     "verify_certificate_days": (0, None),
@@ -142,7 +144,14 @@ RESOURCES = (
     "keda_webhooks_resources",
 )
 QUANTITIES = ("triton_shared_memory_size", "model_repository_size", "prometheus_size")
-IMAGES = ("triton_image", "envoy_image", "model_repository_image", "prometheus_image", "benchmark_image")
+IMAGES = (
+    "triton_image",
+    "envoy_image",
+    "model_repository_image",
+    "prometheus_image",
+    "benchmark_image",
+    "gpu_operator_proof_image",
+)
 NO_NETWORK = "it has to be a network such as 192.0.2.0/24; a single address is 192.0.2.10/32."
 # Names of objects that are there already.
 NAMES = (
@@ -207,6 +216,11 @@ KUBERNETES_TYPES = {
         ("volume_mounts", "volumeMounts"),
     )},
     **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("model_repository", "benchmark") for name, field in (
+        ("image_pull_secrets", "imagePullSecrets"),
+        ("node_selector", "nodeSelector"),
+        ("tolerations", "tolerations"),
+    )},
+    **{f"gpu_operator_proof_{name}": TYPES["PodSpec"][field] for name, field in (
         ("image_pull_secrets", "imagePullSecrets"),
         ("node_selector", "nodeSelector"),
         ("tolerations", "tolerations"),
@@ -606,7 +620,8 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _models_and_proof,
         _trial,
         _keda,
-        *([_files, _keda_files] if files else []),
+        _gpu_operator,
+        *([_files, _keda_files, _gpu_operator_files] if files else []),
     ):
         read = _Read(variables)
         read.unjudged = unjudged
@@ -1167,6 +1182,16 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
 
 def _gateway(variables: _Read) -> Iterator[Problem]:
     for finding in _gateway_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _gpu_operator(variables: _Read) -> Iterator[Problem]:
+    for finding in _gpu_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _gpu_operator_files(variables: _Read) -> Iterator[Problem]:
+    for finding in _gpu_problems.missing_files(variables):
         yield Problem(*finding)
 
 

@@ -48,7 +48,8 @@ def triggers(
                 )
             )
         else:
-            kept = {key: item[key] for key in _AS_IT_IS if item.get(key) is not None}
+            # KEDA writes what is false out of its object.
+            kept = {key: item[key] for key in _AS_IT_IS if item.get(key)}
             name = item.get("name") or f"{item['type']}-{index}"
             found.append({"name": name, "type": item["type"], "metadata": dict(item.get("metadata") or {}), **kept})
     return found

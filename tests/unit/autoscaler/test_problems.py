@@ -95,7 +95,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (up(policies=[]), r"autoscaler_scale_up.policies is \[\]: there has to be one"),
     (up(policies=[{**POLICY, "value": 0}]), r"autoscaler_scale_up.policies\[0\].value is 0: it has to be 1 or more"),
     (up(policies=[{**POLICY, "periodSeconds": 1801}]), r"policies\[0\].periodSeconds is 1801: .*from 1 to 1800"),
-    (up(tolerance="5%"), r'autoscaler_scale_up.tolerance is "5%": it has to be a share'),
     (
         {"autoscaler_scale_down": {"stabilizationWindowSeconds": -1}},
         r"autoscaler_scale_down.stabilizationWindowSeconds is -1",
@@ -146,7 +145,7 @@ def test_what_is_wrong_is_told_once(changes: dict[str, Any], said: str) -> None:
         own(QUERY, CRON, {**QUERY, "name": "other", "metric_type": "Value", "activation_threshold": 0.5}),
         fallback(behavior="currentReplicasIfHigher"),
         up(selectPolicy="Disabled"),
-        up(tolerance="0.05", policies=[POLICY]),
+        up(policies=[POLICY]),
         {"autoscaler_paused": True, "autoscaler_paused_replicas": 3},
         {"autoscaler_paused": True},
         {"autoscaler_metric_labels": {"pod": "exported_pod"}},
