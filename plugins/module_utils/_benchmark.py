@@ -13,7 +13,7 @@ import itertools
 import time
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_capacity, _benchmark_pods
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import (
@@ -45,6 +45,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_repor
     write_pool,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus, number, parse_address
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import Queries
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 # Between two levels of a sweep, in which what is in flight is answered.
@@ -55,6 +57,17 @@ _WARM = 1.0
 _KNOWN_SECONDS = 3.0
 _ALIVE_SECONDS = 5.0
 _WIDTH = 1.0
+# Quantities of Prometheus that are written beside what was seen here, and how often (seconds).
+RECORDED = (
+    "requests_in_flight",
+    "servers_wanted",
+    "servers",
+    "busy_servers",
+    "utilization",
+    "queue_time",
+    "request_rate",
+)
+_STEP = 5
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,8 @@ class Options:
     # After each change of the load, for the statistics of what is settled.
     settled_after: float
     report: str
+    # url, token, ca_certificates; None asks none.
+    prometheus: Mapping[str, t.Any] | None = None
 
 
 def parse_pools(entries: Sequence[t.Any]) -> list[str]:
@@ -95,6 +110,9 @@ class Seen:
     looks: list[Look]
     busy: list[Busy]
     problems: list[str]
+    # What Prometheus has recorded meanwhile, and why not.
+    recorded: list[dict[str, t.Any]] = field(default_factory=list)
+    unrecorded: str = ""
 
 
 class Benchmark:
@@ -142,7 +160,7 @@ class Benchmark:
                 timelines[name] = timeline(seen.outcome.requests, seen.looks, seen.busy, options.profile, _WIDTH)
                 looks[name] = [look._asdict() for look in only_changes(seen.looks)]
                 if folder:
-                    write_pool(folder, name, seen.outcome.requests, timelines[name])
+                    write_pool(folder, name, seen.outcome.requests, timelines[name], seen.recorded)
         finally:
             self._pool.restore()
         report = {
@@ -241,7 +259,47 @@ class Benchmark:
             finally:
                 watcher.stop()
             looks, busy = watcher.since(begin)
-            return Seen(pods.collect(), looks, busy, list(watcher.problems))
+            outcome = pods.collect()
+        seen = Seen(outcome, looks, busy, list(watcher.problems))
+        if options.prometheus:
+            try:
+                seen.recorded = recorded(self._resolver, options, begin, seconds)
+            except SupersonicError as exc:
+                # It is a second view: a pool can be measured without.
+                seen.unrecorded = str(exc)
+        return seen
+
+
+def recorded(resolver: Resolver, options: Options, begin: float, seconds: float) -> list[dict[str, t.Any]]:
+    """What Prometheus says of the same time, which began then by time.monotonic()."""
+    wanted = options.prometheus or {}
+    prometheus = Prometheus(
+        parse_address(wanted["url"], None),
+        resolver,
+        token=wanted.get("token") or "",
+        authorities=wanted.get("ca_certificates") or "",
+    )
+    try:
+        # By its own clock.
+        now = float(prometheus.query("time()")["result"][1])
+        start = now - (time.monotonic() - begin)
+        queries = Queries(options.namespace, options.instance).all()
+        rows: dict[float, dict[str, t.Any]] = {}
+        for name in RECORDED:
+            span = {
+                "query": queries[name],
+                "start": f"{start:.3f}",
+                "end": f"{start + seconds:.3f}",
+                "step": str(_STEP),
+            }
+            data = prometheus.get("/api/v1/query_range", span, f"the query of {name}")
+            for series in data["result"]:
+                for moment, text in series["values"]:
+                    at = round(float(moment) - start, 3)
+                    rows.setdefault(at, {"seconds": at})[name] = number(text)
+    finally:
+        prometheus.close()
+    return [rows[at] for at in sorted(rows)]
 
 
 def sweep_of(levels: Sequence[int], seconds: float) -> list[Share]:
@@ -284,6 +342,7 @@ def figure_row(name: str, seen: Seen, profile: Sequence[Step], settled_after: fl
         "utilization": None if used is None else round(used, 4),
         "swings": swings(seen.looks, profile),
         "problems": seen.problems,
+        "prometheus": seen.unrecorded or ("recorded" if seen.recorded else ""),
     }
 
 
@@ -360,4 +419,5 @@ def options_of(params: Mapping[str, t.Any]) -> Options:
         settle_seconds=params["settle_timeout"],
         settled_after=params["settled_after"],
         report=params["report"] or "",
+        prometheus=params["prometheus"],
     )

@@ -55,8 +55,10 @@ class Autoscaler:
 def find_autoscaler(
     scaled: Iterable[Mapping[str, t.Any]], hpas: Iterable[Mapping[str, t.Any]], name: str
 ) -> Autoscaler:
-    """The autoscaler of a Deployment, among all of its namespace."""
+    """The autoscaler of a Deployment, among all of its namespace; none that is going, and none that is KEDA's own."""
     for item in scaled:
+        if item["metadata"].get("deletionTimestamp"):
+            continue
         spec = item.get("spec") or {}
         target = spec.get("scaleTargetRef") or {}
         if target.get("name") == name and target.get("kind") in (None, "", "Deployment"):
@@ -64,6 +66,9 @@ def find_autoscaler(
             minimum = spec.get("minReplicaCount") or 0 if idle is None else idle
             return Autoscaler("keda", item["metadata"]["name"], int(minimum), int(spec.get("maxReplicaCount", 100)))
     for item in hpas:
+        owners = item["metadata"].get("ownerReferences") or []
+        if item["metadata"].get("deletionTimestamp") or any(owner.get("kind") == "ScaledObject" for owner in owners):
+            continue
         spec = item.get("spec") or {}
         target = spec.get("scaleTargetRef") or {}
         if target.get("name") == name and target.get("kind") == "Deployment":

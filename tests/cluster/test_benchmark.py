@@ -163,6 +163,15 @@ def test_capacity_by_the_playbook(service: Instance, tmp_path: Path) -> None:
     untouched(service)
 
 
+def test_what_cannot_be_measured_is_refused(service: Instance) -> None:
+    result = run_module("load_benchmark", options(service, pools=["dynamic"]))
+    assert "neither a ScaledObject nor a HorizontalPodAutoscaler" in result["msg"]
+    short = [{"clients": 1, "seconds": 2}]
+    result = run_module("load_benchmark", options(service, pools=["1"], profile=short, model="nothing"))
+    assert "unknown model: 'nothing'" in result["msg"]
+    untouched(service)
+
+
 def test_held_against_an_autoscaler(service: Instance) -> None:
     path = f"/apis/keda.sh/v1alpha1/namespaces/{service.namespace}/scaledobjects"
     by_pods = {"podSelector": f"{LABEL}={service.name}", "value": "1"}
@@ -191,12 +200,3 @@ def test_held_against_an_autoscaler(service: Instance) -> None:
         assert not {BEFORE, PAUSED_REPLICAS} & set(annotations)
     finally:
         service.cluster.api.delete(scaled, scaled)
-
-
-def test_what_cannot_be_measured_is_refused(service: Instance) -> None:
-    result = run_module("load_benchmark", options(service, pools=["dynamic"]))
-    assert "neither a ScaledObject nor a HorizontalPodAutoscaler" in result["msg"]
-    short = [{"clients": 1, "seconds": 2}]
-    result = run_module("load_benchmark", options(service, pools=["1"], profile=short, model="nothing"))
-    assert "unknown model: 'nothing'" in result["msg"]
-    untouched(service)

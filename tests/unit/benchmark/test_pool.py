@@ -44,6 +44,17 @@ def scaled(name: str, target: dict[str, Any], **spec: Any) -> dict[str, Any]:
             [],
             Autoscaler("keda", "mine", 0, 100),
         ),
+        # On their way out.
+        (
+            [{**scaled("mine", {"name": "main-triton"}), "metadata": {"name": "mine", "deletionTimestamp": "now"}}],
+            [
+                {
+                    **scaled("keda-hpa-mine", {"name": "main-triton", "kind": "Deployment"}, maxReplicas=3),
+                    "metadata": {"name": "keda-hpa-mine", "ownerReferences": [{"kind": "ScaledObject"}]},
+                }
+            ],
+            Autoscaler(),
+        ),
         # Of others.
         ([scaled("other", {"name": "main-envoy"}), scaled("set", {"name": "main-triton", "kind": "StatefulSet"})],
          [scaled("hpa", {"name": "main-envoy", "kind": "Deployment"}, maxReplicas=3)], Autoscaler()),
