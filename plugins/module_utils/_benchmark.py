@@ -10,6 +10,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 from __future__ import annotations
 
 import itertools
+import select
 import time
 import typing as t
 from collections.abc import Mapping, Sequence
@@ -162,7 +163,7 @@ class Benchmark:
                 if folder:
                     write_pool(folder, name, seen.outcome.requests, timelines[name], seen.recorded)
         finally:
-            self._pool.restore()
+            self._pool.restore(only_mine=True)
         report = {
             "profile": [{"clients": step.clients, "seconds": step.seconds} for step in options.profile],
             "model": options.clients.model,
@@ -193,7 +194,7 @@ class Benchmark:
             self._prepare(1)
             seen = self._under_load([sweep], sweep[-1].end)
         finally:
-            self._pool.restore()
+            self._pool.restore(only_mine=True)
         rows = [capacity_row(seen, share) for share in sweep]
         if seen.outcome.failures:
             raise SupersonicError(
@@ -255,6 +256,7 @@ class Benchmark:
                 begin = pods.begin()
                 while (left := begin + seconds - time.monotonic()) > 0:
                     time.sleep(min(left, _ALIVE_SECONDS))
+                    check_wanted()
                     pods.alive()
             finally:
                 watcher.stop()
@@ -268,6 +270,15 @@ class Benchmark:
                 # It is a second view: a pool can be measured without.
                 seen.unrecorded = str(exc)
         return seen
+
+
+def check_wanted() -> None:
+    """Raise when nobody reads the result any more: Ansible that was interrupted lets its modules go on alone."""
+    watch = select.poll()
+    # The standard output, whatever Python has put in its place.
+    watch.register(1, 0)
+    if any(event & select.POLLERR for _descriptor, event in watch.poll(0)):
+        raise SupersonicError("Nobody waits for the benchmark any more.")
 
 
 def recorded(resolver: Resolver, options: Options, begin: float, seconds: float) -> list[dict[str, t.Any]]:

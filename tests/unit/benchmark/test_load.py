@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -248,3 +251,22 @@ def test_swings_are_turns_under_the_same_load(wanted: list[int], expected: int) 
 def test_following_the_load_is_no_swing() -> None:
     looks = [Look(0, 1, 1), Look(1, 6, 1), Look(5, 6, 6), Look(6, 1, 6)]
     assert swings(looks, [Step(1, 5), Step(0, 5)]) == 0
+
+
+def test_a_run_ends_when_nobody_reads_its_result() -> None:
+    """As Ansible leaves its modules when it is interrupted."""
+    ask = "from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark; _benchmark.check_wanted()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    for closed in (False, True):
+        command = [sys.executable, "-c", f"import sys; sys.stdin.read(); {ask}"]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        ) as process:
+            assert process.stdin
+            assert process.stdout
+            assert process.stderr
+            if closed:
+                process.stdout.close()
+            process.stdin.close()
+            said = process.stderr.read()
+        assert ("Nobody waits for the benchmark any more." in said) == closed, said

@@ -21,6 +21,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool 
     disowned,
     executed_ns,
     find_autoscaler,
+    note,
     restored,
 )
 
@@ -70,15 +71,17 @@ def test_whoever_scales_the_servers_is_found(objects: Any, hpas: Any, expected: 
 
 
 def noted(before: Any) -> dict[str, Any]:
-    return {"metadata": {"annotations": {BEFORE: before if isinstance(before, str) else json.dumps(before)}}}
+    text = before if isinstance(before, str) else json.dumps({"run": "r1", "before": before})
+    return {"metadata": {"annotations": {BEFORE: text}}}
 
 
 def test_what_was_there_is_noted_once() -> None:
-    first = _benchmark_pool._noting({"metadata": {}}, {"replicas": 3}, {}, {"replicas": 1})
-    assert first == {"metadata": {"annotations": {BEFORE: '{"replicas": 3}'}}, "spec": {"replicas": 1}}
-    # By then one server is what this benchmark has made.
-    second = _benchmark_pool._noting({"metadata": first["metadata"]}, {"replicas": 1}, {}, {"replicas": 2})
-    assert second["metadata"] == first["metadata"]
+    first = _benchmark_pool._noting({"metadata": {}}, "r1", {"replicas": 3}, {}, {"replicas": 1})
+    assert first["spec"] == {"replicas": 1}
+    assert note(first) == {"run": "r1", "before": {"replicas": 3}}
+    # By then one server is what a benchmark has made, perhaps another one.
+    second = _benchmark_pool._noting({"metadata": first["metadata"]}, "r2", {"replicas": 1}, {}, {"replicas": 2})
+    assert note(second) == {"run": "r2", "before": {"replicas": 3}}
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,7 @@ def test_what_was_there_is_noted_once() -> None:
         ),
         # What nobody can read is at least not left for the next one.
         (noted("not JSON"), {"metadata": {"annotations": {BEFORE: None}}}),
+        (noted("[1]"), {"metadata": {"annotations": {BEFORE: None}}}),
     ],
 )
 def test_what_was_noted_is_put_back(live: dict[str, Any], expected: Any) -> None:
