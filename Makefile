@@ -47,6 +47,15 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/local
 local: $(VENV)/local  ## The whole service on a real Kubernetes on this machine, proved by inference
 	ansible-playbook playbooks/local.yml -i $(INVENTORY)
 
+# The images come beside those of `make local`; the first time they are built (about ten minutes).
+AUTOSCALING := {"supersonic_components": ["keda", "prometheus", "autoscaler"], \
+  "local_cluster_images": ["triton-local", "envoy-local", "prometheus-local", "perf-analyzer-local", \
+  "keda", "keda-metrics-apiserver", "keda-admission-webhooks"]}
+
+.PHONY: autoscaling
+autoscaling: $(VENV)/local  ## The same with KEDA and Prometheus, which scale the servers
+	ansible-playbook playbooks/local.yml -i $(INVENTORY) -e '$(AUTOSCALING)'
+
 .PHONY: local-down
 local-down: $(VENV)/local  ## Remove the cluster; built programs and images stay in the cache
 	ansible-playbook playbooks/local.yml -i $(INVENTORY) --limit supersonic_clusters -e local_cluster_state=absent

@@ -51,6 +51,7 @@ LONGEST = (
     "cluster/test_manifests_faults",
     "cluster/test_verify_failures",
     "cluster/test_load_limit",
+    "cluster/test_keda",
 )
 
 

@@ -22,12 +22,15 @@ import yaml
 # As .txt, since linters want short lines, which patterns are not.
 FOLDER = Path(__file__).resolve().parent / "crds"
 GATEWAY = "sigs.k8s.io/gateway-api@v1.6.3"
+KEDA = "github.com/kedacore/keda/v2@v2.21.0"
 CERT_MANAGER = "github.com/cert-manager/cert-manager@v1.18.2"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 # File here: the module that has it, and where.
 SOURCES = {
     "grpcroutes.yaml.txt": (GATEWAY, "config/crd/standard/gateway.networking.k8s.io_grpcroutes.yaml"),
     "backendtlspolicies.yaml.txt": (GATEWAY, "config/crd/standard/gateway.networking.k8s.io_backendtlspolicies.yaml"),
+    "scaledobjects.yaml.txt": (KEDA, "config/crd/bases/keda.sh_scaledobjects.yaml"),
+    "triggerauthentications.yaml.txt": (KEDA, "config/crd/bases/keda.sh_triggerauthentications.yaml"),
     "certificates.yaml.txt": (CERT_MANAGER, "deploy/crds/crd-certificates.yaml"),
     "podmonitors.yaml.txt": (
         PROMETHEUS_OPERATOR,

@@ -10,10 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_queries, service_rules
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+    service_queries,
+    service_rules,
+    windows,
+)
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
+    _autoscaler,
     _exposure,
     _gateway,
+    _gpus,
+    _keda,
     _monitoring,
     _render,
 )
@@ -25,6 +32,9 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name in templates and function."""
         return {
+            "autoscaler_answers": _autoscaler.answers,
+            "autoscaler_triggers": _autoscaler.triggers,
+            "autoscaler_unusable": _autoscaler.unusable,
             "command_flags": _render.command_flags,
             "envoy_access_policies": _gateway.access_policies,
             "envoy_heap_bytes": _gateway.heap_bytes,
@@ -34,9 +44,11 @@ class FilterModule:
             "envoy_server_clusters": _gateway.server_clusters,
             "envoy_token_bucket": _gateway.token_bucket,
             "envoy_token_bytes": _gateway.token_bytes,
+            "gpu_demands": _gpus.gpu_demands,
             "image_version": _render.image_version,
             "ingress_annotations": _exposure.ingress_annotations,
             "ingress_service_annotations": _exposure.ingress_service_annotations,
+            "keda_manifests": _keda.keda_manifests,
             "lua_literal": _gateway.lua_literal,
             "model_drift_table": _render.model_drift_table,
             "model_repository_paths": _render.model_repository_paths,
@@ -46,6 +58,7 @@ class FilterModule:
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "service_queries": service_queries,
             "service_rules": service_rules,
+            "service_windows": windows,
             "verification_table": _render.verification_table,
             "yaml_documents": _render.yaml_documents,
         }

@@ -81,6 +81,7 @@ class Options:
     delete_namespace: bool = False
     prune: bool = True
     keep: Sequence[str] = ("Namespace", "PersistentVolume", "PersistentVolumeClaim", "CustomResourceDefinition")
+    byproducts: Sequence[t.Any] = ()
     force_conflicts: bool = False
     autoscaled: bool | None = None
     field_manager: str = TOOL
@@ -656,9 +657,11 @@ class Run:
         members = self._members(kinds, scope.namespaces | spaces | {options.namespace})
         leaving = self._leaving(members, set())
         kept = set(members) - set(leaving)
-        self.order = _in_order_of_deletion(members)
+        # Without the set they are somebody else's.
+        byproducts = self._byproducts() if parent is not None else {}
+        self.order = _in_order_of_deletion([*members, *byproducts])
         if options.check:
-            for key, live in leaving.items():
+            for key, live in (leaving | byproducts).items():
                 if not live["metadata"].get("deletionTimestamp"):
                     self.differences.remove(key, "deleted")
                     self.actions[key] = "deleted"
@@ -668,7 +671,8 @@ class Run:
             custom = {key: live for key, live in leaving.items() if not is_builtin_group(key.group)}
             last = {key: live for key, live in leaving.items() if key.group_kind in (NAMESPACE, CRD)}
             rest = {key: live for key, live in leaving.items() if key not in custom and key not in last}
-            for part in (custom, rest):
+            # What makes the byproducts goes before them.
+            for part in (custom, rest, byproducts):
                 removed = self._delete(part, "deleted")
                 if options.wait:
                     waiter.gone(removed)
@@ -681,6 +685,14 @@ class Run:
         self._note_kept(kept)
         if options.delete_namespace:
             self._remove_namespace()
+
+    def _byproducts(self) -> dict[Key, Object]:
+        """What the set's own programs have made, and nobody owns."""
+        items = read(self.options.byproducts)
+        resources, _brought = self._look_up(items)
+        wanted = place(items, resources, self.options.namespace, self.options.additional_namespaces)
+        found = self._each(lambda entry: self.api.find(entry.path, str(entry.key)), wanted)
+        return {entry.key: live for entry, live in zip(wanted, found, strict=True) if live is not None}
 
     def _remove_parent(self, parent: Object) -> None:
         if not self.options.check:
@@ -722,6 +734,7 @@ class Run:
 
     def _strangers(self, namespace: str) -> list[str]:
         """What somebody would miss if the namespace went: objects that neither we nor a controller made."""
+        going = {(f"{key.kind.lower()}s", key.name) for key, action in self.actions.items() if action == "deleted"}
 
         def found(entry: tuple[str, str]) -> list[str]:
             kind, path = entry
@@ -729,7 +742,8 @@ class Run:
             return [
                 f"{kind}/{item['metadata']['name']}"
                 for item in items
-                if not item["metadata"].get("ownerReferences")
+                if (kind, item["metadata"]["name"]) not in going
+                and not item["metadata"].get("ownerReferences")
                 and not item["metadata"].get("deletionTimestamp")
                 and (item["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") != TOOL
                 and (item["metadata"].get("labels") or {}).get(PART_OF_LABEL) != self._set.id

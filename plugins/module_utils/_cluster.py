@@ -22,6 +22,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 # How an inventory does without a right that only some instances need; for pods, which several do, see _without_pods.
 PUBLISH_NOTHING = "publish no models (model_repository_sources: [])"
+NO_PROMETHEUS = "take prometheus off supersonic_components, or set prometheus_mode to existing"
+NAME_AUTHENTICATION = "name a TriggerAuthentication that is there in autoscaler_authentication_ref"
 REPLACE_SERVERS = "set triton_model_rollout to rolling"
 WITHOUT = {
     "pods/portforward": (
@@ -30,7 +32,7 @@ WITHOUT = {
     ),
     "poddisruptionbudgets.policy": "set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}",
     "networkpolicies.networking.k8s.io": "set triton_network_policy and envoy_network_policy to false",
-    "persistentvolumeclaims": PUBLISH_NOTHING,
+    "persistentvolumeclaims": f"{PUBLISH_NOTHING} and set prometheus_persistent to false where Prometheus is deployed",
     "pods/exec": PUBLISH_NOTHING,
     "pods/log": REPLACE_SERVERS,
     "ingresses.networking.k8s.io": "set envoy_ingress to {}",
@@ -39,6 +41,12 @@ WITHOUT = {
     "routes.route.openshift.io": "set envoy_openshift_route to {}",
     "routes/custom-host.route.openshift.io": "set envoy_openshift_route to {}",
     "certificates.cert-manager.io": "set envoy_certificate to {}",
+    "scaledobjects.keda.sh": "take autoscaler off supersonic_components",
+    "serviceaccounts": NO_PROMETHEUS,
+    "roles.rbac.authorization.k8s.io": NO_PROMETHEUS,
+    "rolebindings.rbac.authorization.k8s.io": NO_PROMETHEUS,
+    "triggerauthentications.keda.sh": NAME_AUTHENTICATION,
+    "secrets": NAME_AUTHENTICATION,
 }
 # Who brings a kind that is not Kubernetes' own, and what needs it.
 BROUGHT = {
@@ -46,6 +54,7 @@ BROUGHT = {
     "BackendTLSPolicy.gateway.networking.k8s.io": ("the Gateway API, 1.4 or newer", "envoy_gateway_route.backend_tls"),
     "Route.route.openshift.io": ("OpenShift", "envoy_openshift_route"),
     "Certificate.cert-manager.io": ("cert-manager", "envoy_certificate"),
+    "ScaledObject.keda.sh": ("KEDA", "supersonic_components without autoscaler"),
 }
 
 
@@ -276,13 +285,13 @@ def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) ->
     for name in wanted:
         if name and name not in names and by_hand is not None and name not in by_hand:
             problems.append(
-                f"There is no storage class {name} (model_repository_storage_class, or preflight_storage_classes where "
-                f"that is set). The cluster has {listed}."
+                f"There is no storage class {name} (model_repository_storage_class or prometheus_storage_class, or "
+                f"preflight_storage_classes where that is set). The cluster has {listed}."
             )
         elif not name and not default:
             problems.append(
-                "The cluster has no default storage class, so model_repository_storage_class has to name one. It has "
-                f"{listed}."
+                "The cluster has no default storage class, so model_repository_storage_class and "
+                f"prometheus_storage_class, where there are claims, have to name one. It has {listed}."
             )
     return problems
 

@@ -28,7 +28,7 @@ TOKEN_LENGTH = 20
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/-]*")
 # Of a certificate it is a URI (spiffe://example.org/cms), a DNS name or a subject (CN=cms,O=Example).
 _LIMITED_CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/:=, +-]*")
-OUR_PORTS = (8001, *range(9901, 9905), *range(9911, 9915))
+OUR_PORTS = (8001, *range(9901, 9906), *range(9911, 9916))
 # What a configuration of the user's own replaces as a whole.
 REPLACED = (
     "envoy_tokens",
@@ -49,13 +49,14 @@ REPLACED = (
     "envoy_client_limits",
     "envoy_load_limit",
     "envoy_request_max_bytes",
+    "envoy_server_wait",
     "envoy_tracing",
     "envoy_extra_listeners",
     "envoy_extra_clusters",
     "envoy_extra_http_filters",
 )
-OUR_LISTENERS = ("grpc", "metrics", "drain", "load_limit")
-OUR_CLUSTERS = ("triton", "triton_http", "admin", "prometheus", "load_limit", "tracing")
+OUR_LISTENERS = ("grpc", "metrics", "drain", "load_limit", "server_wait")
+OUR_CLUSTERS = ("triton", "triton_http", "admin", "prometheus", "load_limit", "server_wait", "tracing")
 _LIMIT_KEYS = ("rate", "burst", "in_flight")
 
 
@@ -76,6 +77,7 @@ def findings(variables: Variables) -> Iterator[Finding]:
     yield from _certificates(variables)
     yield from _limits(variables)
     yield from _load_limit(variables)
+    yield from _server_wait(variables)
     yield from _tracing(variables)
     yield from _further(variables)
 
@@ -340,6 +342,23 @@ def _load_limit(variables: Variables) -> Iterator[Finding]:
     for key, least in (("resume_after", 0), ("interval", 1), ("retry_after", 1)):
         if limit.get(key) is not None and int(limit[key]) < least:
             yield Finding(name, f"it has to be {least} or more.", limit[key], f".{key}")
+
+
+def _server_wait(variables: Variables) -> Iterator[Finding]:
+    name = "envoy_server_wait_except"
+    excepted = variables.get(name) or []
+    yield from _methods(name, excepted, "")
+    if "*" in excepted or "ModelInfer" in excepted:
+        yield Finding(
+            name, "requests for inference are what waits. Leave it out, or set envoy_server_wait: 0.", excepted
+        )
+    wait, idle = (variables.get(key) for key in ("envoy_server_wait", "envoy_stream_idle_timeout"))
+    if wait and idle and 0 < int(idle) <= int(wait):
+        yield Finding(
+            "envoy_server_wait",
+            f"a request that waits is silent, so that envoy_stream_idle_timeout ({idle}) ends it before. Set it lower.",
+            wait,
+        )
 
 
 def _tracing(variables: Variables) -> Iterator[Finding]:

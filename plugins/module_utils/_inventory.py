@@ -22,7 +22,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import (
+    _autoscaler_problems,
+    _benchmark_problems,
     _gateway_problems,
+    _gpu_problems,
+    _keda_problems,
     _prometheus_problems,
     _proof_problems,
 )
@@ -73,6 +77,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "envoy_route_timeout": (0, None),
     "envoy_stream_idle_timeout": (0, None),
     "envoy_connect_timeout": (1, None),
+    "envoy_server_wait": (0, None),
     "envoy_retry_buffer_bytes": (1, 2**32 - 1),
     "envoy_retries": (0, None),
     "envoy_dns_refresh_seconds": (1, None),
@@ -112,7 +117,10 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "model_repository_test_load_timeout": (1, None),
     "model_repository_canary_seconds": (0, None),
     "triton_model_load_timeout": (1, None),
+    "keda_wait_timeout": (1, None),
+    **_gpu_problems.LIMITS,
     **_prometheus_problems.LIMITS,
+    **_benchmark_problems.LIMITS,
     "verify_certificate_days": (0, None),
     "verify_repeat": (1, None),
     "verify_timeout": (1, None),
@@ -125,9 +133,25 @@ REASONS = {
         "always stay"
     ),
 }
+RESOURCES = (
+    "triton_resources",
+    "envoy_resources",
+    "model_repository_resources",
+    "benchmark_resources",
+    "prometheus_resources",
+    "keda_operator_resources",
+    "keda_metrics_resources",
+    "keda_webhooks_resources",
+)
 QUANTITIES = ("triton_shared_memory_size", "model_repository_size", "prometheus_size")
-RESOURCES = ("triton_resources", "envoy_resources", "model_repository_resources", "prometheus_resources")
-IMAGES = ("triton_image", "envoy_image", "model_repository_image", "prometheus_image")
+IMAGES = (
+    "triton_image",
+    "envoy_image",
+    "model_repository_image",
+    "prometheus_image",
+    "benchmark_image",
+    "gpu_operator_proof_image",
+)
 NO_NETWORK = "it has to be a network such as 192.0.2.0/24; a single address is 192.0.2.10/32."
 # Names of objects that are there already.
 NAMES = (
@@ -191,11 +215,17 @@ KUBERNETES_TYPES = {
         ("security_context", "securityContext"),
         ("volume_mounts", "volumeMounts"),
     )},
-    **{f"model_repository_{name}": TYPES["PodSpec"][field] for name, field in (
+    **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("model_repository", "benchmark") for name, field in (
         ("image_pull_secrets", "imagePullSecrets"),
         ("node_selector", "nodeSelector"),
         ("tolerations", "tolerations"),
     )},
+    **{f"gpu_operator_proof_{name}": TYPES["PodSpec"][field] for name, field in (
+        ("image_pull_secrets", "imagePullSecrets"),
+        ("node_selector", "nodeSelector"),
+        ("tolerations", "tolerations"),
+    )},
+    "keda_image_pull_secrets": TYPES["PodSpec"]["imagePullSecrets"],
     **{f"prometheus_{name}": TYPES["PodSpec"][field] for name, field in (
         ("affinity", "affinity"),
         ("image_pull_secrets", "imagePullSecrets"),
@@ -579,6 +609,8 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _gateway,
         _proof,
         _observed,
+        _benchmark,
+        _autoscaler,
         _load_balancer,
         _ingress,
         _gateway_route,
@@ -587,7 +619,9 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _isolation,
         _models_and_proof,
         _trial,
-        *([_files] if files else []),
+        _keda,
+        _gpu_operator,
+        *([_files, _keda_files, _gpu_operator_files] if files else []),
     ):
         read = _Read(variables)
         read.unjudged = unjudged
@@ -649,7 +683,7 @@ def _common(variables: Variables) -> Iterator[Problem]:
             yield Problem(
                 name, "it has to be a DNS name: lower-case letters, digits, '-' and '.', at most 253 characters.", value
             )
-    for name in ("supersonic_labels", "triton_pod_labels", "triton_service_labels",
+    for name in ("supersonic_labels", "triton_pod_labels", "triton_service_labels", "benchmark_pod_labels",
                  "envoy_pod_labels", "envoy_service_labels",
                  "prometheus_pod_labels", "prometheus_operator_labels"):  # fmt: skip
         for key, value in (variables.get(name) or {}).items():
@@ -1151,6 +1185,26 @@ def _gateway(variables: _Read) -> Iterator[Problem]:
         yield Problem(*finding)
 
 
+def _gpu_operator(variables: _Read) -> Iterator[Problem]:
+    for finding in _gpu_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _gpu_operator_files(variables: _Read) -> Iterator[Problem]:
+    for finding in _gpu_problems.missing_files(variables):
+        yield Problem(*finding)
+
+
+def _keda(variables: _Read) -> Iterator[Problem]:
+    for finding in _keda_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _keda_files(variables: _Read) -> Iterator[Problem]:
+    for finding in _keda_problems.missing_files(variables):
+        yield Problem(*finding)
+
+
 def _proof(variables: _Read) -> Iterator[Problem]:
     for finding in _proof_problems.findings(variables):
         yield Problem(*finding)
@@ -1158,6 +1212,16 @@ def _proof(variables: _Read) -> Iterator[Problem]:
 
 def _observed(variables: _Read) -> Iterator[Problem]:
     for finding in _prometheus_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _benchmark(variables: _Read) -> Iterator[Problem]:
+    for finding in _benchmark_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _autoscaler(variables: _Read) -> Iterator[Problem]:
+    for finding in _autoscaler_problems.findings(variables):
         yield Problem(*finding)
 
 

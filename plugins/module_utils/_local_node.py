@@ -490,10 +490,13 @@ class Node:
         """Import the images that containerd does not have, or has with another content."""
         listed = inside.run([*ctr, "images", "list"], what="Listing the images", timeout=60)
         there = {tuple(line.split()[i] for i in (0, 2)) for line in listed.splitlines()[1:] if len(line.split()) > 2}
-        missing = [folder for folder in self.spec.images if image_identity(folder) not in there]
+        # In check mode an image need not be composed yet.
+        composed = {folder: image_identity(folder) if folder.is_dir() else None for folder in self.spec.images}
+        missing = [folder for folder, identity in composed.items() if identity not in there]
         if not missing:
             return
-        self.done.append(f"imported {', '.join(image_identity(folder)[0] for folder in missing)}")
+        names = [identity[0] if identity else folder.name for folder, identity in composed.items() if folder in missing]
+        self.done.append(f"imported {', '.join(names)}")
         yield
         import_images(inside, ctr, missing)
 

@@ -103,6 +103,15 @@ options:
     elements: str
     choices: [Namespace, PersistentVolume, PersistentVolumeClaim, CustomResourceDefinition]
     default: [Namespace, PersistentVolume, PersistentVolumeClaim, CustomResourceDefinition]
+  byproducts:
+    description:
+      - Objects that the programs of the set make by themselves and that no object owns, as C(apiVersion), C(kind) and
+        C(metadata.name), for example a Secret with certificates.
+      - With O(state=absent) those that are there are deleted after the set, if there is such a set, and do not keep
+        O(namespace) from going with O(delete_namespace). They are never made or changed here.
+    type: list
+    elements: dict
+    default: []
   force_conflicts:
     description:
       - Take over fields that another field manager has set to another value. Without it such a conflict is an error
@@ -246,6 +255,7 @@ ARGUMENT_SPEC = {
         "choices": ["Namespace", "PersistentVolume", "PersistentVolumeClaim", "CustomResourceDefinition"],
         "default": ["Namespace", "PersistentVolume", "PersistentVolumeClaim", "CustomResourceDefinition"],
     },
+    "byproducts": {"type": "list", "elements": "dict", "default": []},
     "force_conflicts": {"type": "bool", "default": False},
     "autoscaled": {"type": "bool"},
     "field_manager": {"type": "str", "default": "fastml.supersonic"},

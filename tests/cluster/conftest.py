@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -41,3 +42,11 @@ def ca_file(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("ca") / "ca.crt"
     path.write_text(cluster.api.connection.ca_pem or "")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def keda(cluster: Cluster) -> Keda:
+    """KEDA as `make autoscaling` brings it, made once for all processes; it stays for the next run."""
+    found = Keda(cluster)
+    found.have()
+    return found

@@ -81,8 +81,9 @@ def definitions(cluster: Cluster) -> Iterator[list[str]]:
     """The kinds that do not come with Kubernetes."""
     found = []
     with contextlib.ExitStack() as stack:
-        # Those of the Prometheus operator are another test's.
-        own = [item for item in crds.definitions() if item["spec"]["group"] != "monitoring.coreos.com"]
+        # Those of KEDA are there where it is, and those of the Prometheus operator are another test's.
+        others = ("keda.sh", "monitoring.coreos.com")
+        own = [item for item in crds.definitions() if item["spec"]["group"] not in others]
         for definition in [*own, *watched()]:
             found.append(definition["metadata"]["name"])
             cluster.create(DEFINITIONS, definition)

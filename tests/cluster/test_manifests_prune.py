@@ -220,6 +220,26 @@ def test_namespace_with_things_of_others_is_left(cluster: Cluster) -> None:
     assert actions(cluster.manifests(name, state="absent", delete_namespace=True)) == {f"Namespace/{name}": "deleted"}
 
 
+def test_what_the_programs_of_a_set_made_goes_with_it(cluster: Cluster) -> None:
+    """And only with a set: without one it is somebody else's."""
+    namespace = cluster.free_name()
+    byproducts = [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "certificates"}}]
+    options = {"create_namespace": True, "delete_namespace": True, "byproducts": byproducts}
+    assert not cluster.manifests(namespace, config_map("a"), **options)["failed"]
+    secrets = f"/api/v1/namespaces/{namespace}/secrets"
+    cluster.create(secrets, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "certificates"}})
+    other = cluster.manifests(namespace, name="other", state="absent", **options)
+    assert other["objects"] == []
+    assert not other["failed"]
+    assert cluster.get(f"{secrets}/certificates") is not None
+    predicted = cluster.manifests(namespace, state="absent", check=True, **options)
+    removed = cluster.manifests(namespace, state="absent", wait=True, **options)
+    assert actions(removed) == actions(predicted)
+    assert actions(removed)["Secret/certificates"] == "deleted"
+    assert removed["left"] == []
+    assert cluster.get(f"/api/v1/namespaces/{namespace}") is None
+
+
 def test_namespace_of_others_is_left(cluster: Cluster, namespace: str) -> None:
     cluster.manifests(namespace, config_map(), create_namespace=True)
     result = cluster.manifests(namespace, state="absent", delete_namespace=True)

@@ -117,7 +117,7 @@ def test_a_server_that_hangs(instance: Instance) -> None:
             instance,
             "port 8001): it accepts connections but says nothing within 3 s",
             "port 8000): it accepts connections but says nothing within 3 s",
-            "UNAVAILABLE: no healthy upstream",
+            "UNAVAILABLE: no server is ready",
         )
     finally:
         signal_server(uid, signal.SIGCONT)

@@ -81,8 +81,10 @@ class DeployedEnvoy(Envoy):
         servers: Sequence[str],
         http_servers: Sequence[str] = (),
         beside: DeployedEnvoy | None = None,
+        healthy: bool = True,
     ) -> None:
-        """beside: the first Envoy of a pod, of which this one is the second and shares the clients' port."""
+        """beside: the first Envoy of a pod, of which this one is the second and shares the clients' port; healthy:
+        whether it is waited for until every server is."""
         self._beside = beside
         documents = [document for document in yaml.safe_load_all(manifests.read_text()) if document]
         (config_map,) = (item for item in documents if item["kind"] == "ConfigMap")
@@ -106,7 +108,8 @@ class DeployedEnvoy(Envoy):
             self.write(place, source.get("stringData") or source["data"])
         configuration = yaml.safe_load(self._here(config_map["data"][Path(path).name]))
         self._start(scratch, arguments, lambda: self._moved(configuration, servers, http_servers))
-        self.process.wait_until(lambda: self._healthy() == set(servers), 20)
+        if healthy:
+            self.process.wait_until(lambda: self._healthy() == set(servers), 20)
 
     def write(self, mount: str, files: Mapping[str, str]) -> None:
         """Files of a ConfigMap or a Secret as the kubelet writes them: a new folder, and a link that is switched."""

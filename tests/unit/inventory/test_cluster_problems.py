@@ -99,7 +99,8 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
     ]
     assert pvc == (
         "We may not patch, create and delete persistentvolumeclaims in the namespace cms (supersonic_namespace). Ask "
-        "for a Role with these verbs on it, or publish no models (model_repository_sources: [])."
+        "for a Role with these verbs on it, or publish no models (model_repository_sources: []) and set "
+        "prometheus_persistent to false where Prometheus is deployed."
     )
     assert len(Poor.asked) == len(set(Poor.asked))
 
@@ -158,9 +159,10 @@ def test_gpus_name_their_variables(api: Api) -> None:
 
 def test_storage_classes_name_their_variables(api: Api) -> None:
     assert problems(api, storage_classes=["fast", "", "by-hand", "slow"]) == [
-        "There is no storage class fast (model_repository_storage_class, or preflight_storage_classes where that is "
-        "set). The cluster has slow.",
-        "The cluster has no default storage class, so model_repository_storage_class has to name one. It has slow.",
+        "There is no storage class fast (model_repository_storage_class or prometheus_storage_class, or "
+        "preflight_storage_classes where that is set). The cluster has slow.",
+        "The cluster has no default storage class, so model_repository_storage_class and prometheus_storage_class, "
+        "where there are claims, have to name one. It has slow.",
     ]
 
 
@@ -173,7 +175,7 @@ def test_kinds_say_who_brings_them_and_what_needs_them(api: Api) -> None:
         "newer. Ask for it to be installed, or do without it (envoy_gateway_route)."
     )
     assert found[-1] == "The cluster has no kind Own of example.org/v1. Ask for it to be installed."
-    assert all("(envoy_" in sentence for sentence in found[:-1])
+    assert all("(envoy_" in sentence or "(supersonic_components" in sentence for sentence in found[:-1])
     assert not problems(api, kinds=[{"api_version": "networking.k8s.io/v1", "kind": "Ingress"}])
 
 

@@ -1,0 +1,167 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role keda and the module keda_info with the real KEDA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
+from ansible_collections.fastml.supersonic.tests.harness.keda import NAMESPACE, WANTED, Keda
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container, until, workload
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+
+API_SERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
+
+
+def info(cluster: Cluster, **options: Any) -> dict[str, Any]:
+    if "host" not in options:
+        options["kubeconfig"] = cluster.kubeconfig
+    return run_module("keda_info", {**WANTED, **options})
+
+
+def scaled_object(name: str) -> dict[str, Any]:
+    """One that fits the schema of the real kind, with the fields that the defaults ask for."""
+    trigger = {"type": "kubernetes-workload", "metricType": "Value", "metadata": {"podSelector": "a=b", "value": "1"}}
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": name},
+        "spec": {
+            "scaleTargetRef": {"name": name},
+            "minReplicaCount": 1,
+            "maxReplicaCount": 2,
+            "fallback": {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicas"},
+            "advanced": {
+                "horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 1}}}
+            },
+            "triggers": [trigger],
+        },
+    }
+
+
+@pytest.mark.usefixtures("keda")
+def test_what_runs_is_what_is_wanted(cluster: Cluster, namespace: str) -> None:
+    found = info(cluster, watched=[namespace])
+    assert found["problems"] == []
+    assert found["unread"] == []
+    assert (found["version"], found["namespace"], found["watches"]) == ("2.21.0", NAMESPACE, [])
+    assert not found["changed"]
+
+
+def test_another_run_changes_nothing_and_existing_passes(keda: Keda, namespace: str, tmp_path: Path) -> None:
+    """Nor do certificates that KEDA has put into its webhooks and APIService meanwhile."""
+    authority = keda.cluster.there(API_SERVICE)["spec"]["caBundle"]
+    assert keda.role(tmp_path, "--check").changed("local-cluster") == 0
+    assert keda.role(tmp_path).changed("local-cluster") == 0
+    assert keda.cluster.there(API_SERVICE)["spec"]["caBundle"] == authority
+    existing = {"keda_mode": "existing", "keda_namespace": "", "keda_instance_namespaces": [namespace]}
+    assert keda.role(tmp_path, **existing).changed("local-cluster") == 0
+    old = keda.role(tmp_path, **existing, keda_minimum_version="9.0")
+    assert old.code != 0
+    assert "KEDA is of version 2.21.0, but 9.0 or newer is needed." in old.text
+
+
+@pytest.mark.usefixtures("keda")
+@pytest.mark.parametrize(
+    ("replicas", "environment", "problems"),
+    [
+        (0, {"WATCH_NAMESPACE": ""}, ["The Deployment keda-operator in the namespace {0} is scaled to 0"]),
+        (1, {"WATCH_NAMESPACE": "others,more"}, ["KEDA does not watch the namespace cms, only others, more"]),
+    ],
+)
+def test_faults_of_another_operator_are_named(
+    cluster: Cluster, namespace: str, replicas: int, environment: dict[str, str], problems: list[str]
+) -> None:
+    """Of one that somebody is said to have in another namespace: the real one is for all tests."""
+    main = container(env=[{"name": name, "value": value} for name, value in environment.items()])
+    pod = {"containers": [main], "serviceAccountName": "default"}
+    operator = workload("Deployment", "keda-operator", pod=pod, replicas=replicas)
+    cluster.create(f"/apis/apps/v1/namespaces/{namespace}/deployments", operator)
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/keda-operator"
+    until(lambda: cluster.there(path)["status"].get("readyReplicas", 0) == replicas)
+    expected = [
+        # The one API of external metrics is the real KEDA's.
+        f"External metrics are asked of the Service keda-metrics-apiserver in the namespace {NAMESPACE}, which is not "
+        f"KEDA's in the namespace {namespace}",
+        *(text.format(namespace) for text in problems),
+        f"KEDA's operator (system:serviceaccount:{namespace}:default) may not watch scaledobjects and create "
+        "horizontalpodautoscalers and update deployments/scale in the namespace cms",
+    ]
+    found = info(cluster, namespace=namespace, watched=["cms"])["problems"]
+    assert len(found) == len(expected), found
+    assert all(text.startswith(start) for text, start in zip(found, expected, strict=True)), found
+
+
+@pytest.mark.usefixtures("keda")
+def test_rights_in_one_namespace_are_enough_to_ask(cluster: Cluster, namespace: str, ca_file: str) -> None:
+    rule = {"apiGroups": ["keda.sh"], "resources": ["scaledobjects"], "verbs": ["get", "create", "patch"]}
+    user = cluster.as_user(cluster.user(namespace, "operator", rule), ca_file)
+    found = info(cluster, watched=[namespace], **user)
+    assert found["problems"] == []
+    assert found["installed"]
+    assert found["watches"] is None
+    assert [text.partition(",")[0] for text in found["unread"]] == [
+        "We may not read the APIService v1beta1.external.metrics.k8s.io",
+        f"We may not read Deployments in the namespace {NAMESPACE}",
+    ]
+    (problem,) = info(cluster, fields=["spec.fallback.miracles"], **user)["problems"]
+    assert problem.startswith("The ScaledObject of this KEDA has no spec.fallback.miracles")
+
+
+@pytest.mark.alone
+def test_life_of_keda(cluster: Cluster, keda: Keda, namespace: str, tmp_path: Path) -> None:
+    """From one that is in use to nothing left, and back."""
+    others = _keda_info.objects(cluster.api)
+    if others:
+        pytest.skip(f"KEDA is in use, so it cannot be removed here: {', '.join(others)}")
+    path = f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects"
+    cluster.create(path, scaled_object("pool"))
+    refused = keda.role(tmp_path, keda_state="absent")
+    assert refused.code != 0
+    assert f"would go with it: ScaledObject pool in the namespace {namespace}. Nothing was changed." in refused.text
+    cluster.api.delete(f"{path}/pool", "pool")
+    until(lambda: cluster.get(f"{path}/pool") is None)
+    with keda.alone():
+        try:
+            removed_and_predicted(cluster, keda, tmp_path)
+        finally:
+            again = keda.role(tmp_path)
+    assert again.changed("local-cluster") == 1
+    assert keda.look()["problems"] == []
+
+
+def removed_and_predicted(cluster: Cluster, keda: Keda, folder: Path) -> None:
+    assert keda.role(folder, "--check", keda_state="absent").changed("local-cluster") > 0
+    assert keda.sound()
+    assert keda.role(folder, keda_state="absent").changed("local-cluster") > 0
+    assert left(cluster) == []
+    assert keda.role(folder, keda_state="absent").changed("local-cluster") == 0
+    missing = keda.role(folder, keda_mode="existing", keda_namespace="")
+    assert missing.code != 0
+    assert "The cluster has no KEDA" in missing.text
+    assert keda.role(folder, "--check").changed("local-cluster") == 1
+    assert left(cluster) == []
+
+
+def left(cluster: Cluster) -> list[str]:
+    """What is there of KEDA."""
+    paths = {
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions": "",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles": "",
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings": "",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/rolebindings": "",
+        "/apis/apiregistration.k8s.io/v1/apiservices": "external.metrics",
+        "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations": "",
+        "/api/v1/namespaces": "",
+    }
+    return [
+        f"{path}/{item['metadata']['name']}"
+        for path, also in paths.items()
+        for item in cluster.api.list(path, path)
+        if "keda" in item["metadata"]["name"] or (also and also in item["metadata"]["name"])
+    ]

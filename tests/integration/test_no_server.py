@@ -1,0 +1,246 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of a request while there is no server: a real Envoy, and a server that is not there yet."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
+from ansible_collections.fastml.supersonic.tests.harness.gateway import CHANNEL, render_cases, statistics
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
+from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports
+
+WAIT_S = 6
+TOKEN = "cms-0123456789abcdefghij"
+CASES: dict[str, dict[str, Any]] = {
+    "refuses": {"envoy_http": True},
+    "waits": {"envoy_server_wait": WAIT_S, "envoy_http": True, "envoy_access_log": "all"},
+    "tokens": {"envoy_server_wait": WAIT_S, "envoy_tokens": {"cms": TOKEN}},
+}
+SAID = "no server is ready; the pool may be starting, try again"
+HEALTHY = "cluster.triton.membership_healthy"
+NONE = r"^cluster\.triton\.upstream_cx_none_healthy$"
+HEALTH = grpc.method_handlers_generic_handler(
+    "grpc.health.v1.Health", {"Check": grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"\x08\x01")}
+)
+
+
+class Server(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """Answers every request with its id."""
+
+    def ServerLive(self, _request: Any, _context: Any) -> Any:
+        return service_pb2.ServerLiveResponse(live=True)
+
+    def ModelInfer(self, request: Any, _context: Any) -> Any:
+        return service_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)
+
+    def ModelStreamInfer(self, requests: Any, _context: Any) -> Any:
+        for request in requests:
+            answer = service_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)
+            yield service_pb2.ModelStreamInferResponse(infer_response=answer)
+
+
+@contextlib.contextmanager
+def server(address: str) -> Iterator[None]:
+    pool = grpc.server(ThreadPoolExecutor(32))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Server(), pool)
+    pool.add_generic_rpc_handlers((HEALTH,))
+    pool.add_insecure_port(address)
+    pool.start()
+    try:
+        yield
+    finally:
+        pool.stop(0).wait()
+
+
+@pytest.fixture(scope="module")
+def manifests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render_cases(tmp_path_factory.mktemp("cases"), CASES)
+
+
+@contextlib.contextmanager
+def envoy(manifests: Path, scratch: Path, case: str) -> Iterator[tuple[DeployedEnvoy, str]]:
+    """An Envoy whose one server is not there yet, and where it is going to be."""
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    running = DeployedEnvoy(scratch / case, manifests / case / "envoy.yaml", [address], healthy=False)
+    try:
+        yield running, address
+    finally:
+        running.stop()
+
+
+def call(at: DeployedEnvoy, number: int = 0, *, token: str = "", size: int = 0, options: Any = ()) -> tuple[str, Any]:
+    """OK or the status that a client sees, and the call."""
+    request = service_pb2.ModelInferRequest(model_name="identity", id=str(number), raw_input_contents=[bytes(size)])
+    metadata = [("authorization", f"Bearer {token}")] if token else []
+    with grpc.insecure_channel(at.address, options=[*CHANNEL, *options]) as channel:
+        try:
+            answer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(
+                request, timeout=20, metadata=metadata
+            )
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}", error
+    assert answer.id == str(number)
+    return "OK", answer
+
+
+def health(at: DeployedEnvoy) -> str:
+    with grpc.insecure_channel(at.address, options=CHANNEL) as channel:
+        try:
+            channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5)
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}"
+    return "OK"
+
+
+def counted(at: DeployedEnvoy) -> int:
+    return statistics(at, NONE)["cluster.triton.upstream_cx_none_healthy"]
+
+
+def test_refused_at_once_with_when_to_come_again(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "refuses") as (front, address):
+        started = time.monotonic()
+        status, error = call(front)
+        assert time.monotonic() - started < 1
+        assert status == f"UNAVAILABLE: {SAID}"
+        sent = dict([*error.initial_metadata(), *error.trailing_metadata()])
+        assert sent["retry-after"] == "5"
+        assert sent["grpc-retry-pushback-ms"] == "5000"
+        # What wakes a pool.
+        assert counted(front) == 1
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(f"http://{front.address}/v2/models/identity/config", timeout=5)
+        assert (refusal.value.code, refusal.value.headers["retry-after"]) == (503, "5")
+        assert refusal.value.read().decode() == SAID
+        with server(address):
+            until(lambda: call(front)[0] == "OK", 5)
+
+
+def test_a_client_that_tries_again_waits_as_it_is_told(manifests: Path, tmp_path: Path) -> None:
+    """gRPC's own retries, as a client's service configuration asks for them."""
+    policy = {
+        "maxAttempts": 3,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "0.1s",
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    options = [("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]}))]
+    with envoy(manifests, tmp_path, "refuses") as (front, address), ThreadPoolExecutor() as pool:
+        started = time.monotonic()
+        waiting = pool.submit(call, front, options=options)
+        until(lambda: counted(front) == 1, 5)
+        with server(address):
+            assert waiting.result()[0] == "OK"
+        assert time.monotonic() - started >= 5
+
+
+def test_requests_wait_for_the_first_server(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "waits") as (front, address), ThreadPoolExecutor(24) as pool:
+        waiting = [pool.submit(call, front, number, size=number * 200_000) for number in range(20)]
+        until(lambda: counted(front) >= 2, 5)
+        before = counted(front)
+        # Whoever waits goes on being counted: a pool that takes minutes to start is not given up meanwhile.
+        until(lambda: counted(front) > before, 2)
+        time.sleep(1)
+        assert not any(request.done() for request in waiting)
+        with server(address):
+            assert [request.result()[0] for request in waiting] == ["OK"] * 20
+            assert call(front, 20)[0] == "OK"
+            assert health(front) == "OK"
+        passed = statistics(front, r"^cluster\.triton\.upstream_rq_active$")
+        assert passed == {"cluster.triton.upstream_rq_active": 0}
+
+
+def test_the_wait_ends(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "waits") as (front, address):
+        started = time.monotonic()
+        status, error = call(front)
+        assert WAIT_S - 0.5 <= time.monotonic() - started <= WAIT_S + 2
+        assert status == f"UNAVAILABLE: {SAID}"
+        assert ("grpc-retry-pushback-ms", "5000") in (*error.initial_metadata(), *error.trailing_metadata())
+        with server(address):
+            until(lambda: call(front)[0] == "OK", 5)
+        # Gone again: the next one waits as well, once workers look anew.
+        until(lambda: statistics(front, r"^cluster\.triton\.membership_healthy$") == {HEALTHY: 0}, 10)
+        time.sleep(1.1)
+        with ThreadPoolExecutor() as pool:
+            late = pool.submit(call, front, 1)
+            time.sleep(1)
+            assert not late.done()
+            with server(address):
+                assert late.result()[0] == "OK"
+
+
+def test_streams_and_http_wait_as_well(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "waits") as (front, address), ThreadPoolExecutor() as pool:
+
+        def stream() -> list[str]:
+            requests = (service_pb2.ModelInferRequest(model_name="identity", id=str(number)) for number in range(3))
+            with grpc.insecure_channel(front.address, options=CHANNEL) as channel:
+                answers = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(requests, timeout=20)
+                return [answer.infer_response.id for answer in answers]
+
+        waiting = pool.submit(stream)
+        started = time.monotonic()
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(f"http://{front.address}/v2/models/identity/config", timeout=20)
+        assert time.monotonic() - started >= WAIT_S - 0.5
+        assert (refusal.value.code, refusal.value.headers["retry-after"]) == (503, "5")
+        waiting.exception(5)
+        waiting = pool.submit(stream)
+        time.sleep(1)
+        with server(address):
+            assert waiting.result() == ["0", "1", "2"]
+
+
+def test_probes_neither_wait_nor_wake(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "waits") as (front, _address):
+        time.sleep(1.1)
+        started = time.monotonic()
+        assert [health(front) for _ in range(5)] == [f"UNAVAILABLE: {SAID}"] * 5
+        assert time.monotonic() - started < 2
+        assert counted(front) == 0
+
+
+def test_who_may_not_come_in_wakes_nothing(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "tokens") as (front, address), ThreadPoolExecutor() as pool:
+        started = time.monotonic()
+        assert call(front)[0].startswith("UNAUTHENTICATED")
+        assert call(front, token="x" * 24)[0].startswith("UNAUTHENTICATED")
+        assert time.monotonic() - started < 1
+        assert counted(front) == 0
+        waiting = pool.submit(call, front, 1, token=TOKEN)
+        until(lambda: counted(front) >= 1, 5)
+        with server(address):
+            assert waiting.result()[0] == "OK"
+
+
+def test_a_client_that_goes_away_is_not_waited_for(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "waits") as (front, _address):
+        with grpc.insecure_channel(front.address, options=CHANNEL) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            with pytest.raises(grpc.RpcError) as error:
+                stub.ModelInfer(service_pb2.ModelInferRequest(model_name="identity"), timeout=1)
+            assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        until(lambda: statistics(front, r"^http\.ingress_grpc\.downstream_rq_active$") == {
+            "http.ingress_grpc.downstream_rq_active": 0
+        }, 5)  # fmt: skip
+        until(lambda: counted(front) > 0, 2)
+        before = counted(front)
+        time.sleep(1)
+        assert counted(front) == before
