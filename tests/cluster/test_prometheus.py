@@ -207,12 +207,12 @@ def test_quantities_have_their_values(life: Life) -> None:
     def values() -> dict[str, float | None]:
         result = life.look(queries={**queries, **recorded})
         assert not result["failed"], result
-        return {name: item["value"] for name, item in result["results"].items()}
+        return {name: item["value"] for name, item in result["answers"].items()}
 
     found = until(lambda: (new := values()) and None not in new.values() and new, 30)
     assert found["servers"] == found["recorded servers"] == 1
     assert found["server_parallelism"] == 1
-    for name in ("requests_in_flight", "queue_time", "failure_rate", "requests_without_server"):
+    for name in ("requests_in_flight", "queue_time", "failure_rate", "requests_without_server", "servers_wanted"):
         assert found[name] == 0
 
 
