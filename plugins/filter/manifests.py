@@ -13,7 +13,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     service_queries,
     service_rules,
-    windows,
 )
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
     _autoscaler,
@@ -58,7 +57,6 @@ class FilterModule:
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "service_queries": service_queries,
             "service_rules": service_rules,
-            "service_windows": windows,
             "verification_table": _render.verification_table,
             "yaml_documents": _render.yaml_documents,
         }

@@ -118,7 +118,8 @@ def test_the_number_of_servers_is_nobody_elses(service: ScaledInstance) -> None:
         # So that two stay wanted.
         pausing = {"autoscaler_paused": True, "autoscaler_paused_replicas": 2}
         done = service.scale(**pausing)
-        assert set(table(done.text)) == {"servers_wanted", "queue_time", "servers_busy_floor"}, done.output
+        triggers = {"servers_wanted", "servers_held", "servers_busy_floor", "queue_ratio"}
+        assert set(table(done.text)) == triggers, done.output
         assert all(value == 0 for value in table(done.text).values()), done.output
         assert service.replicas() == 2
         again = service.autoscaler("--diff", **pausing)
@@ -155,6 +156,7 @@ def test_follows_demand_and_stands_outages(scaled: ScaledInstance, tmp_path: Pat
         assert again.changed(scaled.name) == 0, again.output
         assert scaled.replicas() == 3
         answers = table(scaled.scale().text)
+        # Five clients, and a server that takes 1.65 requests.
         assert 2 < answers["servers_wanted"] < 3.5, answers
         # Prometheus goes, and comes back without what it knew.
         scaled.watched(False)

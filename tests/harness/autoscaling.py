@@ -29,10 +29,6 @@ PROMETHEUS: dict[str, Any] = {
 QUICK: dict[str, Any] = {
     "autoscaler_max_replicas": 3,
     "autoscaler_requests_per_server": 1,
-    "autoscaler_scale_down": {
-        "stabilizationWindowSeconds": 10,
-        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
-    },
     "autoscaler_wait_timeout": 90,
 }
 

@@ -107,8 +107,9 @@ def test_scales_the_pool_by_what_is_measured(rendered: dict[str, dict[str, dict[
     assert not {"fallback", "pollingInterval", "cooldownPeriod", "initialCooldownPeriod"} & set(spec)
     assert [(each["name"], each["metricType"]) for each in spec["triggers"]] == [
         ("servers_wanted", "AverageValue"),
-        ("queue_time", "Value"),
+        ("servers_held", "AverageValue"),
         ("servers_busy_floor", "AverageValue"),
+        ("queue_ratio", "Value"),
     ]
     for trigger in spec["triggers"]:
         metadata = trigger["metadata"]
@@ -189,7 +190,7 @@ TRIGGERS = _autoscaler.triggers(
     ["servers_wanted", "queue_time", "servers_busy_floor"],
     {"servers_wanted": "a", "queue_time": "b", "servers_busy_floor": "c"},
     URL,
-    20,
+    {"queue_time": 20},
     [{"type": "cron", "metadata": {}}],
 )
 
