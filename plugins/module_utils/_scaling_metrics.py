@@ -119,13 +119,10 @@ class Prometheus:
     # ---- at Envoy
 
     def requests_in_flight(self, now: float) -> float:
-        return self._gauge(now, self.watch.short_window, _mean)
-
-    def requests_in_flight(self, now: float) -> float:
         return self._gauge(now, self.watch.window, _mean)
 
     def lasting_requests(self, now: float) -> float:
-        """In flight over a while; of a burst what the last scrapes have seen, so that it counts at once or not at all."""
+        """In flight over a while; of a burst what the last scrapes saw, so that it counts at once or not at all."""
         watch = self.watch
         return max(self._gauge(now, watch.short_window, min) - watch.doubt, self.requests_in_flight(now))
 
@@ -197,18 +194,21 @@ class Prometheus:
         lacking = 1.0 if self.requests_without_server(now) > 0 else 0.0
         return max(self.lasting_requests(now) / self.server_capacity(now), lacking)
 
-    def servers_busy_floor(self, now: float) -> float:
-        """What keeps servers that are there, and never asks for more: fewer in flight than they could take, or an open
-        load that would not wait for the others."""
-        there = self.ready(now)
+    def servers_held(self, now: float) -> float:
+        """Servers that are there and have not much too little to do: a pool on an edge would come and go otherwise."""
         watch = self.watch
         if not any(series.within(now - watch.window, watch.short_window) for series in self.envoys):
-            return there  # Rates are too low for as long as their window is not full.
-        held = self.lasting_requests(now) / (watch.hold * self.server_capacity(now))
-        busy = max(self.servers_computing(now), self.servers_computing(now, watch.long_window))
-        needed = max(busy / watch.busy_share, busy + 0.5 * math.sqrt(busy))
+            # Rates are too low for as long as their window is not full.
+            return self.ready(now)
+        return min(self.ready(now), self.lasting_requests(now) / (watch.hold * self.server_capacity(now)))
+
+    def servers_busy_floor(self, now: float) -> float:
+        """Servers that are there and that an open load needs, since it would not wait for the others."""
+        there = self.ready(now)
+        busy = max(self.servers_computing(now), self.servers_computing(now, self.watch.long_window))
+        needed = max(busy / self.watch.busy_share, busy + 0.5 * math.sqrt(busy))
         gradually = min(there - 1.0, 0.75 * there)
-        return min(there, max(held, self.openness(now) * max(needed, gradually)))
+        return min(there, self.openness(now) * max(needed, gradually))
 
     # ---- others' metrics, to compare with
 

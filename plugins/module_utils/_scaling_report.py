@@ -31,7 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_simulat
 DYNAMIC = "dynamic"
 # Of the SuperSONIC paper's figures.
 PROFILE = ({"clients": 1, "seconds": 60}, {"clients": 10, "seconds": 240}, {"clients": 1, "seconds": 180})
-TRIGGERS = ("servers_wanted", "queue_ratio", "servers_busy_floor")
+TRIGGERS = ("servers_wanted", "servers_held", "servers_busy_floor", "queue_ratio")
 # The autoscaler's own choice of how fast.
 UP = Rules(0.0, (Policy("Pods", 10, 15.0), Policy("Percent", 200, 15.0)))
 DOWN = Rules(0.0, (Policy("Percent", 50, 15.0),))
@@ -89,8 +89,9 @@ def pool_of(variables: Mapping[str, t.Any], settings: Mapping[str, t.Any]) -> Po
     maximum = int(_number(variables, "autoscaler_max_replicas", 6, above=0.0))
     if minimum > maximum:
         raise SupersonicError(f"autoscaler_max_replicas ({maximum}) is less than autoscaler_min_replicas ({minimum}).")
+    models: Sequence[Mapping[str, t.Any]] = settings.get("models") or ({},)
     return Pool(
-        models=tuple(model_of(entry) for entry in settings.get("models") or ({},)),
+        models=tuple(model_of(entry) for entry in models),
         slots=int(_number(settings, "slots", 1, above=0.0)),
         start_time=_number(settings, "start_seconds", 4.0),
         minimum=minimum,
@@ -116,7 +117,8 @@ def _number(values: Mapping[str, t.Any], name: str, default: float, above: float
     except (TypeError, ValueError):
         raise SupersonicError(f"{name} is {value!r}, which is no number.") from None
     if not math.isfinite(number) or number < 0 or (above is not None and number <= above):
-        raise SupersonicError(f"{name} is {value!r}; it has to be {'more than 0' if above is not None else '0 or more'}.")
+        least = "0 or more" if above is None else f"more than {above:g}"
+        raise SupersonicError(f"{name} is {value!r}; it has to be {least}.")
     return number
 
 
@@ -143,12 +145,13 @@ def _outages(entries: Sequence[t.Any]) -> tuple[tuple[float, float], ...]:
 def triggers_of(variables: Mapping[str, t.Any]) -> tuple[Trigger, ...]:
     known = {
         "servers_wanted": Trigger("servers_wanted"),
+        "servers_held": Trigger("servers_held"),
         "servers_busy_floor": Trigger("servers_busy_floor"),
         "queue_ratio": Trigger(
             "queue_ratio", _number(variables, "autoscaler_queue_ratio_threshold", QUEUE_RATIO, above=0.0), average=False
         ),
         "queue_time": Trigger(
-            "queue_time", _number(variables, "autoscaler_queue_time_threshold", 100.0, above=0.0), average=False
+            "queue_time", _number(variables, "autoscaler_queue_time_threshold", 1000.0, above=0.0), average=False
         ),
     }
     names = variables.get("autoscaler_default_triggers") or TRIGGERS

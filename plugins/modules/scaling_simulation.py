@@ -12,9 +12,9 @@ version_added: 1.0.0
 author:
   - fastml.supersonic contributors (@fastmachinelearning)
 description:
-  - Replays a load through servers, Envoy, the scrapes of Prometheus, the triggers of the role P(fastml.supersonic.autoscaler#role),
-    KEDA and Kubernetes' HorizontalPodAutoscaler, and tells how many servers there would be, how long requests would take
-    and how well the servers would be used. Needs no cluster and changes nothing.
+  - Replays a load through servers, Envoy, the scrapes of Prometheus, the triggers of the role
+    P(fastml.supersonic.autoscaler#role), KEDA and Kubernetes' HorizontalPodAutoscaler, and tells how many servers there
+    would be, how long requests would take and how well the servers would be used. Needs no cluster and changes nothing.
   - The same options give the same answer. What is periodic in reality, such as the autoscaler's look every 15 seconds,
     comes at a moment that depends on O(seed); O(runs) tries several.
 options:
@@ -59,8 +59,8 @@ options:
     default: [dynamic]
   variables:
     description: >-
-      Variables of the role P(fastml.supersonic.autoscaler#role) by name. Those that a simulation has no use for are left
-      alone; those that are missing have the role's defaults, with 1 to 6 servers.
+      Variables of the role P(fastml.supersonic.autoscaler#role) by name. Those that a simulation has no use for are
+      left alone; those that are missing have the role's defaults, with 1 to 6 servers.
     type: dict
     default: {}
   models:
@@ -147,7 +147,9 @@ EXAMPLES = r"""
       - {clients: 2, seconds: 300}
     models: [{execution_ms: 50}]
     start_seconds: 60
-    variables: "{{ q('varnames', '^autoscaler_') | zip(q('vars', *q('varnames', '^autoscaler_'))) | community.general.dict }}"
+    variables:
+      autoscaler_max_replicas: 12
+      autoscaler_scale_down: "{{ autoscaler_scale_down }}"
   register: simulated
 
 - name: Show it

@@ -56,7 +56,7 @@ def test_queue_time_is_of_a_request_with_batches_too() -> None:
 
 def test_an_idle_pool_is_zero_and_an_unseen_one_is_nothing() -> None:
     idle = prometheus([envoy(2.0, *[0.0] * 60)], [series(2.0, *[(0.0,) * 5] * 60)])
-    for quantity in ("servers_wanted", "queue_ratio", "queue_time", "servers_busy_floor"):
+    for quantity in ("servers_wanted", "servers_held", "servers_busy_floor", "queue_ratio", "queue_time"):
         assert idle.read(quantity, 118.0) == 0.0
         assert prometheus([], []).read(quantity, 118.0) is None
     idle.blind = True
@@ -105,5 +105,8 @@ def test_the_floor_keeps_what_is_there_and_asks_for_no_more() -> None:
     # 3.8 servers' worth of work on four: no fewer, and no more.
     assert prometheus([envoy(2.0, *open_load)], busy).read("servers_busy_floor", 80.0) == 4.0
     # Clients that wait for their answers would only wait longer.
-    waiting = prometheus([envoy(2.0, *[4.0] * 41)], busy).read("servers_busy_floor", 80.0)
-    assert waiting == pytest.approx(4.0 / 1.65 / 0.82)
+    waiting = prometheus([envoy(2.0, *[4.0] * 41)], busy)
+    assert waiting.read("servers_busy_floor", 80.0) == 0.0
+    assert waiting.read("servers_held", 80.0) == pytest.approx(4.0 / 1.65 / 0.82)
+    # As long as nobody knows what was before, all stay.
+    assert waiting.read("servers_held", 10.0) == 4.0

@@ -40,12 +40,10 @@ def when(trace: Trace, wanted: int) -> float:
     return next(time for time, count in trace.wanted if count == wanted)
 
 
-# ---- against measured runs: a single-node cluster, a serial model of 20.8 ms, KEDA 2.21, scrapes every 2 s ------------
+# ---- against measured runs: a single-node cluster, a serial model of 20.8 ms, KEDA 2.21, scrapes every 2 s --------
 
 
-@pytest.mark.parametrize(
-    ("servers", "mean", "p99", "utilization"), [(1, 122.0, 243.0, 0.93), (6, 37.0, 73.0, 0.52)]
-)
+@pytest.mark.parametrize(("servers", "mean", "p99", "utilization"), [(1, 122.0, 243.0, 0.93), (6, 37.0, 73.0, 0.52)])
 def test_static_pools_are_as_measured(servers: int, mean: float, p99: float, utilization: float) -> None:
     half = [{**piece, "seconds": piece["seconds"] / 2} for piece in PROFILE]
     found = simulate(DEFAULT, half, [servers])["pools"][0]
@@ -75,7 +73,8 @@ def test_the_prototype_is_as_measured() -> None:
     steps = [{"clients": 1, "seconds": 30}, *({"clients": count, "seconds": 45} for count in (3, 6, 10, 4, 8, 2))]
     trace, found = run(prototype, steps, seed=2)
     assert [count for _when, count in trace.wanted][:4] == [1, 2, 4, 6]
-    assert [when(trace, count) - since for count, since in ((2, 30), (4, 75), (6, 120))] == pytest.approx([15] * 3, abs=3)
+    delays = [when(trace, count) - since for count, since in ((2, 30), (4, 75), (6, 120))]
+    assert delays == pytest.approx([15] * 3, abs=3)
     assert found["requests"] == pytest.approx(38674, rel=0.03)
     assert found["mean_ms"] == pytest.approx(39.2, rel=0.03)
     assert found["servers_mean"] == pytest.approx(3.5, rel=0.03)
@@ -120,7 +119,7 @@ def test_upstream_at_geddes_is_as_measured() -> None:
     assert found["utilization"] == pytest.approx(0.66, rel=0.05)
 
 
-# ---- what the defaults come to -----------------------------------------------------------------------------------------
+# ---- what the defaults come to --------------------------------------------------------------------------------------
 
 
 def test_the_defaults_are_better_than_the_prototype() -> None:
@@ -211,9 +210,7 @@ def test_variables_of_the_role_are_heeded() -> None:
         ({}, {"scrape_interval": -1}, "scrape_interval"),
     ],
 )
-def test_what_cannot_be_simulated_is_said(
-    variables: dict[str, Any], settings: dict[str, Any], message: str
-) -> None:
+def test_what_cannot_be_simulated_is_said(variables: dict[str, Any], settings: dict[str, Any], message: str) -> None:
     with pytest.raises(SupersonicError, match=message):
         pool_of(variables, settings)
 
