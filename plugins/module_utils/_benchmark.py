@@ -10,10 +10,11 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 from __future__ import annotations
 
 import itertools
+import select
 import time
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_capacity, _benchmark_pods
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import (
@@ -45,6 +46,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_repor
     write_pool,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus, number, parse_address
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import Queries
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 # Between two levels of a sweep, in which what is in flight is answered.
@@ -55,6 +58,17 @@ _WARM = 1.0
 _KNOWN_SECONDS = 3.0
 _ALIVE_SECONDS = 5.0
 _WIDTH = 1.0
+# Quantities of Prometheus that are written beside what was seen here, and how often (seconds).
+RECORDED = (
+    "requests_in_flight",
+    "servers_wanted",
+    "servers",
+    "busy_servers",
+    "utilization",
+    "queue_time",
+    "request_rate",
+)
+_STEP = 5
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,8 @@ class Options:
     # After each change of the load, for the statistics of what is settled.
     settled_after: float
     report: str
+    # url, token, ca_certificates; None asks none.
+    prometheus: Mapping[str, t.Any] | None = None
 
 
 def parse_pools(entries: Sequence[t.Any]) -> list[str]:
@@ -95,6 +111,9 @@ class Seen:
     looks: list[Look]
     busy: list[Busy]
     problems: list[str]
+    # What Prometheus has recorded meanwhile, and why not.
+    recorded: list[dict[str, t.Any]] = field(default_factory=list)
+    unrecorded: str = ""
 
 
 class Benchmark:
@@ -142,9 +161,9 @@ class Benchmark:
                 timelines[name] = timeline(seen.outcome.requests, seen.looks, seen.busy, options.profile, _WIDTH)
                 looks[name] = [look._asdict() for look in only_changes(seen.looks)]
                 if folder:
-                    write_pool(folder, name, seen.outcome.requests, timelines[name])
+                    write_pool(folder, name, seen.outcome.requests, timelines[name], seen.recorded)
         finally:
-            self._pool.restore()
+            self._pool.restore(only_mine=True)
         report = {
             "profile": [{"clients": step.clients, "seconds": step.seconds} for step in options.profile],
             "model": options.clients.model,
@@ -175,7 +194,7 @@ class Benchmark:
             self._prepare(1)
             seen = self._under_load([sweep], sweep[-1].end)
         finally:
-            self._pool.restore()
+            self._pool.restore(only_mine=True)
         rows = [capacity_row(seen, share) for share in sweep]
         if seen.outcome.failures:
             raise SupersonicError(
@@ -237,11 +256,61 @@ class Benchmark:
                 begin = pods.begin()
                 while (left := begin + seconds - time.monotonic()) > 0:
                     time.sleep(min(left, _ALIVE_SECONDS))
+                    check_wanted()
                     pods.alive()
             finally:
                 watcher.stop()
             looks, busy = watcher.since(begin)
-            return Seen(pods.collect(), looks, busy, list(watcher.problems))
+            outcome = pods.collect()
+        seen = Seen(outcome, looks, busy, list(watcher.problems))
+        if options.prometheus:
+            try:
+                seen.recorded = recorded(self._resolver, options, begin, seconds)
+            except SupersonicError as exc:
+                # It is a second view: a pool can be measured without.
+                seen.unrecorded = str(exc)
+        return seen
+
+
+def check_wanted() -> None:
+    """Raise when nobody reads the result any more: Ansible that was interrupted lets its modules go on alone."""
+    watch = select.poll()
+    # The standard output, whatever Python has put in its place.
+    watch.register(1, 0)
+    if any(event & select.POLLERR for _descriptor, event in watch.poll(0)):
+        raise SupersonicError("Nobody waits for the benchmark any more.")
+
+
+def recorded(resolver: Resolver, options: Options, begin: float, seconds: float) -> list[dict[str, t.Any]]:
+    """What Prometheus says of the same time, which began then by time.monotonic()."""
+    wanted = options.prometheus or {}
+    prometheus = Prometheus(
+        parse_address(wanted["url"], None),
+        resolver,
+        token=wanted.get("token") or "",
+        authorities=wanted.get("ca_certificates") or "",
+    )
+    try:
+        # By its own clock.
+        now = float(prometheus.query("time()")["result"][1])
+        start = now - (time.monotonic() - begin)
+        queries = Queries(options.namespace, options.instance).all()
+        rows: dict[float, dict[str, t.Any]] = {}
+        for name in RECORDED:
+            span = {
+                "query": queries[name],
+                "start": f"{start:.3f}",
+                "end": f"{start + seconds:.3f}",
+                "step": str(_STEP),
+            }
+            data = prometheus.get("/api/v1/query_range", span, f"the query of {name}")
+            for series in data["result"]:
+                for moment, text in series["values"]:
+                    at = round(float(moment) - start, 3)
+                    rows.setdefault(at, {"seconds": at})[name] = number(text)
+    finally:
+        prometheus.close()
+    return [rows[at] for at in sorted(rows)]
 
 
 def sweep_of(levels: Sequence[int], seconds: float) -> list[Share]:
@@ -284,6 +353,7 @@ def figure_row(name: str, seen: Seen, profile: Sequence[Step], settled_after: fl
         "utilization": None if used is None else round(used, 4),
         "swings": swings(seen.looks, profile),
         "problems": seen.problems,
+        "prometheus": seen.unrecorded or ("recorded" if seen.recorded else ""),
     }
 
 
@@ -360,4 +430,5 @@ def options_of(params: Mapping[str, t.Any]) -> Options:
         settle_seconds=params["settle_timeout"],
         settled_after=params["settled_after"],
         report=params["report"] or "",
+        prometheus=params["prometheus"],
     )

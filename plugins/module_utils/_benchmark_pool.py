@@ -7,13 +7,15 @@
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
 What was there before is noted on the object itself, in the same request that changes it. So whoever comes next can put
-it back, even when this process was killed.
+it back, even when this process was killed. The note says, too, whose it is: a run that another one has replaced changes
+nothing more.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import threading
 import time
 import typing as t
@@ -55,8 +57,10 @@ class Autoscaler:
 def find_autoscaler(
     scaled: Iterable[Mapping[str, t.Any]], hpas: Iterable[Mapping[str, t.Any]], name: str
 ) -> Autoscaler:
-    """The autoscaler of a Deployment, among all of its namespace."""
+    """The autoscaler of a Deployment, among all of its namespace; none that is going, and none that is KEDA's own."""
     for item in scaled:
+        if item["metadata"].get("deletionTimestamp"):
+            continue
         spec = item.get("spec") or {}
         target = spec.get("scaleTargetRef") or {}
         if target.get("name") == name and target.get("kind") in (None, "", "Deployment"):
@@ -64,6 +68,9 @@ def find_autoscaler(
             minimum = spec.get("minReplicaCount") or 0 if idle is None else idle
             return Autoscaler("keda", item["metadata"]["name"], int(minimum), int(spec.get("maxReplicaCount", 100)))
     for item in hpas:
+        owners = item["metadata"].get("ownerReferences") or []
+        if item["metadata"].get("deletionTimestamp") or any(owner.get("kind") == "ScaledObject" for owner in owners):
+            continue
         spec = item.get("spec") or {}
         target = spec.get("scaleTargetRef") or {}
         if target.get("name") == name and target.get("kind") == "Deployment":
@@ -85,6 +92,7 @@ class Pool:
         self._scaled = f"/apis/keda.sh/v1alpha1/namespaces/{segment(namespace)}/scaledobjects"
         self._what = f"Deployment {namespace}/{self.name}"
         self.autoscaler = self._find_autoscaler()
+        self._run = secrets.token_hex(8)
 
     def deployment(self) -> dict[str, t.Any]:
         found = self._api.find(self._deployment, self._what)
@@ -118,7 +126,8 @@ class Pool:
             return
 
         def change(live: Mapping[str, t.Any]) -> dict[str, t.Any]:
-            return _noting(live, {"replicas": (live.get("spec") or {}).get("replicas")}, {}, {"replicas": servers})
+            before = {"replicas": (live.get("spec") or {}).get("replicas")}
+            return _noting(live, self._run, before, {}, {"replicas": servers})
 
         self._change(self._deployment, self._what, change)
 
@@ -127,15 +136,22 @@ class Pool:
         if self.autoscaler.kind == "keda":
             self._pause({PAUSED_REPLICAS: None, PAUSED: None})
 
-    def restore(self) -> bool:
+    def restore(self, *, only_mine: bool = False) -> bool:
         """Put back what this or an interrupted benchmark has changed; True when there was something."""
         # All of them, whatever the first one had.
-        done = [self._restore(path, what) for path, what in self._places()]
+        done = [self._restore(path, what, only_mine) for path, what in self._places()]
         return any(done)
+
+    def check_mine(self) -> None:
+        """Raise when another benchmark has taken the pool."""
+        for path, what in self._places():
+            noted = note(self._api.find(path, what))
+            if noted is not None and noted.get("run") != self._run:
+                raise SupersonicError(f"Another benchmark has taken {what}, so this one ends.")
 
     def leftover(self) -> bool:
         """Whether there is something to put back."""
-        return any(_noted(self._api.find(path, what)) is not None for path, what in self._places())
+        return any(note(self._api.find(path, what)) is not None for path, what in self._places())
 
     def _pause(self, annotations: Mapping[str, str | None]) -> None:
         path, what = self._scaled_object()
@@ -143,12 +159,13 @@ class Pool:
         def change(live: Mapping[str, t.Any]) -> dict[str, t.Any]:
             there = live["metadata"].get("annotations") or {}
             before = {name: there.get(name) for name in (PAUSED_REPLICAS, PAUSED)}
-            return _noting(live, {"annotations": before}, annotations, {})
+            return _noting(live, self._run, {"annotations": before}, annotations, {})
 
         self._change(path, what, change)
 
-    def _restore(self, path: str, what: str) -> bool:
-        if _noted(self._api.find(path, what)) is None:
+    def _restore(self, path: str, what: str, only_mine: bool) -> bool:
+        noted = note(self._api.find(path, what))
+        if noted is None or (only_mine and noted.get("run") != self._run):
             return False
         self._change(path, what, restored)
         # What is put back belongs to whoever had it: a manager that stays would be in the way of the next change.
@@ -178,6 +195,7 @@ class Pool:
         wanted = self.autoscaler.minimum if servers is None else servers
         limit = time.monotonic() + seconds
         while True:
+            self.check_mine()
             live = self.deployment()
             problem = _unsettled(live, wanted)
             if problem is None:
@@ -220,33 +238,37 @@ class Pool:
             raise
 
 
-def _noted(live: Mapping[str, t.Any] | None) -> str | None:
-    found = ((live or {}).get("metadata") or {}).get("annotations") or {}
-    return t.cast("str | None", found.get(BEFORE))
+def note(live: Mapping[str, t.Any] | None) -> dict[str, t.Any] | None:
+    """What a benchmark has noted on an object: `run`, whose it is, and `before`. Nobody can use one that is no JSON."""
+    text = (((live or {}).get("metadata") or {}).get("annotations") or {}).get(BEFORE)
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 def _noting(
     live: Mapping[str, t.Any],
+    run: str,
     before: Mapping[str, t.Any],
     annotations: Mapping[str, str | None],
     spec: Mapping[str, t.Any],
 ) -> dict[str, t.Any]:
     """A change that notes what was there before, unless an earlier one has."""
-    noted = _noted(live)
-    change: dict[str, t.Any] = {
-        "metadata": {"annotations": {**annotations, BEFORE: noted or json.dumps(before, sort_keys=True)}}
-    }
+    noted = {"run": run, "before": (note(live) or {}).get("before") or dict(before)}
+    change: dict[str, t.Any] = {"metadata": {"annotations": {**annotations, BEFORE: json.dumps(noted, sort_keys=True)}}}
     return {**change, "spec": dict(spec)} if spec else change
 
 
 def restored(live: Mapping[str, t.Any]) -> dict[str, t.Any] | None:
     """The change that puts back what was noted."""
-    noted = _noted(live)
+    noted = note(live)
     if noted is None:
         return None
-    before: dict[str, t.Any] = {}
-    with contextlib.suppress(ValueError):
-        before = json.loads(noted)
+    before = noted.get("before") or {}
     change: dict[str, t.Any] = {"metadata": {"annotations": {**(before.get("annotations") or {}), BEFORE: None}}}
     if before.get("replicas") is not None:
         change["spec"] = {"replicas": before["replicas"]}

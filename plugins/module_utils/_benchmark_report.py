@@ -105,12 +105,17 @@ class Folder:
             raise SupersonicError(f"The report {full} cannot be written: {exc.strerror or exc}.") from exc
 
 
-def write_pool(folder: Folder, name: str, requests: Sequence[Request], timeline: Sequence[Row]) -> None:
+def write_pool(
+    folder: Folder, name: str, requests: Sequence[Request], timeline: Sequence[Row], recorded: Sequence[Row] = ()
+) -> None:
     """What one pool came to, as soon as it is known."""
     rows = [{"seconds": f"{each.begin:.6f}", "latency_ms": f"{each.seconds * 1000:.3f}"} for each in requests]
     folder.write(f"requests-{name}.csv", as_csv(rows, ["seconds", "latency_ms"]))
     if timeline:
         folder.write(f"timeline-{name}.csv", as_csv(timeline, list(timeline[0])))
+    if recorded:
+        columns = list(dict.fromkeys(key for row in recorded for key in row))
+        folder.write(f"prometheus-{name}.csv", as_csv(recorded, columns))
 
 
 def write_figure(folder: Folder, report: Mapping[str, t.Any]) -> bool:

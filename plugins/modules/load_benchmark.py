@@ -188,6 +188,22 @@ options:
       - Folder on this machine for the report - JSON, CSV with all requests and with everything over time, a table in
         Markdown, and plots (PNG and SVG) where the Python library matplotlib is there.
     type: path
+  prometheus:
+    description:
+      - A Prometheus that scrapes the instance. What it has recorded meanwhile is written beside what was seen here.
+        That it cannot be reached ends nothing, and is told in RV(pools[].prometheus).
+    type: dict
+    suboptions:
+      url:
+        description: Its address, as in O(fastml.supersonic.prometheus_query_info#module:url).
+        type: str
+        required: true
+      token:
+        description: Bearer token for it.
+        type: str
+      ca_certificates:
+        description: Certificates (PEM) of the authorities to trust. Those of the system unless set.
+        type: str
 requirements:
   - matplotlib, for plots
 extends_documentation_fragment:
@@ -293,6 +309,9 @@ pools:
       description: What could not be seen, when the API server or a server did not answer.
       type: list
       elements: str
+    prometheus:
+      description: Why there is nothing of O(prometheus), V(recorded) when there is, or empty when it was not asked.
+      type: str
 servers:
   description: By pool, when the number of servers wanted or ready changed (seconds since the load began).
   returned: with O(mode=figure), except in check mode
@@ -463,13 +482,21 @@ def main() -> None:
             "wait_timeout": {"type": "float", "default": 300},
             "settle_timeout": {"type": "float", "default": 600},
             "report": {"type": "path"},
+            "prometheus": {
+                "type": "dict",
+                "options": {
+                    "url": {"type": "str", "required": True},
+                    "token": {"type": "str", "no_log": True},
+                    "ca_certificates": {"type": "str"},
+                },
+            },
             **CONNECTION_SPEC,
         },
         supports_check_mode=True,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, leave)
-    run(module, lambda resolver: measure(module.params, module.check_mode, resolver))
+    run(module, lambda resolver: measure(module.params, module.check_mode, resolver()))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -199,3 +200,15 @@ def test_what_is_no_prometheus(prometheus: Prometheus) -> None:
         assert "does not speak TLS" in ask(f"https://{page.address}", **one)["msg"]
     finally:
         page.stop()
+
+
+def test_a_refusal_is_not_waited_for(prometheus: Prometheus) -> None:
+    guard = Guard(prometheus.url, TOKEN)
+    begun = time.monotonic()
+    try:
+        instance = {"name": "main", "namespace": "cms", "pods": False}
+        result = ask(f"http://{guard.address}", instance=instance, token="wrong", wait_timeout=60)
+    finally:
+        guard.stop()
+    assert "does not accept the token" in result["msg"]
+    assert time.monotonic() - begun < 20
