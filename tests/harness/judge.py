@@ -42,13 +42,16 @@ def judged(inventory: str) -> Iterator[tuple[str, dict[str, Any]]]:
     connection = plugins.connection_loader.get("ansible.builtin.local", context)
     for host in hosts.get_hosts(play.hosts):
         task_vars = {**variables.get_vars(play=play, host=host, task=task), "hostvars": hostvars}
+        templar = Templar(loader=loader, variables=task_vars)
+        own = task.copy()
+        own.args = templar.template(own.args)
         action = plugins.action_loader.get(
             JUDGE,
-            task=task.copy(),
+            task=own,
             connection=connection,
             play_context=context,
             loader=loader,
-            templar=Templar(loader=loader, variables=task_vars),
+            templar=templar,
             shared_loader_obj=plugins,
         )
         yield host.name, action.run(task_vars=task_vars)
