@@ -35,7 +35,7 @@ def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return request.param.name, folder
 
 
-@pytest.mark.parametrize("role", ["model_repository", "triton", "envoy"])
+@pytest.mark.parametrize("role", ["model_repository", "triton", "envoy", "autoscaler"])
 def test_every_option_is_rendered(role: str) -> None:
     """The hosts of `options` together set whatever the manifests of a role are made from."""
     folder = render.CLONE / "roles" / role
@@ -89,6 +89,8 @@ def test_objects_have_the_names_and_labels_that_others_rely_on(rendered: tuple[s
         assert name in (instance, component) or (
             document["kind"] == "PersistentVolumeClaim"
             or (document["kind"] == "Secret" and name.startswith(f"{component}-"))
+            # It has the name of what it scales.
+            or (document["kind"] == "ScaledObject" and name == f"{instance}-triton")
         ), where
         assert labels["app.kubernetes.io/managed-by"] == "fastml.supersonic", where
         assert labels["app.kubernetes.io/part-of"] == "supersonic", where
