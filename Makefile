@@ -122,6 +122,10 @@ BENCHMARK :=
 benchmark-models: $(VENV)/dev  ## Publishing models against rsync and tar; 5 GB four times on the disk
 	python tests/benchmark/models.py $(BENCHMARK)
 
+.PHONY: simulate
+simulate: $(VENV)/local  ## The autoscaler's defaults under many shapes of load, in simulation; SIMULATE="--runs 1 figure"
+	python tests/benchmark/scaling.py $(SIMULATE)
+
 .PHONY: benchmark-gateway
 benchmark-gateway: $(VENV)/dev  ## Envoy's cost, balance, 20,000 requests at once and 100 servers; BENCHMARK=PART
 	ansible-playbook playbooks/local.yml -i $(INVENTORY) \

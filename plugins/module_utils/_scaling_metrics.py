@@ -62,9 +62,9 @@ class Watch:
     # Of a burst only what two scrapes have seen counts at once.
     short_window: float = 4.0
     # Of means and rates.
-    window: float = 20.0
+    window: float = 15.0
     # Of how much the number in flight varies; two of them are compared.
-    spread_window: float = 40.0
+    spread_window: float = 60.0
     # For which work that was done keeps servers.
     long_window: float = 120.0
     # Requests in flight for a server that computes one at a time.
@@ -84,8 +84,8 @@ class Watch:
         """With windows that fit a scrape interval."""
         windows = {
             "short_window": max(4.0, 2 * scrape_interval),
-            "window": max(20.0, 4 * scrape_interval),
-            "spread_window": max(40.0, 10 * scrape_interval),
+            "window": max(15.0, 4 * scrape_interval),
+            "spread_window": max(60.0, 10 * scrape_interval),
             "long_window": max(120.0, 8 * scrape_interval),
             "learning_window": max(60.0, 4 * scrape_interval),
         }
@@ -119,15 +119,12 @@ class Prometheus:
     # ---- at Envoy
 
     def requests_in_flight(self, now: float) -> float:
-        return self._gauge(now, self.watch.short_window, _mean)
+        return self._gauge(now, self.watch.window, _mean)
 
     def lasting_requests(self, now: float) -> float:
-        """In flight over a while; of a burst what the last scrapes have seen, so that it counts at once or not at all."""
+        """In flight over a while; of a burst what the last scrapes saw, so that it counts at once or not at all."""
         watch = self.watch
-        return max(
-            self._gauge(now, watch.short_window, min) - watch.doubt,
-            self._gauge(now, watch.window, _mean),
-        )
+        return max(self._gauge(now, watch.short_window, min) - watch.doubt, self.requests_in_flight(now))
 
     def requests_without_server(self, now: float) -> float:
         return self._sum(self.envoys, WITHOUT_SERVER, now) * self.watch.window
@@ -136,7 +133,9 @@ class Prometheus:
         """1 where requests come independently of each other, so that the number in flight varies by itself; near 0
         where each client waits for its answer. A change of load is seen in one of two windows only."""
         window = self.watch.spread_window
-        return min(1.0, 2.5 * min(self._spread(now, window), self._spread(now - window, window)))
+        spread = min(self._spread(now, window), self._spread(now - window, window))
+        # Also those who wait for answers are not in flight for a moment between two requests.
+        return min(1.0, max(0.0, 4.0 * (spread - 0.15)))
 
     def _spread(self, now: float, window: float) -> float:
         """Variance by mean: 1 of a Poisson process. Where nothing is known yet, nothing is to be taken away."""
@@ -193,17 +192,23 @@ class Prometheus:
 
     def servers_wanted(self, now: float) -> float:
         lacking = 1.0 if self.requests_without_server(now) > 0 else 0.0
-        return self.lasting_requests(now) / self.server_capacity(now) + lacking
+        return max(self.lasting_requests(now) / self.server_capacity(now), lacking)
+
+    def servers_held(self, now: float) -> float:
+        """Servers that are there and have not much too little to do: a pool on an edge would come and go otherwise."""
+        watch = self.watch
+        if not any(series.within(now - watch.window, watch.short_window) for series in self.envoys):
+            # Rates are too low for as long as their window is not full.
+            return self.ready(now)
+        return min(self.ready(now), self.lasting_requests(now) / (watch.hold * self.server_capacity(now)))
 
     def servers_busy_floor(self, now: float) -> float:
-        """What keeps servers that are there, and never asks for more: fewer in flight than they could take, or an open
-        load that would not wait for the others."""
+        """Servers that are there and that an open load needs, since it would not wait for the others."""
         there = self.ready(now)
-        held = self.lasting_requests(now) / (self.watch.hold * self.server_capacity(now))
         busy = max(self.servers_computing(now), self.servers_computing(now, self.watch.long_window))
         needed = max(busy / self.watch.busy_share, busy + 0.5 * math.sqrt(busy))
         gradually = min(there - 1.0, 0.75 * there)
-        return min(there, max(held, self.openness(now) * max(needed, gradually)))
+        return min(there, self.openness(now) * max(needed, gradually))
 
     # ---- others' metrics, to compare with
 

@@ -31,7 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_simulat
 DYNAMIC = "dynamic"
 # Of the SuperSONIC paper's figures.
 PROFILE = ({"clients": 1, "seconds": 60}, {"clients": 10, "seconds": 240}, {"clients": 1, "seconds": 180})
-TRIGGERS = ("servers_wanted", "queue_ratio", "servers_busy_floor")
+TRIGGERS = ("servers_wanted", "servers_held", "servers_busy_floor", "queue_ratio")
 # The autoscaler's own choice of how fast.
 UP = Rules(0.0, (Policy("Pods", 10, 15.0), Policy("Percent", 200, 15.0)))
 DOWN = Rules(0.0, (Policy("Percent", 50, 15.0),))
@@ -62,7 +62,9 @@ def profile_of(entries: Sequence[Mapping[str, t.Any]], seed: int = 1) -> list[St
         rate, until = float(entry.get("rate") or 0.0), entry.get("until")
         noise, every = float(entry.get("noise") or 0.0), float(entry.get("every") or 5.0)
         if seconds <= 0 or every <= 0 or min(clients, rate, noise, until or 0) < 0:
-            raise SupersonicError(f"The piece {dict(entry)} of the profile has to last some time, with a load of 0 or more.")
+            raise SupersonicError(
+                f"The piece {dict(entry)} of the profile has to last some time, with a load of 0 or more."
+            )
         if until is not None:
             count = abs(int(until) - clients) + 1
             levels = [clients + (number if until > clients else -number) for number in range(count)]
@@ -79,44 +81,77 @@ def profile_of(entries: Sequence[Mapping[str, t.Any]], seed: int = 1) -> list[St
 
 def pool_of(variables: Mapping[str, t.Any], settings: Mapping[str, t.Any]) -> Pool:
     """A pool with the variables of the role autoscaler, and what this simulation is to assume besides."""
-    scrape_interval = float(settings.get("scrape_interval") or 2.0)
-    watched = {name: float(variables[key]) for key, name in _WATCH.items() if variables.get(key) is not None}
-    window = float(variables.get("autoscaler_window") or 0.0)
-    watch = Watch.of(scrape_interval, **watched, **({"window": window} if window else {}))
-    minimum = int(variables.get("autoscaler_min_replicas", 1))
-    maximum = int(variables.get("autoscaler_max_replicas", 6))
-    if not 0 <= minimum <= maximum or maximum < 1:
+    scrape_interval = _number(settings, "scrape_interval", 2.0, above=0.0)
+    watched = {name: _number(variables, key, 0.0) for key, name in _WATCH.items() if variables.get(key) is not None}
+    if window := _number(variables, "autoscaler_window", 0.0):
+        watched["window"] = window
+    minimum = int(_number(variables, "autoscaler_min_replicas", 1))
+    maximum = int(_number(variables, "autoscaler_max_replicas", 6, above=0.0))
+    if minimum > maximum:
         raise SupersonicError(f"autoscaler_max_replicas ({maximum}) is less than autoscaler_min_replicas ({minimum}).")
-    models = tuple(model_of(entry) for entry in settings.get("models") or ({},))
+    models: Sequence[Mapping[str, t.Any]] = settings.get("models") or ({},)
     return Pool(
-        models=models,
-        slots=int(settings.get("slots") or 1),
-        start_time=float(settings.get("start_seconds", 4.0)),
+        models=tuple(model_of(entry) for entry in models),
+        slots=int(_number(settings, "slots", 1, above=0.0)),
+        start_time=_number(settings, "start_seconds", 4.0),
         minimum=minimum,
         maximum=maximum,
         triggers=triggers_of(variables),
-        up=Rules.of(variables["autoscaler_scale_up"], SCALE_UP) if variables.get("autoscaler_scale_up") else UP,
-        down=Rules.of(variables["autoscaler_scale_down"], SCALE_DOWN) if variables.get("autoscaler_scale_down") else DOWN,
-        polling_interval=float(variables.get("autoscaler_polling_interval", 5.0)),
-        cooldown=float(variables.get("autoscaler_cooldown", 300.0)),
+        up=_rules(variables, "autoscaler_scale_up", UP, SCALE_UP),
+        down=_rules(variables, "autoscaler_scale_down", DOWN, SCALE_DOWN),
+        polling_interval=_number(variables, "autoscaler_polling_interval", 5.0, above=0.0),
+        cooldown=_number(variables, "autoscaler_cooldown", 300.0),
         scrape_interval=scrape_interval,
-        watch=watch,
-        envoys=int(settings.get("envoys") or 1),
-        overhead=float(settings.get("overhead_ms", 2.7)) / 1e3,
-        think_time=float(settings.get("think_ms", 0.0)) / 1e3,
-        outages=tuple((float(begin), float(end)) for begin, end in settings.get("outages") or ()),
+        watch=Watch.of(scrape_interval, **watched),
+        envoys=int(_number(settings, "envoys", 1, above=0.0)),
+        overhead=_number(settings, "overhead_ms", 2.7) / 1e3,
+        think_time=_number(settings, "think_ms", 0.0) / 1e3,
+        outages=_outages(settings.get("outages") or ()),
     )
+
+
+def _number(values: Mapping[str, t.Any], name: str, default: float, above: float | None = None) -> float:
+    value = values.get(name)
+    try:
+        number = float(default if value is None else value)
+    except (TypeError, ValueError):
+        raise SupersonicError(f"{name} is {value!r}, which is no number.") from None
+    if not math.isfinite(number) or number < 0 or (above is not None and number <= above):
+        least = "0 or more" if above is None else f"more than {above:g}"
+        raise SupersonicError(f"{name} is {value!r}; it has to be {least}.")
+    return number
+
+
+def _rules(variables: Mapping[str, t.Any], name: str, default: Rules, missing: Rules) -> Rules:
+    definition = variables.get(name)
+    if not definition:
+        return default
+    try:
+        return Rules.of(definition, missing)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise SupersonicError(
+            f"{name} has to have the form of a HorizontalPodAutoscaler's behavior, with policies of type, value and "
+            "periodSeconds."
+        ) from None
+
+
+def _outages(entries: Sequence[t.Any]) -> tuple[tuple[float, float], ...]:
+    try:
+        return tuple((float(begin), float(end)) for begin, end in entries)
+    except (TypeError, ValueError):
+        raise SupersonicError("outages has to be a list of [begin, end] in seconds.") from None
 
 
 def triggers_of(variables: Mapping[str, t.Any]) -> tuple[Trigger, ...]:
     known = {
         "servers_wanted": Trigger("servers_wanted"),
+        "servers_held": Trigger("servers_held"),
         "servers_busy_floor": Trigger("servers_busy_floor"),
         "queue_ratio": Trigger(
-            "queue_ratio", float(variables.get("autoscaler_queue_ratio_threshold", QUEUE_RATIO)), average=False
+            "queue_ratio", _number(variables, "autoscaler_queue_ratio_threshold", QUEUE_RATIO, above=0.0), average=False
         ),
         "queue_time": Trigger(
-            "queue_time", float(variables.get("autoscaler_queue_time_threshold", 100.0)), average=False
+            "queue_time", _number(variables, "autoscaler_queue_time_threshold", 1000.0, above=0.0), average=False
         ),
     }
     names = variables.get("autoscaler_default_triggers") or TRIGGERS
@@ -150,15 +185,19 @@ def simulate(
 ) -> dict[str, t.Any]:
     """Figures of each pool under the same load, with the timelines of its first run."""
     load = profile_of(profile, seed)
+    if not pools:
+        raise SupersonicError("There is no pool to simulate: pools is empty.")
+    if runs < 1:
+        raise SupersonicError(f"runs is {runs}; it has to be 1 or more.")
     rows: list[dict[str, t.Any]] = []
     timelines: dict[str, list[dict[str, t.Any]]] = {}
     servers: dict[str, list[dict[str, t.Any]]] = {}
     for name in [str(entry) for entry in pools]:
         chosen = pool
         if name != DYNAMIC:
-            if not name.isdigit():
+            if not name.isdigit() or int(name) < 1:
                 raise SupersonicError(f"A pool is {DYNAMIC} or a number of servers, not {name!r}.")
-            chosen = replace(pool, triggers=(), replicas=int(name), minimum=int(name), maximum=max(int(name), 1))
+            chosen = replace(pool, triggers=(), replicas=int(name), minimum=int(name), maximum=int(name))
         traces = [Simulation(chosen, load, seed + number).run() for number in range(runs)]
         rows.append({"pool": name, **_together([figures(chosen, trace) for trace in traces])})
         timelines[name] = timeline(chosen, traces[0])

@@ -85,7 +85,7 @@ class Pool:
     polling_interval: float = 5.0
     cooldown: float = 300.0
     scrape_interval: float = 2.0
-    watch: Watch = Watch()
+    watch: Watch = field(default_factory=Watch)
     envoys: int = 1
     # Between a client and Envoy, both ways.
     overhead: float = 0.0027
@@ -100,7 +100,17 @@ class Server:
     """A Triton with its accelerator."""
 
     __slots__ = (
-        "active", "busy", "compute", "done", "draining", "executions", "free", "number", "queue", "queued", "ready",
+        "active",
+        "busy",
+        "compute",
+        "done",
+        "draining",
+        "executions",
+        "free",
+        "number",
+        "queue",
+        "queued",
+        "ready",
         "series",
     )
 

@@ -45,11 +45,15 @@ def model(**model: Any) -> dict[str, Any]:
 BATCH_64 = model(execution_ms=20, request_ms=0.5, max_batch=64)
 SHAPES = {
     "figure: 1, 10, 1 clients": Shape(FIGURE),
-    "ramp: 1 to 10 to 1 clients": Shape([{"clients": 1, "until": 10, "seconds": 200}, {"clients": 10, "until": 1, "seconds": 200}]),
+    "ramp: 1 to 10 to 1 clients": Shape(
+        [{"clients": 1, "until": 10, "seconds": 200}, {"clients": 10, "until": 1, "seconds": 200}]
+    ),
     "steps: 1, 3, 6, 10, 4, 8, 2 clients": Shape(
         [{"clients": 1, "seconds": 30}, *({"clients": count, "seconds": 45} for count in (3, 6, 10, 4, 8, 2))]
     ),
-    "bursts of 20 s": Shape([{"clients": 1, "seconds": 60}, *[{"clients": 10, "seconds": 20}, {"clients": 1, "seconds": 60}] * 4]),
+    "bursts of 20 s": Shape(
+        [{"clients": 1, "seconds": 60}, *[{"clients": 10, "seconds": 20}, {"clients": 1, "seconds": 60}] * 4]
+    ),
     "noise: 6 ± 2 clients": Shape([{"clients": 6, "noise": 2, "seconds": 420}]),
     "40 clients that think 100 ms": Shape(closed(4, 40), {"think_ms": 100}),
     "two models, 5 and 50 ms": Shape(
@@ -70,7 +74,7 @@ SHAPES = {
         closed(5, 150, (60, 150, 90)), {**model(execution_ms=100), "envoys": 2}, {"autoscaler_max_replicas": 100}
     ),
     "100 servers, arrivals": Shape(
-        opened(50, 400, (60, 200, 120)), {**model(execution_ms=100), "envoys": 2}, {"autoscaler_max_replicas": 100}
+        opened(50, 400, (120, 200, 120)), {**model(execution_ms=100), "envoys": 2}, {"autoscaler_max_replicas": 100}
     ),
     "starts of 120 s": Shape(closed(1, 10, (60, 480, 180)), {"start_seconds": 120}),
     "scrapes every 5 s": Shape(FIGURE, {"scrape_interval": 5}),
@@ -100,6 +104,12 @@ def row(shape: Shape, runs: int) -> dict[str, Any]:
     return report.simulate(pool, shape.profile, runs=runs)["pools"][0]
 
 
+def cell(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shapes", nargs="*", help="shapes whose names begin so; all by default")
@@ -109,8 +119,7 @@ def main() -> None:
     for name, shape in SHAPES.items():
         if not options.shapes or any(name.startswith(wanted) for wanted in options.shapes):
             found = row(shape, options.runs)
-            cells = ("-" if found[key] is None else f"{found[key]:,.4g}" if key != "requests" else f"{found[key]:,.0f}" for key in COLUMNS.values())
-            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+            print(f"| {name} | {' | '.join(cell(found[key]) for key in COLUMNS.values())} |", flush=True)
 
 
 if __name__ == "__main__":
