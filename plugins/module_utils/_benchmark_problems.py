@@ -87,7 +87,8 @@ def findings(variables: Variables) -> Iterator[Finding]:
             "benchmark_latency_factor", "it has to be more than 1, which is the latency of a lone request.", factor
         )
     for name, shape in (variables.get("benchmark_shapes") or {}).items():
-        if not isinstance(shape, list) or not shape or not all(type(each) is int and each > 0 for each in shape):
+        numbers = shape if isinstance(shape, list) else []
+        if not numbers or not all(isinstance(each, int) and each > 0 for each in numbers):
             yield Finding("benchmark_shapes", "it has to be a list of whole numbers, 1 or more.", shape, f".{name}")
     for index, word in enumerate(variables.get("benchmark_arguments") or []):
         owned = OWNED_ARGUMENTS.get(str(word).partition("=")[0])
