@@ -76,6 +76,7 @@ namespace and how its cluster is reached.
 EXAMPLE: dict[str, Any] = {
     "supersonic_name": "tracking",
     "supersonic_namespace": "tracking",
+    "benchmark_model": "particlenet",
     "model_repository_sources": ["/data/models"],
     "model_repository_image": "nvcr.io/nvidia/tritonserver:26.04-py3",
     "triton_image": "nvcr.io/nvidia/tritonserver:26.04-py3",

@@ -30,6 +30,7 @@ LONGEST = (
     "integration/test_model_rollout",
     "integration/test_gateway_keys",
     "integration/test_load_balancing",
+    "integration/test_no_server",
     "integration/test_example_models",
     "integration/test_gateway_fuzz",
     "unit/inventory/test_render_playbook",
@@ -51,6 +52,7 @@ LONGEST = (
     "cluster/test_manifests_faults",
     "cluster/test_verify_failures",
     "cluster/test_load_limit",
+    "cluster/test_keda",
 )
 
 

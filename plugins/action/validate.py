@@ -199,7 +199,7 @@ for _role in ALL_ROLES:
 def _models(values: Mapping[str, Any]) -> Iterator[_inventory.Problem]:
     """What publishing would say of the models, by its own code."""
     # Imported here so that nobody else loads what reads models.
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_archive import opened
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
 
     name = "model_repository_sources"

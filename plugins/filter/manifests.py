@@ -13,12 +13,12 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     service_queries,
     service_rules,
-    windows,
 )
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
     _autoscaler,
     _exposure,
     _gateway,
+    _gpus,
     _keda,
     _monitoring,
     _render,
@@ -43,6 +43,7 @@ class FilterModule:
             "envoy_server_clusters": _gateway.server_clusters,
             "envoy_token_bucket": _gateway.token_bucket,
             "envoy_token_bytes": _gateway.token_bytes,
+            "gpu_demands": _gpus.gpu_demands,
             "image_version": _render.image_version,
             "ingress_annotations": _exposure.ingress_annotations,
             "ingress_service_annotations": _exposure.ingress_service_annotations,
@@ -56,7 +57,6 @@ class FilterModule:
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "service_queries": service_queries,
             "service_rules": service_rules,
-            "service_windows": windows,
             "verification_table": _render.verification_table,
             "yaml_documents": _render.yaml_documents,
         }

@@ -18,10 +18,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problem
 # Smallest and, where there is one, largest value.
 LIMITS: dict[str, tuple[float, float | None]] = {
     "autoscaler_min_replicas": (0, None),
-    "autoscaler_max_replicas": (1, None),
     "autoscaler_requests_per_server": (0, None),
+    "autoscaler_queue_ratio_threshold": (0.001, None),
     "autoscaler_queue_time_threshold": (0.001, None),
-    "autoscaler_headroom": (0.001, None),
+    "autoscaler_headroom": (1, 2),
     "autoscaler_busy_share": (0.01, 1),
     "autoscaler_window": (0, None),
     "autoscaler_history": (60, None),
@@ -34,13 +34,12 @@ LIMITS: dict[str, tuple[float, float | None]] = {
 LONGEST_STABILIZATION, LONGEST_PERIOD = 3600, 1800
 BEHAVIORS = ("autoscaler_scale_up", "autoscaler_scale_down")
 # What only says something while there are servers.
-AT_SERVERS = {"queue_time", "servers_busy_floor"}
+AT_SERVERS = {"servers_busy_floor", "queue_ratio", "queue_time"}
 PAUSES = {"autoscaling.keda.sh/paused": "true", "autoscaling.keda.sh/paused-replicas": "a number"}
 _QUERY_KEYS = {"name", "query", "threshold", "metric_type", "activation_threshold"}
 _TRIGGER_KEYS = {"name", "type", "metadata", "metricType", "useCachedMetrics", "authenticationRef"}
 _NAME = re.compile(r"[A-Za-z]([A-Za-z0-9_-]*[A-Za-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_TOLERANCE = re.compile(r"0|0?\.[0-9]+|[0-9]+m?|1(\.0+)?")
 
 
 def findings(variables: Variables) -> Iterator[Finding]:
@@ -68,6 +67,13 @@ def _number(variables: Variables, name: str) -> int | None:
 
 def _replicas(variables: Variables) -> Iterator[Finding]:
     least, most = (_number(variables, f"autoscaler_{end}_replicas") for end in ("min", "max"))
+    if most is not None and most < 1:
+        yield Finding(
+            "autoscaler_max_replicas",
+            "say how many servers there may be at most, as many as there are accelerators for them.",
+            most,
+        )
+        return
     if least is not None and most is not None and least > most:
         yield Finding(
             "autoscaler_min_replicas", f"it has to be at most autoscaler_max_replicas, which is {most}.", least
@@ -169,9 +175,6 @@ def _behavior(name: str, rules: Variables) -> Iterator[Finding]:
             yield Finding(name, "it has to be 1 or more; selectPolicy: Disabled is for never.", value, f"{at}.value")
         if period is not None and not 1 <= int(period) <= LONGEST_PERIOD:
             yield Finding(name, f"it has to be from 1 to {LONGEST_PERIOD}.", period, f"{at}.periodSeconds")
-    tolerance = rules.get("tolerance")
-    if tolerance is not None and not _TOLERANCE.fullmatch(tolerance):
-        yield Finding(name, "it has to be a share such as 0.05.", tolerance, ".tolerance")
 
 
 def _fallback(variables: Variables) -> Iterator[Finding]:

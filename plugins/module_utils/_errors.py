@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The one exception of the collection.
+"""The exceptions of the collection.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """
@@ -14,6 +14,10 @@ import sys
 
 class SupersonicError(Exception):
     """An expected failure. Its text is what the user reads: what is wrong, where, what to do."""
+
+
+class Lost(SupersonicError):
+    """The connection to a command broke, or the command went away with its pod; another try may succeed."""
 
 
 def missing_library(name: str, package: str | None = None) -> SupersonicError:

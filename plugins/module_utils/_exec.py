@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _websocket
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 
 _FRAME = 128 * 1024
@@ -31,10 +31,6 @@ _STDERR_KEPT = 2000
 _STDIN, _STDOUT, _STDERR, _STATUS = range(4)
 _SECONDS_TO_CONNECT = 30.0
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
-class Lost(SupersonicError):
-    """The connection to the command broke, or the command went away with its pod; another try may succeed."""
 
 
 class Exec:

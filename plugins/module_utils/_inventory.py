@@ -23,7 +23,9 @@ from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _autoscaler_problems,
+    _benchmark_problems,
     _gateway_problems,
+    _gpu_problems,
     _keda_problems,
     _prometheus_problems,
     _proof_problems,
@@ -116,7 +118,9 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "model_repository_canary_seconds": (0, None),
     "triton_model_load_timeout": (1, None),
     "keda_wait_timeout": (1, None),
+    **_gpu_problems.LIMITS,
     **_prometheus_problems.LIMITS,
+    **_benchmark_problems.LIMITS,
     "verify_certificate_days": (0, None),
     "verify_repeat": (1, None),
     "verify_timeout": (1, None),
@@ -133,13 +137,21 @@ RESOURCES = (
     "triton_resources",
     "envoy_resources",
     "model_repository_resources",
+    "benchmark_resources",
     "prometheus_resources",
     "keda_operator_resources",
     "keda_metrics_resources",
     "keda_webhooks_resources",
 )
 QUANTITIES = ("triton_shared_memory_size", "model_repository_size", "prometheus_size")
-IMAGES = ("triton_image", "envoy_image", "model_repository_image", "prometheus_image")
+IMAGES = (
+    "triton_image",
+    "envoy_image",
+    "model_repository_image",
+    "prometheus_image",
+    "benchmark_image",
+    "gpu_operator_proof_image",
+)
 NO_NETWORK = "it has to be a network such as 192.0.2.0/24; a single address is 192.0.2.10/32."
 # Names of objects that are there already.
 NAMES = (
@@ -203,7 +215,12 @@ KUBERNETES_TYPES = {
         ("security_context", "securityContext"),
         ("volume_mounts", "volumeMounts"),
     )},
-    **{f"model_repository_{name}": TYPES["PodSpec"][field] for name, field in (
+    **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("model_repository", "benchmark") for name, field in (
+        ("image_pull_secrets", "imagePullSecrets"),
+        ("node_selector", "nodeSelector"),
+        ("tolerations", "tolerations"),
+    )},
+    **{f"gpu_operator_proof_{name}": TYPES["PodSpec"][field] for name, field in (
         ("image_pull_secrets", "imagePullSecrets"),
         ("node_selector", "nodeSelector"),
         ("tolerations", "tolerations"),
@@ -592,6 +609,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _gateway,
         _proof,
         _observed,
+        _benchmark,
         _autoscaler,
         _load_balancer,
         _ingress,
@@ -602,7 +620,8 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _models_and_proof,
         _trial,
         _keda,
-        *([_files, _keda_files] if files else []),
+        _gpu_operator,
+        *([_files, _keda_files, _gpu_operator_files] if files else []),
     ):
         read = _Read(variables)
         read.unjudged = unjudged
@@ -664,7 +683,7 @@ def _common(variables: Variables) -> Iterator[Problem]:
             yield Problem(
                 name, "it has to be a DNS name: lower-case letters, digits, '-' and '.', at most 253 characters.", value
             )
-    for name in ("supersonic_labels", "triton_pod_labels", "triton_service_labels",
+    for name in ("supersonic_labels", "triton_pod_labels", "triton_service_labels", "benchmark_pod_labels",
                  "envoy_pod_labels", "envoy_service_labels",
                  "prometheus_pod_labels", "prometheus_operator_labels"):  # fmt: skip
         for key, value in (variables.get(name) or {}).items():
@@ -1166,6 +1185,16 @@ def _gateway(variables: _Read) -> Iterator[Problem]:
         yield Problem(*finding)
 
 
+def _gpu_operator(variables: _Read) -> Iterator[Problem]:
+    for finding in _gpu_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _gpu_operator_files(variables: _Read) -> Iterator[Problem]:
+    for finding in _gpu_problems.missing_files(variables):
+        yield Problem(*finding)
+
+
 def _keda(variables: _Read) -> Iterator[Problem]:
     for finding in _keda_problems.findings(variables):
         yield Problem(*finding)
@@ -1183,6 +1212,11 @@ def _proof(variables: _Read) -> Iterator[Problem]:
 
 def _observed(variables: _Read) -> Iterator[Problem]:
     for finding in _prometheus_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _benchmark(variables: _Read) -> Iterator[Problem]:
+    for finding in _benchmark_problems.findings(variables):
         yield Problem(*finding)
 
 

@@ -37,13 +37,13 @@ def run(module: t.Any) -> None:
             work.absent()
     except SupersonicError as exc:
         _warn(module, work, mask)
-        objects = _objects(work)
+        objects = objects_of(work)
         # What was planned and not done yet is not in the list, so it is what really changed.
         done = not module.check_mode and any(entry["action"] not in ("unchanged", "kept") for entry in objects)
         module.fail_json(msg=mask.text(str(exc)), changed=done, objects=objects)
         return
     _warn(module, work, mask)
-    result: dict[str, t.Any] = {"changed": not work.differences.empty, "objects": _objects(work)}
+    result: dict[str, t.Any] = {"changed": not work.differences.empty, "objects": objects_of(work)}
     if params["state"] == "absent":
         result["left"] = [mask.text(text) for text in work.left]
     if module._diff:
@@ -101,7 +101,8 @@ def labels(definitions: t.Any) -> t.Any:
     return shown
 
 
-def _objects(work: Run | None) -> list[dict[str, str]]:
+def objects_of(work: Run | None) -> list[dict[str, str]]:
+    """What was done to each object, as modules return it."""
     if work is None:
         return []
     return [

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Sources that are archives: unpacked to a private folder for as long as they are read.
+"""Unpacks archives of models.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
@@ -25,16 +25,15 @@ import shutil
 import stat
 import struct
 import tarfile
-import tempfile
 import typing as t
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import BLOCK, readable
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import DEEPEST, Tree, is_ignored, scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import DEEPEST, is_ignored
 
 try:
     from compression import zstd as _zstd  # type: ignore[import-not-found,unused-ignore]
@@ -77,50 +76,6 @@ class _Member:
 
 class _Damaged(Exception):
     """What is wrong with the archive itself, as the end of a sentence."""
-
-
-@contextlib.contextmanager
-def opened(sources: Sequence[str], scratch: str | None = None, *, cached: bool = False) -> Iterator[Tree]:
-    """Folders and archives of models, read as one release. Archives are unpacked below `scratch` until the end.
-
-    With `cached` files that have not changed are not read again; what is unpacked anew is always new.
-    """
-    with contextlib.ExitStack() as stack:
-        unpacked: dict[str, str] = {}
-        with _named(unpacked):
-            folders = [stack.enter_context(_folder(source, scratch, unpacked)) for source in sources]
-            yield scan(folders, cached=cached and not unpacked)
-
-
-@contextlib.contextmanager
-def _folder(source: str, scratch: str | None, unpacked: dict[str, str]) -> Iterator[str]:
-    if not os.path.isfile(source):
-        yield source
-        return
-    try:
-        folder = os.path.realpath(tempfile.mkdtemp(prefix="supersonic-models-", dir=scratch))
-    except OSError as error:
-        raise SupersonicError(f"The archive {source} needs a temporary folder, but {error}.") from error
-    try:
-        unpacked[folder] = source
-        unpack(source, folder)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _named(unpacked: dict[str, str]) -> Iterator[None]:
-    """In errors, a file of an archive is named by the archive and the member."""
-    try:
-        yield
-    except SupersonicError as error:
-        text = str(error)
-        for folder, archive in unpacked.items():
-            text = text.replace(folder + os.sep, archive + ":").replace(folder, archive)
-        if text == str(error):
-            raise
-        raise SupersonicError(text) from error
 
 
 def unpack(archive: str, folder: str) -> None:

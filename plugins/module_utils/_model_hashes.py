@@ -11,7 +11,9 @@ changes its ctime, which no program can set back; what is left is a write within
 clock. So a file that was changed shortly before it was read is not remembered, and read again next time.
 
 The cache is a file of the user who publishes. A cache that is lost, damaged or not to be written costs time only. It
-is read and written line by line, in the order of the paths: its size takes no memory.
+is read and written line by line, in the order of the paths: its size takes no memory. A line has a path, a tab, the
+mark and the digest. It is compared as text, never taken apart, and nothing is written while it all still holds: the
+usual run finds nothing new, and its time is that of one line for each file.
 """
 
 from __future__ import annotations
@@ -23,24 +25,23 @@ import os
 import tempfile
 import time
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 # Coarser than the clock of any file system that we know (FAT has 2 s), and more than clocks of two machines that keep
 # time differ.
 SETTLED_NS = 3_000_000_000
 _UNUSED_SECONDS = 90 * 86400
-_HEAD = "supersonic-hashes 2\n"
-
-Mark = tuple[int, int, int, int, int]
-_Line = tuple[str, Mark, str]
+_HEAD = "supersonic-hashes 3\n"
+_DIGEST_LENGTH = 64
 
 
-def mark(info: os.stat_result) -> Mark:
+def mark(info: os.stat_result) -> str:
     """What has to stay the same."""
-    return (info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_dev)
+    return f"{info.st_size} {info.st_mtime_ns} {info.st_ctime_ns} {info.st_ino} {info.st_dev}"
 
 
-def mark_of_read(before: os.stat_result, after: os.stat_result, started_ns: int) -> Mark | None:
+def mark_of_read(before: os.stat_result, after: os.stat_result, started_ns: int) -> str | None:
     """The mark of a file that was read, unless it may have changed without a trace since `started_ns`."""
     if mark(before) == mark(after) and max(before.st_mtime_ns, before.st_ctime_ns) < started_ns - SETTLED_NS:
         return mark(before)
@@ -48,53 +49,64 @@ def mark_of_read(before: os.stat_result, after: os.stat_result, started_ns: int)
 
 
 class Hashes:
-    """The digests of one set of source folders. `find` and `keep` want each path once, in ascending order."""
+    """The digests of one set of source folders.
+
+    `find` wants each path once, in ascending order; `keep` everything that it has found, and what was read besides, in
+    the same order.
+    """
 
     def __init__(self, sources: Sequence[str]) -> None:
         self._path = _path(sources)
         self._known = _lines(self._path)
-        self._next = next(self._known, None)
+        self._next = next(self._known, "")
         # Whether the files are others than those of last time.
         self._news = False
+        # How many lines still held before the first news, and how many of them are still to be kept.
+        self._same = self._unkept = 0
         self._draft: t.IO[str] | None = None
+        self._name = ""
 
     def __enter__(self) -> Hashes:
-        if self._path is not None:
-            with contextlib.suppress(OSError):
-                folder = os.path.dirname(self._path)
-                os.makedirs(folder, mode=0o700, exist_ok=True)
-                self._draft = tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False)
-                self._draft.write(_HEAD)
         return self
 
-    def find(self, path: str, info: os.stat_result) -> str | None:
-        """The digest of a file that has not changed since it was read."""
-        while self._next and self._next[0] < path:
-            self._news = True
-            self._next = next(self._known, None)
-        if self._next and self._next[0] == path:
-            _name, known, digest = self._next
-            self._next = next(self._known, None)
-            if known == mark(info):
-                return digest
-        self._news = True
-        return None
+    def find(self, path: str, known: str) -> str | None:
+        """The digest of a file whose mark has not changed since it was read."""
+        beginning = f"{path}\t{known} "
+        line = self._next
+        if not line.startswith(beginning):
+            self._begin()
+            while line and line.partition("\t")[0] < path:
+                line = next(self._known, "")
+            self._next = line
+            if not line.startswith(beginning):
+                return None
+        digest = line[len(beginning) : -1]
+        # After a loss of power the end of the file may be anything.
+        if len(digest) != _DIGEST_LENGTH or not digest.isalnum():
+            self._begin()
+            return None
+        self._next = next(self._known, "")
+        if not self._news:
+            self._same += 1
+            self._unkept += 1
+        return digest
 
-    def keep(self, path: str, found: Mark, digest: str) -> None:
+    def keep(self, path: str, known: str, digest: str) -> None:
         """Remember a digest for next time."""
-        if self._draft:
-            try:
-                self._draft.write(json.dumps([path, found, digest], separators=(",", ":")) + "\n")
-            except OSError:
-                self._drop()
+        if self._unkept:
+            self._unkept -= 1
+        else:
+            self._write([f"{path}\t{known} {digest}\n"])
 
     def save(self) -> None:
         """Take what was kept for the new cache, if it is another one."""
-        if self._draft is None or self._path is None or not (self._news or self._next):
+        if self._next:
+            self._begin()
+        if self._draft is None or self._path is None:
             return
         with contextlib.suppress(OSError):
             self._draft.close()
-            os.replace(self._draft.name, self._path)
+            os.replace(self._name, self._path)
             self._draft = None
             _forget(os.path.dirname(self._path))
 
@@ -102,28 +114,46 @@ class Hashes:
         self._known.close()
         self._drop()
 
+    def _begin(self) -> None:
+        """Write another cache, which begins with what has held until now."""
+        if self._news or self._path is None:
+            return
+        self._news = True
+        folder = os.path.dirname(self._path)
+        with contextlib.suppress(OSError):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            handle, self._name = tempfile.mkstemp(dir=folder)
+            self._draft = os.fdopen(handle, "w", encoding="utf-8")
+        with contextlib.closing(_lines(self._path)) as lines:
+            self._write([_HEAD])
+            self._write(islice(lines, self._same))
+
+    def _write(self, lines: Iterable[str]) -> None:
+        if self._draft:
+            try:
+                self._draft.writelines(lines)
+            except OSError:
+                self._drop()
+
     def _drop(self) -> None:
         draft, self._draft = self._draft, None
         if draft:
             with contextlib.suppress(OSError):
-                os.unlink(draft.name)
+                os.unlink(self._name)
             with contextlib.suppress(OSError):
                 draft.close()
 
 
-def _lines(path: str | None) -> t.Generator[_Line, None, None]:
-    """What the cache says, up to the first line that makes no sense."""
+def _lines(path: str | None) -> t.Generator[str, None, None]:
+    """What the cache says, line by line; none of it counts before it is compared."""
     if path is None:
         return
     try:
         with open(path, encoding="utf-8") as file:
             # Whoever can write it decides what is published.
-            if os.fstat(file.fileno()).st_uid != os.geteuid() or file.readline() != _HEAD:
-                return
-            for line in file:
-                name, (size, mtime, ctime, inode, device), digest = json.loads(line)
-                yield str(name), (size, mtime, ctime, inode, device), str(digest)
-    except (OSError, ValueError, TypeError):
+            if os.fstat(file.fileno()).st_uid == os.geteuid() and file.readline() == _HEAD:
+                yield from file
+    except (OSError, ValueError):
         return
 
 
@@ -132,7 +162,7 @@ def _path(sources: Sequence[str]) -> str | None:
     if not os.path.isabs(home):
         return None
     name = hashlib.sha256(json.dumps(sorted(sources)).encode()).hexdigest()[:32]
-    return os.path.join(home, "fastml-supersonic", "hashes", f"{name}.jsonl")
+    return os.path.join(home, "fastml-supersonic", "hashes", f"{name}.tsv")
 
 
 def _forget(folder: str) -> None:

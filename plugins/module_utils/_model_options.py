@@ -9,6 +9,8 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import shutil
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +18,14 @@ from collections.abc import Callable, Mapping, Sequence
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
+    from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 STORE_SPEC: dict[str, t.Any] = {
     "store": {
@@ -144,7 +145,7 @@ def _check_canary(canary: Mapping[str, t.Any], template: Mapping[str, t.Any]) ->
 
 
 def trial(
-    params: Mapping[str, t.Any], place: FolderTarget | ClaimTarget, resolver: Resolver
+    params: Mapping[str, t.Any], place: FolderTarget | ClaimTarget, resolver: Callable[[], Resolver]
 ) -> Callable[[], Trial] | None:
     """Makes the test load that the options ask for, when it is known that there is something to try."""
     asked, canary = params["test_load"], params["canary"]
@@ -162,14 +163,14 @@ def trial(
 
         limits = _model_trial.Limits(asked["timeout"], asked["request_timeout"])
         if not isinstance(place, ClaimTarget):
-            return _model_trial.ProcessTrial(params["store"]["path"], asked["command"], resolver, limits)
+            return _model_trial.ProcessTrial(params["store"]["path"], asked["command"], resolver(), limits)
         companion = canary and _model_canary.Canary(
             {"namespace": place.claim.namespace, **canary},
             canary["seconds"],
             canary["latency_ratio"],
             canary["samples"],
         )
-        return _model_trial.PodTrial(resolver, place.claim, asked["pod_template"], limits, companion)
+        return _model_trial.PodTrial(resolver(), place.claim, asked["pod_template"], limits, companion)
 
     return make
 
@@ -181,6 +182,9 @@ def target(params: Mapping[str, t.Any], *, pod_required: bool = True) -> FolderT
         return FolderTarget(store["path"])
     if pod is None and pod_required:
         raise SupersonicError("A store of type pvc needs the option pod with the image that mounts the claim.")
+    # Imported here, as below, so that stores in folders need nothing of Kubernetes.
+    from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+
     options = pod_options(params) if pod else None
     return ClaimTarget(Api(connection(params)), store["namespace"], store["claim"], options)
 
@@ -190,6 +194,8 @@ def pod_options(params: Mapping[str, t.Any]) -> PodOptions:
     pod, tried, canary = params["pod"], params.get("test_load") or {}, params.get("canary") or {}
     if pod["run_as_user"] == 0:
         raise SupersonicError("pod.run_as_user is 0, but the pod does not run as root. Name another user.")
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
+
     return PodOptions(
         image=pod["image"],
         image_pull_policy=pod["image_pull_policy"],
@@ -206,15 +212,25 @@ def pod_options(params: Mapping[str, t.Any]) -> PodOptions:
     )
 
 
-def run(module: AnsibleModule, work: Callable[[Resolver], dict[str, t.Any]]) -> None:
-    """Do what a module does and say what came of it, with a diff only where one was asked for."""
-    resolver = Resolver(module.params)
-    try:
-        result = work(resolver)
-    except SupersonicError as error:
-        module.fail_json(msg=str(error))
-    finally:
-        resolver.close()
+def run(module: AnsibleModule, work: Callable[[Callable[[], Resolver]], dict[str, t.Any]]) -> None:
+    """Do what a module does and say what came of it, with a diff only where one was asked for.
+
+    What it does gets a function that makes what finds servers, the same each time.
+    """
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def resolver() -> Resolver:
+            from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+
+            made = Resolver(module.params)
+            stack.callback(made.close)
+            return made
+
+        try:
+            result = work(resolver)
+        except SupersonicError as error:
+            module.fail_json(msg=str(error))
     if not module._diff:
         result.pop("diff", None)
     module.exit_json(**result)

@@ -17,9 +17,8 @@ import typing as t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Lost
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_archive import opened
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
     Begun,
     Store,
@@ -30,7 +29,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
     short,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, models_of, source_file
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
 
 if t.TYPE_CHECKING:
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Claim, PodOptions, Pods
@@ -319,6 +317,9 @@ def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.A
     again = options.verify or target.unfinished()
     if not result["changed"] and (options.check or not again):
         return result
+    # Imported here so that a run that has nothing to do does not wait for it.
+    from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
+
     validate(tree, options.external_models)
     if options.check:
         if result["changed"]:

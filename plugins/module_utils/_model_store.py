@@ -22,7 +22,6 @@ pod that has the volume mounted (see `serve`). So it needs Python 3.8, the stand
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import ctypes
 import errno
@@ -40,6 +39,9 @@ import threading
 import time
 import typing as t
 import uuid
+
+if t.TYPE_CHECKING:
+    import concurrent.futures
 
 FORMAT = "supersonic-store 1\n"
 MANIFEST_HEAD = "supersonic-release 1"
@@ -177,7 +179,7 @@ class Store:
         self.session = uuid.uuid4().hex
         self.staging = self._path("staging", self.session)
         self._staged: list[str] = []
-        self._hasher = concurrent.futures.ThreadPoolExecutor(1)
+        self._hasher: concurrent.futures.ThreadPoolExecutor | None = None
         self._beat = beat
         self._done = threading.Event()
         self._locked = False
@@ -401,6 +403,11 @@ class Store:
         staged = os.path.join(self.staging, key)
         digest = hashlib.sha256()
         left = size
+        if self._hasher is None:
+            # Imported here so that a run that sends nothing does not wait for it.
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._hasher = ThreadPoolExecutor(1)
         with self._fenced(), open(staged, "wb", buffering=0) as file:
             os.fchmod(file.fileno(), 0o755 if key.endswith(".x") else 0o644)
             while left:
@@ -503,7 +510,8 @@ class Store:
         if self._locked and self._holder().get("session") == self.session:
             os.rename(self._path("lock"), os.path.join(self.staging, "unlocked"))
         self._locked = False
-        self._hasher.shutdown(wait=False)
+        if self._hasher:
+            self._hasher.shutdown(wait=False)
         shutil.rmtree(self.staging, ignore_errors=True)
 
     def replicate(self, manifest: str, folder: str) -> None:

@@ -24,18 +24,20 @@ import time
 import typing as t
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, takewhile
+from itertools import takewhile
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_hashes import Hashes, Mark, mark, mark_of_read
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_hashes import Hashes, mark, mark_of_read
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
     BLOCK,
     MANIFEST_HEAD,
     Entry,
     release_id,
 )
+
+if t.TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 # Left behind by editors, Python and version control; no server needs them, and they differ from machine to machine.
 IGNORED = frozenset({"__pycache__", ".git", ".gitignore", ".gitattributes", ".DS_Store", ".ipynb_checkpoints"})
@@ -69,6 +71,7 @@ class Tree:
     manifest: str
     release: str
     places: Places
+    models: list[Model]
 
     @property
     def entries(self) -> Iterator[Entry]:
@@ -81,10 +84,6 @@ class Tree:
     def below(self, folder: str) -> Iterator[Entry]:
         """What lies in a folder and the folders in it."""
         return _entries_below(self.manifest, f"{folder}/")
-
-    @property
-    def models(self) -> list[Model]:
-        return models_of(self.entries)
 
     @property
     def size(self) -> int:
@@ -138,35 +137,63 @@ def scan(sources: Sequence[str], *, cached: bool = False) -> Tree:
     walk = _Walk(roots, sorted(order))
     text = io.StringIO()
     text.write(MANIFEST_HEAD + "\n")
+    models = _Models()
     last = ""
     with contextlib.ExitStack() as stack:
         hashes = stack.enter_context(Hashes([os.path.realpath(source) for source in sources])) if cached else None
         for mode, digest, size, path in _read(walk.files(), hashes):
             if path <= last:
                 raise SupersonicError(f"The source changed while it was read, at {path}. Run again.")
-            text.write(f"{mode} {digest} {size} {path}\n")
+            line = f"{mode} {digest} {size} {path}\n"
+            text.write(line)
+            models.add(line, size, path)
             last = path
         if hashes:
             hashes.save()
     manifest = text.getvalue()
-    return Tree(manifest, release_id(manifest), Places(manifest, roots, walk.linked))
+    return Tree(manifest, release_id(manifest), Places(manifest, roots, walk.linked), models.found())
 
 
 def models_of(entries: Iterable[Entry]) -> list[Model]:
     """The models in a manifest, by name."""
-    models = []
-    # All entries of a folder follow one another in a manifest.
-    for name, group in groupby(entries, key=lambda entry: entry.path.split("/", 1)[0]):
-        versions: set[str] = set()
-        digest = hashlib.sha256((MANIFEST_HEAD + "\n").encode())
-        total = 0
-        for mode, content, size, path in group:
-            digest.update(f"{mode} {content} {size} {path}\n".encode())
-            versions.update(path.split("/", 2)[1:2])
-            total += size
-        numbers = tuple(sorted(int(version) for version in versions if is_version(version)))
-        models.append(Model(name, numbers, total, digest.hexdigest()[:_DIGEST_LENGTH]))
-    return sorted(models, key=lambda model: model.name)
+    models = _Models()
+    for mode, digest, size, path in entries:
+        models.add(f"{mode} {digest} {size} {path}\n", size, path)
+    return models.found()
+
+
+class _Models:
+    """The models whose lines are added in the order of a manifest, where all lines of a folder follow one another."""
+
+    def __init__(self) -> None:
+        self._found: list[Model] = []
+        self._begin("")
+
+    def _begin(self, name: str) -> None:
+        self._name = name
+        self._inside: set[str] = set()
+        self._size = 0
+        self._digest = hashlib.sha256((MANIFEST_HEAD + "\n").encode())
+
+    def add(self, line: str, size: int, path: str) -> None:
+        name, _slash, below = path.partition("/")
+        if name != self._name:
+            self._end()
+            self._begin(name)
+        self._inside.add(below.partition("/")[0])
+        self._size += size
+        self._digest.update(line.encode())
+
+    def _end(self) -> None:
+        if self._name:
+            versions = tuple(sorted(int(name) for name in self._inside if is_version(name)))
+            digest = self._digest.hexdigest()[:_DIGEST_LENGTH]
+            self._found.append(Model(self._name, versions, self._size, digest))
+
+    def found(self) -> list[Model]:
+        """All of them, by name."""
+        self._end()
+        return sorted(self._found, key=lambda model: model.name)
 
 
 def is_ignored(name: str) -> bool:
@@ -220,13 +247,8 @@ def _entry(manifest: str, start: int, end: int) -> Entry:
 # What lies in a source
 
 
-class _File(t.NamedTuple):
-    """One file, or an empty folder, which has neither."""
-
-    path: str
-    place: str = ""
-    info: os.stat_result | None = None
-    linked: bool = False
+# One file: its path, where it lies, what is known of it, whether a link leads to it. An empty folder has only a path.
+_File = tuple[str, str, os.stat_result | None, bool]
 
 
 class _Walk:
@@ -274,18 +296,35 @@ class _Walk:
         if stat.S_ISREG(info.st_mode):
             if linked:
                 self.linked[path] = real
-            yield _File(path, real, info, linked)
+            yield path, real, info, linked
         elif not stat.S_ISDIR(info.st_mode):
             raise SupersonicError(f"{place} is neither a file nor a folder. Remove it from the source.")
         elif real in above:
             raise SupersonicError(f"{place} is a link to {real}, a folder that it lies in.")
         else:
             keys = _keys(real)
+            inside = (*above, real)
+            # What nearly everything is goes a short way: a file that no link leads to.
+            short = not linked and len(inside) <= DEEPEST
             for key in keys:
                 name = key.rstrip("/")
-                yield from self._below(os.path.join(real, name), f"{path}/{name}", root, (*above, real), linked)
+                inner = f"{real}/{name}"
+                plain = _file_info(inner) if short and name == key else None
+                if plain:
+                    yield f"{path}/{name}", inner, plain, False
+                else:
+                    yield from self._below(inner, f"{path}/{name}", root, inside, linked)
             if not keys:
-                yield _File(path)
+                yield path, "", None, False
+
+
+def _file_info(place: str) -> os.stat_result | None:
+    """Of a file, and of nothing else."""
+    try:
+        info = os.lstat(place)
+    except OSError:
+        return None
+    return info if stat.S_ISREG(info.st_mode) else None
 
 
 def _keys(folder: str) -> list[str]:
@@ -323,41 +362,55 @@ class _Result(t.NamedTuple):
     digest: str
     size: int
     # What has to stay the same for it to hold next time; None: it may be another one already.
-    mark: Mark | None
+    mark: str | None
 
 
-def _read(files: Iterable[_File], hashes: Hashes | None) -> Iterator[Entry]:
-    """The entries of files, in their order, though several are read at once."""
+def _read(files: Iterable[_File], hashes: Hashes | None) -> Iterator[tuple[str, str, int, str]]:
+    """Mode, digest, size and path of files, in their order, though several are read at once."""
     waiting: deque[tuple[str, _Result | Future[_Result]]] = deque()
     # What many links lead to is read once.
     linked: dict[tuple[int, int], Future[_Result]] = {}
+    pool: ThreadPoolExecutor | None = None
 
-    def first() -> Entry:
+    def reading(place: str) -> Future[_Result]:
+        nonlocal pool
+        if pool is None:
+            # Imported here so that a source without changes does not wait for it.
+            from concurrent.futures import ThreadPoolExecutor
+
+            pool = ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8))
+        return pool.submit(_hash, place)
+
+    def first() -> tuple[str, str, int, str]:
         path, found = waiting.popleft()
-        mode, digest, size, known = found.result() if isinstance(found, Future) else found
+        mode, digest, size, known = found if isinstance(found, _Result) else found.result()
         if hashes and known:
             hashes.keep(path, known, digest)
-        return Entry(mode, digest, size, path)
+        return mode, digest, size, path
 
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
-        try:
-            for path, place, info, through_link in files:
-                if info is None:
-                    waiting.append((path, _Result("dir", _NO_DIGEST, 0, None)))
-                elif hashes and (digest := hashes.find(path, info)):
-                    waiting.append((path, _Result(_mode(info), digest, info.st_size, mark(info))))
-                elif through_link:
-                    same = (info.st_dev, info.st_ino)
-                    if same not in linked:
-                        linked[same] = pool.submit(_hash, place)
-                    waiting.append((path, linked[same]))
-                else:
-                    waiting.append((path, pool.submit(_hash, place)))
-                if len(waiting) > _AHEAD:
-                    yield first()
-            while waiting:
+    try:
+        for path, place, info, through_link in files:
+            if info is None:
+                waiting.append((path, _Result("dir", _NO_DIGEST, 0, None)))
+            elif hashes and (digest := hashes.find(path, known := mark(info))):
+                if not waiting:
+                    hashes.keep(path, known, digest)
+                    yield _mode(info), digest, info.st_size, path
+                    continue
+                waiting.append((path, _Result(_mode(info), digest, info.st_size, known)))
+            elif through_link:
+                same = (info.st_dev, info.st_ino)
+                if same not in linked:
+                    linked[same] = reading(place)
+                waiting.append((path, linked[same]))
+            else:
+                waiting.append((path, reading(place)))
+            if len(waiting) > _AHEAD:
                 yield first()
-        finally:
+        while waiting:
+            yield first()
+    finally:
+        if pool:
             # After an error nobody waits for gigabytes that lie ahead.
             pool.shutdown(wait=True, cancel_futures=True)
 

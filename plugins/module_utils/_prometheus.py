@@ -104,6 +104,10 @@ def tls_context(authorities: str, validate: bool) -> ssl.SSLContext:
     return context
 
 
+class Refused(SupersonicError):
+    """It has answered, and would answer the same again."""
+
+
 class Prometheus:
     """One Prometheus. Raises SupersonicError for whatever goes wrong."""
 
@@ -147,7 +151,9 @@ class Prometheus:
             for text in answer.get("warnings") or []:
                 self.warnings[str(text)] = None
             return t.cast("dict[str, t.Any]", answer["data"])
-        raise SupersonicError(self._sentence(status, headers, answer, body, what))
+        # What is in front of it answers for it while it starts.
+        kind = Refused if status < 500 else SupersonicError
+        raise kind(self._sentence(status, headers, answer, body, what))
 
     def _sentence(self, status: int, headers: Mapping[str, str], answer: t.Any, body: bytes, what: str) -> str:
         where = f"Prometheus ({self.address})"
@@ -417,6 +423,8 @@ def wait_until_scraped(
         try:
             pods = ready_pods(resolver, instance["namespace"], instance["name"]) if instance.get("pods", True) else None
             found = look_at(prometheus, instance["namespace"], instance["name"], pods)
+        except Refused:
+            raise
         except SupersonicError as error:
             failure = error
         known = found.scrape_interval is not None or not found.deployed

@@ -34,28 +34,43 @@ INSTANCE_LABEL = "supersonic"
 # Envoy's clusters of servers, by the filter envoy_server_clusters.
 CLUSTERS = "triton(_http)?(_client_.*)?"
 
-# Seconds: over which rates are taken, and over which gauges are averaged, each with the scrapes that it needs at least.
-WINDOW, SCRAPES_IN_WINDOW = 30, 4
-SHORT_WINDOW, SCRAPES_IN_SHORT_WINDOW = 10, 2
+# The shortest windows (seconds) and the scrapes that each needs at least. What each is for is said in Queries.
+WINDOWS = {
+    "window": (20, 4),
+    "short_window": (10, 2),
+    "burst_window": (4, 2),
+    "spread_window": (40, 10),
+    "long_window": (120, 8),
+    "learning_window": (60, 4),
+}
+STEP = 2
 # Seconds for which it is remembered how many requests a server can compute at a time, and how often it was looked at.
 HISTORY, HISTORY_STEP = 86400, 60
-# Requests in flight for each that a server can compute: the others wait, so that it never idles between two.
-HEADROOM = 1.8
-# Share of their time that servers may be busy before they count as needed.
-BUSY_SHARE = 0.9
+# The numbers below are those with which the simulator (docs/autoscaling-simulator.md) holds for all its shapes of load.
+# Requests in flight for a server that computes one at a time: the others wait, so that it never idles between two.
+HEADROOM = 1.65
+# Part of it below which a server is given up: a dead band, without which a pool on the edge would come and go.
+HOLD = 0.82
+# Requests that are no demand yet where only the burst window has seen them.
+DOUBT = 0.5
+# Share of their time that servers may be busy where requests come independently of each other.
+BUSY_SHARE = 0.75
 
 
 def windows(scrape_interval: float) -> dict[str, int]:
-    """The windows (seconds) that fit a scrape interval (seconds): {"window", "short_window"}."""
-    return {
-        "window": max(WINDOW, math.ceil(SCRAPES_IN_WINDOW * scrape_interval)),
-        "short_window": max(SHORT_WINDOW, math.ceil(SCRAPES_IN_SHORT_WINDOW * scrape_interval)),
-    }
+    """The windows and the step (seconds) of Queries that fit a scrape interval (seconds)."""
+    chosen = {name: max(least, math.ceil(scrapes * scrape_interval)) for name, (least, scrapes) in WINDOWS.items()}
+    return {**chosen, "step": max(STEP, math.ceil(scrape_interval))}
 
 
 @dataclass(frozen=True)
 class Queries:
     """The expressions for one instance; seconds and milliseconds as said at each.
+
+    window: of rates and means. short_window: for which a target that is not scraped counts as there. burst_window: that
+    demand has to last to count at once. spread_window: over which it is seen how much demand varies; two of them are
+    compared. long_window: for which work that was done keeps servers. learning_window: over which it is learned what a
+    server computes. step: between two looks at gauges, a scrape.
 
     labels: what the site calls the labels of LABELS. parallelism: requests that a server computes at a time, 0 to learn
     it. recorded: read what was learned from the recorded series, which costs next to nothing, instead of working it out
@@ -64,8 +79,13 @@ class Queries:
 
     namespace: str
     name: str
-    window: int = WINDOW
-    short_window: int = SHORT_WINDOW
+    window: int = WINDOWS["window"][0]
+    short_window: int = WINDOWS["short_window"][0]
+    burst_window: int = WINDOWS["burst_window"][0]
+    spread_window: int = WINDOWS["spread_window"][0]
+    long_window: int = WINDOWS["long_window"][0]
+    learning_window: int = WINDOWS["learning_window"][0]
+    step: int = STEP
     labels: Mapping[str, str] = field(default_factory=lambda: LABELS)
     ensembles: Sequence[str] = ()
     headroom: float = HEADROOM
@@ -87,6 +107,21 @@ class Queries:
         return f"{active} + {pending}"
 
     @property
+    def lasting_requests(self) -> str:
+        """Requests in flight over the window; of a burst what every look in the burst window has seen, so that it
+        counts at once or not at all."""
+        return self._while_seen(self._lasting())
+
+    @property
+    def openness(self) -> str:
+        """1 where requests come independently of each other, so that the number in flight varies by itself.
+
+        Near 0 where each client waits for its answer. Variance by mean is 1 of a Poisson process, and a change of load
+        is in one of the two windows alone.
+        """
+        return self._while_seen(self._open())
+
+    @property
     def requests_without_server(self) -> str:
         """Requests within the window that found no healthy server; one that is tried again counts again."""
         return f"sum(increase({self._envoys('envoy_cluster_upstream_cx_none_healthy')}[{self.window}s]))"
@@ -102,6 +137,11 @@ class Queries:
     def compute_time(self) -> str:
         """Mean time (ms) that a request was computed, that is the time of the execution that it was a part of."""
         return self._ratio(f"sum({self._computing()})", self._sum("nv_inference_request_success"), 1000)
+
+    @property
+    def queue_ratio(self) -> str:
+        """Waiting in terms of computing: how much longer a request waits than it is computed."""
+        return self._ratio(self._sum("nv_inference_queue_duration_us"), f"sum({self._computing()})")
 
     @property
     def request_rate(self) -> str:
@@ -172,16 +212,41 @@ class Queries:
         return f"clamp_min({seen}, 1) or {self._nothing} + 1"
 
     @property
+    def server_capacity(self) -> str:
+        """Requests in flight for one server: as many wait as are computed, but for a part of one.
+
+        A multiple of what it computes would never do for a server that batches and is not full: it computes half of
+        what is in flight then, however many servers there are.
+        """
+        return f"2 * ({self.server_parallelism}) - {round(2 - self.headroom, 6)!r}"
+
+    @property
     def servers_wanted(self) -> str:
-        """Servers for the requests in flight, and one more while requests find none."""
-        wanted = f"({self.requests_in_flight}) / ({self.headroom!r} * ({self.server_parallelism}))"
-        return f"{wanted} + ({self.requests_without_server} > bool 0)"
+        """Servers for the requests in flight, and one where requests find none."""
+        wanted = f"{self._lasting()} / ({self.server_capacity})"
+        return self._while_seen(_greatest(wanted, f"{self.requests_without_server} > bool 0"))
+
+    @property
+    def servers_held(self) -> str:
+        """Servers that the requests in flight keep, a few more than they would ask for; never more than there are."""
+        held = f"{self._lasting()} / ({HOLD!r} * ({self.server_capacity}))"
+        return self._while_seen(_least(self.servers, held))
 
     @property
     def servers_busy_floor(self) -> str:
-        """Servers that the present work keeps busy, never more than there are."""
-        busy, servers = f"({self.busy_servers}) / {self.busy_share!r}", f"({self.servers})"
-        return f"{busy} < {servers} or {servers}"
+        """Servers that stay because the others could not do their work; never more than there are.
+
+        Only as far as requests come independently of each other: clients that wait for their answers keep however few
+        servers busy, and their number in flight tells all.
+        """
+        # The most of the long window: work that has begun counts, and work that has ended does so for a while.
+        lately = f"({self._servers_computing()})[{self.long_window}s:{self.window}s]"
+        # A small pool may not be as busy as a large one, since what one server more or less does counts for more. Near
+        # the larger of busy / share and busy + sqrt(busy) / 2, and takes the work once only: an address has an end.
+        needed = f"(0.98 * sqrt(max_over_time({lately}) / {self.busy_share!r}) + 0.1) ^ 2"
+        # What is not needed goes a quarter at a time.
+        gradually = f"({self.servers}) - clamp_min(0.25 * ({self.servers}), 1)"
+        return self._while_seen(_least(self.servers, f"{self._open()} * {_greatest(needed, gradually)}"))
 
     # ---- all of them ---------------------------------------------------------------------------------------------
 
@@ -215,21 +280,46 @@ class Queries:
     def _envoys(self, metric: str) -> str:
         return self._selector(metric, "envoy", f'envoy_cluster_name=~"{CLUSTERS}"')
 
-    def _rate(self, metric: str) -> str:
+    def _looks(self, window: int) -> str:
+        """The requests at Envoys, at every step of a window. One scrape that was missed is looked past."""
+        metric = '{__name__=~"envoy_cluster_upstream_rq_(pending_)?active",'
+        series = self._envoys("").replace("{", metric, 1)
+        return f"sum(last_over_time({series}[{self.short_window}s]))[{window}s:{self.step}s]"
+
+    def _lasting(self) -> str:
+        burst = f"min_over_time({self._looks(self.burst_window)}) - {DOUBT!r}"
+        return _greatest(burst, f"avg_over_time({self._looks(self.window)})")
+
+    def _open(self) -> str:
+        return f"clamp_max(2.5 * {_least(self._spread(0), self._spread(self.spread_window))}, 1)"
+
+    def _spread(self, ago: int) -> str:
+        """Variance by mean of a spread window that ended so long ago; where nothing is known, nothing is taken away."""
+        looks = self._looks(self.spread_window) + (f" offset {ago}s" if ago else "")
+        return f"(stddev_over_time({looks}) ^ 2 / clamp_min(avg_over_time({looks}), 0.001) or {self._nothing} + 1)"
+
+    def _rate(self, metric: str, window: int = 0) -> str:
         ensembles = [f'model!~"{_alternatives(self.ensembles)}"'] if self.ensembles else []
-        return f"rate({self._selector(metric, 'triton', *ensembles)}[{self.window}s])"
+        return f"rate({self._selector(metric, 'triton', *ensembles)}[{window or self.window}s])"
 
     def _sum(self, metric: str) -> str:
         return f"sum({self._rate(metric)})"
 
-    def _computing(self) -> str:
+    def _computing(self, window: int = 0) -> str:
         """Microseconds of computing per second, of each model of each server."""
         return " + ".join(
-            self._rate(f"nv_inference_compute_{part}_duration_us") for part in ("input", "infer", "output")
+            self._rate(f"nv_inference_compute_{part}_duration_us", window) for part in ("input", "infer", "output")
         )
 
+    def _servers_computing(self) -> str:
+        """Requests in compute, in terms of what a server computes at a time.
+
+        Not executions: a server that batches executes all the time also when it is nearly empty.
+        """
+        return self._or_zero(f"sum({self._computing()}) / 1e6 / ({self.server_parallelism})")
+
     def _most_in_compute(self) -> str:
-        return f"max(sum by ({self._pod}) ({self._computing()})) / 1e6"
+        return f"max(sum by ({self._pod}) ({self._computing(self.learning_window)})) / 1e6"
 
     def _per_request(self, metric: str) -> str:
         return self._ratio(self._sum(metric), self._sum("nv_inference_request_success"), 1000)
@@ -241,10 +331,30 @@ class Queries:
     def _or_zero(self, expression: str) -> str:
         return f"{expression} or {self._nothing}"
 
+    def _while_seen(self, expression: str) -> str:
+        """No answer once no Envoy is scraped, however far the windows look back."""
+        return f"{expression} + {self._nothing}"
+
     @property
     def _nothing(self) -> str:
         """0 while an Envoy is scraped, or was within the short window."""
         return f"0 * count(last_over_time({self._envoys('envoy_cluster_membership_total')}[{self.short_window}s]))"
+
+
+def _greatest(*expressions: str) -> str:
+    """The greatest of single values; one without an answer does not count."""
+    return f"max({_together(expressions)})"
+
+
+def _least(*expressions: str) -> str:
+    return f"min({_together(expressions)})"
+
+
+def _together(expressions: Sequence[str]) -> str:
+    # `or` takes the second only where the first has nothing with the same labels.
+    return " or ".join(
+        f'label_replace({expression}, "of", "{place}", "", "")' for place, expression in enumerate(expressions)
+    )
 
 
 def _alternatives(names: Sequence[str]) -> str:
@@ -274,7 +384,7 @@ def service_rules(name: str, namespace: str, **settings: Any) -> list[dict[str, 
 def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Templates give texts where numbers are meant, and labels may be a part of them."""
     kinds: dict[str, Any] = {
-        **dict.fromkeys(("window", "short_window", "history"), int),
+        **dict.fromkeys((*WINDOWS, "step", "history"), int),
         **dict.fromkeys(("headroom", "busy_share", "parallelism"), float),
         "labels": lambda value: {**LABELS, **value},
         "ensembles": lambda value: tuple(str(name) for name in value),
@@ -282,4 +392,6 @@ def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
     given = dict(settings)
     scrape_interval = given.pop("scrape_interval", None)
     chosen: dict[str, Any] = windows(float(scrape_interval)) if scrape_interval else {}
-    return {**chosen, **{key: kinds.get(key, bool)(value) for key, value in given.items()}}
+    typed = {key: kinds.get(key, bool)(value) for key, value in given.items()}
+    # A window of 0 is the one that fits.
+    return {**chosen, **{key: value for key, value in typed.items() if value or key not in WINDOWS}}

@@ -53,6 +53,7 @@ _REPORTS_READY = frozenset(
         GroupKind("cert-manager.io", "Issuer"),
         GroupKind("cert-manager.io", "ClusterIssuer"),
         GroupKind("external-secrets.io", "ExternalSecret"),
+        GroupKind("nvidia.com", "ClusterPolicy"),
     }
 )
 _FINAL_PULL = re.compile(

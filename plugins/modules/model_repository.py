@@ -442,10 +442,10 @@ drift:
 import os
 import signal
 import typing as t
+from collections.abc import Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import (
@@ -458,7 +458,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_options i
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._quiet import QuietModule
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+
+if t.TYPE_CHECKING:
+    from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 
 def argument_spec() -> dict[str, t.Any]:
@@ -525,7 +527,7 @@ def _check_apart(store: str, sources: list[str]) -> None:
             )
 
 
-def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Resolver) -> dict[str, t.Any]:
+def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Callable[[], Resolver]) -> dict[str, t.Any]:
     """Do what the options say. Archives are unpacked below the folder `scratch`."""
     check(params)
     place = target(params)
@@ -538,13 +540,16 @@ def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Reso
         scratch=scratch,
         trial=trial(params, place, resolver),
     )
+    if params["state"] == "published":
+        return publish(place, params["source"], options)
+    # Imported here so that a publication does not wait for it.
+    from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases
+
     if params["state"] == "rolled_back":
         return _model_releases.roll_back(place, params["release"], options)
     if params["state"] == "pruned":
         return _model_releases.prune(place, options)
-    if params["state"] == "verified":
-        return _model_releases.verify(place, params["all_releases"])
-    return publish(place, params["source"], options)
+    return _model_releases.verify(place, params["all_releases"])
 
 
 class Module(QuietModule, AnsibleModule):

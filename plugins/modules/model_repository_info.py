@@ -250,7 +250,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    run(module, lambda resolver: look(module.params, resolver))
+    run(module, lambda resolver: look(module.params, resolver()))
 
 
 if __name__ == "__main__":

@@ -221,7 +221,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    run(module, lambda resolver: roll_out(module.params, module.check_mode, resolver))
+    run(module, lambda resolver: roll_out(module.params, module.check_mode, resolver()))
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ EXAMPLES = r"""
 
 - name: Say it
   ansible.builtin.debug:
-    msg: "{{ prometheus.results.queue_time.value }} ms"
+    msg: "{{ prometheus.answers.queue_time.value }} ms"
 
 - name: Does the site's Prometheus scrape the instance, and by which labels?
   fastml.supersonic.prometheus_query_info:
@@ -114,7 +114,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-results:
+answers:
   description: What each query gave, by its name.
   returned: success
   type: dict
@@ -210,7 +210,7 @@ def main() -> None:
             answer["found"] = found.as_result()
             if found.problems:
                 module.fail_json(msg=" ".join(found.problems), **answer)
-        answer["results"] = {
+        answer["answers"] = {
             name: {"query": query, **_prometheus.result(prometheus.query(str(query), f"the query {name} ({query})"))}
             for name, query in options["queries"].items()
         }

@@ -14,7 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # What KEDA compares with the threshold: the value for each server, or the value itself.
-METRIC_TYPES = {"servers_wanted": "AverageValue", "queue_time": "Value", "servers_busy_floor": "AverageValue"}
+METRIC_TYPES = {
+    "servers_wanted": "AverageValue",
+    "servers_held": "AverageValue",
+    "servers_busy_floor": "AverageValue",
+    "queue_ratio": "Value",
+    "queue_time": "Value",
+}
 _AS_IT_IS = ("metricType", "useCachedMetrics", "authenticationRef")
 
 
@@ -22,17 +28,18 @@ def triggers(
     names: Sequence[str],
     queries: Mapping[str, str],
     url: str,
-    queue_time_threshold: float = 100.0,
+    thresholds: Mapping[str, float],
     further: Sequence[Mapping[str, Any]] = (),
     authentication: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The triggers of a ScaledObject: ours by their names, and the user's own.
 
-    queries: expression by quantity; queue_time_threshold: milliseconds; authentication: {"authenticationRef", "modes"}.
+    queries: expression by quantity; thresholds: of those that are no numbers of servers; authentication:
+    {"authenticationRef", "modes"}.
     """
     found = []
     for name in names:
-        threshold = queue_time_threshold if name == "queue_time" else 1
+        threshold = thresholds.get(name, 1)
         found.append(_prometheus(name, queries[name], threshold, METRIC_TYPES[name], 0, url, authentication))
     for index, item in enumerate(further):
         if item.get("query"):
@@ -48,7 +55,8 @@ def triggers(
                 )
             )
         else:
-            kept = {key: item[key] for key in _AS_IT_IS if item.get(key) is not None}
+            # KEDA writes what is false out of its object.
+            kept = {key: item[key] for key in _AS_IT_IS if item.get(key)}
             name = item.get("name") or f"{item['type']}-{index}"
             found.append({"name": name, "type": item["type"], "metadata": dict(item.get("metadata") or {}), **kept})
     return found

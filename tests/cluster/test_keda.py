@@ -133,7 +133,6 @@ def test_life_of_keda(cluster: Cluster, keda: Keda, namespace: str, tmp_path: Pa
             again = keda.role(tmp_path)
     assert again.changed("local-cluster") == 1
     assert keda.look()["problems"] == []
-    assert keda.role(tmp_path).changed("local-cluster") == 0
 
 
 def removed_and_predicted(cluster: Cluster, keda: Keda, folder: Path) -> None:

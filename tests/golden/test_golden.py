@@ -31,11 +31,13 @@ KUBERNETES = "1.34"
 def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """Name of an inventory and the folder of its manifests."""
     folder = tmp_path_factory.mktemp(request.param.name)
-    render.render(request.param, folder)
+    # The real playbook, but not for every instance that has options of its own. What is expected comes from it alone.
+    write = render.render_in_one_process if request.param.name == "options" else render.render
+    write(request.param, folder)
     return request.param.name, folder
 
 
-@pytest.mark.parametrize("role", ["model_repository", "triton", "envoy"])
+@pytest.mark.parametrize("role", ["model_repository", "triton", "envoy", "autoscaler"])
 def test_every_option_is_rendered(role: str) -> None:
     """The hosts of `options` together set whatever the manifests of a role are made from."""
     folder = render.CLONE / "roles" / role
@@ -66,6 +68,19 @@ def test_manifests_are_as_expected(rendered: tuple[str, Path]) -> None:
         assert (folder / file).read_text() == path.read_text(), f"{file}: if this is right, run `make golden`"
 
 
+def test_one_process_writes_what_the_playbook_writes(tmp_path: Path) -> None:
+    """What the other instances are rendered with here."""
+    inventory = render.CLONE / "inventories/local"
+    for name, write in (("real", render.render), ("quick", render.render_in_one_process)):
+        write(inventory, tmp_path / name)
+    files = {
+        name: {(path.name, path.stat().st_mode, path.read_text()) for path in (tmp_path / name).glob("*/*")}
+        for name in ("real", "quick")
+    }
+    assert len(files["real"]) == 3
+    assert files["quick"] == files["real"]
+
+
 def test_manifests_fit_the_schemas_of_kubernetes(rendered: tuple[str, Path]) -> None:
     found = documents(rendered[1])
     assert found
@@ -89,6 +104,8 @@ def test_objects_have_the_names_and_labels_that_others_rely_on(rendered: tuple[s
         assert name in (instance, component) or (
             document["kind"] == "PersistentVolumeClaim"
             or (document["kind"] == "Secret" and name.startswith(f"{component}-"))
+            # It has the name of what it scales.
+            or (document["kind"] == "ScaledObject" and name == f"{instance}-triton")
         ), where
         assert labels["app.kubernetes.io/managed-by"] == "fastml.supersonic", where
         assert labels["app.kubernetes.io/part-of"] == "supersonic", where

@@ -15,7 +15,7 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, KUBECONFIG, LOCAL, Run, run_playbook
 
 NAMESPACE = "keda"
@@ -54,7 +54,7 @@ class Keda:
         assert (LOCAL / "kubeconfig").samefile(KUBECONFIG), (
             "this cluster has no KEDA, and images come only to the local one"
         )
-        extra = {"local_cluster_images": IMAGES, "local_directory": str(LOCAL)}
+        extra = {"local_cluster_images": IMAGES, "local_directory": str(LOCAL), "supersonic_components": ["keda"]}
         # Programs that are not in the cache yet are built.
         done = run_playbook(
             "playbooks/local.yml",
@@ -72,5 +72,57 @@ class Keda:
         task = {"name": "Have KEDA", "ansible.builtin.include_role": {"name": "fastml.supersonic.keda"}}
         play = {"hosts": "local-cluster", "gather_facts": False, "tasks": [task]}
         (folder / "keda.yml").write_text(json.dumps([play]))
-        extra = {"local_directory": str(LOCAL), **variables}
+        extra = {"local_directory": str(LOCAL), "keda_kubeconfig": self.cluster.kubeconfig, **variables}
         return run_playbook(folder / "keda.yml", CLONE / "inventories/local", *arguments, extra=extra)
+
+
+DEPLOYMENTS = {
+    "keda-operator": "keda",
+    "keda-metrics-apiserver": "keda-metrics-apiserver",
+    "keda-admission": "keda-admission-webhooks",
+}
+
+
+def _deployment(name: str, image: str) -> Object:
+    container = {
+        "name": name,
+        "image": f"ghcr.io/kedacore/{image}:2.21.0",
+        "imagePullPolicy": "Always",
+        "env": [
+            {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+            {"name": "WATCH_NAMESPACE", "value": ""},
+            {"name": "WATCH_LABEL_SELECTOR", "value": ""},
+        ],
+        "resources": {"limits": {"cpu": "1000m"}},
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "keda"},
+        "spec": {"template": {"spec": {"serviceAccountName": "keda-operator", "containers": [container]}}},
+    }
+
+
+def release() -> list[Object]:
+    """What is in a release's manifest, one of each kind."""
+    service = {"name": "keda-metrics-apiserver", "namespace": "keda"}
+    subjects = [
+        {"kind": "ServiceAccount", "name": "keda-operator", "namespace": "keda"},
+        {"kind": "ServiceAccount", "name": "horizontal-pod-autoscaler", "namespace": "kube-system"},
+    ]
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "keda"}},
+        {
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": "scaledobjects.keda.sh"},
+            "spec": {"group": "keda.sh"},
+        },
+        *(_deployment(name, image) for name, image in DEPLOYMENTS.items()),
+        {"kind": "RoleBinding", "metadata": {"name": "reader", "namespace": "kube-system"}, "subjects": subjects},
+        {"kind": "APIService", "metadata": {"name": "v1beta1.external.metrics.k8s.io"}, "spec": {"service": service}},
+        {
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": "keda-admission"},
+            "webhooks": [{"clientConfig": {"service": {"name": "keda-admission-webhooks", "namespace": "keda"}}}],
+        },
+    ]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,12 +97,12 @@ def test_values(prometheus: Prometheus) -> None:
     result = ask(prometheus.url, queries=queries)
     assert not result["failed"], result
     assert not result["changed"]
-    assert {name: item["value"] for name, item in result["results"].items()} == {
+    assert {name: item["value"] for name, item in result["answers"].items()} == {
         "one": 1, "none": None, "two": None, "nan": None, "scalar": 3,
     }  # fmt: skip
-    assert [item["labels"] for item in result["results"]["two"]["series"]] == [{"a": "b"}, {}]
-    assert result["results"]["nan"]["series"] == [{"labels": {}, "value": None, "text": "NaN"}]
-    assert result["results"]["one"]["query"] == "vector(1)"
+    assert [item["labels"] for item in result["answers"]["two"]["series"]] == [{"a": "b"}, {}]
+    assert result["answers"]["nan"]["series"] == [{"labels": {}, "value": None, "text": "NaN"}]
+    assert result["answers"]["one"]["query"] == "vector(1)"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_an_instance_that_is_scraped(prometheus: Prometheus) -> None:
     (down,) = found["targets_down"]
     assert down["pod"] == pod("main", "triton", 2)
     assert "connection refused" in down["error"]
-    assert result["results"]["flight"]["value"] >= 3
+    assert result["answers"]["flight"]["value"] >= 3
 
 
 def test_a_site_with_labels_of_its_own(prometheus: Prometheus) -> None:
@@ -159,7 +160,7 @@ def test_tokens(prometheus: Prometheus) -> None:
     url = f"http://{guard.address}"
     try:
         good = ask(url, token=TOKEN, queries={"one": "vector(1)"})
-        assert good["results"]["one"]["value"] == 1, good
+        assert good["answers"]["one"]["value"] == 1, good
         assert "wants a token" in ask(url, queries={"one": "vector(1)"})["msg"]
         bad = ask(url, token="wrong-token", queries={"one": "vector(1)"})
         assert "does not accept the token: it answered 401" in bad["msg"]
@@ -178,8 +179,8 @@ def test_tls(folder: Path, tmp_path: Path) -> None:
     server = Prometheus(folder, tmp_path / "server", {}, web={"tls_server_config": files})
     try:
         one = {"queries": {"one": "vector(1)"}}
-        assert ask(server.url, ca_certificates=authority.pem, **one)["results"]["one"]["value"] == 1
-        assert ask(server.url, validate_prometheus_certs=False, **one)["results"]["one"]["value"] == 1
+        assert ask(server.url, ca_certificates=authority.pem, **one)["answers"]["one"]["value"] == 1
+        assert ask(server.url, validate_prometheus_certs=False, **one)["answers"]["one"]["value"] == 1
         assert "its certificate is not trusted" in ask(server.url, **one)["msg"]
         plain = ask(server.url.replace("https", "http"), **one)
         assert plain["failed"]
@@ -199,3 +200,15 @@ def test_what_is_no_prometheus(prometheus: Prometheus) -> None:
         assert "does not speak TLS" in ask(f"https://{page.address}", **one)["msg"]
     finally:
         page.stop()
+
+
+def test_a_refusal_is_not_waited_for(prometheus: Prometheus) -> None:
+    guard = Guard(prometheus.url, TOKEN)
+    begun = time.monotonic()
+    try:
+        instance = {"name": "main", "namespace": "cms", "pods": False}
+        result = ask(f"http://{guard.address}", instance=instance, token="wrong", wait_timeout=60)
+    finally:
+        guard.stop()
+    assert "does not accept the token" in result["msg"]
+    assert time.monotonic() - begun < 20

@@ -16,6 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, windows
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 
@@ -136,7 +137,7 @@ def test_prometheus_takes_its_configuration(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
-    assert f"SUCCESS: {17 if case == 'everything' else 16} rules found" in output
+    assert f"SUCCESS: {len(QUANTITIES) + (case == 'everything')} rules found" in output
 
 
 def test_an_existing_one_is_left_alone(rendered: dict[str, list[dict[str, Any]]]) -> None:
@@ -187,9 +188,8 @@ def test_windows_follow_the_scrape_interval(rendered: dict[str, list[dict[str, A
     def rules(case: str) -> str:
         return str(one(rendered[case], "ConfigMap")["data"]["rules.yml"])
 
-    assert "[30s]" in rules("defaults")
-    assert "[10s]" in rules("defaults")
-    assert "[120s]" in rules("everything")
-    assert "[60s]" in rules("everything")
-    assert "[30s]" not in rules("everything")
+    for case, interval in (("defaults", 2), ("everything", 30)):
+        for name, seconds in windows(interval).items():
+            assert f"[{seconds}s" in rules(case) or f":{seconds}s]" in rules(case), (case, name)
+    assert f"[{windows(2)['short_window']}s" not in rules("everything")
     assert 'model!~"pipeline|b' in rules("everything")

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     QUANTITIES,
@@ -28,7 +31,9 @@ SCRAPE, SCRAPES = 2, 90
 NOW = SCRAPE * SCRAPES
 Values = Sequence[float | None]
 STALE = None
-IDLE = dict.fromkeys(QUANTITIES, 0.0) | {"server_parallelism": 1.0}
+# Of a server that computes one request at a time.
+CAPACITY = 1.65
+IDLE = dict.fromkeys(QUANTITIES, 0.0) | {"server_parallelism": 1.0, "server_capacity": CAPACITY}
 
 
 # ---- series --------------------------------------------------------------------------------------------------------
@@ -123,12 +128,14 @@ class Series:
         namespace: str = "cms",
         clusters: Sequence[str] = ("triton",),
         without: float = 0.0,
+        swing: float = 0.0,
         end: int = SCRAPES + 1,
         missed: Sequence[int] = (),
         since: int = 0,
         keys: tuple[str, str] = ("namespace", "pod"),
     ) -> Series:
-        """An Envoy: gauges that are so high from a scrape on, requests without a server per second, its last scrape."""
+        """An Envoy: gauges that are so high from a scrape on, and more and less in turn; requests without a server per
+        second, its last scrape."""
         pod = {keys[0]: namespace, keys[1]: f"{name}-envoy-7c9d8f-e{number}", "instance": f"10.0.1.{number}:{port}"}
         for cluster in clusters:
             labels = {**pod, "envoy_cluster_name": cluster}
@@ -139,7 +146,8 @@ class Series:
                 ("envoy_cluster_membership_total", 1.0, 0.0),
             ):
                 values = [
-                    (value if step >= since else 0.0) + slope * SCRAPE * step
+                    (value + (-swing if step % 2 else swing) * (value == active > 0) if step >= since else 0.0)
+                    + slope * SCRAPE * step
                     if step < end and step not in missed
                     else STALE
                     for step in range(SCRAPES + 1)
@@ -175,13 +183,18 @@ def cases() -> Iterable[Case]:
             per_server = 40.0 * batch
             load = {"digits": Load(per_server, queue=100.0, compute=20.0, requests_per_execution=batch)}
             parallelism = max(1.0, 0.8 * batch)
+            capacity = 2 * parallelism - 0.35
             yield Case(
                 f"{count} servers, batches of {batch}",
-                Series().servers(count, load).envoy(9.0 * parallelism * count, 0.0),
+                Series().servers(count, load).envoy(0.41 * capacity * count, 0.0),
                 {
-                    "requests_in_flight": 9.0 * parallelism * count,
+                    "requests_in_flight": 0.41 * capacity * count,
+                    "lasting_requests": 0.41 * capacity * count,
                     "requests_without_server": 0.0,
+                    # Always the same number.
+                    "openness": 0.0,
                     "queue_time": 100.0,
+                    "queue_ratio": 5.0,
                     "compute_time": 20.0,
                     "request_rate": per_server * count,
                     "failure_rate": 0.0,
@@ -193,8 +206,10 @@ def cases() -> Iterable[Case]:
                     "utilization": 0.8,
                     "requests_in_compute": 0.8 * batch,
                     "server_parallelism": parallelism,
-                    "servers_wanted": 5.0 * count,
-                    "servers_busy_floor": 0.8 / 0.9 * count,
+                    "server_capacity": capacity,
+                    "servers_wanted": 0.41 * count,
+                    "servers_held": 0.5 * count,
+                    "servers_busy_floor": 0.0,
                 },
             )
     yield Case("nothing", Series(), dict.fromkeys(QUANTITIES))
@@ -203,14 +218,16 @@ def cases() -> Iterable[Case]:
     yield Case("Envoy alone", Series().envoy(), IDLE)
     yield Case(
         "Envoy alone, and requests that find no server",
-        Series().envoy(2.0, without=0.5),
-        IDLE | {"requests_in_flight": 2.0, "requests_without_server": 15.0, "servers_wanted": 2.0 / 1.8 + 1},
-    )
+        Series().envoy(0.2, without=0.5),
+        IDLE | {"requests_in_flight": 0.2, "lasting_requests": 0.2, "requests_without_server": 10.0,
+                "servers_wanted": 1.0},
+    )  # fmt: skip
     yield Case(
         "no Envoy",
         Series().servers(2, {"digits": Load(40.0, queue=50.0)}),
         {
             "requests_in_flight": None,
+            "lasting_requests": None,
             "requests_without_server": None,
             "servers_wanted": None,
             "queue_time": 50.0,
@@ -221,13 +238,17 @@ def cases() -> Iterable[Case]:
     yield Case(
         "no Envoy, idle",
         Series().servers(2, {"digits": Load(0.0)}),
-        dict.fromkeys(("requests_in_flight", "queue_time", "compute_time", "servers_wanted", "batch_size")),
+        dict.fromkeys(
+            ("requests_in_flight", "queue_time", "queue_ratio", "compute_time", "servers_wanted", "batch_size")
+        ),
     )
     yield Case("Envoy lost for 8 s", Series().envoy(4.0, end=SCRAPES - 3), IDLE | {
-        "requests_in_flight": 4.0, "servers_wanted": 4.0 / 1.8,
+        "requests_in_flight": 4.0, "lasting_requests": 4.0, "servers_wanted": 4.0 / CAPACITY,
     })  # fmt: skip
     yield Case("Envoy lost for 12 s", Series().envoy(4.0, end=SCRAPES - 5), {
-        name: None for name in QUANTITIES if name not in ("requests_without_server", "server_parallelism")
+        name: None
+        for name in QUANTITIES
+        if name not in ("requests_without_server", "server_parallelism", "server_capacity")
     })  # fmt: skip
     yield Case(
         "two Envoys, with two processes each",
@@ -241,8 +262,31 @@ def cases() -> Iterable[Case]:
     )
     yield Case(
         "a burst of 4 s",
-        Series().server({"digits": Load(40.0)}).envoy(10.0, since=SCRAPES - 1),
-        {"requests_in_flight": 4.0, "queue_time": 0.0},
+        Series().servers(2, {"digits": Load(40.0)}).envoy(10.0, since=SCRAPES - 1),
+        # It counts at once, as all that the last two scrapes have seen; and a step is no open load.
+        {"requests_in_flight": 4.0, "queue_time": 0.0, "lasting_requests": 9.5, "openness": 0.0,
+         "servers_wanted": 9.5 / CAPACITY, "servers_held": 2.0, "servers_busy_floor": 0.0},
+    )  # fmt: skip
+    yield Case(
+        "a burst of one scrape",
+        Series().servers(2, {"digits": Load(40.0)}).envoy(10.0, since=SCRAPES),
+        {"lasting_requests": 1.0, "servers_wanted": 1.0 / CAPACITY},
+    )
+    for count, busy, floor in (
+        (8, 0.5, 6.0),
+        (4, 0.5, 3.0),
+        (4, 0.6, (0.98 * (2.4 / 0.75) ** 0.5 + 0.1) ** 2),
+        (4, 0.9, 4.0),
+    ):
+        yield Case(
+            f"independent requests keep {floor:g} of {count} servers",
+            Series().servers(count, {"digits": Load(50.0 * busy)}).envoy(count * busy, swing=2.0),
+            {"openness": 1.0, "servers": float(count), "servers_busy_floor": floor},
+        )
+    yield Case(
+        "clients that wait keep no server busy",
+        Series().servers(8, {"digits": Load(45.0)}).envoy(8.0, swing=0.5),
+        {"openness": 0.078125, "servers_busy_floor": 0.078125 * (0.98 * (7.2 / 0.75) ** 0.5 + 0.1) ** 2},
     )
     two = {"fast": Load(100.0, queue=1.0, compute=5.0), "slow": Load(1.0, queue=300.0, compute=400.0)}
     yield Case(
@@ -270,7 +314,7 @@ def cases() -> Iterable[Case]:
         "several executions at a time",
         Series().server({"digits": Load(100.0, compute=40.0)}).envoy(),
         {"busy_servers": 1.0, "utilization": 1.0, "requests_in_compute": 4.0, "server_parallelism": 4.0,
-         "servers_busy_floor": 1.0},
+         "server_capacity": 7.65},
     )  # fmt: skip
     yield Case(
         "failures",
@@ -294,7 +338,7 @@ def cases() -> Iterable[Case]:
             f"scrapes of a server and of Envoy are missed, {SCRAPES - step} scrapes ago",
             Series().server(steady, missed=[step]).server(steady, 2).envoy(5.0, missed=[step]),
             # What was counted meanwhile is seen at the next scrape, so only the last one tells less.
-            {**quiet, "request_rate": 80.0, "requests_in_flight": 5.0, "servers_wanted": 5.0 / 1.8},
+            {**quiet, "request_rate": 80.0, "requests_in_flight": 5.0, "servers_wanted": 5.0 / CAPACITY},
         )
     yield Case(
         "a server that has gone",
@@ -309,13 +353,13 @@ def cases() -> Iterable[Case]:
     yield Case(
         "what a server can compute is remembered",
         Series().server({"digits": Load(320.0, requests_per_execution=8)}, until=45).envoy(64.0),
-        {"requests_in_compute": 0.0, "server_parallelism": 6.4, "servers_wanted": 64.0 / 1.8 / 6.4},
+        {"requests_in_compute": 0.0, "server_parallelism": 6.4, "servers_wanted": 64.0 / (2 * 6.4 - 0.35)},
     )
     yield Case(
         "what a server can compute is told",
         Series().server(steady).envoy(64.0),
-        {"server_parallelism": 16.0, "servers_wanted": 64.0 / 2.0 / 16.0},
-        {"parallelism": 16, "headroom": "2"},
+        {"server_parallelism": 16.0, "servers_wanted": 64.0 / (32.0 - 0.5)},
+        {"parallelism": 16, "headroom": "1.5"},
     )
     steps = {"fast": Load(20.0, queue=4.0, compute=5.0), "slow": Load(20.0, queue=120.0, compute=20.0)}
     ensemble = {**steps, "ens": Load(20.0, queue=0.0, compute=25.0), 'e.n"s': Load(20.0, compute=25.0)}
@@ -403,24 +447,51 @@ def test_a_wrong_value_is_noticed(promtool: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "expected"), [(1, (30, 10)), (2, (30, 10)), (7.5, (30, 15)), (15, (60, 30)), (60, (240, 120))]
+    ("interval", "expected"),
+    [
+        (1, (20, 10, 4, 40, 120, 60, 2)),
+        (2, (20, 10, 4, 40, 120, 60, 2)),
+        (7.5, (30, 15, 15, 75, 120, 60, 8)),
+        (60, (240, 120, 120, 600, 480, 240, 60)),
+    ],
 )
-def test_windows_fit_the_scrape_interval(interval: float, expected: tuple[int, int]) -> None:
+def test_windows_fit_the_scrape_interval(interval: float, expected: tuple[int, ...]) -> None:
     assert tuple(windows(interval).values()) == expected
 
 
 def test_the_scrape_interval_chooses_the_windows() -> None:
     slow = service_queries("main", "cms", scrape_interval="15")
-    assert slow == service_queries("main", "cms", window=60, short_window=30)
+    assert slow == service_queries("main", "cms", **windows(15))
+    assert slow == service_queries("main", "cms", scrape_interval=15, window="0")
     assert service_queries("main", "cms", scrape_interval=15, window=90) == service_queries(
-        "main", "cms", window=90, short_window=30
+        "main", "cms", **{**windows(15), "window": 90}
     )
+
+
+def test_a_query_fits_into_an_address() -> None:
+    """KEDA asks by GET, and proxies take addresses up to 8 kB."""
+    longest = {"name": "x" * 30, "namespace": "n" * 63}
+    for recorded in (True, False):
+        queries = service_queries(**longest, recorded=recorded)
+        assert max(len(quote(expression)) for expression in queries.values()) < 7500
 
 
 def test_quantities_are_those_that_others_name() -> None:
     assert set(QUANTITIES) == {
         "requests_in_flight", "requests_without_server", "queue_time", "compute_time", "request_rate", "failure_rate",
         "inference_rate", "execution_rate", "batch_size", "servers", "busy_servers", "utilization",
-        "requests_in_compute", "server_parallelism", "servers_wanted", "servers_busy_floor",
+        "requests_in_compute", "server_parallelism", "server_capacity", "servers_wanted", "servers_held",
+        "servers_busy_floor", "lasting_requests", "openness", "queue_ratio",
     }  # fmt: skip
     assert tuple(Queries("cms", "main").all()) == QUANTITIES
+
+
+@pytest.mark.parametrize("name", ["service_queries", "service_rules"])
+def test_filters_say_which_settings_there_are(name: str) -> None:
+    path = Path(__file__).resolve().parents[2] / "plugins" / "filter" / f"{name}.yml"
+    options = yaml.safe_load(path.read_text())["DOCUMENTATION"]["options"]
+    said = {key: option["default"] for key, option in options.items() if "default" in option}
+    fields = {item.name: item for item in dataclasses.fields(Queries) if item.name not in ("namespace", "name")}
+    assert set(said) == set(fields)
+    for key in set(fields) - {"labels", "ensembles", "recorded"}:
+        assert said[key] == fields[key].default, key

@@ -15,21 +15,23 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import _autoscaler
+from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 import crds
 
 URL = "https://prometheus.example.org"
+PEM = certificate("authority").pem
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "zero": {"autoscaler_min_replicas": 0, "autoscaler_cooldown": 60},
     "token": {
         "supersonic_prometheus_url": URL,
         "supersonic_prometheus_token": "secret-token",
-        "supersonic_prometheus_ca_certificates": "PEM",
+        "supersonic_prometheus_ca_certificates": PEM,
     },
-    "authority": {"supersonic_prometheus_url": URL, "supersonic_prometheus_ca_certificates": "PEM"},
+    "authority": {"supersonic_prometheus_url": URL, "supersonic_prometheus_ca_certificates": PEM},
     "reference": {
         "supersonic_prometheus_url": URL,
         "supersonic_prometheus_token": "secret-token",
@@ -99,12 +101,15 @@ def test_scales_the_pool_by_what_is_measured(rendered: dict[str, dict[str, dict[
     assert item["metadata"]["name"] == "main-triton"
     assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "main-triton"}
     assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (1, 6)
-    assert spec["advanced"]["restoreToOriginalReplicaCount"] is False
-    assert "fallback" not in spec
+    # KEDA leaves out what is false.
+    assert set(spec["advanced"]) == {"horizontalPodAutoscalerConfig"}
+    # KEDA warns of what has no meaning above zero.
+    assert not {"fallback", "pollingInterval", "cooldownPeriod", "initialCooldownPeriod"} & set(spec)
     assert [(each["name"], each["metricType"]) for each in spec["triggers"]] == [
         ("servers_wanted", "AverageValue"),
-        ("queue_time", "Value"),
+        ("servers_held", "AverageValue"),
         ("servers_busy_floor", "AverageValue"),
+        ("queue_ratio", "Value"),
     ]
     for trigger in spec["triggers"]:
         metadata = trigger["metadata"]
@@ -119,12 +124,13 @@ def test_zero(rendered: dict[str, dict[str, dict[str, Any]]]) -> None:
     spec = rendered["zero"]["ScaledObject"]["spec"]
     assert spec["minReplicaCount"] == 0
     # A new pool does not go at once.
+    assert spec["pollingInterval"] == 5
     assert spec["initialCooldownPeriod"] == spec["cooldownPeriod"] == 60
 
 
 def test_how_keda_gets_in(rendered: dict[str, dict[str, dict[str, Any]]]) -> None:
     token, authority = rendered["token"], rendered["authority"]
-    assert token["Secret"]["stringData"] == {"bearerToken": "secret-token", "ca": "PEM"}
+    assert token["Secret"]["stringData"] == {"bearerToken": "secret-token", "ca": PEM}
     assert [item["parameter"] for item in token["TriggerAuthentication"]["spec"]["secretTargetRef"]] == [
         "bearerToken",
         "ca",
@@ -184,7 +190,7 @@ TRIGGERS = _autoscaler.triggers(
     ["servers_wanted", "queue_time", "servers_busy_floor"],
     {"servers_wanted": "a", "queue_time": "b", "servers_busy_floor": "c"},
     URL,
-    20,
+    {"queue_time": 20},
     [{"type": "cron", "metadata": {}}],
 )
 

@@ -42,14 +42,16 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"autoscaler_min_replicas": -1}, r"autoscaler_min_replicas is -1: it has to be 0 or more"),
     (
         {"autoscaler_max_replicas": 0, "autoscaler_min_replicas": 0},
-        r"autoscaler_max_replicas is 0: it has to be 1 or more",
+        r"autoscaler_max_replicas is 0: say how many servers",
     ),
     (
         {"autoscaler_min_replicas": 7},
         r"autoscaler_min_replicas is 7: it has to be at most autoscaler_max_replicas, which is 6",
     ),
     ({"autoscaler_requests_per_server": -0.5}, r"autoscaler_requests_per_server is -0.5: it has to be 0 or more"),
-    ({"autoscaler_headroom": 0}, r"autoscaler_headroom is 0: it has to be 0.001 or more"),
+    ({"autoscaler_headroom": 0.9}, r"autoscaler_headroom is 0.9: it has to be 1 or more"),
+    ({"autoscaler_headroom": 2.1}, r"autoscaler_headroom is 2.1: it has to be 2 or less"),
+    ({"autoscaler_queue_ratio_threshold": 0}, r"autoscaler_queue_ratio_threshold is 0: it has to be"),
     ({"autoscaler_busy_share": 1.2}, r"autoscaler_busy_share is 1.2: it has to be 1 or less"),
     ({"autoscaler_queue_time_threshold": 0}, r"autoscaler_queue_time_threshold is 0: it has to be"),
     ({"autoscaler_window": -10}, r"autoscaler_window is -10: it has to be 0 or more"),
@@ -71,7 +73,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (own({**QUERY, "metadata": {"a": "b"}}), r"autoscaler_triggers\[0\].metadata is .*a trigger with query has"),
     (own({**CRON, "threshold": 1}), r"autoscaler_triggers\[0\].threshold is 1: a trigger with type has"),
     (own(QUERY, QUERY), r'autoscaler_triggers\[1\].name is "mine": another trigger has this name'),
-    (own({**QUERY, "name": "queue_time"}), r"autoscaler_triggers\[0\].name .*another trigger has this name"),
+    (own({**QUERY, "name": "queue_ratio"}), r"autoscaler_triggers\[0\].name .*another trigger has this name"),
     (own({"type": "cron"}), r"autoscaler_triggers\[0\]: the key metadata is missing"),
     (
         own({"type": "cron", "metadata": {"desiredReplicas": 3}}),
@@ -95,7 +97,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (up(policies=[]), r"autoscaler_scale_up.policies is \[\]: there has to be one"),
     (up(policies=[{**POLICY, "value": 0}]), r"autoscaler_scale_up.policies\[0\].value is 0: it has to be 1 or more"),
     (up(policies=[{**POLICY, "periodSeconds": 1801}]), r"policies\[0\].periodSeconds is 1801: .*from 1 to 1800"),
-    (up(tolerance="5%"), r'autoscaler_scale_up.tolerance is "5%": it has to be a share'),
     (
         {"autoscaler_scale_down": {"stabilizationWindowSeconds": -1}},
         r"autoscaler_scale_down.stabilizationWindowSeconds is -1",
@@ -146,13 +147,13 @@ def test_what_is_wrong_is_told_once(changes: dict[str, Any], said: str) -> None:
         own(QUERY, CRON, {**QUERY, "name": "other", "metric_type": "Value", "activation_threshold": 0.5}),
         fallback(behavior="currentReplicasIfHigher"),
         up(selectPolicy="Disabled"),
-        up(tolerance="0.05", policies=[POLICY]),
+        up(policies=[POLICY]),
         {"autoscaler_paused": True, "autoscaler_paused_replicas": 3},
         {"autoscaler_paused": True},
         {"autoscaler_metric_labels": {"pod": "exported_pod"}},
         {"autoscaler_annotations": {"autoscaling.keda.sh/paused-scale-in": "true"}},
         # From the command line.
-        {"autoscaler_max_replicas": "12", "autoscaler_headroom": "2.5"},
+        {"autoscaler_max_replicas": "12", "autoscaler_headroom": "1.8"},
     ],
 )
 def test_what_is_right_is_let_through(changes: dict[str, Any]) -> None:

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Wrong inventories, each refused before anything changes with a message that says what would be right.
 
-All of them are hosts of one inventory, so that one real run of site.yml judges them all.
+All of them are judged by the task of site.yml in one process (see `one_process`), and some by a real run of it, which
+has to say the same.
 """
 
 from __future__ import annotations
@@ -1136,18 +1137,40 @@ def messages(output: str) -> dict[str, str]:
     return found
 
 
+def judged(*inventories: Path) -> dict[str, str]:
+    """What site.yml says, by host, of those that it refuses."""
+    done = subprocess.run(
+        [sys.executable, str(CLONE / "tests/harness/one_process.py"), "judge", *map(str, inventories)],
+        cwd=CLONE,
+        env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
 @pytest.fixture(scope="module")
-def refused(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], str]:
-    """Messages by host, and the whole output, of runs over all wrong inventories and one that is right."""
+def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The messages for all wrong inventories and one that is right."""
     cases = [("right", {}, ""), *WRONG]
-    found: dict[str, str] = {}
-    output = ""
     # Every instance is compared with all others of its inventory: several inventories are faster than a large one.
-    for first in range(0, len(cases), 40):
-        done = run_site(write_inventory(tmp_path_factory.mktemp("inventory"), cases[first : first + 40]))
-        found |= messages(done.stdout)
-        output += done.stdout + done.stderr
-    return found, output
+    parts = [cases[first : first + 10] for first in range(0, len(cases), 10)]
+    return judged(*(write_inventory(tmp_path_factory.mktemp("inventory"), part) for part in parts))
+
+
+@pytest.fixture(scope="module")
+def some(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An inventory of some of them, from all over the table, and the one that is right."""
+    return write_inventory(tmp_path_factory.mktemp("inventory"), [("right", {}, ""), *WRONG[::25]])
+
+
+@pytest.fixture(scope="module")
+def run_of_some(some: Path) -> subprocess.CompletedProcess[str]:
+    return run_site(some)
 
 
 def write_inventory(inventory: Path, cases: Sequence[tuple[str, dict[str, Any], str]]) -> Path:
@@ -1169,11 +1192,9 @@ def write_inventory(inventory: Path, cases: Sequence[tuple[str, dict[str, Any], 
 
 
 @pytest.mark.parametrize(("name", "changes", "expected"), WRONG, ids=[case[0] for case in WRONG])
-def test_wrong_inventory(
-    refused: tuple[dict[str, str], str], name: str, changes: dict[str, Any], expected: str
-) -> None:
-    found, output = refused
-    assert name in found, output[-3000:]
+def test_wrong_inventory(refused: dict[str, str], name: str, changes: dict[str, Any], expected: str) -> None:
+    found = refused
+    assert name in found
     assert re.search(expected, found[name], re.S), found[name]
     assert "nothing was changed" in found[name], found[name]
     for variable, value in changes.items():
@@ -1182,12 +1203,20 @@ def test_wrong_inventory(
             assert f"host_vars/{name}.yml" in found[name], found[name]
 
 
-def test_right_inventory_is_not_among_them(refused: tuple[dict[str, str], str]) -> None:
-    assert "right" not in refused[0]
+def test_right_inventory_is_not_among_them(refused: dict[str, str]) -> None:
+    assert "right" not in refused
 
 
-def test_nothing_ran_after_the_refusal(refused: tuple[dict[str, str], str]) -> None:
-    _found, output = refused
+def test_a_real_run_says_the_same(some: Path, run_of_some: subprocess.CompletedProcess[str]) -> None:
+    found = messages(run_of_some.stdout)
+    assert set(found) == {name for name, _changes, _expected in WRONG[::25]}, run_of_some.stdout
+    assert found == judged(some)
+
+
+def test_nothing_ran_after_the_refusal(run_of_some: subprocess.CompletedProcess[str]) -> None:
+    assert run_of_some.returncode == 2
+    output = run_of_some.stdout + run_of_some.stderr
+    assert "Check every variable of every instance" in output
     assert "Deploy every instance" not in output
     assert not re.search(r"changed=[1-9]", output)
 

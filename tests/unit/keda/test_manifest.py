@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -12,57 +13,8 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._keda import keda_manifests
-
-DEPLOYMENTS = {
-    "keda-operator": "keda",
-    "keda-metrics-apiserver": "keda-metrics-apiserver",
-    "keda-admission": "keda-admission-webhooks",
-}
-
-
-def deployment(name: str, image: str) -> dict[str, Any]:
-    container = {
-        "name": name,
-        "image": f"ghcr.io/kedacore/{image}:2.21.0",
-        "imagePullPolicy": "Always",
-        "env": [
-            {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-            {"name": "WATCH_NAMESPACE", "value": ""},
-            {"name": "WATCH_LABEL_SELECTOR", "value": ""},
-        ],
-        "resources": {"limits": {"cpu": "1000m"}},
-    }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": "keda"},
-        "spec": {"template": {"spec": {"serviceAccountName": "keda-operator", "containers": [container]}}},
-    }
-
-
-def release() -> list[dict[str, Any]]:
-    """What is in a release's manifest, one of each kind."""
-    service = {"name": "keda-metrics-apiserver", "namespace": "keda"}
-    subjects = [
-        {"kind": "ServiceAccount", "name": "keda-operator", "namespace": "keda"},
-        {"kind": "ServiceAccount", "name": "horizontal-pod-autoscaler", "namespace": "kube-system"},
-    ]
-    return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "keda"}},
-        {
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": "scaledobjects.keda.sh"},
-            "spec": {"group": "keda.sh"},
-        },
-        *(deployment(name, image) for name, image in DEPLOYMENTS.items()),
-        {"kind": "RoleBinding", "metadata": {"name": "reader", "namespace": "kube-system"}, "subjects": subjects},
-        {"kind": "APIService", "metadata": {"name": "v1beta1.external.metrics.k8s.io"}, "spec": {"service": service}},
-        {
-            "kind": "ValidatingWebhookConfiguration",
-            "metadata": {"name": "keda-admission"},
-            "webhooks": [{"clientConfig": {"service": {"name": "keda-admission-webhooks", "namespace": "keda"}}}],
-        },
-    ]
+from ansible_collections.fastml.supersonic.tests.harness.keda import DEFAULTS, DEPLOYMENTS, release
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
 
 def made(objects: list[dict[str, Any]] | None = None, **options: Any) -> dict[tuple[str, str], dict[str, Any]]:
@@ -140,3 +92,10 @@ def test_something_else_is_refused(text: str, message: str) -> None:
 def test_another_version_is_refused() -> None:
     with pytest.raises(SupersonicError, match=r"is of KEDA 2\.21\.0, but keda_version is 2\.20\.1"):
         made(version="2.20.1")
+
+
+def test_the_local_cluster_builds_the_release_that_the_role_installs() -> None:
+    local = CLONE / "roles/local_cluster"
+    (module,) = re.findall(r"github\.com/kedacore/keda/v2 v(\S+)", (local / "files/go/keda/go.mod").read_text())
+    (recipe,) = re.findall(r"^__local_cluster_keda: (\S+)$", (local / "vars/main.yml").read_text(), re.M)
+    assert module == recipe == DEFAULTS["keda_version"]

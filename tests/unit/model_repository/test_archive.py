@@ -25,8 +25,8 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.filter.model_release_id import FilterModule
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_archive import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 
 COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"
@@ -485,7 +485,7 @@ XZ = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 64 << 20}]
 LIMITED = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_archive import opened
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
 with opened([sys.argv[2]], sys.argv[3]) as tree:
     assert tree.size > 200 << 20, tree.size
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import builtins
 import os
+import re
 import shutil
 import typing as t
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,12 +42,12 @@ def reads(source: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return opened
 
 
-# Without a sense, or out of order.
-LINES = ["{", "1", '["a", 1, "b"]', '["a", [1, 2, 3, 4], "b"]', '["z", [1, 2, 3, 4, 5], "b"]']
+# Without a sense, out of order, or without an end.
+LINES = ["{", "1", "alpha/1/model.py", "a\t1 2 3 4 5 b", "z\t1 2 3 4 5 b", "alpha/1/model.py\t1 2 3 4 5 "]
 
 
 def cache() -> Path:
-    (found,) = Path(os.environ["XDG_CACHE_HOME"]).rglob("*.jsonl")
+    (found,) = Path(os.environ["XDG_CACHE_HOME"]).rglob("*.tsv")
     return found
 
 
@@ -120,7 +122,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(source: Path, mo
 
 
 @pytest.mark.usefixtures("settled")
-@pytest.mark.parametrize("content", ["", "{", "supersonic-hashes 1\n", *(f"supersonic-hashes 2\n{x}\n" for x in LINES)])
+@pytest.mark.parametrize("content", ["", "{", "supersonic-hashes 2\n", *(f"supersonic-hashes 3\n{x}\n" for x in LINES)])
 def test_a_damaged_cache_costs_only_time(source: Path, content: str) -> None:
     first = scan([str(source)], cached=True)
     cache().write_text(content)
@@ -129,10 +131,75 @@ def test_a_damaged_cache_costs_only_time(source: Path, content: str) -> None:
 
 
 @pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("lost", [2, 30, 65, 66, 100])
+def test_a_cache_with_an_end_that_was_lost_costs_only_time(source: Path, reads: list[str], lost: int) -> None:
+    first = scan([str(source)], cached=True)
+    whole = cache().read_text()
+    for end in ("", "\0" * lost, " " * lost):
+        cache().write_text(whole[:-lost] + end)
+        reads.clear()
+        assert scan([str(source)], cached=True) == first
+        assert reads == ["beta/config.pbtxt"]
+        assert cache().read_text() == whole
+
+
+@pytest.mark.usefixtures("settled")
+def test_nothing_is_written_when_nothing_is_new(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = scan([str(source)], cached=True)
+    monkeypatch.setattr(_model_hashes.tempfile, "mkstemp", lambda *_arguments, **_options: 1 / 0)
+    assert scan([str(source)], cached=True) == first
+    (source / "beta/3").mkdir()
+    assert scan([str(source)], cached=True) != first
+
+
+def _rewrite(*paths: str) -> Callable[[Path], None]:
+    return lambda source: [(source / path).write_text(f"# new {path}\n") for path in paths]  # type: ignore[return-value]
+
+
+def _remove(*paths: str) -> Callable[[Path], None]:
+    return lambda source: [(source / path).unlink() for path in paths]  # type: ignore[return-value]
+
+
+def _link(source: Path) -> None:
+    (source / "alpha/1/again.py").symlink_to("model.py")
+
+
+FIRST, MIDDLE, LAST = "alpha/1/model.py", "alpha/golden/one.json", "beta/config.pbtxt"
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(_rewrite(path) for path in (FIRST, MIDDLE, LAST)),
+        _rewrite(FIRST, LAST),
+        *(_remove(path) for path in (FIRST, MIDDLE, LAST)),
+        _remove(FIRST, MIDDLE, LAST),
+        *(_rewrite(path) for path in ("alpha/0", "alpha/1/z", "alpha/1-a", "beta/z")),
+        _rewrite("alpha/0", LAST, "beta/z"),
+        _link,
+    ],
+)
+def test_after_a_change_the_cache_is_as_if_made_anew(
+    source: Path, tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    scan([str(source)], cached=True)
+    change(source)
+    changed = scan([str(source)], cached=True)
+    kept = cache().read_text()
+    reads.clear()
+    assert scan([str(source)], cached=True) == changed
+    assert reads == []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    assert scan([str(source)], cached=True) == changed
+    assert cache().read_text() == kept
+
+
+@pytest.mark.usefixtures("settled")
 def test_a_cache_of_somebody_else_is_not_believed(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan([str(source)], cached=True)
     path = cache()
-    path.write_text(path.read_text().replace('"]', '0"]'))
+    path.write_text(re.sub("[0-9a-f]{64}", "0" * 64, path.read_text()))
     assert scan([str(source)], cached=True) != scan([str(source)])
     mine = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)

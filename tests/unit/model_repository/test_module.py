@@ -20,8 +20,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_store, _model_store_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, Published, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository

@@ -24,8 +24,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_archive import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import is_ignored, scan
 
 REPEATS = int(os.environ.get("SUPERSONIC_REPEATS", "300"))

@@ -23,8 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _model_store,
     _model_store_pod,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
     ClaimTarget,
     FolderTarget,

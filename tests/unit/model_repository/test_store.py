@@ -190,7 +190,7 @@ def test_a_source_that_goes_away_meanwhile_is_named(
         hidden.append(True)
 
     monkeypatch.setattr(_model_tree, "open", reopen, raising=False)
-    monkeypatch.setattr(_model_publish, "validate", validate_then_hide)
+    monkeypatch.setattr(_model_validation, "validate", validate_then_hide)
     target = PipeTarget(store) if behind_pipes else FolderTarget(str(store))
     with pytest.raises(SupersonicError) as caught:
         publish(t.cast("t.Any", target), [str(source)], Options())
@@ -249,7 +249,7 @@ def test_a_source_that_changes_meanwhile_is_refused(
         (source / "beta/1/model.py").write_text("# NEW\n")
         real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_model_publish, "validate", change_then_validate)
+    monkeypatch.setattr(_model_validation, "validate", change_then_validate)
     with pytest.raises(SupersonicError, match=r"changed while it was published.* again, with verify: true"):
         put(source, store)
     assert os.readlink(store / "current") == before

@@ -19,7 +19,7 @@ from ansible_collections.fastml.supersonic.plugins.filter.model_release_id impor
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_tree
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import format_manifest
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import models_of, scan
 
 
 def test_the_manifest_lists_every_file_in_a_stable_order(source: Path) -> None:
@@ -43,6 +43,9 @@ def test_models_have_versions_sizes_and_a_digest_of_their_own(source: Path) -> N
     after = {model.name: model for model in scan([str(source)]).models}
     assert after["alpha"].digest != before["alpha"].digest
     assert after["beta"] == before["beta"]
+    # A store knows them from the manifest alone.
+    tree = scan([str(source)])
+    assert models_of(tree.entries) == tree.models
 
 
 def _touch(source: Path) -> None:

@@ -1,0 +1,435 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The pool of servers under a benchmark: held at a number, left to its autoscaler, put back as it was, and watched.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+What was there before is noted on the object itself, in the same request that changes it. So whoever comes next can put
+it back, even when this process was killed. The note says, too, whose it is: a run that another one has replaced changes
+nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import threading
+import time
+import typing as t
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _kserve
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Busy, Look
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target, is_leaving
+
+BEFORE = "supersonic.fastml.org/before-benchmark"
+DYNAMIC = "dynamic"
+MANAGER = "fastml.supersonic.benchmark"
+PAUSED_REPLICAS = "autoscaling.keda.sh/paused-replicas"
+PAUSED = "autoscaling.keda.sh/paused"
+_MERGE = "application/merge-patch+json"
+_CONFLICT = 409
+_ATTEMPTS = 5
+_POLL_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
+_SAMPLE_SECONDS = 2.0
+_ASK_SECONDS = 5.0
+_SIDE_BY_SIDE = 16
+
+
+@dataclass(frozen=True)
+class Autoscaler:
+    """Who scales the servers: `keda` by a ScaledObject of this name, `hpa`, or nobody (empty)."""
+
+    kind: str = ""
+    name: str = ""
+    minimum: int = 0
+    maximum: int = 0
+
+
+def find_autoscaler(
+    scaled: Iterable[Mapping[str, t.Any]], hpas: Iterable[Mapping[str, t.Any]], name: str
+) -> Autoscaler:
+    """The autoscaler of a Deployment, among all of its namespace; none that is going, and none that is KEDA's own."""
+    for item in scaled:
+        if item["metadata"].get("deletionTimestamp"):
+            continue
+        spec = item.get("spec") or {}
+        target = spec.get("scaleTargetRef") or {}
+        if target.get("name") == name and target.get("kind") in (None, "", "Deployment"):
+            idle = spec.get("idleReplicaCount")
+            minimum = spec.get("minReplicaCount") or 0 if idle is None else idle
+            return Autoscaler("keda", item["metadata"]["name"], int(minimum), int(spec.get("maxReplicaCount", 100)))
+    for item in hpas:
+        owners = item["metadata"].get("ownerReferences") or []
+        if item["metadata"].get("deletionTimestamp") or any(owner.get("kind") == "ScaledObject" for owner in owners):
+            continue
+        spec = item.get("spec") or {}
+        target = spec.get("scaleTargetRef") or {}
+        if target.get("name") == name and target.get("kind") == "Deployment":
+            least = spec.get("minReplicas")
+            return Autoscaler(
+                "hpa", item["metadata"]["name"], int(1 if least is None else least), int(spec["maxReplicas"])
+            )
+    return Autoscaler()
+
+
+class Pool:
+    """The servers of one instance."""
+
+    def __init__(self, api: Api, namespace: str, instance: str) -> None:
+        self._api = api
+        self.namespace = namespace
+        self.name = f"{instance}-triton"
+        self._deployment = f"/apis/apps/v1/namespaces/{segment(namespace)}/deployments/{segment(self.name)}"
+        self._scaled = f"/apis/keda.sh/v1alpha1/namespaces/{segment(namespace)}/scaledobjects"
+        self._what = f"Deployment {namespace}/{self.name}"
+        self.autoscaler = self._find_autoscaler()
+        self._run = secrets.token_hex(8)
+
+    def deployment(self) -> dict[str, t.Any]:
+        found = self._api.find(self._deployment, self._what)
+        if found is None:
+            raise SupersonicError(
+                f"There is no {self._what}, so there are no servers to measure. Deploy the instance first, or name "
+                "another one."
+            )
+        return found
+
+    def check(self, pools: Sequence[str]) -> None:
+        """Refuse pools that cannot be made here."""
+        static = [pool for pool in pools if pool != DYNAMIC]
+        if DYNAMIC in pools and not self.autoscaler.kind:
+            raise SupersonicError(
+                f"The pool '{DYNAMIC}' is asked for, but neither a ScaledObject nor a HorizontalPodAutoscaler scales "
+                f"{self._what}. Deploy one, or leave '{DYNAMIC}' out."
+            )
+        if static and self.autoscaler.kind == "hpa":
+            raise SupersonicError(
+                f"The HorizontalPodAutoscaler {self.autoscaler.name} scales {self._what}, which nobody can hold at a "
+                f"number meanwhile. Only the pool '{DYNAMIC}' can be measured."
+            )
+
+    # ---- held, and put back ------------------------------------------------------------------------------------
+
+    def hold(self, servers: int) -> None:
+        """Make it a static pool: the autoscaler is paused at that number, or where there is none it is set."""
+        if self.autoscaler.kind == "keda":
+            self._pause({PAUSED_REPLICAS: str(servers), PAUSED: None})
+            return
+
+        def change(live: Mapping[str, t.Any]) -> dict[str, t.Any]:
+            before = {"replicas": (live.get("spec") or {}).get("replicas")}
+            return _noting(live, self._run, before, {}, {"replicas": servers})
+
+        self._change(self._deployment, self._what, change)
+
+    def let_go(self) -> None:
+        """Let the autoscaler decide, also where somebody had paused it."""
+        if self.autoscaler.kind == "keda":
+            self._pause({PAUSED_REPLICAS: None, PAUSED: None})
+
+    def restore(self, *, only_mine: bool = False) -> bool:
+        """Put back what this or an interrupted benchmark has changed; True when there was something."""
+        # All of them, whatever the first one had.
+        done = [self._restore(path, what, only_mine) for path, what in self._places()]
+        return any(done)
+
+    def check_mine(self) -> None:
+        """Raise when another benchmark has taken the pool."""
+        for path, what in self._places():
+            noted = note(self._api.find(path, what))
+            if noted is not None and noted.get("run") != self._run:
+                raise SupersonicError(f"Another benchmark has taken {what}, so this one ends.")
+
+    def leftover(self) -> bool:
+        """Whether there is something to put back."""
+        return any(note(self._api.find(path, what)) is not None for path, what in self._places())
+
+    def _pause(self, annotations: Mapping[str, str | None]) -> None:
+        path, what = self._scaled_object()
+
+        def change(live: Mapping[str, t.Any]) -> dict[str, t.Any]:
+            there = live["metadata"].get("annotations") or {}
+            before = {name: there.get(name) for name in (PAUSED_REPLICAS, PAUSED)}
+            return _noting(live, self._run, {"annotations": before}, annotations, {})
+
+        self._change(path, what, change)
+
+    def _restore(self, path: str, what: str, only_mine: bool) -> bool:
+        noted = note(self._api.find(path, what))
+        if noted is None or (only_mine and noted.get("run") != self._run):
+            return False
+        self._change(path, what, restored)
+        # What is put back belongs to whoever had it: a manager that stays would be in the way of the next change.
+        self._change(path, what, disowned)
+        return True
+
+    def _change(self, path: str, what: str, change: Callable[[Mapping[str, t.Any]], dict[str, t.Any] | None]) -> None:
+        """Change an object by what it is now; whatever changes it meanwhile makes this begin again."""
+        for attempt in range(_ATTEMPTS):
+            live = self._api.get(path, what)
+            wanted = change(live)
+            if wanted is None:
+                return
+            wanted.setdefault("metadata", {})["resourceVersion"] = live["metadata"]["resourceVersion"]
+            try:
+                self._api.call("PATCH", path, what, query={"fieldManager": MANAGER}, body=wanted, content_type=_MERGE)
+            except ApiError as exc:
+                if exc.status != _CONFLICT or attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+    # ---- what it is --------------------------------------------------------------------------------------------
+
+    def settle(self, servers: int | None, seconds: float) -> None:
+        """Wait until so many servers are there, or without a number as few as the autoscaler has at least."""
+        wanted = self.autoscaler.minimum if servers is None else servers
+        limit = time.monotonic() + seconds
+        while True:
+            self.check_mine()
+            live = self.deployment()
+            problem = _unsettled(live, wanted)
+            if problem is None:
+                return
+            if time.monotonic() > limit:
+                why = (
+                    "the autoscaler does not come to its minimum; does somebody else use the instance?"
+                    if servers is None
+                    else "the cluster may lack room or accelerators for them."
+                )
+                raise SupersonicError(
+                    f"{self._what} did not settle at {wanted} servers within {seconds:g} s: {problem}; {why}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def look(self) -> tuple[int, int]:
+        """How many servers are wanted, and how many are ready."""
+        live = self.deployment()
+        return int((live.get("spec") or {}).get("replicas") or 0), _ready(live)
+
+    def _places(self) -> list[tuple[str, str]]:
+        keda = self.autoscaler.kind == "keda"
+        return [(self._deployment, self._what), *([self._scaled_object()] if keda else [])]
+
+    def _scaled_object(self) -> tuple[str, str]:
+        name = self.autoscaler.name
+        return f"{self._scaled}/{segment(name)}", f"ScaledObject {self.namespace}/{name}"
+
+    def _find_autoscaler(self) -> Autoscaler:
+        scaled = self._list(self._scaled, f"ScaledObjects in namespace {self.namespace}")
+        path = f"/apis/autoscaling/v2/namespaces/{segment(self.namespace)}/horizontalpodautoscalers"
+        return find_autoscaler(scaled, self._list(path, f"autoscalers in namespace {self.namespace}"), self.name)
+
+    def _list(self, path: str, what: str) -> list[dict[str, t.Any]]:
+        try:
+            return self._api.list(path, what)
+        except ApiError as exc:
+            if exc.no_such_path:
+                return []
+            raise
+
+
+def note(live: Mapping[str, t.Any] | None) -> dict[str, t.Any] | None:
+    """What a benchmark has noted on an object: `run`, whose it is, and `before`. Nobody can use one that is no JSON."""
+    text = (((live or {}).get("metadata") or {}).get("annotations") or {}).get(BEFORE)
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _noting(
+    live: Mapping[str, t.Any],
+    run: str,
+    before: Mapping[str, t.Any],
+    annotations: Mapping[str, str | None],
+    spec: Mapping[str, t.Any],
+) -> dict[str, t.Any]:
+    """A change that notes what was there before, unless an earlier one has."""
+    noted = {"run": run, "before": (note(live) or {}).get("before") or dict(before)}
+    change: dict[str, t.Any] = {"metadata": {"annotations": {**annotations, BEFORE: json.dumps(noted, sort_keys=True)}}}
+    return {**change, "spec": dict(spec)} if spec else change
+
+
+def restored(live: Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+    """The change that puts back what was noted."""
+    noted = note(live)
+    if noted is None:
+        return None
+    before = noted.get("before") or {}
+    change: dict[str, t.Any] = {"metadata": {"annotations": {**(before.get("annotations") or {}), BEFORE: None}}}
+    if before.get("replicas") is not None:
+        change["spec"] = {"replicas": before["replicas"]}
+    return change
+
+
+def disowned(live: Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+    """The change that takes a benchmark off the managers of an object's fields."""
+    entries = live["metadata"].get("managedFields") or []
+    others = [entry for entry in entries if entry.get("manager") != MANAGER]
+    return {"metadata": {"managedFields": others}} if len(others) < len(entries) else None
+
+
+def _ready(live: Mapping[str, t.Any]) -> int:
+    return int((live.get("status") or {}).get("readyReplicas") or 0)
+
+
+def _unsettled(live: Mapping[str, t.Any], wanted: int) -> str | None:
+    status = live.get("status") or {}
+    replicas, there = (live.get("spec") or {}).get("replicas"), int(status.get("replicas") or 0)
+    if int(status.get("observedGeneration") or 0) < int(live["metadata"].get("generation") or 0):
+        return "its last change is not seen yet"
+    if replicas != wanted:
+        return f"{replicas} are wanted"
+    leaving = int(status.get("terminatingReplicas") or 0)
+    if (there, _ready(live), leaving) != (wanted, wanted, 0):
+        return f"{_ready(live)} of {there} are ready" + (f", and {leaving} leave" if leaving else "")
+    return None
+
+
+# ---- watched -----------------------------------------------------------------------------------------------------
+
+
+def executed_ns(statistics: Sequence[Mapping[str, t.Any]]) -> int:
+    """For how long a server has executed models since it started, by its statistics.
+
+    By batches: what is told by requests counts the same time once for each request of a batch. An ensemble executes
+    nothing itself, and has no batches.
+    """
+    return sum(
+        int((batch.get("compute_infer") or {}).get("ns") or 0)
+        for entry in statistics
+        for batch in entry.get("batch_stats") or []
+    )
+
+
+class Sum:
+    """How much all servers have counted together, whichever come, go and start anew meanwhile."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._began = False
+        self.total = 0
+
+    def take(self, counts: Mapping[str, int]) -> int:
+        """Add what has come since the last time. Servers that are there at first bring nothing from before."""
+        for server, count in counts.items():
+            if server in self._last:
+                last = self._last[server]
+                # One that was started anew counts from nothing.
+                self.total += count - last if count >= last else count
+            elif self._began:
+                self.total += count
+            self._last[server] = count
+        self._began = True
+        return self.total
+
+
+class Watcher:
+    """Looks at the pool while there is load, in threads of its own."""
+
+    def __init__(self, pool: Pool, resolver: Resolver, labels: Mapping[str, str]) -> None:
+        self._pool = pool
+        self._resolver = resolver
+        self._labels = dict(labels)
+        self._clients: dict[str, _kserve.Client] = {}
+        self._sum = Sum()
+        self._over = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._looks: list[Look] = []
+        self._busy: list[Busy] = []
+        self.problems: dict[str, None] = {}
+
+    def start(self) -> None:
+        """Begin, with a first look at everything before it returns."""
+        self._look()
+        self._sample()
+        for work, seconds in ((self._look, _LOOK_SECONDS), (self._sample, _SAMPLE_SECONDS)):
+            thread = threading.Thread(target=self._repeat, args=(work, seconds), name="benchmark", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """End, with a last look."""
+        if self._over.is_set():
+            return
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        try:
+            self._try(self._look)
+            self._try(self._sample)
+        finally:
+            for client in self._clients.values():
+                client.close()
+
+    def since(self, begin: float) -> tuple[list[Look], list[Busy]]:
+        """What was seen, with times since then (time.monotonic())."""
+        return (
+            [Look(round(look.time - begin, 3), look.wanted, look.ready) for look in self._looks],
+            [Busy(sample.time - begin, sample.seconds) for sample in self._busy],
+        )
+
+    def _repeat(self, work: Callable[[], None], seconds: float) -> None:
+        while not self._over.wait(seconds):
+            self._try(work)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except SupersonicError as exc:
+            # The load goes on; a look that is missing is bridged by the ones beside it.
+            self.problems[str(exc)] = None
+
+    def _look(self) -> None:
+        wanted, ready = self._pool.look()
+        self._looks.append(Look(time.monotonic(), wanted, ready))
+
+    def _sample(self) -> None:
+        path = f"/api/v1/namespaces/{segment(self._pool.namespace)}/pods"
+        labels = ",".join(f"{key}={value}" for key, value in self._labels.items())
+        pods = self._resolver.api.list(path, "the pods of the servers", {"labelSelector": labels})
+        running = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Running"]
+        with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as executor:
+            found = dict(executor.map(self._executed, running))
+        counts = {uid: count for uid, count in found.items() if count is not None}
+        self._busy.append(Busy(time.monotonic(), self._sum.take(counts) / 1e9))
+        silent = [
+            pod["metadata"]["name"]
+            for pod in running
+            if found[pod["metadata"]["uid"]] is None and not is_leaving(pod) and _is_ready(pod)
+        ]
+        if silent:
+            self.problems[f"Servers did not tell their statistics: {', '.join(silent)}."] = None
+
+    def _executed(self, pod: Mapping[str, t.Any]) -> tuple[str, int | None]:
+        metadata = pod["metadata"]
+        uid = str(metadata["uid"])
+        client = self._clients.get(uid)
+        try:
+            if client is None:
+                place = {"namespace": metadata["namespace"], "name": metadata["name"]}
+                places, _absences = self._resolver.resolve(Target("pod", place, "server", "http"))
+                if not places:
+                    return uid, None
+                client = self._clients[uid] = _kserve.open_client(places[0].endpoint)
+            return uid, executed_ns(client.statistics(_ASK_SECONDS))
+        except (_kserve.CallError, SupersonicError):
+            return uid, None
+
+
+def _is_ready(pod: Mapping[str, t.Any]) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)

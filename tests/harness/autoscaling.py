@@ -1,0 +1,111 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An instance that is scaled: with a Prometheus of its own, by the role autoscaler, with the real KEDA."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Instance, Run
+
+# One that keeps nothing when its pod goes.
+PROMETHEUS: dict[str, Any] = {
+    "prometheus_image": "docker.io/fastml/prometheus-local:3.13.5",
+    "prometheus_persistent": False,
+    "prometheus_resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
+    "prometheus_termination_grace": 1,
+}
+# For these tests everything is quick.
+QUICK: dict[str, Any] = {
+    "autoscaler_max_replicas": 3,
+    "autoscaler_requests_per_server": 1,
+    "autoscaler_wait_timeout": 90,
+}
+
+
+class ScaledInstance(Instance):
+    """An instance, its Prometheus, and its autoscaler."""
+
+    @property
+    def target(self) -> str:
+        return f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.name}-triton"
+
+    @property
+    def scaled_object(self) -> str:
+        return f"/apis/keda.sh/v1alpha1/namespaces/{self.namespace}/scaledobjects/{self.name}-triton"
+
+    @property
+    def hpa(self) -> str:
+        return f"/apis/autoscaling/v2/namespaces/{self.namespace}/horizontalpodautoscalers/keda-hpa-{self.name}-triton"
+
+    def replicas(self) -> int:
+        """Servers that are wanted."""
+        return int(self.cluster.there(self.target)["spec"]["replicas"])
+
+    def ready_servers(self) -> int:
+        return int(self.cluster.there(self.target)["status"].get("readyReplicas") or 0)
+
+    def start_prometheus(self) -> None:
+        done = self._role("prometheus", **PROMETHEUS)
+        assert done.code == 0, done.output
+
+    def watched(self, there: bool) -> None:
+        """Take Prometheus away, or have it come back without what it knew."""
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.name}-prometheus"
+        self.cluster.patch(path, {"spec": {"replicas": int(there)}})
+        until(lambda: int(self.cluster.there(path)["status"].get("readyReplicas") or 0) == int(there), 60)
+
+    def _role(self, name: str, *arguments: str, **variables: Any) -> Run:
+        """Run a role alone."""
+        task = {"name": f"Run the role {name}", "ansible.builtin.include_role": {"name": f"fastml.supersonic.{name}"}}
+        play = {"hosts": "supersonic_instances", "gather_facts": False, "tasks": [task]}
+        path = self.inventory.parent / f"{name}.yml"
+        path.write_text(json.dumps([play]))
+        return self.run(path, *arguments, **variables)
+
+    def autoscaler(self, *arguments: str, **variables: Any) -> Run:
+        """Run the role autoscaler."""
+        return self._role("autoscaler", *arguments, **{**QUICK, **variables})
+
+    def scale(self, **variables: Any) -> Run:
+        """The same, which has to succeed."""
+        done = self.autoscaler(**variables)
+        assert done.code == 0, done.output
+        return done
+
+    @contextlib.contextmanager
+    def load(self, folder: Path, clients: int, seconds: float = 900) -> Iterator[dict[str, Any]]:
+        """Clients that ask the serial model; what they have seen is in what is yielded after the end."""
+        start, stop = folder / "start", folder / "stop"
+        for file in (start, stop):
+            file.unlink(missing_ok=True)
+        command = [sys.executable, str(CLONE / "tests" / "load.py"), "--address", self.address()]
+        command += ["--clients", str(clients), "--model", "accelerator", "--seconds", str(seconds)]
+        command += ["--start-file", str(start), "--stop-file", str(stop)]
+        report: dict[str, Any] = {}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                until(start.exists, 120)
+                yield report
+            finally:
+                stop.touch()
+                output, _errors = process.communicate(timeout=60)
+        report.update(json.loads(output))
+
+
+def held(condition: Any, seconds: float) -> None:
+    """Something stays as it is for so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert condition()
+        time.sleep(0.5)

@@ -1,0 +1,160 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a pool is held and put back, and what its servers have done."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_pool
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import (
+    BEFORE,
+    MANAGER,
+    PAUSED,
+    PAUSED_REPLICAS,
+    Autoscaler,
+    Sum,
+    disowned,
+    executed_ns,
+    find_autoscaler,
+    note,
+    restored,
+)
+
+
+def scaled(name: str, target: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"scaleTargetRef": target, **spec}}
+
+
+@pytest.mark.parametrize(
+    ("objects", "hpas", "expected"),
+    [
+        ([], [], Autoscaler()),
+        ([scaled("mine", {"name": "main-triton"}, maxReplicaCount=8)], [], Autoscaler("keda", "mine", 0, 8)),
+        (
+            [scaled("mine", {"name": "main-triton", "kind": "Deployment"}, minReplicaCount=2)],
+            [scaled("keda-hpa-mine", {"name": "main-triton", "kind": "Deployment"}, maxReplicas=100)],
+            Autoscaler("keda", "mine", 2, 100),
+        ),
+        (
+            [scaled("mine", {"name": "main-triton"}, minReplicaCount=2, idleReplicaCount=0)],
+            [],
+            Autoscaler("keda", "mine", 0, 100),
+        ),
+        # On their way out.
+        (
+            [{**scaled("mine", {"name": "main-triton"}), "metadata": {"name": "mine", "deletionTimestamp": "now"}}],
+            [
+                {
+                    **scaled("keda-hpa-mine", {"name": "main-triton", "kind": "Deployment"}, maxReplicas=3),
+                    "metadata": {"name": "keda-hpa-mine", "ownerReferences": [{"kind": "ScaledObject"}]},
+                }
+            ],
+            Autoscaler(),
+        ),
+        # Of others.
+        ([scaled("other", {"name": "main-envoy"}), scaled("set", {"name": "main-triton", "kind": "StatefulSet"})],
+         [scaled("hpa", {"name": "main-envoy", "kind": "Deployment"}, maxReplicas=3)], Autoscaler()),
+        (
+            [],
+            [scaled("hpa", {"name": "main-triton", "kind": "Deployment"}, maxReplicas=3)],
+            Autoscaler("hpa", "hpa", 1, 3),
+        ),
+    ],
+)  # fmt: skip
+def test_whoever_scales_the_servers_is_found(objects: Any, hpas: Any, expected: Autoscaler) -> None:
+    assert find_autoscaler(objects, hpas, "main-triton") == expected
+
+
+def noted(before: Any) -> dict[str, Any]:
+    text = before if isinstance(before, str) else json.dumps({"run": "r1", "before": before})
+    return {"metadata": {"annotations": {BEFORE: text}}}
+
+
+def test_what_was_there_is_noted_once() -> None:
+    first = _benchmark_pool._noting({"metadata": {}}, "r1", {"replicas": 3}, {}, {"replicas": 1})
+    assert first["spec"] == {"replicas": 1}
+    assert note(first) == {"run": "r1", "before": {"replicas": 3}}
+    # By then one server is what a benchmark has made, perhaps another one.
+    second = _benchmark_pool._noting({"metadata": first["metadata"]}, "r2", {"replicas": 1}, {}, {"replicas": 2})
+    assert note(second) == {"run": "r2", "before": {"replicas": 3}}
+
+
+@pytest.mark.parametrize(
+    ("live", "expected"),
+    [
+        ({"metadata": {"annotations": {"other": "1"}}}, None),
+        ({"metadata": {}}, None),
+        (noted({"replicas": 3}), {"metadata": {"annotations": {BEFORE: None}}, "spec": {"replicas": 3}}),
+        # A Deployment of no servers at all.
+        (noted({"replicas": 0}), {"metadata": {"annotations": {BEFORE: None}}, "spec": {"replicas": 0}}),
+        (
+            noted({"annotations": {PAUSED_REPLICAS: None, PAUSED: "true"}}),
+            {"metadata": {"annotations": {PAUSED_REPLICAS: None, PAUSED: "true", BEFORE: None}}},
+        ),
+        # What nobody can read is at least not left for the next one.
+        (noted("not JSON"), {"metadata": {"annotations": {BEFORE: None}}}),
+        (noted("[1]"), {"metadata": {"annotations": {BEFORE: None}}}),
+    ],
+)
+def test_what_was_noted_is_put_back(live: dict[str, Any], expected: Any) -> None:
+    assert restored(live) == expected
+
+
+def test_fields_are_given_up() -> None:
+    others = [{"manager": "fastml.supersonic", "operation": "Apply"}, {"manager": "keda-operator"}]
+    live = {"metadata": {"managedFields": [*others, {"manager": MANAGER, "operation": "Update"}]}}
+    assert disowned(live) == {"metadata": {"managedFields": others}}
+    assert disowned({"metadata": {"managedFields": others}}) is None
+
+
+def deployment(wanted: int, there: int, ready: int, leaving: int = 0, seen: int = 2) -> dict[str, Any]:
+    status = {"replicas": there, "readyReplicas": ready, "observedGeneration": seen, "terminatingReplicas": leaving}
+    return {"metadata": {"generation": 2}, "spec": {"replicas": wanted}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("live", "expected"),
+    [
+        (deployment(2, 2, 2), None),
+        (deployment(0, 0, 0), "0 are wanted"),
+        (deployment(2, 2, 1), "1 of 2 are ready"),
+        (deployment(2, 3, 3), "3 of 3 are ready"),
+        (deployment(2, 2, 2, leaving=1), "2 of 2 are ready, and 1 leave"),
+        (deployment(2, 2, 2, seen=1), "its last change is not seen yet"),
+    ],
+)
+def test_when_a_pool_is_settled(live: dict[str, Any], expected: str | None) -> None:
+    assert _benchmark_pool._unsettled(live, 2) == expected
+
+
+def test_servers_that_come_go_and_start_anew_are_summed() -> None:
+    total = Sum()
+    # What was done before the benchmark is not its.
+    assert total.take({"a": 100}) == 0
+    assert total.take({"a": 150}) == 50
+    # A new one did all of it meanwhile.
+    assert total.take({"a": 160, "b": 30}) == 90
+    # One was started anew.
+    assert total.take({"a": 5, "b": 40}) == 105
+    # One is gone; what it had done stays.
+    assert total.take({"b": 50}) == 115
+    # One did not answer for a while.
+    assert total.take({}) == 115
+    assert total.take({"b": 70}) == 135
+
+
+def test_time_of_execution_is_by_batches() -> None:
+    def stats(*batches: tuple[int, int]) -> dict[str, Any]:
+        return {
+            "inference_stats": {"compute_infer": {"count": 99, "ns": 99_000}},
+            "batch_stats": [{"batch_size": size, "compute_infer": {"count": 1, "ns": ns}} for size, ns in batches],
+        }
+
+    # The last is an ensemble, which executes nothing itself.
+    assert executed_ns([stats((1, 20), (8, 50)), stats((1, 7)), stats()]) == 77
+    assert executed_ns([{"name": "a", "inference_stats": {}}]) == 0
