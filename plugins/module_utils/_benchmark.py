@@ -404,7 +404,7 @@ def options_of(params: Mapping[str, t.Any]) -> Options:
     }
     clients = Clients(
         image=pod["image"],
-        model=params["model"],
+        model=params["model"] or "",
         address=params["address"] or f"{params['instance']}.{params['namespace']}:8001",
         batch_size=params["batch_size"],
         shapes=params["shapes"],

@@ -9,6 +9,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -28,6 +29,19 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "benchmark_wait_timeout": (1, None),
     "benchmark_settle_timeout": (1, None),
 }
+# Options of the module scaling_simulation that are about the service, and not about the load or the autoscaler.
+SIMULATION = (
+    "envoys",
+    "models",
+    "outages",
+    "overhead_ms",
+    "runs",
+    "scrape_interval",
+    "seed",
+    "slots",
+    "start_seconds",
+    "think_ms",
+)
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
 # Words of perf_analyzer that the module sets, and the variable that says the same.
 OWNED_ARGUMENTS = {
@@ -58,9 +72,9 @@ OWNED_ARGUMENTS = {
 
 def findings(variables: Variables) -> Iterator[Finding]:
     """Everything that can be said without the cluster."""
-    model = variables.get("benchmark_model")
-    if model == "":
-        yield Finding("benchmark_model", "it is empty; it has to be the name of a model.", model)
+    mode = variables.get("benchmark_mode")
+    if mode in ("figure", "capacity") and variables.get("benchmark_model") == "":
+        yield Finding("benchmark_model", f"with benchmark_mode: {mode} it has to be the name of a model.", "")
     address = variables.get("benchmark_address")
     if address is not None and not _ADDRESS.fullmatch(address):
         yield Finding("benchmark_address", "it has to be host:port.", address)
@@ -73,7 +87,8 @@ def findings(variables: Variables) -> Iterator[Finding]:
             "benchmark_latency_factor", "it has to be more than 1, which is the latency of a lone request.", factor
         )
     for name, shape in (variables.get("benchmark_shapes") or {}).items():
-        if not isinstance(shape, list) or not shape or not all(type(each) is int and each > 0 for each in shape):
+        numbers = shape if isinstance(shape, list) else []
+        if not numbers or not all(isinstance(each, int) and each > 0 for each in numbers):
             yield Finding("benchmark_shapes", "it has to be a list of whole numbers, 1 or more.", shape, f".{name}")
     for index, word in enumerate(variables.get("benchmark_arguments") or []):
         owned = OWNED_ARGUMENTS.get(str(word).partition("=")[0])
@@ -83,9 +98,19 @@ def findings(variables: Variables) -> Iterator[Finding]:
     tls = variables.get("benchmark_tls") or {}
     if bool(tls.get("client_certificate")) != bool(tls.get("client_key")):
         yield Finding("benchmark_tls", "client_certificate and client_key belong together; one of them is missing.")
+    yield from _simulation(variables.get("benchmark_simulation") or {})
     for key, text in tls.items():
         if text and "-----BEGIN " not in str(text):
             yield Finding("benchmark_tls", "it has to be PEM, which begins with -----BEGIN.", None, f".{key}")
+
+
+def _simulation(simulation: Variables) -> Iterator[Finding]:
+    name = "benchmark_simulation"
+    for key, value in simulation.items():
+        if key not in SIMULATION:
+            close = difflib.get_close_matches(str(key), SIMULATION, n=1)
+            hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(SIMULATION)}."
+            yield Finding(name, f"there is no such key. {hint}", value, f".{key}")
 
 
 def _profile(profile: Any) -> Iterator[Finding]:

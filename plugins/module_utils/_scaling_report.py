@@ -340,8 +340,8 @@ def chart(rows: Sequence[Mapping[str, t.Any]]) -> list[str]:
         load = row["clients"] or f"{row['rate']:g}/s"
         mean = "-" if row["mean_ms"] is None else f"{row['mean_ms']:.0f}"
         full = round(ready / scale)
-        bar = "#" * full + "+" * (round(wanted / scale) - full)
-        lines.append(f"{row['seconds']:7.0f} {load!s:>5} {ready:9.1f} {mean:>8}  {bar}")
+        drawn = "#" * full + "+" * (round(wanted / scale) - full)
+        lines.append(f"{row['seconds']:7.0f} {load!s:>5} {ready:9.1f} {mean:>8}  {drawn}")
     return lines
 
 

@@ -38,9 +38,8 @@ options:
     type: str
     required: true
   model:
-    description: Model that requests are for.
+    description: Model that requests are for. Required unless O(mode=restore).
     type: str
-    required: true
   address:
     description:
       - Where clients inside the cluster find the endpoint, C(host:port).
@@ -422,7 +421,7 @@ def main() -> None:
             "mode": {"type": "str", "choices": ["figure", "capacity", "restore"], "default": "figure"},
             "namespace": {"type": "str", "required": True},
             "instance": {"type": "str", "required": True},
-            "model": {"type": "str", "required": True},
+            "model": {"type": "str"},
             "address": {"type": "str"},
             "profile": {
                 "type": "list",
@@ -492,6 +491,7 @@ def main() -> None:
             },
             **CONNECTION_SPEC,
         },
+        required_if=[("mode", "figure", ["model"]), ("mode", "capacity", ["model"])],
         supports_check_mode=True,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,8 @@ from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE,
 IMAGE = "docker.io/fastml/perf-analyzer-local:2.60.0"
 PROFILE = [{"clients": 1, "seconds": 3}, {"clients": 4, "seconds": 5}, {"clients": 1, "seconds": 2}]
 SECONDS = 10
+FOUR = {"data": [{"INPUT0": [1.0, 2.0, 3.0, 4.5]}]}
+TOKEN = "0123456789abcdefghijklmnop"
 _RUN = """
 import json, sys
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -56,7 +59,13 @@ def service(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("benchmark")
     shutil.copytree(LOCAL / "models" / "accelerator", folder / "models" / "accelerator")
     models = str(folder / "models")
-    variables = {"model_repository_sources": [models], "verify_golden_directories": [models]}
+    variables = {
+        "model_repository_sources": [models],
+        "verify_golden_directories": [models],
+        "envoy_tokens": {"cms": [TOKEN]},
+        "verify_token": TOKEN,
+        "benchmark_token": TOKEN,
+    }
     made = Instance(cluster, folder, "loaded", variables)
     try:
         made.site()
@@ -74,6 +83,7 @@ def options(service: Instance, **more: Any) -> dict[str, Any]:
         "profile": PROFILE,
         "settled_after": 1,
         "window": 1000,
+        "token": TOKEN,
         "pod": {"image": IMAGE},
         **more,
     }
@@ -96,9 +106,7 @@ def untouched(service: Instance) -> None:
 
 
 def test_pools_under_the_same_load(service: Instance, tmp_path: Path) -> None:
-    result = run_module(
-        "load_benchmark", options(service, pools=["2", "1"], token="nobody-asks-for-it", report=str(tmp_path))
-    )
+    result = run_module("load_benchmark", options(service, pools=["2", "1"], input_data=FOUR, report=str(tmp_path)))
     assert not result["failed"], result["msg"]
     assert not result["changed"]
     two, one = result["pools"]
@@ -169,6 +177,9 @@ def test_what_cannot_be_measured_is_refused(service: Instance) -> None:
     short = [{"clients": 1, "seconds": 2}]
     result = run_module("load_benchmark", options(service, pools=["1"], profile=short, model="nothing"))
     assert "unknown model: 'nothing'" in result["msg"]
+    result = run_module("load_benchmark", options(service, pools=["1"], profile=short, token="x" * 26))
+    assert re.search("perf_analyzer cannot send requests .* token", result["msg"]), result["msg"]
+    assert TOKEN not in str(result)
     untouched(service)
 
 

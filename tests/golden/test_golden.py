@@ -31,7 +31,9 @@ KUBERNETES = "1.34"
 def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """Name of an inventory and the folder of its manifests."""
     folder = tmp_path_factory.mktemp(request.param.name)
-    render.render(request.param, folder)
+    # The real playbook, but not for every instance that has options of its own. What is expected comes from it alone.
+    write = render.render_in_one_process if request.param.name == "options" else render.render
+    write(request.param, folder)
     return request.param.name, folder
 
 
@@ -64,6 +66,19 @@ def test_manifests_are_as_expected(rendered: tuple[str, Path]) -> None:
     assert kept == [render.expected(name, file) for file in files]
     for file, path in zip(files, kept, strict=True):
         assert (folder / file).read_text() == path.read_text(), f"{file}: if this is right, run `make golden`"
+
+
+def test_one_process_writes_what_the_playbook_writes(tmp_path: Path) -> None:
+    """What the other instances are rendered with here."""
+    inventory = render.CLONE / "inventories/local"
+    for name, write in (("real", render.render), ("quick", render.render_in_one_process)):
+        write(inventory, tmp_path / name)
+    files = {
+        name: {(path.name, path.stat().st_mode, path.read_text()) for path in (tmp_path / name).glob("*/*")}
+        for name in ("real", "quick")
+    }
+    assert len(files["real"]) == 3
+    assert files["quick"] == files["real"]
 
 
 def test_manifests_fit_the_schemas_of_kubernetes(rendered: tuple[str, Path]) -> None:

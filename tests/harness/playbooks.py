@@ -167,6 +167,19 @@ def run_playbook(
     return Run(done.returncode, done.stdout)
 
 
+def render_in_one_process(playbook: Path, inventory: Path) -> None:
+    """What a playbook writes whose tasks render manifests, without a process for each task and host."""
+    done = subprocess.run(
+        [sys.executable, str(CLONE / "tests/harness/one_process.py"), "render", str(playbook), str(inventory)],
+        cwd=CLONE,
+        env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
 def instance_inventory(folder: Path, hosts: Mapping[str, Mapping[str, Any]]) -> Path:
     """A copy of inventories/local whose instances are these hosts: each the local one, but for some variables."""
     inventory = folder / "inventory"

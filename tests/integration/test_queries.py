@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     QUANTITIES,
@@ -482,3 +484,14 @@ def test_quantities_are_those_that_others_name() -> None:
         "servers_busy_floor", "lasting_requests", "openness", "queue_ratio",
     }  # fmt: skip
     assert tuple(Queries("cms", "main").all()) == QUANTITIES
+
+
+@pytest.mark.parametrize("name", ["service_queries", "service_rules"])
+def test_filters_say_which_settings_there_are(name: str) -> None:
+    path = Path(__file__).resolve().parents[2] / "plugins" / "filter" / f"{name}.yml"
+    options = yaml.safe_load(path.read_text())["DOCUMENTATION"]["options"]
+    said = {key: option["default"] for key, option in options.items() if "default" in option}
+    fields = {item.name: item for item in dataclasses.fields(Queries) if item.name not in ("namespace", "name")}
+    assert set(said) == set(fields)
+    for key in set(fields) - {"labels", "ensembles", "recorded"}:
+        assert said[key] == fields[key].default, key

@@ -27,7 +27,7 @@ PEM = "-----BEGIN CERTIFICATE-----\n"
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"benchmark_mode": "figures"}, r'benchmark_mode is "figures": it has to be one of .* Did you mean figure\?'),
-    ({"benchmark_model": ""}, r"benchmark_model is \"\": it is empty"),
+    ({"benchmark_model": ""}, r'benchmark_model is "": with benchmark_mode: figure it has to be the name of a model'),
     ({"benchmark_address": "main"}, r'benchmark_address is "main": it has to be host:port'),
     ({"benchmark_profile": []}, r"benchmark_profile is \[\]: no step has clients"),
     ({"benchmark_profile": [{"clients": 0, "seconds": 9}]}, r"benchmark_profile .*: no step has clients"),
@@ -54,6 +54,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"benchmark_tls": {"client_certificate": PEM}}, r"benchmark_tls: client_certificate and client_key belong"),
     ({"benchmark_tls": {"ca_certificates": "/etc/ca.pem"}}, r"benchmark_tls\.ca_certificates: it has to be PEM"),
     ({"benchmark_tls": {"ca": PEM}}, r"(?s)benchmark_tls\.ca .*there is no such key"),
+    ({"benchmark_simulation": {"start_second": 5}}, r"benchmark_simulation\.start_second is 5: .* mean start_seconds"),
+    ({"benchmark_simulation": {"profile": []}}, r"benchmark_simulation\.profile is \[\]: .* There are envoys, models"),
     ({"benchmark_image": "perf:latest"}, r"benchmark_image is .*"),
     ({"benchmark_resources": {"limit": {}}}, r"benchmark_resources\.limit .*there is no such key. Did you mean limits"),
     ({"benchmark_tolerations": [{"keys": "gpu"}]}, r"benchmark_tolerations\[0\]\.keys .*there is no such key"),
@@ -81,6 +83,8 @@ def test_defaults_are_right() -> None:
     "changed",
     [
         {"benchmark_pools": ["dynamic"]},
+        {"benchmark_mode": "restore", "benchmark_model": ""},
+        {"benchmark_mode": "simulate", "benchmark_model": "", "benchmark_simulation": {"models": [{"max_batch": 8}]}},
         {"benchmark_pools": ["3", 1]},
         {"benchmark_tls": {"ca_certificates": PEM, "client_certificate": PEM, "client_key": PEM}},
         {"benchmark_shapes": {"points": [100, 2]}},

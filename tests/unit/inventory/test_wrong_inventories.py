@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Wrong inventories, each refused before anything changes with a message that says what would be right.
 
-All of them are judged by the task of site.yml in one process (see `judge`), and some by a real run of it, which has to
-say the same.
+All of them are judged by the task of site.yml in one process (see `one_process`), and some by a real run of it, which
+has to say the same.
 """
 
 from __future__ import annotations
@@ -1162,7 +1162,7 @@ def messages(output: str) -> dict[str, str]:
 def judged(*inventories: Path) -> dict[str, str]:
     """What site.yml says, by host, of those that it refuses."""
     done = subprocess.run(
-        [sys.executable, str(CLONE / "tests/harness/judge.py"), *map(str, inventories)],
+        [sys.executable, str(CLONE / "tests/harness/one_process.py"), "judge", *map(str, inventories)],
         cwd=CLONE,
         env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True,

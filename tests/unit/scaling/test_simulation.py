@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_hpa import Policy, Rules
@@ -28,6 +30,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_simulat
     Trigger,
 )
 
+CLONE = Path(__file__).resolve().parents[3]
 DEFAULT = pool_of({}, {})
 
 
@@ -178,6 +181,12 @@ def test_the_same_seed_is_the_same_run() -> None:
     first, second, other = (run(DEFAULT, [{"rate": 90, "seconds": 60}], seed)[0] for seed in (5, 5, 6))
     assert list(first.latency) == list(second.latency)
     assert list(first.latency) != list(other.latency)
+
+
+def test_the_role_has_the_defaults_that_are_simulated() -> None:
+    role = yaml.safe_load((CLONE / "roles" / "autoscaler" / "defaults" / "main.yml").read_text())
+    # How many there may be at most has to be said.
+    assert pool_of({**role, "autoscaler_max_replicas": 6}, {}) == DEFAULT
 
 
 def test_variables_of_the_role_are_heeded() -> None:

@@ -1,0 +1,133 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tasks that need nothing but the controller, for many hosts in one process.
+
+Ansible makes a process for each task of each host, and more for a module: what takes 20 ms then takes 0.1 to 1 s. Here
+tasks, roles and variables are Ansible's own as well, and so are templates and our own plugins; only the two modules
+that write manifests are stood in for. Tests compare what this gives with what a real run gives.
+
+    python one_process.py judge INVENTORY...          what site.yml says, by host, of the instances that it refuses
+    python one_process.py render PLAYBOOK INVENTORY   does what a playbook's tasks say; a refusal ends it
+
+A process of its own: Ansible's loader of plugins changes what a process imports.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook import Playbook
+from ansible.playbook.block import Block
+from ansible.playbook.play import Play
+from ansible.playbook.play_context import PlayContext
+from ansible.playbook.task import Task
+from ansible.plugins import loader as plugins
+from ansible.template import Templar
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
+
+JUDGE = "fastml.supersonic.validate"
+SITE = "playbooks/site.yml"
+
+
+class Controller:
+    """A playbook and an inventory."""
+
+    def __init__(self, playbook: str, inventory: str) -> None:
+        self._loader = DataLoader()
+        self._inventory = InventoryManager(self._loader, sources=[inventory])
+        self._variables = VariableManager(self._loader, self._inventory)
+        self._hostvars = HostVars(self._inventory, self._variables, self._loader)
+        self.plays = Playbook.load(playbook, variable_manager=self._variables, loader=self._loader).get_plays()
+
+    def hosts(self, play: Play) -> list[Any]:
+        return list(self._inventory.get_hosts(play.hosts))
+
+    def variables(self, play: Play, task: Task, host: Any) -> tuple[dict[str, Any], Templar]:
+        found = {**self._variables.get_vars(play=play, host=host, task=task), "hostvars": self._hostvars}
+        return found, Templar(loader=self._loader, variables=found)
+
+    def run(self, play: Play, task: Task, host: Any) -> dict[str, Any]:
+        """The result of an action plugin."""
+        variables, templar = self.variables(play, task, host)
+        context = PlayContext(play)
+        action = plugins.action_loader.get(
+            task.action,
+            task=task.copy(),
+            connection=plugins.connection_loader.get("ansible.builtin.local", context),
+            play_context=context,
+            loader=self._loader,
+            templar=templar,
+            shared_loader_obj=plugins,
+        )
+        return dict(action.run(task_vars=variables))
+
+    def do(self, play: Play, task: Task, host: Any) -> None:
+        """Do what a task says."""
+        variables, templar = self.variables(play, task, host)
+        if not task._resolve_conditional(task.when, variables):
+            return
+        if task.action in (JUDGE, "ansible.builtin.validate_argument_spec"):
+            result = self.run(play, task, host)
+            if result.get("failed"):
+                raise SystemExit(str(result["msg"]))
+        elif task.action == "ansible.builtin.file":
+            arguments = templar.template(task.args)
+            assert arguments.pop("state") == "directory"
+            path, mode = Path(arguments.pop("path")), arguments.pop("mode")
+            assert not arguments, arguments
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(int(mode, 8))
+        elif task.action == "ansible.builtin.copy":
+            arguments = templar.template(task.args)
+            path, mode, content = (Path(arguments.pop("dest")), arguments.pop("mode"), arguments.pop("content"))
+            assert not arguments, arguments
+            path.write_text(content)
+            path.chmod(int(mode, 8))
+        elif task.action == "ansible.builtin.assert":
+            conditions = task.args["that"]
+            assert templar.evaluate_conditional(conditions), conditions
+        elif task.action not in ("ansible.builtin.debug", "meta", "ansible.builtin.meta"):
+            raise NotImplementedError(task.action)
+
+
+def tasks(blocks: list[Any]) -> Iterator[Task]:
+    for item in blocks:
+        if isinstance(item, Block):
+            yield from tasks(item.block)
+        else:
+            yield item
+
+
+def judge(inventory: str) -> dict[str, str]:
+    """What the first task that judges instances says of those that it refuses."""
+    controller = Controller(SITE, inventory)
+    found = ((play, task) for play in controller.plays for task in tasks(play.compile()))
+    play, task = next((play, task) for play, task in found if task.action == JUDGE)
+    results = {host.name: controller.run(play, task, host) for host in controller.hosts(play)}
+    return {host: result["msg"] for host, result in results.items() if result.get("failed")}
+
+
+def render(playbook: str, inventory: str) -> None:
+    controller = Controller(playbook, inventory)
+    for play in controller.plays:
+        for task in tasks(play.compile()):
+            for host in controller.hosts(play):
+                controller.do(play, task, host)
+
+
+if __name__ == "__main__":
+    plugins.init_plugin_loader()
+    command, *arguments = sys.argv[1:]
+    if command == "judge":
+        print(json.dumps({host: message for path in arguments for host, message in judge(path).items()}))
+    else:
+        render(*arguments)
