@@ -40,9 +40,13 @@ HEALTH = grpc.method_handlers_generic_handler(
 
 
 class Server(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Answers every request with its id."""
+    """Answers every request with its id; slow: so many seconds to say that it lives."""
+
+    def __init__(self, slow: float) -> None:
+        self._slow = slow
 
     def ServerLive(self, _request: Any, _context: Any) -> Any:
+        time.sleep(self._slow)
         return service_pb2.ServerLiveResponse(live=True)
 
     def ModelInfer(self, request: Any, _context: Any) -> Any:
@@ -55,9 +59,9 @@ class Server(service_pb2_grpc.GRPCInferenceServiceServicer):
 
 
 @contextlib.contextmanager
-def server(address: str) -> Iterator[None]:
+def server(address: str, slow: float = 0) -> Iterator[None]:
     pool = grpc.server(ThreadPoolExecutor(32))
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Server(), pool)
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Server(slow), pool)
     pool.add_generic_rpc_handlers((HEALTH,))
     pool.add_insecure_port(address)
     pool.start()
@@ -164,6 +168,14 @@ def test_requests_wait_for_the_first_server(manifests: Path, tmp_path: Path) -> 
             assert health(front) == "OK"
         passed = statistics(front, r"^cluster\.triton\.upstream_rq_active$")
         assert passed == {"cluster.triton.upstream_rq_active": 0}
+
+
+def test_a_server_that_is_slow_to_say_that_it_lives_is_one(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "waits") as (front, address), ThreadPoolExecutor() as pool:
+        waiting = pool.submit(call, front)
+        until(lambda: counted(front) >= 1, 5)
+        with server(address, slow=WAIT_S):
+            assert waiting.result()[0] == "OK"
 
 
 def test_the_wait_ends(manifests: Path, tmp_path: Path) -> None:
