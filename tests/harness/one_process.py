@@ -59,9 +59,12 @@ class Controller:
         """The result of an action plugin."""
         variables, templar = self.variables(play, task, host)
         context = PlayContext(play)
+        task = task.copy()
+        # As Ansible does it: what is judged depends on the host.
+        task.args = templar.template(task.args)
         action = plugins.action_loader.get(
             task.action,
-            task=task.copy(),
+            task=task,
             connection=plugins.connection_loader.get("ansible.builtin.local", context),
             play_context=context,
             loader=self._loader,

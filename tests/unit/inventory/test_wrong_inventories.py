@@ -190,6 +190,28 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("rule-method", {"envoy_access_rules": [{"methods": ["ModelInfr"]}]}, r"methods .*Did you mean ModelInfer\?"),
     ("rule-public", {"envoy_public_methods": ["Helth"]}, r"envoy_public_methods .*Did you mean Health\?"),
+    ("wait-method", {"envoy_server_wait_except": ["Helth"]}, r"envoy_server_wait_except .*Did you mean Health\?"),
+    (
+        "wait-inference",
+        {"envoy_server_wait_except": ["ModelInfer"]},
+        r"envoy_server_wait_except .*requests for inference are what waits",
+    ),
+    (
+        "wait-silence",
+        {"envoy_server_wait": 60, "envoy_stream_idle_timeout": 30},
+        r"envoy_server_wait is 60 .*envoy_stream_idle_timeout \(30\) ends it before",
+    ),
+    # More of them in tests/unit/autoscaler.
+    (
+        "autoscaler-without-end",
+        {"supersonic_components": ["autoscaler"]},
+        r"autoscaler_max_replicas is 0 \(the role's default\): say how many servers there may be at most",
+    ),
+    (
+        "autoscaler-replicas",
+        {"supersonic_components": ["autoscaler"], "autoscaler_max_replicas": 2, "triton_replicas": 3},
+        r"triton_replicas is 3 .*the autoscaler would take servers away at once",
+    ),
     ("rule-star", {"envoy_access_rules": [{"models": ["*-a"]}]}, r"models .*\* at its end"),
     ("rule-nameless", {"envoy_access_rules": [{"clients": ["a"]}]}, r"clients .*no client has a name here"),
     (
