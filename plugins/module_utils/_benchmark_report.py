@@ -193,6 +193,8 @@ def _draw_figure(pyplot: t.Any, folder: Folder, report: Mapping[str, t.Any]) -> 
             )
         if name == "latency":
             axes.set_yscale("log")
+            for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                set_formatter("{x:.0f}")
         load = axes.twinx()
         points = report["timelines"][str(rows[0]["pool"])]
         load.fill_between(
@@ -226,8 +228,9 @@ def _draw_figure(pyplot: t.Any, folder: Folder, report: Mapping[str, t.Any]) -> 
         )
     axes.set_xlabel("utilization")
     axes.set_ylabel("mean latency (ms)")
-    axes.set_xlim(0, max([1.0, *(row["utilization"] * 1.05 for row in rows if row["utilization"])]))
-    axes.set_ylim(bottom=0)
+    # Room for what the points are called.
+    axes.set_xlim(0, 1.15 * max([1.0, *(row["utilization"] for row in rows if row["utilization"])]))
+    axes.set_ylim(0, 1.1 * max([1.0, *(row["mean_ms"] for row in rows if row["mean_ms"])]))
     axes.grid(alpha=0.3)
     _save(figure, folder, "latency-by-utilization")
 

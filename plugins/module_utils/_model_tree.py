@@ -248,7 +248,7 @@ def _entry(manifest: str, start: int, end: int) -> Entry:
 
 
 # One file: its path, where it lies, what is known of it, whether a link leads to it. An empty folder has only a path.
-_File = tuple[str, str, os.stat_result | None, bool]
+_File: t.TypeAlias = "tuple[str, str, os.stat_result | None, bool]"
 
 
 class _Walk:

@@ -36,10 +36,10 @@ CLUSTERS = "triton(_http)?(_client_.*)?"
 
 # The shortest windows (seconds) and the scrapes that each needs at least. What each is for is said in Queries.
 WINDOWS = {
-    "window": (20, 4),
+    "window": (15, 4),
     "short_window": (10, 2),
     "burst_window": (4, 2),
-    "spread_window": (40, 10),
+    "spread_window": (60, 10),
     "long_window": (120, 8),
     "learning_window": (60, 4),
 }
@@ -53,6 +53,8 @@ HEADROOM = 1.65
 HOLD = 0.82
 # Requests that are no demand yet where only the burst window has seen them.
 DOUBT = 0.5
+# Variance by mean of the requests of clients that wait for their answers: for a moment each has none in flight.
+STEADY = 0.15
 # Share of their time that servers may be busy where requests come independently of each other.
 BUSY_SHARE = 0.75
 
@@ -228,9 +230,13 @@ class Queries:
 
     @property
     def servers_held(self) -> str:
-        """Servers that the requests in flight keep, a few more than they would ask for; never more than there are."""
+        """Servers that the requests in flight keep, a few more than they would ask for; never more than there are.
+
+        All of them as long as nothing is known from before the window: rates over one that is not full are too low.
+        """
         held = f"{self._lasting()} / ({HOLD!r} * ({self.server_capacity}))"
-        return self._while_seen(_least(self.servers, held))
+        known = f"sum(last_over_time({self._in_flight}[{self.short_window}s] offset {self.window}s))"
+        return self._while_seen(_least(self.servers, _greatest(held, f"(({self.servers}) unless {known})")))
 
     @property
     def servers_busy_floor(self) -> str:
@@ -282,16 +288,20 @@ class Queries:
 
     def _looks(self, window: int) -> str:
         """The requests at Envoys, at every step of a window. One scrape that was missed is looked past."""
-        metric = '{__name__=~"envoy_cluster_upstream_rq_(pending_)?active",'
-        series = self._envoys("").replace("{", metric, 1)
-        return f"sum(last_over_time({series}[{self.short_window}s]))[{window}s:{self.step}s]"
+        return f"sum(last_over_time({self._in_flight}[{self.short_window}s]))[{window}s:{self.step}s]"
+
+    @property
+    def _in_flight(self) -> str:
+        name = '{__name__=~"envoy_cluster_upstream_rq_(pending_)?active",'
+        return self._envoys("").replace("{", name, 1)
 
     def _lasting(self) -> str:
         burst = f"min_over_time({self._looks(self.burst_window)}) - {DOUBT!r}"
         return _greatest(burst, f"avg_over_time({self._looks(self.window)})")
 
     def _open(self) -> str:
-        return f"clamp_max(2.5 * {_least(self._spread(0), self._spread(self.spread_window))}, 1)"
+        least = _least(self._spread(0), self._spread(self.spread_window))
+        return f"clamp(4 * ({least} - {STEADY!r}), 0, 1)"
 
     def _spread(self, ago: int) -> str:
         """Variance by mean of a spread window that ended so long ago; where nothing is known, nothing is taken away."""

@@ -160,9 +160,9 @@ class Prometheus:
         computed = self._sum(self.servers, COMPUTED, now)
         return self._sum(self.servers, QUEUED, now) / computed if computed > 0 else 0.0
 
-    def servers_computing(self, now: float, window: float = 0.0) -> float:
+    def servers_computing(self, now: float) -> float:
         """Requests in compute, in terms of what a server computes at a time."""
-        return self._sum(self.servers, COMPUTED, now, window) / self.server_parallelism(now)
+        return self._sum(self.servers, COMPUTED, now) / self.server_parallelism(now)
 
     def server_parallelism(self, now: float) -> float:
         if self.watch.parallelism:
@@ -205,8 +205,9 @@ class Prometheus:
     def servers_busy_floor(self, now: float) -> float:
         """Servers that are there and that an open load needs, since it would not wait for the others."""
         there = self.ready(now)
-        busy = max(self.servers_computing(now), self.servers_computing(now, self.watch.long_window))
-        needed = max(busy / self.watch.busy_share, busy + 0.5 * math.sqrt(busy))
+        ago = range(int(self.watch.long_window // self.watch.window))
+        busy = max(self.servers_computing(now - step * self.watch.window) for step in ago)
+        needed = (0.98 * math.sqrt(busy / self.watch.busy_share) + 0.1) ** 2
         gradually = min(there - 1.0, 0.75 * there)
         return min(there, self.openness(now) * max(needed, gradually))
 
@@ -228,8 +229,8 @@ class Prometheus:
 
     # ---- parts
 
-    def _sum(self, targets: list[Series], column: int, now: float, window: float = 0.0) -> float:
-        return sum(series.rate(column, now, window or self.watch.window) or 0.0 for series in targets)
+    def _sum(self, targets: list[Series], column: int, now: float) -> float:
+        return sum(series.rate(column, now, self.watch.window) or 0.0 for series in targets)
 
     def _gauge(self, now: float, window: float, function: t.Callable[[list[float]], float]) -> float:
         total = 0.0

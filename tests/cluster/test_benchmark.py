@@ -20,7 +20,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pods import LABEL
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import BEFORE, MANAGER, PAUSED_REPLICAS
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import (
+    BEFORE,
+    MANAGER,
+    PAUSED,
+    PAUSED_REPLICAS,
+)
 from ansible_collections.fastml.supersonic.tests.harness.keda import IMAGES, Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -191,7 +196,8 @@ def test_held_against_an_autoscaler(service: Instance) -> None:
         {
             "apiVersion": "keda.sh/v1alpha1",
             "kind": "ScaledObject",
-            "metadata": {"name": f"{service.name}-triton"},
+            # By somebody else, whose it stays.
+            "metadata": {"name": f"{service.name}-triton", "annotations": {PAUSED: "true"}},
             "spec": {
                 "scaleTargetRef": {"name": f"{service.name}-triton"},
                 "minReplicaCount": 1,
@@ -204,10 +210,12 @@ def test_held_against_an_autoscaler(service: Instance) -> None:
     try:
         planned = run_module("load_benchmark", options(service), check=True)
         assert planned["autoscaler"] == {"kind": "keda", "name": f"{service.name}-triton", "min": 1, "max": 3}
-        result = run_module("load_benchmark", options(service, pools=["2"], profile=[{"clients": 1, "seconds": 3}]))
+        short = [{"clients": 1, "seconds": 3}]
+        result = run_module("load_benchmark", options(service, pools=["dynamic", "2"], profile=short))
         assert not result["failed"], result["msg"]
-        assert result["pools"][0]["servers_mean"] == 2
-        annotations = service.cluster.there(scaled)["metadata"].get("annotations") or {}
+        assert [row["servers_mean"] for row in result["pools"]] == [1, 2]
+        annotations = service.cluster.there(scaled)["metadata"]["annotations"]
+        assert annotations[PAUSED] == "true"
         assert not {BEFORE, PAUSED_REPLICAS} & set(annotations)
     finally:
         service.cluster.api.delete(scaled, scaled)

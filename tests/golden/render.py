@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,12 +55,18 @@ def render_in_one_process(inventory: Path, destination: Path) -> None:
     (play,) = yaml.safe_load((CLONE / "playbooks/render.yml").read_text())
     (include,) = (task for task in play["tasks"] if "loop" in task)
     place = play["tasks"].index(include)
-    roles = include.pop("loop")
+    # The loop is of roles for everybody, and of components that instances list.
+    always, listed = (re.findall(r"'(\w+)'", text) for text in (include.pop("loop"), play["vars"]["render_components"]))
     assert include.pop("loop_control") == {"loop_var": "role"}
     role = {**include.pop("ansible.builtin.include_role"), "rolespec_validate": False}
     assert role["name"] == "fastml.supersonic.{{ role }}"
     play["tasks"][place : place + 1] = [
-        {**include, "ansible.builtin.import_role": {**role, "name": f"fastml.supersonic.{name}"}} for name in roles
+        {
+            **include,
+            "ansible.builtin.import_role": {**role, "name": f"fastml.supersonic.{name}"},
+            "when": name in always or f"'{name}' in render_components",
+        }
+        for name in [*always, *listed]
     ]
     with tempfile.TemporaryDirectory() as scratch:
         folder = stand_in(Path(scratch))
