@@ -48,9 +48,9 @@ local: $(VENV)/local  ## The whole service on a real Kubernetes on this machine,
 	ansible-playbook playbooks/local.yml -i $(INVENTORY)
 
 # The images come beside those of `make local`; the first time they are built (about ten minutes).
-AUTOSCALING := {"supersonic_components": ["keda", "prometheus", "autoscaler"], \
-  "local_cluster_images": ["triton-local", "envoy-local", "prometheus-local", "perf-analyzer-local", \
-  "keda", "keda-metrics-apiserver", "keda-admission-webhooks"]}
+IMAGES := ["triton-local", "envoy-local", "prometheus-local", "perf-analyzer-local", \
+  "keda", "keda-metrics-apiserver", "keda-admission-webhooks"]
+AUTOSCALING := {"supersonic_components": ["keda", "prometheus", "autoscaler"], "local_cluster_images": $(IMAGES)}
 
 .PHONY: autoscaling
 autoscaling: $(VENV)/local  ## The same with KEDA and Prometheus, which scale the servers
@@ -80,8 +80,14 @@ test: test-without-cluster test-on-cluster  ## All tests; brings the local clust
 .PHONY: test-without-cluster
 test-without-cluster: $(VENV)/dev
 	@logs=$$(mktemp -d); $(MAKE) lint >$$logs/lint 2>&1 & linting=$$!; \
-	$(MAKE) local >$$logs/local 2>&1; brought=$$?; $(MAKE) test-levels; tested=$$?; wait $$linting; linted=$$?; \
+	$(MAKE) local-for-tests >$$logs/local 2>&1; brought=$$?; $(MAKE) test-levels; tested=$$?; wait $$linting; linted=$$?; \
 	cat $$logs/local $$logs/lint; rm -rf $$logs; exit $$((tested | brought | linted))
+
+# With everything that tests of the cluster need, so that none of them builds while others measure.
+.PHONY: local-for-tests
+local-for-tests: $(VENV)/local
+	ansible-playbook playbooks/local.yml -i $(INVENTORY) \
+	  -e '{"supersonic_components": ["keda"], "local_cluster_images": $(IMAGES)}'
 
 .PHONY: test-fast
 test-fast: lint test-levels  ## Everything that needs no cluster
@@ -104,7 +110,7 @@ test-integration: $(VENV)/dev  ## Modules against real Triton servers and a real
 	pytest -q -n 2 --dist loadfile tests/integration
 
 .PHONY: test-cluster
-test-cluster: local test-on-cluster  ## Modules, roles, playbooks and molecule on the local cluster, and faults under load
+test-cluster: local-for-tests test-on-cluster  ## Modules, roles, playbooks and molecule on the local cluster, and faults under load
 
 .PHONY: test-on-cluster
 test-on-cluster: $(VENV)/dev
