@@ -258,18 +258,17 @@ class Pods:
         """A moment by our clock, and by the pod's in nanoseconds: of several questions the one answered soonest."""
         stream = self._open(name, ["sh", "-c", _CLOCK], _SILENCE)
         try:
-            best: tuple[float, float, int] | None = None
+            answers: list[tuple[float, float, int]] = []
             for _number in range(_PINGS):
                 before = time.monotonic()
                 stream.write(b"\n")
                 theirs = int(stream.line())
                 after = time.monotonic()
-                if best is None or after - before < best[0]:
-                    best = (after - before, (before + after) / 2, theirs)
+                answers.append((after - before, (before + after) / 2, theirs))
         finally:
             stream.close()
-        assert best is not None
-        return best[1], best[2]
+        _soonest, ours, theirs = min(answers)
+        return ours, theirs
 
     def _tell(self, name: str, group: Sequence[Share]) -> None:
         lines: list[str] = []

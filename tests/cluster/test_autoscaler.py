@@ -193,7 +193,7 @@ def without_keda(cluster: Cluster) -> Iterator[None]:
 def test_no_request_is_lost_by_servers_that_go(scaled: ScaledInstance, tmp_path: Path) -> None:
     """As often as is asked for; KEDA takes them away while all of them are at work."""
     with scaled.load(tmp_path, clients=4, seconds=60 + 90 * SCALE_DOWNS) as seen:
-        for _ in range(SCALE_DOWNS):
+        for _number in range(SCALE_DOWNS):
             for number in (3, 1):
                 pause(scaled, number)
                 until(lambda wanted=number: scaled.replicas() == wanted, 60)
@@ -221,7 +221,7 @@ def test_from_zero(service: ScaledInstance) -> None:
 
     began = time.monotonic()
     with ThreadPoolExecutor() as pool:
-        requests = [pool.submit(ask_patiently, service) for _ in range(5)]
+        requests = [pool.submit(ask_patiently, service) for _number in range(5)]
         answered = [request.result() for request in requests]
     first = min(answered) - began
     assert first < FROM_ZERO_S

@@ -224,7 +224,7 @@ def test_probes_neither_wait_nor_wake(manifests: Path, tmp_path: Path) -> None:
     with envoy(manifests, tmp_path, "waits") as (front, _address):
         time.sleep(1.1)
         started = time.monotonic()
-        assert [health(front) for _ in range(5)] == [f"UNAVAILABLE: {SAID}"] * 5
+        assert [health(front) for _number in range(5)] == [f"UNAVAILABLE: {SAID}"] * 5
         assert time.monotonic() - started < 2
         assert counted(front) == 0
 

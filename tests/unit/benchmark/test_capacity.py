@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -38,7 +38,7 @@ def instances(clients: int) -> float:
 
 
 def sweep(
-    latency: Callable[[int], float], noise: float = 0.0, levels: list[int] = LEVELS, seed: int = 1
+    latency: Callable[[int], float], noise: float = 0.0, levels: Sequence[int] = tuple(LEVELS), seed: int = 1
 ) -> list[Level]:
     chance = random.Random(seed)
     found = []
