@@ -296,7 +296,7 @@ class _Local:
 
 def publish(target: Target, sources: Sequence[str], options: Options) -> dict[str, t.Any]:
     """Make the store serve exactly these sources. Returns the module's result."""
-    with opened(sources, options.scratch, cached=not options.verify) as tree:
+    with opened(sources, options.scratch, cached=True, verify=options.verify) as tree:
         return _publish_tree(target, tree, options)
 
 

@@ -113,9 +113,9 @@ class Places(Mapping[str, str]):
         return sum(1 for _path in self)
 
 
-def scan(sources: Sequence[str], *, cached: bool = False) -> Tree:
+def scan(sources: Sequence[str], *, cached: bool = False, verify: bool = False) -> Tree:
     """Read one or several folders of models as one release. With `cached` files that have not changed since they were
-    read by this user are not read again."""
+    read by this user are not read again; with `verify` besides they are, and what was remembered is forgotten."""
     if not sources:
         raise SupersonicError("No source is given.")
     owners: dict[str, tuple[str, str]] = {}
@@ -140,7 +140,10 @@ def scan(sources: Sequence[str], *, cached: bool = False) -> Tree:
     models = _Models()
     last = ""
     with contextlib.ExitStack() as stack:
-        hashes = stack.enter_context(Hashes([os.path.realpath(source) for source in sources])) if cached else None
+        hashes = None
+        if cached:
+            places = [os.path.realpath(source) for source in sources]
+            hashes = stack.enter_context(Hashes(places, verify=verify))
         for mode, digest, size, path in _read(walk.files(), hashes):
             if path <= last:
                 raise SupersonicError(f"The source changed while it was read, at {path}. Run again.")

@@ -367,18 +367,6 @@ def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> No
     assert working(hits) >= enough(hits.total())
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB in memory."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_a_disk_that_is_full_at_any_moment(small_disk: Path, tmp_path: Path, tell: Tell) -> None:
     """Files take whole pages, so what fits by their sizes may yet not fit: the disk fills up on the way."""
     dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
