@@ -31,6 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_hashes import Hashes, mark, mark_of_read
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
     BLOCK,
+    CHANGED,
     MANIFEST_HEAD,
     Entry,
     release_id,
@@ -80,6 +81,20 @@ class Tree:
     def entry(self, path: str) -> Entry | None:
         """The file, or the empty folder, of this path."""
         return _entry_at(self.manifest, path)
+
+    def read(self, path: str) -> bytes:
+        """All that a file says. It is what is published, or else refused."""
+        entry, place = self.entry(path), self.places[path]
+        if entry is None:
+            raise KeyError(path)
+        content = b""
+        with source_file(place) as read:
+            # Nearly always at once: in parts it would need the memory twice.
+            while block := read(entry.size + 1 - len(content)):
+                content += block
+        if hashlib.sha256(content).hexdigest() != entry.digest:
+            raise SupersonicError(f"{place} {CHANGED}")
+        return content
 
     def below(self, folder: str) -> Iterator[Entry]:
         """What lies in a folder and the folders in it."""

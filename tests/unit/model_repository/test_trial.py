@@ -129,6 +129,29 @@ def test_golden_requests_come_from_the_source(tmp_path: Path) -> None:
     ]
 
 
+class Writer:
+    """Somebody records a golden request anew after it was sent and before it is tried."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+
+    def run(self, tree: Tree, /) -> dict[str, Any]:
+        write_golden(self.source, golden("m", [2.0]))
+        return {"models": ["m"], "golden_requests": len(list(Goldens(tree)))}
+
+
+def test_a_golden_request_that_is_not_the_published_one_proves_nothing(tmp_path: Path) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    write_model(source, "m")
+    target = FolderTarget(str(store))
+    first = publish(target, [str(source)], Options())["release"]
+    write_golden(source, golden("m", [1.0]))
+    with pytest.raises(SupersonicError, match=r"m/golden/values\.json changed while it was published\. Run again"):
+        publish(target, [str(source)], Options(trial=lambda: Writer(source)))
+    assert Store(str(store)).current() == first
+    assert os.listdir(store / "releases") == [first]
+
+
 def statistics(model: str, count: int, infer: int, **more: Any) -> dict[str, Any]:
     stats = {"success": {"count": count, "ns": 10 * infer}, "queue": {"count": count, "ns": 2 * infer}}
     return {"name": model, "inference_stats": {**stats, "compute_infer": {"count": count, "ns": infer}, **more}}
