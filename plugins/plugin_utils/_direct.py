@@ -81,7 +81,7 @@ class DirectModule(Normal):
             return f"it cannot be told whether it may run here ({type(error).__name__})"
         return next((reason for reason, applies in reasons.items() if applies), "")
 
-    # ---- where Ansible would pack the module and start a process ------------------------------------------------------
+    # ---- where Ansible would pack the module and start a process -----------------------------------------------------
 
     def _is_pipelining_enabled(self, *args: Any, **kwargs: Any) -> bool:
         return self._here or bool(super()._is_pipelining_enabled(*args, **kwargs))

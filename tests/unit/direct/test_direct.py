@@ -239,7 +239,8 @@ def test_signal_ends_the_module(place: Place, number: signal.Signals) -> None:
     pid = place.folder / "sleeping"
     pid.unlink(missing_ok=True)
     task = {PROBE: {"act": "sleep", "text": "60", "path": str(pid)}}
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", place.folder / "hosts.yml", place.playbook([task], "here")]
+    playbook = place.playbook([task], "here")
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", place.folder / "hosts.yml", playbook]
     with subprocess.Popen(command, env={**os.environ, **place.environment}, start_new_session=True) as process:
         _until(lambda: pid.exists() and pid.read_text(), 30)
         os.kill(process.pid, number)
