@@ -111,7 +111,7 @@ def run(module: types.ModuleType, given: bytes) -> dict[str, Any]:
         try:
             try:
                 module.main()
-                raise RuntimeError("The module has not said what it did.")
+                raise RuntimeError("New-style module did not handle its own exit.")
             except Exception as error:
                 _loader._handle_exception(error, PROFILE)
         except SystemExit as end:
