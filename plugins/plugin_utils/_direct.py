@@ -18,7 +18,7 @@ import os
 import sys
 import types
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleError
@@ -44,7 +44,7 @@ class DirectModule(Normal):
     """An action that runs the module of its name, here where that is the same as in a process of its own."""
 
     # Imported with the action, thus before Ansible forks, it is compiled and loaded once for all hosts and tasks.
-    module: ClassVar[types.ModuleType]
+    module: types.ModuleType
     _here = False
 
     def _execute_module(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def _handle_again(number: signal.Signals, handler: Any) -> None:
 
 def run(module: types.ModuleType, given: bytes) -> dict[str, Any]:
     """What a command that runs the module would come to."""
-    code: Any = 0
+    code = 0
     with module_process(given) as (output, errors):
         try:
             try:
@@ -115,5 +115,5 @@ def run(module: types.ModuleType, given: bytes) -> dict[str, Any]:
             except Exception as error:
                 _loader._handle_exception(error, PROFILE)
         except SystemExit as end:
-            code = end.code
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
     return {"rc": code, "stdout": output.getvalue(), "stderr": errors.getvalue()}

@@ -59,13 +59,16 @@ TASKS: dict[str, tuple[dict[str, Any], bool]] = {
     "say nothing": ({PROBE: {"act": "say nothing"}}, True),
     "wrong option": ({PROBE: {"txt": "a"}}, True),
     "wrong type": ({PROBE: {"things": {"a": 1}}}, True),
-    "until": ({PROBE: {"act": "fail"}, "retries": 1, "delay": 0, "until": "false"}, True),
+    "until": ({PROBE: {"act": "fail"}, "retries": 2, "delay": 0, "until": "false"}, True),
     "timeout": ({PROBE: {"act": "sleep", "text": "4", "path": "{{ out }}/pid"}, "timeout": 1}, True),
     "delegate": ({PROBE: {}, "delegate_to": "localhost"}, True),
     "elsewhere": ({PROBE: {}, "delegate_to": "other"}, False),
     "environment": ({PROBE: {}, "environment": {"PROBE": "task"}}, False),
     "async": ({PROBE: {}, "async": 30, "poll": 1}, False),
-    "become": ({PROBE: {}, "become": True, "vars": {"ansible_become_exe": "{{ out }}/sudo"}}, False),
+    "become": (
+        {PROBE: {}, "become": True, "become_user": "else", "vars": {"ansible_become_exe": "{{ out }}/sudo"}},
+        False,
+    ),
     "interpreter": ({PROBE: {}, "vars": {"ansible_python_interpreter": "{{ out }}/bin/python"}}, False),
     # A real one, without a cluster.
     "info": (
