@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible import constants
@@ -102,9 +103,34 @@ class DirectModule(Normal):
     def _low_level_execute_command(self, cmd: Any, *args: Any, in_data: Any = None, **kwargs: Any) -> Any:
         if not self._here or in_data is None:
             return super()._low_level_execute_command(cmd, *args, in_data=in_data, **kwargs)
-        # As the connection does it.
-        with contextlib.chdir(self._loader.get_basedir()):
+        # The connection starts a process in that folder too.
+        with contextlib.chdir(self._loader.get_basedir()), _interruptible():
             return run(self.module, in_data)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C reach the module as it reaches a process of its own, which has the time to clear up.
+
+    Ansible sends SIGINT to the process of the task, which passes it to its group and ends, and then SIGTERM.
+    """
+
+    def interrupt(number: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # The process of a task leads a group of its own.
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _option(name: str, variables: Mapping[str, Any]) -> Any:

@@ -1,4 +1,3 @@
-#!/usr/bin/python
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -8,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +21,10 @@ SPEC = {
     "path": {"type": "path"},
     "things": {"type": "list", "elements": "raw", "default": []},
 }
+
+
+def ended(*_arguments: object) -> None:
+    raise InterruptedError("It was ended.")
 
 
 def main() -> None:
@@ -42,7 +46,7 @@ def main() -> None:
         told["diff"] = {"before": "one\n", "after": "two\n"}
     if act == "warn":
         module.warn(f"Mind {text}.")
-        module.deprecate(f"Leave {text}.", version="9.0.0", collection_name="test.direct")
+        module.deprecate(f"Leave {text}.", version="9.0.0", collection_name="fastml.supersonic")
     if act == "scratch":
         Path(module.tmpdir, "file").write_text(text)
         told["scratch"] = os.path.dirname(module.tmpdir)
@@ -65,9 +69,18 @@ def main() -> None:
         sys.exit(3)
     if act == "say nothing":
         return
-    if act == "sleep":
+    if act == "tidy":
+        # As model_repository does it.
+        signal.signal(signal.SIGTERM, ended)
+    if act in ("sleep", "tidy"):
         Path(module.params["path"]).write_text(str(os.getpid()))
-        time.sleep(float(text))
+        try:
+            time.sleep(float(text))
+        except (InterruptedError, KeyboardInterrupt) as error:
+            # The signals that come besides have come by then.
+            time.sleep(0.5)
+            Path(module.params["path"] + ".tidy").touch()
+            module.fail_json(msg=str(error))
     if act == "fail":
         module.fail_json(msg=f"It failed with {text} and {module.params['secret']}.", **told)
     module.exit_json(**told)

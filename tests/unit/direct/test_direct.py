@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._module_process import module_process, packed
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
 
 SECRET = "correct horse battery staple"
@@ -238,12 +239,13 @@ def test_nothing_is_left(place: Place, done: tuple[Run, dict[str, Any]]) -> None
     assert not list((place.folder / "remote").glob("ansible-moduletmp-*"))
 
 
+@pytest.mark.parametrize("host", ["here", "apart"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_ends_the_module(place: Place, number: signal.Signals) -> None:
-    pid = place.folder / "sleeping"
-    pid.unlink(missing_ok=True)
-    task = {PROBE: {"act": "sleep", "text": "60", "path": str(pid)}}
-    playbook = place.playbook([task], "here")
+@pytest.mark.parametrize("act", ["sleep", "tidy"])
+def test_signal_ends_the_module(tmp_path: Path, place: Place, number: signal.Signals, act: str, host: str) -> None:
+    """Ctrl-C leaves a module the time to clear up, and so does SIGTERM to one that handles it."""
+    pid = tmp_path / "sleeping"
+    playbook = place.playbook([{PROBE: {"act": act, "text": "60", "path": str(pid)}}], host)
     command = [sys.executable, "-m", "ansible", "playbook", "-i", place.folder / "hosts.yml", playbook]
     with subprocess.Popen(command, env={**os.environ, **place.environment}, start_new_session=True) as process:
         _until(lambda: pid.exists() and pid.read_text(), 30)
@@ -251,6 +253,14 @@ def test_signal_ends_the_module(place: Place, number: signal.Signals) -> None:
         process.wait(timeout=30)
     assert process.returncode != 0
     _until(lambda: not Path("/proc", pid.read_text()).exists(), 5)
+    assert Path(f"{pid}.tidy").exists() == (number == signal.SIGINT or act == "tidy")
+
+
+def test_signals_are_handled_as_before() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with module_process(packed({})):
+        signal.signal(signal.SIGTERM, lambda *_arguments: None)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def _until(condition: Callable[[], object], seconds: float) -> None:
