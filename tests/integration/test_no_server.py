@@ -214,7 +214,8 @@ def test_a_client_that_tries_again_waits_as_it_is_told(manifests: Path, tmp_path
 def test_requests_wait_for_the_first_server(manifests: Path, tmp_path: Path) -> None:
     with envoy(manifests, tmp_path, "waits") as (front, address), ThreadPoolExecutor(24) as pool:
         waiting = [pool.submit(call, front, number, size=number * 200_000) for number in range(20)]
-        until(lambda: counted(front) >= 2, 5)
+        until(lambda: counted(front) >= 20, 5)
+        time.sleep(0.5)
         before = counted(front)
         # Whoever waits goes on being counted: a pool that takes minutes to start is not given up meanwhile.
         until(lambda: counted(front) > before, 2)
