@@ -245,7 +245,9 @@ class Benchmark:
             "app.kubernetes.io/instance": options.instance,
             "app.kubernetes.io/component": "triton",
         }
-        with Pods(self._resolver.api, options.namespace, options.instance, options.clients, groups) as pods:
+        servers = self._pool.deployment()["metadata"]
+        owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": servers["name"], "uid": servers["uid"]}
+        with Pods(self._resolver.api, options.namespace, options.instance, options.clients, groups, owner) as pods:
             # A dynamic pool without a server would be woken by it.
             if not self._checked and self._pool.look()[1] > 0:
                 pods.check()
