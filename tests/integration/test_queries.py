@@ -17,6 +17,12 @@ from urllib.parse import quote
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaler_problems import findings
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_capacity import (
+    Level,
+    capacity,
+    recommendations,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     QUANTITIES,
     Queries,
@@ -26,6 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
 )
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 
+ROLES = Path(__file__).resolve().parents[2] / "roles"
 # Seconds between scrapes, and how many there were when the questions are asked.
 SCRAPE, SCRAPES = 2, 90
 NOW = SCRAPE * SCRAPES
@@ -367,10 +374,10 @@ def cases() -> Iterable[Case]:
         {"requests_in_compute": 0.0, "server_parallelism": 6.4, "servers_wanted": 64.0 / (2 * 6.4 - 0.35)},
     )
     yield Case(
-        "what a server can compute is told",
+        "what a server can take is told",
         Series().server(steady).envoy(64.0),
-        {"server_parallelism": 16.0, "servers_wanted": 64.0 / (32.0 - 0.5)},
-        {"parallelism": 16, "headroom": "1.5"},
+        {"server_parallelism": 16.0, "server_capacity": 31.5, "servers_wanted": 64.0 / 31.5},
+        {"capacity": "31.5", "headroom": "1.5"},
     )
     steps = {"fast": Load(20.0, queue=4.0, compute=5.0), "slow": Load(20.0, queue=120.0, compute=20.0)}
     ensemble = {**steps, "ens": Load(20.0, queue=0.0, compute=25.0), 'e.n"s': Load(20.0, compute=25.0)}
@@ -451,6 +458,42 @@ def test_every_quantity_in_every_case(promtool: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 
 
+def sweep(parallelism: int, worse: float = 0.0) -> list[Level]:
+    """Of a server that executes so many requests at a time in 20 ms, or in more the more of them wait."""
+    latencies = {
+        clients: 20.0 * max(1.0, clients / parallelism) * (1 + worse * (clients - 1)) for clients in (1, 2, 4, 8, 16, 32)
+    }
+    return [Level(clients, 1000 * clients / mean, mean) for clients, mean in latencies.items()]
+
+
+@pytest.mark.parametrize(
+    ("levels", "factor", "expected"),
+    [
+        (sweep(1), 2, 1.8),
+        (sweep(8), 2, 14.4),
+        (sweep(1), 3, 2.7),
+        (sweep(8), 3, 21.6),
+        # Its latency has doubled long before it is saturated, and with the second request.
+        (sweep(8, 0.3), 2, 3.9),
+        (sweep(8, 9.0), 2, 1.0),
+    ],
+)
+def test_what_a_benchmark_recommends_is_what_the_autoscaler_takes(
+    promtool: Path, tmp_path: Path, levels: list[Level], factor: float, expected: float
+) -> None:
+    values = recommendations(capacity(levels, factor), servers=6, longest_wait=10)
+    recommended = {name: value for name, value in values.items() if name.startswith("autoscaler_")}
+    assert recommended == {"autoscaler_requests_per_server": pytest.approx(expected)}
+    role = yaml.safe_load((ROLES / "autoscaler/defaults/main.yml").read_text())
+    variables = {**role, "autoscaler_recording_rules": True, "autoscaler_max_replicas": 6, **recommended}
+    assert not list(findings(variables))
+    settings = {"capacity": variables["autoscaler_requests_per_server"], "headroom": variables["autoscaler_headroom"]}
+    load = Series().server({"digits": Load(40.0)}).envoy(10.0)
+    answers = {"server_capacity": expected, "servers_wanted": 10 / expected}
+    done = run(promtool, unit_tests([Case("recommended", load, answers, settings)], tmp_path))
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+
+
 def test_a_wrong_value_is_noticed(promtool: Path, tmp_path: Path) -> None:
     wrong = [Case("wrong", Series().server({"digits": Load(40.0, queue=100.0)}).envoy(), {"queue_time": 100.1})]
     done = run(promtool, unit_tests(wrong, tmp_path))
@@ -460,9 +503,9 @@ def test_a_wrong_value_is_noticed(promtool: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("interval", "expected"),
     [
-        (1, (15, 10, 4, 60, 120, 60, 2)),
-        (2, (15, 10, 4, 60, 120, 60, 2)),
-        (7.5, (30, 15, 15, 75, 120, 60, 8)),
+        (1, (15, 10, 4, 60, 120, 20, 2)),
+        (2, (15, 10, 4, 60, 120, 20, 2)),
+        (7.5, (30, 15, 15, 75, 120, 30, 8)),
         (60, (240, 120, 120, 600, 480, 240, 60)),
     ],
 )
