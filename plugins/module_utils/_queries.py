@@ -188,8 +188,8 @@ class Queries:
 
     @property
     def servers_reachable(self) -> str:
-        """Servers that the Envoys may send requests to: one that stops is none of them, though it is scraped for as long
-        as it drains."""
+        """Servers that the Envoys may send requests to: one that stops is none of them, though it is scraped while it
+        drains."""
         return self._while_seen(self._reachable)
 
     @property

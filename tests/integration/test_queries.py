@@ -136,6 +136,7 @@ class Series:
         clusters: Sequence[str] = ("triton",),
         without: float = 0.0,
         swing: float = 0.0,
+        reachable: float = 0.0,
         end: int = SCRAPES + 1,
         missed: Sequence[int] = (),
         since: int = 0,
@@ -150,11 +151,12 @@ class Series:
                 ("envoy_cluster_upstream_rq_active", active, 0.0),
                 ("envoy_cluster_upstream_rq_pending_active", pending, 0.0),
                 ("envoy_cluster_upstream_cx_none_healthy", 0.0, without),
-                ("envoy_cluster_membership_total", 1.0, 0.0),
+                ("envoy_cluster_membership_total", reachable, 0.0),
             ):
+                swings = swing if metric == "envoy_cluster_upstream_rq_active" else 0.0
+                begins = 0 if metric == "envoy_cluster_membership_total" else since
                 values = [
-                    (value + (-swing if step % 2 else swing) * (value == active > 0) if step >= since else 0.0)
-                    + slope * SCRAPE * step
+                    (value + (-swings if step % 2 else swings) if step >= begins else 0.0) + slope * SCRAPE * step
                     if step < end and step not in missed
                     else STALE
                     for step in range(SCRAPES + 1)
@@ -193,7 +195,7 @@ def cases() -> Iterable[Case]:
             capacity = 2 * parallelism - 0.35
             yield Case(
                 f"{count} servers, batches of {batch}",
-                Series().servers(count, load).envoy(0.41 * capacity * count, 0.0),
+                Series().servers(count, load).envoy(0.41 * capacity * count, 0.0, reachable=count),
                 {
                     "requests_in_flight": 0.41 * capacity * count,
                     "lasting_requests": 0.41 * capacity * count,
@@ -209,6 +211,7 @@ def cases() -> Iterable[Case]:
                     "execution_rate": 40.0 * count,
                     "batch_size": float(batch),
                     "servers": float(count),
+                    "servers_reachable": float(count),
                     "busy_servers": 0.8 * count,
                     "utilization": 0.8,
                     "requests_in_compute": 0.8 * batch,
@@ -275,7 +278,7 @@ def cases() -> Iterable[Case]:
     )
     yield Case(
         "a burst of 4 s",
-        Series().servers(2, {"digits": Load(40.0)}).envoy(10.0, since=SCRAPES - 1),
+        Series().servers(2, {"digits": Load(40.0)}).envoy(10.0, since=SCRAPES - 1, reachable=2),
         # It counts at once, as all that the last two scrapes have seen; and a step is no open load.
         {"requests_in_flight": 4.0, "queue_time": 0.0, "lasting_requests": 9.5, "openness": 0.0,
          "servers_wanted": 9.5 / CAPACITY, "servers_held": 2.0, "servers_busy_floor": 0.0},
@@ -293,9 +296,14 @@ def cases() -> Iterable[Case]:
     ):
         yield Case(
             f"independent requests keep {floor:g} of {count} servers",
-            Series().servers(count, {"digits": Load(50.0 * busy)}).envoy(count * busy, swing=2.0),
+            Series().servers(count, {"digits": Load(50.0 * busy)}).envoy(count * busy, swing=2.0, reachable=count),
             {"openness": 1.0, "servers": float(count), "servers_busy_floor": floor},
         )
+    yield Case(
+        "servers that drain are scraped still, and keep no other",
+        Series().servers(8, {"digits": Load(25.0)}).envoy(4.0, swing=2.0, reachable=6),
+        {"servers": 8.0, "servers_reachable": 6.0, "servers_busy_floor": (0.98 * (4.0 / 0.75) ** 0.5 + 0.1) ** 2},
+    )
     yield Case(
         "clients that wait keep no server busy",
         Series().servers(8, {"digits": Load(45.0)}).envoy(8.0, swing=0.5),
@@ -461,7 +469,8 @@ def test_every_quantity_in_every_case(promtool: Path, tmp_path: Path) -> None:
 def sweep(parallelism: int, worse: float = 0.0) -> list[Level]:
     """Of a server that executes so many requests at a time in 20 ms, or in more the more of them wait."""
     latencies = {
-        clients: 20.0 * max(1.0, clients / parallelism) * (1 + worse * (clients - 1)) for clients in (1, 2, 4, 8, 16, 32)
+        clients: 20.0 * max(1.0, clients / parallelism) * (1 + worse * (clients - 1))
+        for clients in (1, 2, 4, 8, 16, 32)
     }
     return [Level(clients, 1000 * clients / mean, mean) for clients, mean in latencies.items()]
 
@@ -535,7 +544,7 @@ def test_quantities_are_those_that_others_name() -> None:
         "requests_in_flight", "requests_without_server", "queue_time", "compute_time", "request_rate", "failure_rate",
         "inference_rate", "execution_rate", "batch_size", "servers", "busy_servers", "utilization",
         "requests_in_compute", "server_parallelism", "server_capacity", "servers_wanted", "servers_held",
-        "servers_busy_floor", "lasting_requests", "openness", "queue_ratio",
+        "servers_busy_floor", "lasting_requests", "openness", "queue_ratio", "servers_reachable",
     }  # fmt: skip
     assert tuple(Queries("cms", "main").all()) == QUANTITIES
 
