@@ -32,6 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
     SCALABLE,
     SCALED_OBJECT,
     Scaled,
+    held_by_benchmark,
     leave_replicas,
     only_about_replicas,
     scaled_by_machine,
@@ -121,6 +122,7 @@ class Run:
         self.order: list[Key] = []
         # Why the namespace that was meant to go is still there.
         self.left: list[str] = []
+        self.held: dict[str, None] = {}
         self._fresh: dict[GroupKind, float] = {}
         self._set = ApplySet(options.name, options.namespace)
         self._kinds = Kinds(api)
@@ -356,6 +358,8 @@ class Run:
                     self.mask.learn(plan.live)
             if plan.live is not None:
                 self._set.check_member(str(key), plan.live)
+                if held := held_by_benchmark(key, plan.live):
+                    self.held[held] = None
                 if plan.live["metadata"].get("deletionTimestamp"):
                     plan.live, plan.deferred = None, not final
                     return

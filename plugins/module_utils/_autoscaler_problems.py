@@ -51,6 +51,12 @@ def findings(variables: Variables) -> Iterator[Finding]:
             yield Finding(name, f"it has to be {least:g} or more.", value)
         elif value is not None and most is not None and float(value) > most:
             yield Finding(name, f"it has to be {most:g} or less.", value)
+    if 0 < float(variables.get("autoscaler_requests_per_server") or 0) < 1:
+        yield Finding(
+            "autoscaler_requests_per_server",
+            "a server with less than one request in flight idles; it has to be 1 or more, or 0 to learn it.",
+            variables["autoscaler_requests_per_server"],
+        )
     yield from _replicas(variables)
     yield from _triggers(variables)
     yield from _zero(variables)

@@ -23,6 +23,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._objects import 
 
 Object = Mapping[str, t.Any]
 
+# What a benchmark notes on an object that it changes, to put it back afterwards.
+BEFORE_BENCHMARK = "supersonic.fastml.org/before-benchmark"
+
 SCALABLE = frozenset({DEPLOYMENT, STATEFUL_SET, REPLICA_SET})
 HPA = GroupKind("autoscaling", "HorizontalPodAutoscaler")
 SCALED_OBJECT = GroupKind("keda.sh", "ScaledObject")
@@ -40,6 +43,16 @@ class Scaled(t.NamedTuple):
     @classmethod
     def of(cls, key: Key) -> Scaled:
         return cls(key.namespace or "", key.kind, key.name)
+
+
+def held_by_benchmark(key: Key, live: Object) -> str:
+    """A warning where a benchmark has fixed the number of servers and has not put it back; else empty."""
+    if BEFORE_BENCHMARK not in (live["metadata"].get("annotations") or {}):
+        return ""
+    return (
+        f"{key}: a benchmark holds the number of servers. If none is running, one was killed, and the pool follows "
+        "nobody until it is put back: ansible-playbook playbooks/benchmark.yml -e benchmark_mode=restore."
+    )
 
 
 def targets(autoscalers: Iterable[Object], gone_owners: Iterable[str] = ()) -> set[Scaled]:

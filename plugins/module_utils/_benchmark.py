@@ -9,6 +9,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import select
 import time
@@ -46,10 +47,16 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_repor
     write_pool,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus, number, parse_address
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import Queries
+from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import (
+    Prometheus,
+    look_at,
+    number,
+    parse_address,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import Queries, service_queries
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
+Row = dict[str, t.Any]
 # Between two levels of a sweep, in which what is in flight is answered.
 PAUSE = 2.0
 # Of a level, in which connections are made and batches form.
@@ -245,7 +252,9 @@ class Benchmark:
             "app.kubernetes.io/instance": options.instance,
             "app.kubernetes.io/component": "triton",
         }
-        with Pods(self._resolver.api, options.namespace, options.instance, options.clients, groups) as pods:
+        servers = self._pool.deployment()["metadata"]
+        owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": servers["name"], "uid": servers["uid"]}
+        with Pods(self._resolver.api, options.namespace, options.instance, options.clients, groups, owner) as pods:
             # A dynamic pool without a server would be woken by it.
             if not self._checked and self._pool.look()[1] > 0:
                 pods.check()
@@ -264,8 +273,16 @@ class Benchmark:
             outcome = pods.collect()
         seen = Seen(outcome, looks, busy, list(watcher.problems))
         if options.prometheus:
+            wanted = options.prometheus
             try:
-                seen.recorded = recorded(self._resolver, options, begin, seconds)
+                prometheus = Prometheus(
+                    parse_address(wanted["url"], None),
+                    self._resolver,
+                    token=wanted.get("token") or "",
+                    authorities=wanted.get("ca_certificates") or "",
+                )
+                with contextlib.closing(prometheus):
+                    seen.recorded = recorded(prometheus, options.namespace, options.instance, begin, seconds)
             except SupersonicError as exc:
                 # It is a second view: a pool can be measured without.
                 seen.unrecorded = str(exc)
@@ -281,35 +298,35 @@ def check_wanted() -> None:
         raise SupersonicError("Nobody waits for the benchmark any more.")
 
 
-def recorded(resolver: Resolver, options: Options, begin: float, seconds: float) -> list[dict[str, t.Any]]:
-    """What Prometheus says of the same time, which began then by time.monotonic()."""
-    wanted = options.prometheus or {}
-    prometheus = Prometheus(
-        parse_address(wanted["url"], None),
-        resolver,
-        token=wanted.get("token") or "",
-        authorities=wanted.get("ca_certificates") or "",
-    )
-    try:
-        # By its own clock.
-        now = float(prometheus.query("time()")["result"][1])
-        start = now - (time.monotonic() - begin)
-        queries = Queries(options.namespace, options.instance).all()
-        rows: dict[float, dict[str, t.Any]] = {}
-        for name in RECORDED:
-            span = {
-                "query": queries[name],
-                "start": f"{start:.3f}",
-                "end": f"{start + seconds:.3f}",
-                "step": str(_STEP),
-            }
-            data = prometheus.get("/api/v1/query_range", span, f"the query of {name}")
-            for series in data["result"]:
-                for moment, text in series["values"]:
-                    at = round(float(moment) - start, 3)
-                    rows.setdefault(at, {"seconds": at})[name] = number(text)
-    finally:
-        prometheus.close()
+def recorded(prometheus: Prometheus, namespace: str, instance: str, begin: float, seconds: float) -> list[Row]:
+    """What Prometheus says of the same time, which began then by time.monotonic(); as the site scrapes the instance."""
+    found = look_at(prometheus, namespace, instance, None)
+    if found.problems:
+        raise SupersonicError(f"No data: {' '.join(found.problems)}")
+    settings = {"labels": found.labels, "scrape_interval": found.scrape_interval}
+    # Where the rules of the role prometheus are there, what servers can do need not be worked out for each moment.
+    learned = Queries(namespace, instance).record("requests_in_compute")
+    queries = service_queries(instance, namespace, recorded=bool(prometheus.vector(learned)), **settings)
+    # By its own clock.
+    now = float(prometheus.query("time()")["result"][1])
+    start = now - (time.monotonic() - begin)
+    rows: dict[float, Row] = {}
+    for name in RECORDED:
+        span = {
+            "query": queries[name],
+            "start": f"{start:.3f}",
+            "end": f"{start + seconds:.3f}",
+            "step": str(_STEP),
+        }
+        data = prometheus.get("/api/v1/query_range", span, f"the query of {name}")
+        for series in data["result"]:
+            for moment, text in series["values"]:
+                at = round(float(moment) - start, 3)
+                rows.setdefault(at, {"seconds": at})[name] = number(text)
+    if not rows:
+        raise SupersonicError(
+            f"No data: Prometheus ({prometheus.address}) has nothing of the instance {instance} from this time."
+        )
     return [rows[at] for at in sorted(rows)]
 
 

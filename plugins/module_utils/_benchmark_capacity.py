@@ -56,11 +56,6 @@ class Capacity:
         theory, and a server that behaves otherwise is taken at its word."""
         return MARGIN * min(self.latency_limit_at, self.latency_factor * self.saturation)
 
-    @property
-    def headroom(self) -> float:
-        """The same in units of N*."""
-        return self.requests_per_server / self.saturation
-
 
 def monotone(values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
     """The closest values (least squares) that never fall: neighbours that do are replaced by their mean."""
@@ -106,9 +101,8 @@ def recommendations(found: Capacity, servers: int, longest_wait: float) -> dict[
     # Any Envoy has to be able to take all of it, since it may be left alone.
     waiting = max(queued * servers, 1)
     return {
-        "autoscaler_requests_per_server": max(round(found.saturation, 2), 0.01),
-        "autoscaler_headroom": max(round(found.headroom, 2), 0.01),
-        "autoscaler_queue_time_threshold": max(round((found.latency_factor - 1) * found.unloaded_ms, 1), 0.1),
+        # With less than one it would idle, however much worse it gets with the second.
+        "autoscaler_requests_per_server": max(round(found.requests_per_server, 2), 1.0),
         "envoy_max_requests": waiting,
         "envoy_max_pending_requests": waiting,
         "max_queue_size": queued,

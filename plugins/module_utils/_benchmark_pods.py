@@ -61,9 +61,10 @@ if [ -e {_SECRET}/token ]; then set -- "$@" -H "authorization:Bearer $(cat {_SEC
 cd {_RESULTS} || exit 1
 """
 _LOAD = f"""
-{_TOKEN}
+cd {_RESULTS} || exit 1
 trap 'exit 0' TERM
 while [ ! -e begin ]; do sleep 0.05; done
+{_TOKEN}
 left() {{ echo $((($1 - $(date +%s%N)) / 1000000)); }}
 seconds() {{ printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }}
 while read -r name clients begin end; do
@@ -87,6 +88,8 @@ sleep {_SPARE_SECONDS} &
 wait $!
 """
 _CHECK = f'{_TOKEN}\n"$@" --concurrency-range 1 --request-count 1 2>&1 </dev/null; echo "{_OVER} $?"'
+# A file by standard input, which no log of the API server has.
+_PUT = f'umask 077; cd {_SECRET} && head -c "$2" >"$1" && echo "{_OVER} 0"'
 _CLOCK = "while read -r _; do date +%s%N; done"
 _BEGIN = f'cd {_RESULTS} && printf "%s\\n" "$@" >begin.new && mv begin.new begin && echo {_OVER} 0'
 _WAIT = f"cd {_RESULTS} && while [ ! -e done ]; do sleep 0.2; done; echo {_OVER} 0"
@@ -162,15 +165,26 @@ class Outcome:
 
 
 class Pods:
-    """The pods of one run, from their making to their end. Pods that an interrupted one has left go first."""
+    """The pods of one run, from their making to their end. Pods that an interrupted one has left go first.
+
+    Tokens and keys are in the memory of the pods alone, and so gone when these end, whatever becomes of the run.
+    """
 
     def __init__(
-        self, api: Api, namespace: str, instance: str, clients: Clients, groups: Sequence[Sequence[Share]]
+        self,
+        api: Api,
+        namespace: str,
+        instance: str,
+        clients: Clients,
+        groups: Sequence[Sequence[Share]],
+        owner: Mapping[str, str] | None = None,
     ) -> None:
         self._api = api
         self._namespace = namespace
         self._instance = instance
         self._clients = clients
+        # An object with which they go, too.
+        self._owner = owner
         # The clients of each pod.
         self._groups = groups
         self._run = secrets.token_hex(4)
@@ -182,12 +196,9 @@ class Pods:
     def __enter__(self) -> Pods:
         clear(self._api, self._namespace, self._instance)
         try:
-            if self._clients.files:
-                body = {"apiVersion": "v1", "kind": "Secret", "metadata": self._metadata(self._secret)}
-                self._apply("secrets", self._secret, {**body, "stringData": dict(self._clients.files)})
             targets = []
             for name in self._names:
-                live = self._apply("pods", name, self._definition(name))
+                live = self._apply(name, self._definition(name))
                 key = Key("", "Pod", self._namespace, name)
                 targets.append(Target(key, f"{self._base}/pods/{name}", live, new=True))
             seconds = self._clients.start_seconds
@@ -195,6 +206,8 @@ class Pods:
                 Waiter(self._api, Mask(), seconds, budget=seconds).ready(targets)
             except WaitError as exc:
                 raise SupersonicError(f"The benchmark's clients did not start. {exc}") from exc
+            with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as executor:
+                list(executor.map(self._put, self._names))
         except BaseException:
             self.__exit__()
             raise
@@ -270,6 +283,17 @@ class Pods:
         _soonest, ours, theirs = min(answers)
         return ours, theirs
 
+    def _put(self, name: str) -> None:
+        """The files that perf_analyzer reads."""
+        for file, text in self._clients.files.items():
+            data = text.encode()
+            stream = self._open(name, ["sh", "-c", _PUT, "sh", file, str(len(data))], _SILENCE)
+            try:
+                stream.write(data)
+                stream.line()
+            finally:
+                stream.close()
+
     def _tell(self, name: str, group: Sequence[Share]) -> None:
         lines: list[str] = []
         for share in group:
@@ -298,12 +322,8 @@ class Pods:
 
     # ---- objects -----------------------------------------------------------------------------------------------
 
-    @property
-    def _secret(self) -> str:
-        return f"{self._instance}-benchmark-{self._run}"
-
-    def _apply(self, resource: str, name: str, body: Mapping[str, t.Any]) -> dict[str, t.Any]:
-        path, what = f"{self._base}/{resource}/{name}", f"{body['kind']} {self._namespace}/{name}"
+    def _apply(self, name: str, body: Mapping[str, t.Any]) -> dict[str, t.Any]:
+        path, what = f"{self._base}/pods/{name}", f"Pod {self._namespace}/{name}"
         return self._api.apply(path, body, what, manager=MANAGER, force=True, dry_run=False)
 
     def _metadata(self, name: str) -> dict[str, t.Any]:
@@ -316,7 +336,8 @@ class Pods:
             "app.kubernetes.io/managed-by": "fastml.supersonic",
             LABEL: self._instance,
         }
-        return {"name": name, "namespace": self._namespace, "labels": labels}
+        found: dict[str, t.Any] = {"name": name, "namespace": self._namespace, "labels": labels}
+        return {**found, "ownerReferences": [dict(self._owner)]} if self._owner else found
 
     def _definition(self, name: str) -> dict[str, t.Any]:
         clients = self._clients
@@ -324,8 +345,8 @@ class Pods:
         volumes: list[dict[str, t.Any]] = [{"name": "results", "emptyDir": {}}]
         mounts: list[dict[str, t.Any]] = [{"name": "results", "mountPath": _RESULTS}]
         if clients.files:
-            volumes.append({"name": "secret", "secret": {"secretName": self._secret, "defaultMode": 0o440}})
-            mounts.append({"name": "secret", "mountPath": _SECRET, "readOnly": True})
+            volumes.append({"name": "secret", "emptyDir": {"medium": "Memory"}})
+            mounts.append({"name": "secret", "mountPath": _SECRET})
         spec: dict[str, t.Any] = {
             "restartPolicy": "Never",
             "activeDeadlineSeconds": int(clients.start_seconds + end + _SPARE_SECONDS),
@@ -403,15 +424,11 @@ def add(outcome: Outcome, lines: Iterable[str], begin: int, shares: Mapping[str,
 
 
 def leftover(api: Api, namespace: str, instance: str) -> list[tuple[str, str, str]]:
-    """Path, name for messages and UID of the pods and secrets of all benchmarks of an instance."""
-    found = []
-    for resource, kind in (("pods", "Pod"), ("secrets", "Secret")):
-        base = f"/api/v1/namespaces/{segment(namespace)}/{resource}"
-        for item in api.list(base, f"{resource} in namespace {namespace}", {"labelSelector": f"{LABEL}={instance}"}):
-            metadata = item["metadata"]
-            if not metadata.get("deletionTimestamp"):
-                found.append((f"{base}/{metadata['name']}", f"{kind} {namespace}/{metadata['name']}", metadata["uid"]))
-    return found
+    """Path, name for messages and UID of the pods of all benchmarks of an instance."""
+    base = f"/api/v1/namespaces/{segment(namespace)}/pods"
+    found = api.list(base, f"pods in namespace {namespace}", {"labelSelector": f"{LABEL}={instance}"})
+    names = [item["metadata"] for item in found if not item["metadata"].get("deletionTimestamp")]
+    return [(f"{base}/{each['name']}", f"Pod {namespace}/{each['name']}", each["uid"]) for each in names]
 
 
 def clear(api: Api, namespace: str, instance: str) -> int:

@@ -14,6 +14,7 @@ nothing more.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import secrets
 import threading
@@ -24,12 +25,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _kserve
+from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_BENCHMARK
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Busy, Look
+from ansible_collections.fastml.supersonic.plugins.module_utils._diff import field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target, is_leaving
 
-BEFORE = "supersonic.fastml.org/before-benchmark"
+BEFORE = BEFORE_BENCHMARK
 DYNAMIC = "dynamic"
 MANAGER = "fastml.supersonic.benchmark"
 PAUSED_REPLICAS = "autoscaling.keda.sh/paused-replicas"
@@ -37,6 +40,8 @@ PAUSED = "autoscaling.keda.sh/paused"
 _MERGE = "application/merge-patch+json"
 _CONFLICT = 409
 _ATTEMPTS = 5
+# Of an entry of managedFields, what makes one of its own.
+_OWNER = ("manager", "operation", "subresource", "apiVersion", "fieldsType", "time")
 _POLL_SECONDS = 1.0
 _LOOK_SECONDS = 1.0
 _SAMPLE_SECONDS = 2.0
@@ -168,8 +173,9 @@ class Pool:
         if noted is None or (only_mine and noted.get("run") != self._run):
             return False
         self._change(path, what, restored)
-        # What is put back belongs to whoever had it: a manager that stays would be in the way of the next change.
-        self._change(path, what, disowned)
+        # What is put back belongs to whoever had it: a manager that stays would be in the way of the next change, and a
+        # field without one stays when whoever applied it drops it.
+        self._change(path, what, lambda live: disowned(live, noted.get("owners") or []))
         return True
 
     def _change(self, path: str, what: str, change: Callable[[Mapping[str, t.Any]], dict[str, t.Any] | None]) -> None:
@@ -258,7 +264,13 @@ def _noting(
     spec: Mapping[str, t.Any],
 ) -> dict[str, t.Any]:
     """A change that notes what was there before, unless an earlier one has."""
-    noted = {"run": run, "before": (note(live) or {}).get("before") or dict(before)}
+    earlier = note(live) or {}
+    fields = [*(("metadata", "annotations", name) for name in annotations), *(("spec", name) for name in spec)]
+    noted = {
+        "run": run,
+        "before": earlier.get("before") or dict(before),
+        "owners": earlier["owners"] if "owners" in earlier else owners(live, fields),
+    }
     change: dict[str, t.Any] = {"metadata": {"annotations": {**annotations, BEFORE: json.dumps(noted, sort_keys=True)}}}
     return {**change, "spec": dict(spec)} if spec else change
 
@@ -275,11 +287,36 @@ def restored(live: Mapping[str, t.Any]) -> dict[str, t.Any] | None:
     return change
 
 
-def disowned(live: Mapping[str, t.Any]) -> dict[str, t.Any] | None:
-    """The change that takes a benchmark off the managers of an object's fields."""
+def owners(live: Mapping[str, t.Any], fields: Iterable[Sequence[str]]) -> list[dict[str, t.Any]]:
+    """Who manages these fields of an object, for `disowned`."""
+    return [
+        {"field": list(field), "entry": {key: entry[key] for key in _OWNER if key in entry}}
+        for field in fields
+        for entry in field_managers(live, *field)
+        if entry.get("manager") != MANAGER
+    ]
+
+
+def disowned(live: Mapping[str, t.Any], before: Iterable[Mapping[str, t.Any]]) -> dict[str, t.Any] | None:
+    """The change that takes a benchmark off the managers of an object's fields, and gives them to their owners."""
     entries = live["metadata"].get("managedFields") or []
-    others = [entry for entry in entries if entry.get("manager") != MANAGER]
-    return {"metadata": {"managedFields": others}} if len(others) < len(entries) else None
+    others = [copy.deepcopy(entry) for entry in entries if entry.get("manager") != MANAGER]
+    if len(others) == len(entries):
+        return None
+    for owner in before:
+        entry = next((each for each in others if _owner(each) == _owner(owner["entry"])), None)
+        if entry is None:
+            # It had nothing else.
+            entry = dict(owner["entry"])
+            others.append(entry)
+        node = entry.setdefault("fieldsV1", {})
+        for name in owner["field"]:
+            node = node.setdefault(f"f:{name}", {})
+    return {"metadata": {"managedFields": others}}
+
+
+def _owner(entry: Mapping[str, t.Any]) -> tuple[t.Any, ...]:
+    return tuple(entry.get(key) for key in ("manager", "operation", "subresource"))
 
 
 def _ready(live: Mapping[str, t.Any]) -> int:

@@ -20,6 +20,10 @@ class Lost(SupersonicError):
     """The connection to a command broke, or the command went away with its pod; another try may succeed."""
 
 
+class Ended(BaseException):
+    """Somebody ends this process. No failure of something that is cleared up, so nothing that suppresses those."""
+
+
 def missing_library(name: str, package: str | None = None) -> SupersonicError:
     """The error for a Python library that the module's interpreter lacks."""
     return SupersonicError(

@@ -119,13 +119,23 @@ def load_model(path: str, model: str, *, recording: bool = False) -> list[Golden
     ]
 
 
-def read_document(path: str, *, flat: bool = False) -> t.Any:
-    """The JSON of a golden request; flat: with the values of each tensor in one list, which takes much less memory."""
+def read_document(path: str) -> t.Any:
+    """The JSON of a golden request."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file, object_hook=_with_flat_data if flat else None)
+        with open(path, "rb") as file:
+            content = file.read()
     except OSError as exc:
         raise SupersonicError(f"The golden request {path} cannot be read: {exc.strerror}.") from exc
+    return parse_document(content, path)
+
+
+def parse_document(content: bytes, path: str, *, flat: bool = False) -> t.Any:
+    """What was read from `path`; flat: with the values of each tensor in one list, which takes much less memory."""
+    try:
+        text = content.decode()
+        # It may be as large.
+        del content
+        return json.loads(text, object_hook=_with_flat_data if flat else None)
     except ValueError as exc:
         raise SupersonicError(f"The golden request {path} is not JSON: {exc}.") from exc
     except RecursionError as exc:

@@ -78,6 +78,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "envoy_stream_idle_timeout": (0, None),
     "envoy_connect_timeout": (1, None),
     "envoy_server_wait": (0, None),
+    "envoy_server_wait_requests": (1, 1_000_000),
     "envoy_retry_buffer_bytes": (1, 2**32 - 1),
     "envoy_retries": (0, None),
     "envoy_dns_refresh_seconds": (1, None),

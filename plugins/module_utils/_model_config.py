@@ -92,8 +92,8 @@ class Model:
         return listed
 
 
-def parse_config(name: str, place: str) -> t.Any:
-    """A model's configuration as Triton's own message."""
+def parse_config(name: str, place: str, content: bytes) -> t.Any:
+    """A model's configuration, which was read from `place`, as Triton's own message."""
     try:
         from google.protobuf import text_format
         from tritonclient.grpc import model_config_pb2
@@ -102,14 +102,9 @@ def parse_config(name: str, place: str) -> t.Any:
         raise missing_library("tritonclient.grpc", "tritonclient[grpc]") from error
 
     try:
-        with open(place, encoding="utf-8") as file:
-            text = file.read()
+        return text_format.Parse(content.decode(), model_config_pb2.ModelConfig())
     except UnicodeDecodeError as error:
         raise SupersonicError(f"Model '{name}': {place} is not a text file in UTF-8.") from error
-    except OSError as error:
-        raise SupersonicError(f"Model '{name}': {place} cannot be read: {error.strerror}.") from error
-    try:
-        return text_format.Parse(text, model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
         line, column = error.GetLine(), error.GetColumn()
         reason = re.sub(r"^\d+:\d+ : ", "", str(error)).rstrip(".")

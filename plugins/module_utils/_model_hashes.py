@@ -6,9 +6,14 @@
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
-A digest counts as long as size, both times, inode and device of its file are the same. Whoever writes to a file
-changes its ctime, which no program can set back; what is left is a write within the same tick of the file system's
-clock. So a file that was changed shortly before it was read is not remembered, and read again next time.
+A digest counts as long as size, both times, inode and device of its file are the same. Whoever calls write() changes
+the ctime of a file, which no program can set back. What leaves no trace is
+
+- a write within the same tick of the file system's clock, and one through mmap to a page that the kernel has not yet
+  written back, which takes half a minute. So a file that was changed in the last minute before it was read is not
+  remembered, and read again next time;
+- a write through mmap in memory (tmpfs), where nothing is ever written back, and one after which the old date is set
+  again where there is no ctime (FAT, sshfs). Only `verify` finds these: it believes nothing and makes the cache anew.
 
 The cache is a file of the user who publishes. A cache that is lost, damaged or not to be written costs time only. It
 is read and written line by line, in the order of the paths: its size takes no memory. A line has a path, a tab, the
@@ -28,10 +33,11 @@ import typing as t
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-# Coarser than the clock of any file system that we know (FAT has 2 s), and more than clocks of two machines that keep
-# time differ.
-SETTLED_NS = 3_000_000_000
+# The kernel writes a page back 30 s after it was written to, and looks every 5 s. That is coarser than the clock of any
+# file system that we know (FAT has 2 s), and more than clocks of two machines that keep time differ.
+SETTLED_NS = 60_000_000_000
 _UNUSED_SECONDS = 90 * 86400
+_TOUCH_SECONDS = 86400
 _HEAD = "supersonic-hashes 3\n"
 _DIGEST_LENGTH = 64
 
@@ -52,12 +58,13 @@ class Hashes:
     """The digests of one set of source folders.
 
     `find` wants each path once, in ascending order; `keep` everything that it has found, and what was read besides, in
-    the same order.
+    the same order. With `verify` it finds nothing, so that what is kept is what was read now.
     """
 
-    def __init__(self, sources: Sequence[str]) -> None:
+    def __init__(self, sources: Sequence[str], *, verify: bool = False) -> None:
         self._path = _path(sources)
-        self._known = _lines(self._path)
+        self._verify = verify
+        self._known = _lines(None if verify else self._path)
         self._next = next(self._known, "")
         # Whether the files are others than those of last time.
         self._news = False
@@ -100,11 +107,15 @@ class Hashes:
 
     def save(self) -> None:
         """Take what was kept for the new cache, if it is another one."""
-        if self._next:
+        if self._next or self._verify:
             self._begin()
-        if self._draft is None or self._path is None:
+        if self._path is None:
             return
         with contextlib.suppress(OSError):
+            if not self._news:
+                _touch(self._path)
+            if self._draft is None:
+                return
             self._draft.close()
             os.replace(self._name, self._path)
             self._draft = None
@@ -163,6 +174,12 @@ def _path(sources: Sequence[str]) -> str | None:
         return None
     name = hashlib.sha256(json.dumps(sorted(sources)).encode()).hexdigest()[:32]
     return os.path.join(home, "fastml-supersonic", "hashes", f"{name}.tsv")
+
+
+def _touch(path: str) -> None:
+    """What is in use is not forgotten, though nothing is ever written to it."""
+    if time.time() - os.stat(path).st_mtime > _TOUCH_SECONDS:
+        os.utime(path)
 
 
 def _forget(folder: str) -> None:

@@ -16,7 +16,7 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Ended, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
 
@@ -229,7 +229,7 @@ def run(module: AnsibleModule, work: Callable[[Callable[[], Resolver]], dict[str
 
         try:
             result = work(resolver)
-        except SupersonicError as error:
+        except (SupersonicError, Ended) as error:
             module.fail_json(msg=str(error))
     if not module._diff:
         result.pop("diff", None)

@@ -17,7 +17,7 @@ import typing as t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Ended, Lost, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
     Begun,
@@ -296,7 +296,7 @@ class _Local:
 
 def publish(target: Target, sources: Sequence[str], options: Options) -> dict[str, t.Any]:
     """Make the store serve exactly these sources. Returns the module's result."""
-    with opened(sources, options.scratch, cached=not options.verify) as tree:
+    with opened(sources, options.scratch, cached=True, verify=options.verify) as tree:
         return _publish_tree(target, tree, options)
 
 
@@ -438,7 +438,7 @@ def _try(session: Session, tree: Tree, trial: Callable[[], Trial]) -> dict[str, 
             return trial().run(tree)
     except Lost:
         raise
-    except SupersonicError as exc:
+    except (SupersonicError, Ended) as exc:
         # Whatever becomes of that: it is not served, and the reason is what counts.
         with contextlib.suppress(SupersonicError):
             session.call("discard", release=tree.release)

@@ -20,16 +20,19 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree impo
 
 
 @contextlib.contextmanager
-def opened(sources: Sequence[str], scratch: str | None = None, *, cached: bool = False) -> Iterator[Tree]:
+def opened(
+    sources: Sequence[str], scratch: str | None = None, *, cached: bool = False, verify: bool = False
+) -> Iterator[Tree]:
     """Folders and archives of models, read as one release. Archives are unpacked below `scratch` until the end.
 
-    With `cached` files that have not changed are not read again; what is unpacked anew is always new.
+    With `cached` files that have not changed are not read again, unless `verify` wants it; what is unpacked anew is
+    always new.
     """
     with contextlib.ExitStack() as stack:
         unpacked: dict[str, str] = {}
         with _named(unpacked):
             folders = [stack.enter_context(_folder(source, scratch, unpacked)) for source in sources]
-            yield scan(folders, cached=cached and not unpacked)
+            yield scan(folders, cached=cached and not unpacked, verify=verify)
 
 
 @contextlib.contextmanager

@@ -57,6 +57,11 @@ _RELEASE = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
 # ioctl of Linux: let a new file share the blocks of another one (btrfs, XFS, some network file systems).
 _FICLONE = 0x40049409
 _SHOWN = 3
+# Of a file of the source.
+CHANGED = (
+    "changed while it was published. Run again when nobody writes to it; if it says so again, with verify: true, which "
+    "reads every file of the source anew."
+)
 
 
 class StoreError(Exception):
@@ -421,10 +426,7 @@ class Store:
                     block = block[file.write(block) :]
                 hashed.result()
         if left or digest.hexdigest() != key.split(".")[0]:
-            raise StoreError(
-                "A source file changed while it was published. Run again when nobody writes to it; if it says so "
-                "again, with verify: true, which reads every file of the source anew."
-            )
+            raise StoreError(f"A source file {CHANGED}")
         self._staged.append(key)
 
     def commit(self) -> None:

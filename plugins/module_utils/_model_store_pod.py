@@ -38,6 +38,15 @@ MODELS_ANNOTATION = "supersonic.fastml.org/models"
 RELEASES_ANNOTATION = "supersonic.fastml.org/releases"
 SWITCHES_ANNOTATION = "supersonic.fastml.org/switches"
 UNFINISHED_ANNOTATION = "supersonic.fastml.org/unfinished"
+UID_ANNOTATION = "supersonic.fastml.org/claim-uid"
+_ANNOTATIONS = (
+    RELEASE_ANNOTATION,
+    MODELS_ANNOTATION,
+    RELEASES_ANNOTATION,
+    SWITCHES_ANNOTATION,
+    UNFINISHED_ANNOTATION,
+    UID_ANNOTATION,
+)
 CLAIM_LABEL = "supersonic.fastml.org/claim"
 _COMPONENT = "model-publisher"
 _CONTAINER = "publisher"
@@ -111,9 +120,21 @@ class Claim:
         """Read it."""
         self.live = self._api.find(self.path, self.what)
 
+    @property
+    def _metadata(self) -> dict[str, t.Any]:
+        return (self.live or {}).get("metadata") or {}
+
+    @property
+    def _annotations(self) -> dict[str, str]:
+        return self._metadata.get("annotations") or {}
+
+    @property
+    def _copied(self) -> bool:
+        """Whether what is noted was noted on another claim: a restored or copied one keeps it over another volume."""
+        return self._annotations.get(UID_ANNOTATION) not in (None, self._metadata.get("uid"))
+
     def _annotation(self, name: str) -> str | None:
-        annotations = ((self.live or {}).get("metadata") or {}).get("annotations") or {}
-        return annotations.get(name) or None
+        return None if self._copied else self._annotations.get(name) or None
 
     @property
     def release(self) -> str | None:
@@ -209,10 +230,13 @@ class Claim:
         the lock is looked at again.
         """
         for attempt in range(_NOTE_ATTEMPTS):
-            annotations = wanted()
-            if all(self._annotation(name) == value for name, value in annotations.items()):
+            annotations = {**wanted(), UID_ANNOTATION: self._metadata.get("uid")}
+            if self._copied:
+                # With the own UID everything would count.
+                annotations = {**dict.fromkeys(_ANNOTATIONS), **annotations}
+            elif all(self._annotation(name) == value for name, value in annotations.items()):
                 return attempt > 0
-            version = ((self.live or {}).get("metadata") or {}).get("resourceVersion")
+            version = self._metadata.get("resourceVersion")
             metadata = {"annotations": annotations, **({"resourceVersion": version} if version else {})}
             try:
                 self.live = patch(self._api, self.path, self.what, {"metadata": metadata})

@@ -31,6 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_hashes import Hashes, mark, mark_of_read
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
     BLOCK,
+    CHANGED,
     MANIFEST_HEAD,
     Entry,
     release_id,
@@ -81,6 +82,20 @@ class Tree:
         """The file, or the empty folder, of this path."""
         return _entry_at(self.manifest, path)
 
+    def read(self, path: str) -> bytes:
+        """All that a file says. It is what is published, or else refused."""
+        entry, place = self.entry(path), self.places[path]
+        if entry is None:
+            raise KeyError(path)
+        content = b""
+        with source_file(place) as read:
+            # Nearly always at once: in parts it would need the memory twice.
+            while block := read(entry.size + 1 - len(content)):
+                content += block
+        if hashlib.sha256(content).hexdigest() != entry.digest:
+            raise SupersonicError(f"{place} {CHANGED}")
+        return content
+
     def below(self, folder: str) -> Iterator[Entry]:
         """What lies in a folder and the folders in it."""
         return _entries_below(self.manifest, f"{folder}/")
@@ -113,9 +128,9 @@ class Places(Mapping[str, str]):
         return sum(1 for _path in self)
 
 
-def scan(sources: Sequence[str], *, cached: bool = False) -> Tree:
+def scan(sources: Sequence[str], *, cached: bool = False, verify: bool = False) -> Tree:
     """Read one or several folders of models as one release. With `cached` files that have not changed since they were
-    read by this user are not read again."""
+    read by this user are not read again; with `verify` besides they are, and what was remembered is forgotten."""
     if not sources:
         raise SupersonicError("No source is given.")
     owners: dict[str, tuple[str, str]] = {}
@@ -140,7 +155,10 @@ def scan(sources: Sequence[str], *, cached: bool = False) -> Tree:
     models = _Models()
     last = ""
     with contextlib.ExitStack() as stack:
-        hashes = stack.enter_context(Hashes([os.path.realpath(source) for source in sources])) if cached else None
+        hashes = None
+        if cached:
+            places = [os.path.realpath(source) for source in sources]
+            hashes = stack.enter_context(Hashes(places, verify=verify))
         for mode, digest, size, path in _read(walk.files(), hashes):
             if path <= last:
                 raise SupersonicError(f"The source changed while it was read, at {path}. Run again.")

@@ -127,7 +127,8 @@ class Goldens(Sequence[_golden.Golden]):
         model, path = self._found[index]
         place, name = self._tree.places[path], os.path.basename(path)[: -len(".json")]
         # What it was read from is the larger part of it.
-        return replace(_golden.parse(_golden.read_document(place, flat=True), model, name, place), document={})
+        document = _golden.parse_document(self._tree.read(path), place, flat=True)
+        return replace(_golden.parse(document, model, name, place), document={})
 
 
 def prove(tree: Tree, target: Target, resolver: Resolver, limits: Limits) -> dict[str, t.Any]:

@@ -122,14 +122,15 @@ def _model_problems(tree: Tree, name: str, models: dict[str, Model]) -> Iterable
                 "most. Is it another file?"
             )
             return
+        content = tree.read(f"{name}/{CONFIG}")
         try:
-            config = parse_config(name, place)
+            config = parse_config(name, place, content)
         except SupersonicError as error:
             yield str(error)
             return
         if config.name and config.name != name:
             yield (
-                f"Model '{name}': {place}{_line_of('name', config.name, place)} names the model '{config.name}', "
+                f"Model '{name}': {place}{_line_of('name', config.name, content)} names the model '{config.name}', "
                 "but Triton wants the name of its folder. Change one of them or leave the name out."
             )
     yield from _folder_problems(name, inside)
@@ -205,9 +206,8 @@ def _completes_itself(tree: Tree, path: str) -> bool:
     if place is None or _size(tree, path) > _LARGEST_PROGRAM:
         return True
     try:
-        with open(place, encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, ValueError):
+        text = tree.read(path).decode()
+    except ValueError:
         return True
     own = re.search(r"^class TritonPythonModel\s*(\(\s*(object\s*)?\)\s*)?:", text, re.MULTILINE)
     return own is None or "auto_complete_config" in text
@@ -235,15 +235,17 @@ def _golden_problems(tree: Tree, name: str) -> Iterable[str]:
             )
             continue
         try:
-            _golden.parse(_golden.read_document(place, flat=True), name, file[: -len(".json")], place)
+            # Nothing of it is kept until the next one is read.
+            _golden.parse(
+                _golden.parse_document(tree.read(entry.path), place, flat=True), name, file[: -len(".json")], place
+            )
         except SupersonicError as error:
             yield f"Model '{name}': {error}"
 
 
-def _line_of(field: str, value: str, place: str) -> str:
+def _line_of(field: str, value: str, content: bytes) -> str:
     pattern = re.compile(rf"\b{field}\s*:\s*[\"']{re.escape(value)}[\"']")
-    with open(place, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if pattern.search(line):
-                return f", line {number},"
+    for number, line in enumerate(content.decode().split("\n"), 1):
+        if pattern.search(line):
+            return f", line {number},"
     return ""

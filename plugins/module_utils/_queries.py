@@ -33,6 +33,8 @@ PREFIX = "supersonic:"
 INSTANCE_LABEL = "supersonic"
 # Envoy's clusters of servers, by the filter envoy_server_clusters.
 CLUSTERS = "triton(_http)?(_client_.*)?"
+# The one that is always there; the others have the same servers.
+CLUSTER = "triton"
 
 # The shortest windows (seconds) and the scrapes that each needs at least. What each is for is said in Queries.
 WINDOWS = {
@@ -41,7 +43,7 @@ WINDOWS = {
     "burst_window": (4, 2),
     "spread_window": (60, 10),
     "long_window": (120, 8),
-    "learning_window": (60, 4),
+    "learning_window": (20, 4),
 }
 STEP = 2
 # Seconds for which it is remembered how many requests a server can compute at a time, and how often it was looked at.
@@ -57,6 +59,8 @@ HOLD = 0.82
 DOUBT = 0.5
 # Variance by mean of the requests of clients that wait for their answers: for a moment each has none in flight.
 STEADY = 0.15
+# Part of two spread windows that has to be known.
+KNOWN = 0.9
 # Share of their time that servers may be busy where requests come independently of each other.
 BUSY_SHARE = 0.75
 
@@ -65,6 +69,11 @@ def windows(scrape_interval: float) -> dict[str, int]:
     """The windows and the step (seconds) of Queries that fit a scrape interval (seconds)."""
     chosen = {name: max(least, math.ceil(scrapes * scrape_interval)) for name, (least, scrapes) in WINDOWS.items()}
     return {**chosen, "step": max(STEP, math.ceil(scrape_interval))}
+
+
+def parallelism(capacity: float, headroom: float) -> float:
+    """Requests that a server computes at a time, by those in flight that it is to have: Queries.server_capacity."""
+    return round(max(1.0, (capacity + 2 - headroom) / 2), 6)
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class Queries:
     compared. long_window: for which work that was done keeps servers. learning_window: over which it is learned what a
     server computes. step: between two looks at gauges, a scrape.
 
-    labels: what the site calls the labels of LABELS. parallelism: requests that a server computes at a time, 0 to learn
+    labels: what the site calls the labels of LABELS. capacity: requests in flight that a server is to have, 0 to learn
     it. recorded: read what was learned from the recorded series, which costs next to nothing, instead of working it out
     anew each time.
     """
@@ -94,7 +103,7 @@ class Queries:
     ensembles: Sequence[str] = ()
     headroom: float = HEADROOM
     busy_share: float = BUSY_SHARE
-    parallelism: float = 0
+    capacity: float = 0
     history: int = HISTORY
     recorded: bool = False
 
@@ -121,7 +130,7 @@ class Queries:
         """1 where requests come independently of each other, so that the number in flight varies by itself.
 
         Near 0 where each client waits for its answer. Variance by mean is 1 of a Poisson process, and a change of load
-        is in one of the two windows alone.
+        is in one of the two windows alone. Where both are not known yet, nothing is taken away: 1.
         """
         return self._while_seen(self._open())
 
@@ -180,6 +189,12 @@ class Queries:
         return self._or_zero(f"count(count by ({self._pod}) ({up}))")
 
     @property
+    def servers_reachable(self) -> str:
+        """Servers that the Envoys may send requests to: one that stops is none of them, though it is scraped while it
+        drains."""
+        return self._while_seen(self._reachable)
+
+    @property
     def busy_servers(self) -> str:
         """How many servers are at work on average: the share of time for which each executes something, added up.
 
@@ -207,13 +222,14 @@ class Queries:
 
     @property
     def server_parallelism(self) -> str:
-        """Requests that one server computes at a time: the most that were seen, at least 1."""
+        """Requests that one server computes at a time: the most that were seen, at least 1; of a capacity that is given
+        those that belong to it."""
         return self._parallelism(present=True)
 
     def _parallelism(self, *, present: bool) -> str:
         """present: count what is computed now, too. Where few looks are taken the next one may be minutes away."""
-        if self.parallelism:
-            return f"{self._nothing} + {self.parallelism!r}"
+        if self.capacity:
+            return f"{self._nothing} + {parallelism(self.capacity, self.headroom)!r}"
         if self.recorded:
             seen = f"max(max_over_time({self.record('requests_in_compute')}[{self.history}s]))"
         else:
@@ -229,6 +245,8 @@ class Queries:
         A multiple of what it computes would never do for a server that batches and is not full: it computes half of
         what is in flight then, however many servers there are.
         """
+        if self.capacity:
+            return f"{self._nothing} + {self.capacity!r}"
         return f"2 * ({self.server_parallelism}) - {round(2 - self.headroom, 6)!r}"
 
     @property
@@ -247,7 +265,8 @@ class Queries:
         held = f"{self._lasting()} / ({HOLD!r} * ({self.server_capacity}))"
         known = f"sum(last_over_time({self._in_flight}[{self.short_window}s] offset {self.window}s))"
         told = f"({known} unless {self.requests_without_server} > 0)"
-        return self._while_seen(_least(self.servers, _greatest(held, f"(({self.servers}) unless {told})")))
+        # Servers that are not ready any more are no longer reachable, and are to stay then.
+        return self._while_seen(_greatest(_least(self._reachable, held), f"(({self.servers}) unless {told})"))
 
     @property
     def servers_busy_floor(self) -> str:
@@ -257,16 +276,16 @@ class Queries:
         servers busy, and their number in flight tells all.
         """
         # The most of the long window: work that has begun counts, and work that has ended does so for a while.
-        # Requests in compute, not executions: a server that batches executes all the time also when it is nearly empty.
-        lately = f"(sum({self._computing()}))[{self.long_window}s:{self.window}s]"
-        # What a server computes at a time is worked out once, not at each look, and as briefly as can be.
+        lately = f"({self._or_zero(f'sum({self._computing()})')})[{self.long_window}s:{self.window}s]"
+        # In terms of what a server computes at a time, worked out once, not at each look. Not executions: a server that
+        # batches executes all the time also when it is nearly empty.
         busy = f"max_over_time({lately}) / 1e6 / ({self._parallelism(present=False)})"
         # A small pool may not be as busy as a large one, since what one server more or less does counts for more. Near
         # the larger of busy / share and busy + sqrt(busy) / 2, and takes the work once only: an address has an end.
         needed = f"(0.98 * sqrt({busy} / {self.busy_share!r}) + 0.1) ^ 2"
         # What is not needed goes a quarter at a time.
-        gradually = f"clamp_min(({self.servers}) - clamp_min(0.25 * ({self.servers}), 1), 0)"
-        return self._while_seen(_least(self.servers, f"{self._open()} * {_greatest(needed, gradually)}"))
+        gradually = f"{self._reachable} - clamp_min(0.25 * {self._reachable}, 1)"
+        return self._while_seen(_least(self._reachable, f"{self._open()} * {_greatest(needed, gradually)}"))
 
     # ---- all of them ---------------------------------------------------------------------------------------------
 
@@ -315,12 +334,15 @@ class Queries:
 
     def _open(self) -> str:
         least = _least(self._spread(0), self._spread(self.spread_window))
-        return f"clamp(4 * ({least} - {STEADY!r}), 0, 1)"
+        # A few looks differ little, whoever asks.
+        span = 2 * self.spread_window
+        known = f"count_over_time({self._looks(span)}) > {KNOWN * span / self.step!r}"
+        return f"(clamp(4 * ({least} - {STEADY!r}), 0, 1) and {known} or {self._nothing} + 1)"
 
     def _spread(self, ago: int) -> str:
-        """Variance by mean of a spread window that ended so long ago; where nothing is known, nothing is taken away."""
+        """Variance by mean of a spread window that ended so long ago."""
         looks = self._looks(self.spread_window) + (f" offset {ago}s" if ago else "")
-        return f"(stddev_over_time({looks}) ^ 2 / clamp_min(avg_over_time({looks}), 0.001) or {self._nothing} + 1)"
+        return f"stddev_over_time({looks}) ^ 2 / clamp_min(avg_over_time({looks}), 0.001)"
 
     def _rate(self, metric: str, window: int = 0) -> str:
         ensembles = [f'model!~"{_alternatives(self.ensembles)}"'] if self.ensembles else []
@@ -351,6 +373,11 @@ class Queries:
     def _while_seen(self, expression: str) -> str:
         """No answer once no Envoy is scraped, however far the windows look back."""
         return f"{expression} + {self._nothing}"
+
+    @property
+    def _reachable(self) -> str:
+        known = self._selector("envoy_cluster_membership_total", "envoy", f'envoy_cluster_name="{CLUSTER}"')
+        return f"max(last_over_time({known}[{self.short_window}s]))"
 
     @property
     def _nothing(self) -> str:
@@ -402,7 +429,7 @@ def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Templates give texts where numbers are meant, and labels may be a part of them."""
     kinds: dict[str, Any] = {
         **dict.fromkeys((*WINDOWS, "step", "history"), int),
-        **dict.fromkeys(("headroom", "busy_share", "parallelism"), float),
+        **dict.fromkeys(("headroom", "busy_share", "capacity"), float),
         "labels": lambda value: {**LABELS, **value},
         "ensembles": lambda value: tuple(str(name) for name in value),
     }

@@ -12,10 +12,21 @@ from __future__ import annotations
 import math
 import typing as t
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-# Seconds after which a single sample counts no more.
-LOOKBACK = 300.0
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+    BUSY_SHARE,
+    DOUBT,
+    HEADROOM,
+    HOLD,
+    KNOWN,
+    STEADY,
+    STEP,
+    WINDOWS,
+    parallelism,
+    windows,
+)
 
 
 class Series:
@@ -57,39 +68,23 @@ class Series:
 
 @dataclass(frozen=True)
 class Watch:
-    """How the quantities are worked out: windows (s), and what was found to hold for many shapes of load."""
+    """How the quantities are worked out: windows and the like as in Queries, which says what each is for."""
 
-    # Of a burst only what two scrapes have seen counts at once.
-    short_window: float = 4.0
-    # Of means and rates.
-    window: float = 15.0
-    # Of how much the number in flight varies; two of them are compared.
-    spread_window: float = 60.0
-    # For which work that was done keeps servers.
-    long_window: float = 120.0
-    # Requests in flight for a server that computes one at a time.
-    headroom: float = 1.65
-    # Part of it below which a server is given up.
-    hold: float = 0.82
-    # Requests that are no demand yet where only two scrapes have seen them.
-    doubt: float = 0.5
-    # Part of their time that servers may be at work under an open load.
-    busy_share: float = 0.75
-    # Requests that one server computes at a time; 0 to learn it, over this window.
-    parallelism: float = 0.0
-    learning_window: float = 60.0
+    window: float = WINDOWS["window"][0]
+    short_window: float = WINDOWS["short_window"][0]
+    burst_window: float = WINDOWS["burst_window"][0]
+    spread_window: float = WINDOWS["spread_window"][0]
+    long_window: float = WINDOWS["long_window"][0]
+    learning_window: float = WINDOWS["learning_window"][0]
+    step: float = STEP
+    headroom: float = HEADROOM
+    busy_share: float = BUSY_SHARE
+    capacity: float = 0.0
 
     @classmethod
     def of(cls, scrape_interval: float, **settings: float) -> Watch:
         """With windows that fit a scrape interval."""
-        windows = {
-            "short_window": max(4.0, 2 * scrape_interval),
-            "window": max(15.0, 4 * scrape_interval),
-            "spread_window": max(60.0, 10 * scrape_interval),
-            "long_window": max(120.0, 8 * scrape_interval),
-            "learning_window": max(60.0, 4 * scrape_interval),
-        }
-        return cls(**{**windows, **settings})
+        return cls(**{**windows(scrape_interval), **settings})
 
 
 # Columns of a server's row and of an Envoy's.
@@ -104,14 +99,12 @@ class Prometheus:
     watch: Watch
     envoys: list[Series] = field(default_factory=list)
     servers: list[Series] = field(default_factory=list)
-    # Those that are scraped still.
-    live: set[Series] = field(default_factory=set)
     # From `blind` on nothing is answered, until it is None again.
     blind: bool = False
     _most: float = 0.0
 
     def read(self, quantity: str, now: float) -> float | None:
-        if self.blind or not any(series.within(now, LOOKBACK) for series in self.envoys):
+        if self.blind or not any(series.within(now, self.watch.short_window) for series in self.envoys):
             return None
         answer: t.Callable[[float], float | None] = getattr(self, quantity)
         return answer(now)
@@ -119,12 +112,13 @@ class Prometheus:
     # ---- at Envoy
 
     def requests_in_flight(self, now: float) -> float:
-        return self._gauge(now, self.watch.window, _mean)
+        found = [series.within(now, self.watch.short_window) for series in self.envoys]
+        return sum(_mean([row[IN_FLIGHT] for row in rows]) for rows in found if rows)
 
     def lasting_requests(self, now: float) -> float:
-        """In flight over a while; of a burst what the last scrapes saw, so that it counts at once or not at all."""
-        watch = self.watch
-        return max(self._gauge(now, watch.short_window, min) - watch.doubt, self.requests_in_flight(now))
+        """In flight over a while; of a burst what the last looks saw, so that it counts at once or not at all."""
+        burst, window = (list(self._looks(now, ago)) for ago in (self.watch.burst_window, self.watch.window))
+        return max(min(burst) - DOUBT if burst else 0.0, _mean(window) if window else 0.0)
 
     def requests_without_server(self, now: float) -> float:
         return self._sum(self.envoys, WITHOUT_SERVER, now) * self.watch.window
@@ -132,18 +126,17 @@ class Prometheus:
     def openness(self, now: float) -> float:
         """1 where requests come independently of each other, so that the number in flight varies by itself; near 0
         where each client waits for its answer. A change of load is seen in one of two windows only."""
-        window = self.watch.spread_window
+        window, step = self.watch.spread_window, self.watch.step
+        if len(list(self._looks(now, 2 * window))) <= KNOWN * 2 * window / step:
+            return 1.0
         spread = min(self._spread(now, window), self._spread(now - window, window))
         # Also those who wait for answers are not in flight for a moment between two requests.
-        return min(1.0, max(0.0, 4.0 * (spread - 0.15)))
+        return min(1.0, max(0.0, 4.0 * (spread - STEADY)))
 
     def _spread(self, now: float, window: float) -> float:
-        """Variance by mean: 1 of a Poisson process. Where nothing is known yet, nothing is to be taken away."""
-        values = [[row[IN_FLIGHT] for row in series.within(now, window)] for series in self.envoys]
-        mean = sum(_mean(items) for items in values if items)
-        if mean > 0:
-            return sum(_variance(items) for items in values if items) / mean
-        return 0.0 if any(values) else 1.0
+        """Variance by mean: 1 of a Poisson process."""
+        values = list(self._looks(now, window))
+        return _variance(values) / max(_mean(values), 0.001) if values else 1.0
 
     # ---- at the servers
 
@@ -160,25 +153,18 @@ class Prometheus:
         computed = self._sum(self.servers, COMPUTED, now)
         return self._sum(self.servers, QUEUED, now) / computed if computed > 0 else 0.0
 
-    def servers_computing(self, now: float) -> float:
-        """Requests in compute, in terms of what a server computes at a time."""
-        return self._sum(self.servers, COMPUTED, now) / self.server_parallelism(now)
-
-    def server_parallelism(self, now: float) -> float:
-        if self.watch.parallelism:
-            return self.watch.parallelism
-        self.learn(now, self.watch.window)
+    def server_parallelism(self, _now: float) -> float:
+        if self.watch.capacity:
+            return parallelism(self.watch.capacity, self.watch.headroom)
         return max(1.0, self._most)
 
-    def learn(self, now: float, window: float) -> None:
+    def learn(self, now: float) -> None:
         """What a recording rule does now and then."""
-        for series in self.live:
-            computed = series.rate(COMPUTED, now, window)
-            if computed is not None and computed > self._most:
-                self._most = computed
+        window = self.watch.learning_window
+        self._most = max(self._most, *(series.rate(COMPUTED, now, window) or 0.0 for series in self.servers), 0.0)
 
     def ready(self, now: float) -> float:
-        return sum(1.0 for series in self.live if series.within(now, self.watch.short_window))
+        return sum(1.0 for series in self.servers if series.within(now, self.watch.short_window))
 
     # ---- how many servers
 
@@ -188,6 +174,8 @@ class Prometheus:
         A multiple of what it computes would never do for a server that batches and is not full: it computes half of
         what is in flight then, however many servers there are.
         """
+        if self.watch.capacity:
+            return self.watch.capacity
         return 2.0 * self.server_parallelism(now) - (2.0 - self.watch.headroom)
 
     def servers_wanted(self, now: float) -> float:
@@ -202,14 +190,15 @@ class Prometheus:
         ):
             # Rates are too low for as long as their window is not full, and what finds no server is in flight nowhere.
             return self.ready(now)
-        return min(self.ready(now), self.lasting_requests(now) / (watch.hold * self.server_capacity(now)))
+        return min(self.ready(now), self.lasting_requests(now) / (HOLD * self.server_capacity(now)))
 
     def servers_busy_floor(self, now: float) -> float:
         """Servers that are there and that an open load needs, since it would not wait for the others."""
         there = self.ready(now)
-        ago = range(int(self.watch.long_window // self.watch.window))
-        busy = max(self.servers_computing(now - step * self.watch.window) for step in ago)
-        needed = (0.98 * math.sqrt(busy / self.watch.busy_share) + 0.1) ** 2
+        watch = self.watch
+        computing = [self._sum(self.servers, COMPUTED, when) for when in _times(now, watch.long_window, watch.window)]
+        busy = max(computing, default=0.0) / self.server_parallelism(now)
+        needed = (0.98 * math.sqrt(busy / watch.busy_share) + 0.1) ** 2
         gradually = min(there - 1.0, 0.75 * there)
         return min(there, self.openness(now) * max(needed, gradually))
 
@@ -234,13 +223,20 @@ class Prometheus:
     def _sum(self, targets: list[Series], column: int, now: float) -> float:
         return sum(series.rate(column, now, self.watch.window) or 0.0 for series in targets)
 
-    def _gauge(self, now: float, window: float, function: t.Callable[[list[float]], float]) -> float:
-        total = 0.0
-        for series in self.envoys:
-            values = [row[IN_FLIGHT] for row in series.within(now, window)]
-            if values:
-                total += function(values)
-        return total
+    def _looks(self, now: float, window: float) -> Iterator[float]:
+        """The requests at all Envoys together, at every step of a window; one without a scrape lately is none."""
+        for when in _times(now, window, self.watch.step):
+            rows = [found[-1] for series in self.envoys if (found := series.within(when, self.watch.short_window))]
+            if rows:
+                yield sum(row[IN_FLIGHT] for row in rows)
+
+
+def _times(now: float, window: float, step: float) -> Iterator[float]:
+    """Where a subquery looks: at the multiples of its step, whenever it is asked, and not at the very begin."""
+    number = math.floor((now - window) / step) + 1
+    while number * step <= now:
+        yield number * step
+        number += 1
 
 
 def _mean(values: list[float]) -> float:

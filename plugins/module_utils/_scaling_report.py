@@ -49,7 +49,7 @@ LINES = 40
 _WATCH = {
     "autoscaler_headroom": "headroom",
     "autoscaler_busy_share": "busy_share",
-    "autoscaler_requests_per_server": "parallelism",
+    "autoscaler_requests_per_server": "capacity",
 }
 
 

@@ -31,6 +31,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_metrics
 # What a server's request is: when it came to Envoy, whose it is (-1: nobody waits for it), through which Envoy.
 Request = tuple[float, int, int]
 
+# Seconds between two evaluations of the recording rules.
+RECORDED_EVERY = 5.0
+
 
 @dataclass(frozen=True)
 class Model:
@@ -152,7 +155,8 @@ class Simulation:
         self.pool = pool
         self.now = 0.0
         # Draws of their own, so that a different setting does not change everything else.
-        self._service, self._choice, self._arrivals, self._phases = (Random(f"{seed}-{part}") for part in range(4))
+        parts = (Random(f"{seed}-{part}") for part in range(5))
+        self._service, self._choice, self._arrivals, self._phases, self._leaving = parts
         self._events: list[tuple[float, int, Callable[[t.Any], None], t.Any]] = []
         self._number = 0
         self._ready: list[Server] = []
@@ -166,7 +170,7 @@ class Simulation:
         self._rates = 0
         self._hpa = Autoscaler(max(pool.minimum, 1), pool.maximum, pool.up, pool.down)
         self._keda = Activation(pool.minimum, pool.cooldown)
-        self._prometheus = Prometheus(pool.watch)
+        self.prometheus = Prometheus(pool.watch)
         self._wanted = pool.minimum if pool.replicas is None else pool.replicas
         weights = [model.share for model in pool.models]
         self._shares = [sum(weights[: index + 1]) / sum(weights) for index in range(len(weights))]
@@ -199,7 +203,7 @@ class Simulation:
             start += step.duration
         for index in range(pool.envoys):
             series = Series()
-            self._prometheus.envoys.append(series)
+            self.prometheus.envoys.append(series)
             self._at(phases.random() * pool.scrape_interval, self._scrape_envoy, (index, series))
         for _replica in range(self._wanted):
             self._add(at_once=True)
@@ -207,6 +211,7 @@ class Simulation:
         if pool.triggers:
             self._at(phases.random() * SYNC_PERIOD, self._sync)
             self._at(phases.random() * pool.polling_interval, self._poll)
+            self._at(0.0, self._learn)
         for begin, end in pool.outages:
             self._at(begin, self._blind, True)
             self._at(end, self._blind, False)
@@ -331,8 +336,7 @@ class Simulation:
         server.ready = True
         self._ready.append(server)
         self.trace.ready.append((self.now, len(self._ready)))
-        self._prometheus.servers.append(server.series)
-        self._prometheus.live.add(server.series)
+        self.prometheus.servers.append(server.series)
         self._at(self.now + self._phases.random() * self.pool.scrape_interval, self._scrape_server, server)
 
     def _scale(self, wanted: int) -> None:
@@ -343,13 +347,13 @@ class Simulation:
         surplus = self._wanted - wanted
         if surplus > 0:
             there = [server for server in self._servers if not server.draining]
-            # Those that are not Ready go first, then those with the least to do.
-            there.sort(key=lambda server: (server.ready, sum(server.active), -server.number))
+            # Those that are not Ready go first. Of the others Kubernetes does not know what they have to do.
+            self._leaving.shuffle(there)
+            there.sort(key=lambda server: server.ready)
             for server in there[:surplus]:
                 server.draining = True
                 if server.ready:
                     self._ready.remove(server)
-                    self._prometheus.live.discard(server.series)
             self.trace.ready.append((self.now, len(self._ready)))
         self._wanted = wanted
         self.trace.wanted.append((self.now, wanted))
@@ -369,16 +373,19 @@ class Simulation:
         self._at(self.now + self.pool.scrape_interval, self._scrape_envoy, what)
 
     def _blind(self, blind: bool) -> None:
-        self._prometheus.blind = blind
+        self.prometheus.blind = blind
+
+    def _learn(self, _argument: None) -> None:
+        self._at(self.now + RECORDED_EVERY, self._learn)
+        if not self.prometheus.blind:
+            self.prometheus.learn(self.now)
 
     def _read(self) -> tuple[float | None, ...]:
-        return tuple(self._prometheus.read(trigger.quantity, self.now) for trigger in self.pool.triggers)
+        return tuple(self.prometheus.read(trigger.quantity, self.now) for trigger in self.pool.triggers)
 
     def _sync(self, _argument: None) -> None:
         pool = self.pool
         self._at(self.now + SYNC_PERIOD, self._sync)
-        if not self._prometheus.blind:
-            self._prometheus.learn(self.now, pool.watch.learning_window)
         values = self._read()
         self.trace.readings.append((self.now, values))
         readings = [

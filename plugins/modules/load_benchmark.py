@@ -119,7 +119,7 @@ options:
     type: int
     default: 2000
   token:
-    description: Bearer token of the clients. It is kept in a Secret while the run lasts.
+    description: Bearer token of the clients. It is kept in the memory of their pods alone.
     type: str
   tls:
     description: TLS of the endpoint. Unless given, the clients speak none.

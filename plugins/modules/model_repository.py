@@ -447,7 +447,7 @@ from collections.abc import Callable
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Ended, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import (
     STORE_SPEC,
     TRIAL_SPEC,
@@ -485,8 +485,8 @@ def argument_spec() -> dict[str, t.Any]:
 
 
 def ended(*_arguments: object) -> t.NoReturn:
-    """Take the way of every other failure, which clears up."""
-    raise SupersonicError(
+    """Clear up as after a failure, and do nothing else."""
+    raise Ended(
         "The module was ended by a signal. What is served is one whole release, this one or the one before. Run it "
         "again."
     )

@@ -7,7 +7,9 @@
 A folder against `rsync -a`, a claim against `tar | kubectl exec tar`: the first time, without a change, and with one
 changed file. Both sides of a ratio are measured in the same run, one after the other, with nothing left to write from
 before. Publishing is the module in a process of its own, its start and everything it flushes to the disk included;
-rsync leaves the flushing to the kernel, so its time with a flush is told too. Nothing is deleted while it runs: ext4
+rsync leaves the flushing to the kernel, so its time with a flush is told too. The start is that of files which Python
+has compiled before. Where Ansible starts a process for a module it packs what the module imports into an archive, which
+is compiled anew each time: that comes on top, and so do Ansible's own tasks. Nothing is deleted while it runs: ext4
 does not give away inodes that were freed within the last minutes, which makes new files ten times slower. Wait five
 minutes between two runs on the same file system.
 """
@@ -33,7 +35,7 @@ FILES_PER_MODEL = 100
 # Of what takes tenths of a second the best of so many times counts: other work only ever adds.
 REPEATS = 10
 CONFIG = 'backend: "python"\nmax_batch_size: 8\n'
-MEMORY_LIMIT = 150 << 20
+MEMORY_LIMIT = 150_000_000
 # Name of a ratio, its limit, and whether it has to stay below the limit (or reach it).
 GOALS = {
     "path first / rsync -a": (1.3, True),
@@ -41,7 +43,7 @@ GOALS = {
     "claim first throughput / tar | kubectl exec tar": (0.9, False),
     "tar | kubectl exec tar / claim unchanged": (20.0, False),
 }
-# The module as Ansible runs it: given its options, imported, ended.
+# The module: given its options, imported, ended. Compiled files are used, which an archive of Ansible's has none of.
 MODULE = """
 import contextlib, io, json, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -242,7 +244,8 @@ def report(results: dict[str, Any]) -> list[str]:
     met = peak < MEMORY_LIMIT
     results["missed"] += [] if met else ["peak memory"]
     state = "met" if met else "MISSED"
-    lines.append(f"peak memory of the module {peak / (1 << 20):.0f} MiB (goal below {MEMORY_LIMIT >> 20}: {state})")
+    limit = MEMORY_LIMIT / 1e6
+    lines.append(f"peak memory of the module {peak / 1e6:.0f} MB (goal below {limit:.0f}: {state})")
     return lines
 
 
@@ -270,13 +273,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--directory", help="where to work; needs four times the size of all files")
     parser.add_argument("--kubeconfig", help="also measure a claim on this cluster")
     parser.add_argument("--kubectl", default="kubectl", help="the program to compare with (kubectl)")
-    parser.add_argument("--settle", type=float, default=4.0, help="seconds between writing the files and reading them")
+    parser.add_argument("--settle", type=float, default=62.0, help="seconds between writing the files and reading them")
     parser.add_argument("--output", help="write the figures to this file as JSON")
     options = parser.parse_args(arguments)
     with workplace(options.directory) as work:
         source = work / "source"
         size = write_source(source, options.files, options.size, options.large, options.large_size)
-        # As in real life the source was not written a moment ago.
+        # As in real life the source was not written a moment ago: what is younger than a minute is not remembered.
         time.sleep(options.settle)
         results: dict[str, Any] = {"bytes": size, "files": options.files + options.large}
         results["path"] = path_part(source, work)

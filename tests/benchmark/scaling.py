@@ -61,7 +61,7 @@ SHAPES = {
     "two executions at a time": Shape(closed(2, 20), {"slots": 2}),
     "batches of 8": Shape(closed(2, 60, (60, 180, 120)), model(execution_ms=15, request_ms=2, max_batch=8)),
     "batches of 64, learned": Shape(closed(2, 300, (60, 120, 120)), BATCH_64),
-    "batches of 64, given": Shape(closed(2, 300, (60, 120, 120)), BATCH_64, {"autoscaler_requests_per_server": 64}),
+    "batches of 64, given": Shape(closed(2, 300, (60, 120, 120)), BATCH_64, {"autoscaler_requests_per_server": 127.65}),
     "model of 5 ms": Shape(closed(1, 10, (60, 180, 180)), model(execution_ms=5)),
     "model of 500 ms": Shape(FIGURE, model(execution_ms=500)),
     "arrivals: 24, 192, 24/s": Shape(opened(24, 192, (60, 300, 180))),

@@ -410,6 +410,25 @@ def test_the_life_of_releases(cluster: Cluster, volume: str, source: Path) -> No
     until(lambda: pods(cluster, volume) == [])
 
 
+def test_a_restored_claim_is_not_believed(cluster: Cluster, volume: str, source: Path) -> None:
+    """As a backup of the objects brings it back: with its annotations, and over a new volume."""
+    first = publish(cluster, volume, source)
+    until(lambda: pods(cluster, volume) == [])
+    base = f"/api/v1/namespaces/{volume}/persistentvolumeclaims"
+    noted = cluster.there(f"{base}/models")["metadata"]["annotations"]
+    cluster.api.delete(f"{base}/models", "models", propagation="Background")
+    until(lambda: cluster.get(f"{base}/models") is None)
+    restored = claim("models")
+    restored["metadata"]["annotations"] = {name: noted[name] for name in noted if name.startswith("supersonic.")}
+    cluster.create(base, restored)
+    assert annotation(cluster, volume) == first["release"]
+    again = publish(cluster, volume, source)
+    assert (again["changed"], again["previous_release"]) == (True, None), again
+    assert served(cluster, volume) == expected(source)
+    assert annotation(cluster, volume, "claim-uid") == cluster.there(f"{base}/models")["metadata"]["uid"]
+    assert publish(cluster, volume, source)["changed"] is False
+
+
 def test_verify_reads_the_volume(cluster: Cluster, volume: str, source: Path) -> None:
     publish(cluster, volume, source)
     spec = {

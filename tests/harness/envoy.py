@@ -148,7 +148,9 @@ class DeployedEnvoy(Envoy):
             listener["address"]["socket_address"]["port_value"] = ports[listener["name"]]
         for cluster in resources["clusters"]:
             name = cluster["name"]
-            addresses = [f"127.0.0.1:{ports[name]}"] if name == "load_limit" else [admin] if name == "admin" else None
+            addresses = [admin] if name == "admin" else None
+            if name in ("load_limit", "server_wait"):
+                addresses = [f"127.0.0.1:{ports[name]}"]
             if name.startswith("triton"):
                 cluster.pop("cluster_type", None)
                 cluster["type"] = "STATIC"

@@ -6,26 +6,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils.common import warnings
-from ansible.module_utils.testing import patch_module_args
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._module_process import module_process, packed
 
 
 def run_module(name: str, options: Mapping[str, Any], *, check: bool = False, diff: bool = False) -> dict[str, Any]:
     """Run a module and return its result; failed is always there."""
     module = importlib.import_module(f"ansible_collections.fastml.supersonic.plugins.modules.{name}")
-    arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
-    # Of the process: what an earlier module has warned of is none of this one's.
-    warnings._global_warnings.clear()
-    output = io.StringIO()
+    given = packed({**options, "_ansible_check_mode": check, "_ansible_diff": diff})
     code: object = None
-    with patch_module_args(arguments), contextlib.redirect_stdout(output):
+    with module_process(given) as (output, _errors):
         try:
             module.main()
         except SystemExit as exc:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,21 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports
 
 WAIT_S = 6
-TOKEN = "cms-0123456789abcdefghij"
+TOKEN, OTHER_TOKEN, THIRD_TOKEN = (f"{name}-0123456789abcdefghij" for name in ("cms", "atlas", "ligo"))
+MANY = 800
 CASES: dict[str, dict[str, Any]] = {
     "refuses": {"envoy_http": True},
     "waits": {"envoy_server_wait": WAIT_S, "envoy_http": True, "envoy_access_log": "all"},
-    "tokens": {"envoy_server_wait": WAIT_S, "envoy_tokens": {"cms": TOKEN}},
+    "tokens": {
+        "envoy_server_wait": WAIT_S,
+        "envoy_concurrency": 1,
+        "envoy_tokens": {"cms": TOKEN, "atlas": OTHER_TOKEN, "ligo": THIRD_TOKEN},
+        "envoy_client_limits": {"cms": {"in_flight": 2}, "ligo": {"rate": 1}},
+    },
+    "few": {"envoy_server_wait": 20, "envoy_server_wait_requests": 3, "envoy_concurrency": 1},
+    "many": {"envoy_server_wait": 20, "envoy_server_wait_requests": MANY, "envoy_concurrency": 1},
+    "large": {"envoy_server_wait": 30, "envoy_resources": {"limits": {"memory": "256Mi"}}},
+    "processes": {"envoy_server_wait": 20, "envoy_processes": 2},
 }
 SAID = "no server is ready; the pool may be starting, try again"
 HEALTHY = "cluster.triton.membership_healthy"
@@ -40,16 +52,20 @@ HEALTH = grpc.method_handlers_generic_handler(
 
 
 class Server(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Answers every request with its id; slow: so many seconds to say that it lives."""
+    """Answers every request with its id; slow: so many seconds to say that it lives; refuses: the first so many."""
 
-    def __init__(self, slow: float) -> None:
+    def __init__(self, slow: float, refuses: int) -> None:
         self._slow = slow
+        self._refuses = refuses
 
     def ServerLive(self, _request: Any, _context: Any) -> Any:
         time.sleep(self._slow)
         return service_pb2.ServerLiveResponse(live=True)
 
-    def ModelInfer(self, request: Any, _context: Any) -> Any:
+    def ModelInfer(self, request: Any, context: Any) -> Any:
+        if self._refuses:
+            self._refuses -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
         return service_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)
 
     def ModelStreamInfer(self, requests: Any, _context: Any) -> Any:
@@ -59,9 +75,9 @@ class Server(service_pb2_grpc.GRPCInferenceServiceServicer):
 
 
 @contextlib.contextmanager
-def server(address: str, slow: float = 0) -> Iterator[None]:
-    pool = grpc.server(ThreadPoolExecutor(32))
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Server(slow), pool)
+def server(address: str, slow: float = 0, refuses: int = 0) -> Iterator[None]:
+    pool = grpc.server(ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", -1)])
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Server(slow, refuses), pool)
     pool.add_generic_rpc_handlers((HEALTH,))
     pool.add_insecure_port(address)
     pool.start()
@@ -69,6 +85,46 @@ def server(address: str, slow: float = 0) -> Iterator[None]:
         yield
     finally:
         pool.stop(0).wait()
+
+
+class HttpServer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Says nothing."""
+
+
+@contextlib.contextmanager
+def http_server(address: str) -> Iterator[None]:
+    host, _colon, port = address.rpartition(":")
+    with ThreadingHTTPServer((host, int(port)), HttpServer) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+class Apart(DeployedEnvoy):
+    """An Envoy whose cluster of one client finds its server elsewhere, and so at another time."""
+
+    def __init__(self, *arguments: Any, cluster: str, elsewhere: str) -> None:
+        self._cluster = cluster
+        self._elsewhere = elsewhere
+        super().__init__(*arguments, healthy=False)
+
+    def _moved(self, *arguments: Any) -> Mapping[str, Any]:
+        configuration = super()._moved(*arguments)
+        (cluster,) = (item for item in configuration["static_resources"]["clusters"] if item["name"] == self._cluster)
+        ((endpoint,),) = (item["lb_endpoints"] for item in cluster["load_assignment"]["endpoints"])
+        host, _colon, port = self._elsewhere.rpartition(":")
+        endpoint["endpoint"]["address"]["socket_address"] = {"address": host, "port_value": int(port)}
+        return configuration
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +143,16 @@ def envoy(manifests: Path, scratch: Path, case: str) -> Iterator[tuple[DeployedE
         running.stop()
 
 
-def call(at: DeployedEnvoy, number: int = 0, *, token: str = "", size: int = 0, options: Any = ()) -> tuple[str, Any]:
+def call(
+    at: DeployedEnvoy, number: int = 0, *, token: str = "", size: int = 0, options: Any = (), timeout: float = 20
+) -> tuple[str, Any]:
     """OK or the status that a client sees, and the call."""
     request = service_pb2.ModelInferRequest(model_name="identity", id=str(number), raw_input_contents=[bytes(size)])
     metadata = [("authorization", f"Bearer {token}")] if token else []
     with grpc.insecure_channel(at.address, options=[*CHANNEL, *options]) as channel:
         try:
             answer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(
-                request, timeout=20, metadata=metadata
+                request, timeout=timeout, metadata=metadata
             )
         except grpc.RpcError as error:
             return f"{error.code().name}: {error.details()}", error
@@ -156,7 +214,8 @@ def test_a_client_that_tries_again_waits_as_it_is_told(manifests: Path, tmp_path
 def test_requests_wait_for_the_first_server(manifests: Path, tmp_path: Path) -> None:
     with envoy(manifests, tmp_path, "waits") as (front, address), ThreadPoolExecutor(24) as pool:
         waiting = [pool.submit(call, front, number, size=number * 200_000) for number in range(20)]
-        until(lambda: counted(front) >= 2, 5)
+        until(lambda: counted(front) >= 20, 5)
+        time.sleep(0.5)
         before = counted(front)
         # Whoever waits goes on being counted: a pool that takes minutes to start is not given up meanwhile.
         until(lambda: counted(front) > before, 2)
@@ -218,6 +277,146 @@ def test_streams_and_http_wait_as_well(manifests: Path, tmp_path: Path) -> None:
         time.sleep(1)
         with server(address):
             assert waiting.result() == ["0", "1", "2"]
+
+
+def test_http_waits_for_servers_of_its_own(manifests: Path, tmp_path: Path) -> None:
+    """That the server answers gRPC is not enough."""
+    grpc_address, http_address = (f"127.0.0.1:{port}" for port in free_ports(2))
+    front = DeployedEnvoy(tmp_path, manifests / "waits" / "envoy.yaml", [grpc_address], [http_address], healthy=False)
+    try:
+        with ThreadPoolExecutor() as pool:
+            url = f"http://{front.address}/v2/models/identity/config"
+            waiting = pool.submit(lambda: urllib.request.urlopen(url, timeout=20).status)
+            until(lambda: counted(front) >= 1, 5)
+            with server(grpc_address):
+                until(lambda: call(front)[0] == "OK", 5)
+                time.sleep(1.5)
+                assert not waiting.done()
+                with http_server(http_address):
+                    assert waiting.result() == 200
+    finally:
+        front.stop()
+
+
+def test_a_client_with_a_limit_waits_for_servers_of_its_own(manifests: Path, tmp_path: Path) -> None:
+    address, elsewhere = (f"127.0.0.1:{port}" for port in free_ports(2))
+    file = manifests / "tokens" / "envoy.yaml"
+    front = Apart(tmp_path, file, [address], cluster="triton_client_cms", elsewhere=elsewhere)
+    try:
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(call, front, token=TOKEN)
+            until(lambda: counted(front) >= 1, 5)
+            with server(address):
+                until(lambda: call(front, token=OTHER_TOKEN)[0] == "OK", 5)
+                time.sleep(1.5)
+                assert not waiting.done()
+                with server(elsewhere):
+                    assert waiting.result()[0] == "OK"
+    finally:
+        front.stop()
+
+
+def test_no_more_wait_than_may(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "few") as (front, address), ThreadPoolExecutor() as pool:
+        leaves = pool.submit(call, front, timeout=3)
+        waiting = [pool.submit(call, front, number) for number in range(2)]
+        until(lambda: counted(front) >= 3, 5)
+        started = time.monotonic()
+        status, error = call(front)
+        assert time.monotonic() - started < 1
+        assert status == f"UNAVAILABLE: {SAID}"
+        assert ("grpc-retry-pushback-ms", "5000") in (*error.initial_metadata(), *error.trailing_metadata())
+        assert leaves.result()[0].startswith("DEADLINE_EXCEEDED")
+        # Whoever went away does not keep a place, though Envoy's script is not told.
+        time.sleep(5)
+        waiting.append(pool.submit(call, front, 2))
+        time.sleep(1)
+        assert not any(request.done() for request in waiting)
+        assert call(front)[0] == f"UNAVAILABLE: {SAID}"
+        with server(address):
+            assert [request.result()[0] for request in waiting] == ["OK"] * 3
+
+
+def test_a_limit_of_requests_in_flight_holds_for_those_that_wait(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "tokens") as (front, address), ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(call, front, number, token=TOKEN) for number in range(2)]
+        until(lambda: counted(front) >= 2, 5)
+        started = time.monotonic()
+        status, error = call(front, token=TOKEN)
+        assert time.monotonic() - started < 1
+        assert status == "RESOURCE_EXHAUSTED: too many requests at a time"
+        assert ("grpc-retry-pushback-ms", "1000") in (*error.initial_metadata(), *error.trailing_metadata())
+        waiting += [pool.submit(call, front, number, token=OTHER_TOKEN) for number in range(3)]
+        time.sleep(1)
+        assert not any(request.done() for request in waiting)
+        with server(address):
+            assert [request.result()[0] for request in waiting] == ["OK"] * 5
+
+
+def test_a_limit_of_rate_comes_before_the_wait(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "tokens") as (front, address), ThreadPoolExecutor() as pool:
+        waiting = pool.submit(call, front, token=THIRD_TOKEN)
+        until(lambda: counted(front) >= 1, 5)
+        statuses = [call(front, token=THIRD_TOKEN, timeout=2)[0].partition(":")[0] for _number in range(3)]
+        assert "RESOURCE_EXHAUSTED" in statuses
+        with server(address):
+            assert waiting.result()[0] == "OK"
+
+
+def test_many_that_wait_look_seldom(manifests: Path, tmp_path: Path) -> None:
+    """Each would look four times a second."""
+    with envoy(manifests, tmp_path, "many") as (front, address), grpc.insecure_channel(front.address) as channel:
+        infer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
+        request = service_pb2.ModelInferRequest(model_name="identity")
+        waiting = [infer.future(request, timeout=30) for _number in range(MANY)]
+        pauses = r"^cluster\.server_wait\.upstream_rq_(active|total)$"
+        until(lambda: statistics(front, pauses)["cluster.server_wait.upstream_rq_active"] > 0.9 * MANY, 10)
+        time.sleep(1)
+        started, before = time.monotonic(), statistics(front, pauses)["cluster.server_wait.upstream_rq_total"]
+        time.sleep(3)
+        passed = statistics(front, pauses)["cluster.server_wait.upstream_rq_total"] - before
+        assert 0.2 * MANY < passed / (time.monotonic() - started) < 1.6 * MANY
+        assert not any(call.done() for call in waiting)
+        with server(address):
+            assert [call.code() for call in waiting] == [grpc.StatusCode.OK] * MANY
+
+
+def test_what_waits_is_tried_again_like_all_others(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "waits") as (front, address), ThreadPoolExecutor() as pool:
+        waiting = pool.submit(call, front, size=1_000_000)
+        until(lambda: counted(front) >= 1, 5)
+        with server(address, refuses=2):
+            assert waiting.result()[0] == "OK"
+
+
+def test_what_waits_takes_no_more_memory_than_there_is(manifests: Path, tmp_path: Path) -> None:
+    """Some of many large ones are refused before Envoy is killed for its memory, and those that stay are answered."""
+    with envoy(manifests, tmp_path, "large") as (front, address), ThreadPoolExecutor(40) as pool:
+        waiting = [pool.submit(call, front, number, size=12_000_000, timeout=60) for number in range(40)]
+        until(lambda: counted(front) >= 1, 5)
+        time.sleep(5)
+        memory = statistics(front, r"^server\.memory_allocated$")["server.memory_allocated"]
+        assert memory < 256 * 2**20
+        with server(address):
+            statuses = {request.result()[0].partition(":")[0] for request in waiting}
+            assert {"OK"} < statuses <= {"OK", "UNAVAILABLE", "INTERNAL"}
+            until(lambda: call(front)[0] == "OK", 5)
+
+
+def test_both_envoys_of_a_pod_have_requests_wait(manifests: Path, tmp_path: Path) -> None:
+    with envoy(manifests, tmp_path, "processes") as (front, address):
+        file = manifests / "processes" / "envoy.yaml"
+        beside = DeployedEnvoy(tmp_path / "beside", file, [address], beside=front, healthy=False)
+        try:
+            with ThreadPoolExecutor(24) as pool:
+                waiting = [pool.submit(call, front, number) for number in range(24)]
+                until(lambda: counted(front) > 0 < counted(beside), 5)
+                time.sleep(1)
+                assert not any(request.done() for request in waiting)
+                with server(address):
+                    assert [request.result()[0] for request in waiting] == ["OK"] * 24
+        finally:
+            beside.stop()
 
 
 def test_probes_neither_wait_nor_wake(manifests: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import recorded
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus as Asked
+from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import parse_address
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -121,6 +126,29 @@ def test_wrong_queries(prometheus: Prometheus, query: str, message: str) -> None
     result = ask(prometheus.url, queries={"wrong": query})
     assert result["failed"]
     assert message in result["msg"]
+
+
+def meanwhile(prometheus: Prometheus, name: str) -> list[dict[str, Any]]:
+    """What a benchmark writes down of a load that begins now, and so of what is known by now."""
+    asked = Asked(parse_address(prometheus.url, None), None)  # type: ignore[arg-type] # no Service, no resolver
+    with contextlib.closing(asked):
+        return recorded(asked, "cms", name, time.monotonic(), 1)
+
+
+@pytest.mark.parametrize("name", ["main", "own"])
+def test_a_benchmark_asks_as_the_site_scrapes(prometheus: Prometheus, name: str) -> None:
+    look(prometheus, name)
+    rows = meanwhile(prometheus, name)
+    assert rows[-1]["requests_in_flight"] == 4
+    assert rows[-1]["servers_wanted"] > 1
+
+
+@pytest.mark.parametrize(("name", "sentence"), [("nobody", "No data: .* has no metrics"), ("double", "several times")])
+def test_a_benchmark_says_why_it_knows_nothing(prometheus: Prometheus, name: str, sentence: str) -> None:
+    if name == "double":
+        look(prometheus, name)
+    with pytest.raises(SupersonicError, match=sentence):
+        meanwhile(prometheus, name)
 
 
 def test_an_instance_that_is_scraped(prometheus: Prometheus) -> None:

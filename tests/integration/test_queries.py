@@ -18,6 +18,12 @@ from urllib.parse import quote
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaler_problems import findings
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_capacity import (
+    Level,
+    capacity,
+    recommendations,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     QUANTITIES,
     Queries,
@@ -27,6 +33,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
 )
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 
+ROLES = Path(__file__).resolve().parents[2] / "roles"
 # Seconds between scrapes, and how many there were when the questions are asked.
 SCRAPE, SCRAPES = 2, 90
 NOW = SCRAPE * SCRAPES
@@ -130,6 +137,7 @@ class Series:
         clusters: Sequence[str] = ("triton",),
         without: float = 0.0,
         swing: float = 0.0,
+        reachable: float = 0.0,
         end: int = SCRAPES + 1,
         missed: Sequence[int] = (),
         since: int = 0,
@@ -144,11 +152,12 @@ class Series:
                 ("envoy_cluster_upstream_rq_active", active, 0.0),
                 ("envoy_cluster_upstream_rq_pending_active", pending, 0.0),
                 ("envoy_cluster_upstream_cx_none_healthy", 0.0, without),
-                ("envoy_cluster_membership_total", 1.0, 0.0),
+                ("envoy_cluster_membership_total", reachable, 0.0),
             ):
+                swings = swing if metric == "envoy_cluster_upstream_rq_active" else 0.0
+                begins = 0 if metric == "envoy_cluster_membership_total" else since
                 values = [
-                    (value + (-swing if step % 2 else swing) * (value == active > 0) if step >= since else 0.0)
-                    + slope * SCRAPE * step
+                    (value + (-swings if step % 2 else swings) if step >= begins else 0.0) + slope * SCRAPE * step
                     if step < end and step not in missed
                     else STALE
                     for step in range(SCRAPES + 1)
@@ -187,7 +196,7 @@ def cases() -> Iterable[Case]:
             capacity = 2 * parallelism - 0.35
             yield Case(
                 f"{count} servers, batches of {batch}",
-                Series().servers(count, load).envoy(0.41 * capacity * count, 0.0),
+                Series().servers(count, load).envoy(0.41 * capacity * count, 0.0, reachable=count),
                 {
                     "requests_in_flight": 0.41 * capacity * count,
                     "lasting_requests": 0.41 * capacity * count,
@@ -203,6 +212,7 @@ def cases() -> Iterable[Case]:
                     "execution_rate": 40.0 * count,
                     "batch_size": float(batch),
                     "servers": float(count),
+                    "servers_reachable": float(count),
                     "busy_servers": 0.8 * count,
                     "utilization": 0.8,
                     "requests_in_compute": 0.8 * batch,
@@ -269,7 +279,7 @@ def cases() -> Iterable[Case]:
     )
     yield Case(
         "a burst of 4 s",
-        Series().servers(2, {"digits": Load(40.0)}).envoy(10.0, since=SCRAPES - 1),
+        Series().servers(2, {"digits": Load(40.0)}).envoy(10.0, since=SCRAPES - 1, reachable=2),
         # It counts at once, as all that the last two scrapes have seen; and a step is no open load.
         {"requests_in_flight": 4.0, "queue_time": 0.0, "lasting_requests": 9.5, "openness": 0.0,
          "servers_wanted": 9.5 / CAPACITY, "servers_held": 2.0, "servers_busy_floor": 0.0},
@@ -287,9 +297,14 @@ def cases() -> Iterable[Case]:
     ):
         yield Case(
             f"independent requests keep {floor:g} of {count} servers",
-            Series().servers(count, {"digits": Load(50.0 * busy)}).envoy(count * busy, swing=2.0),
+            Series().servers(count, {"digits": Load(50.0 * busy)}).envoy(count * busy, swing=2.0, reachable=count),
             {"openness": 1.0, "servers": float(count), "servers_busy_floor": floor},
         )
+    yield Case(
+        "servers that drain are scraped still, and keep no other",
+        Series().servers(8, {"digits": Load(25.0)}).envoy(4.0, swing=2.0, reachable=6),
+        {"servers": 8.0, "servers_reachable": 6.0, "servers_busy_floor": (0.98 * (4.0 / 0.75) ** 0.5 + 0.1) ** 2},
+    )
     yield Case(
         "clients that wait keep no server busy",
         Series().servers(8, {"digits": Load(45.0)}).envoy(8.0, swing=0.5),
@@ -370,10 +385,10 @@ def cases() -> Iterable[Case]:
         {"history": 14400},
     )
     yield Case(
-        "what a server can compute is told",
+        "what a server can take is told",
         Series().server(steady).envoy(64.0),
-        {"server_parallelism": 16.0, "servers_wanted": 64.0 / (32.0 - 0.5)},
-        {"parallelism": 16, "headroom": "1.5"},
+        {"server_parallelism": 16.0, "server_capacity": 31.5, "servers_wanted": 64.0 / 31.5},
+        {"capacity": "31.5", "headroom": "1.5"},
     )
     steps = {"fast": Load(20.0, queue=4.0, compute=5.0), "slow": Load(20.0, queue=120.0, compute=20.0)}
     ensemble = {**steps, "ens": Load(20.0, queue=0.0, compute=25.0), 'e.n"s': Load(20.0, compute=25.0)}
@@ -454,6 +469,43 @@ def test_every_quantity_in_every_case(promtool: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 
 
+def sweep(parallelism: int, worse: float = 0.0) -> list[Level]:
+    """Of a server that executes so many requests at a time in 20 ms, or in more the more of them wait."""
+    latencies = {
+        clients: 20.0 * max(1.0, clients / parallelism) * (1 + worse * (clients - 1))
+        for clients in (1, 2, 4, 8, 16, 32)
+    }
+    return [Level(clients, 1000 * clients / mean, mean) for clients, mean in latencies.items()]
+
+
+@pytest.mark.parametrize(
+    ("levels", "factor", "expected"),
+    [
+        (sweep(1), 2, 1.8),
+        (sweep(8), 2, 14.4),
+        (sweep(1), 3, 2.7),
+        (sweep(8), 3, 21.6),
+        # Its latency has doubled long before it is saturated, and with the second request.
+        (sweep(8, 0.3), 2, 3.9),
+        (sweep(8, 9.0), 2, 1.0),
+    ],
+)
+def test_what_a_benchmark_recommends_is_what_the_autoscaler_takes(
+    promtool: Path, tmp_path: Path, levels: list[Level], factor: float, expected: float
+) -> None:
+    values = recommendations(capacity(levels, factor), servers=6, longest_wait=10)
+    recommended = {name: value for name, value in values.items() if name.startswith("autoscaler_")}
+    assert recommended == {"autoscaler_requests_per_server": pytest.approx(expected)}
+    role = yaml.safe_load((ROLES / "autoscaler/defaults/main.yml").read_text())
+    variables = {**role, "autoscaler_recording_rules": True, "autoscaler_max_replicas": 6, **recommended}
+    assert not list(findings(variables))
+    settings = {"capacity": variables["autoscaler_requests_per_server"], "headroom": variables["autoscaler_headroom"]}
+    load = Series().server({"digits": Load(40.0)}).envoy(10.0)
+    answers = {"server_capacity": expected, "servers_wanted": 10 / expected}
+    done = run(promtool, unit_tests([Case("recommended", load, answers, settings)], tmp_path))
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+
+
 def test_a_wrong_value_is_noticed(promtool: Path, tmp_path: Path) -> None:
     wrong = [Case("wrong", Series().server({"digits": Load(40.0, queue=100.0)}).envoy(), {"queue_time": 100.1})]
     done = run(promtool, unit_tests(wrong, tmp_path))
@@ -463,9 +515,9 @@ def test_a_wrong_value_is_noticed(promtool: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("interval", "expected"),
     [
-        (1, (15, 10, 4, 60, 120, 60, 2)),
-        (2, (15, 10, 4, 60, 120, 60, 2)),
-        (7.5, (30, 15, 15, 75, 120, 60, 8)),
+        (1, (15, 10, 4, 60, 120, 20, 2)),
+        (2, (15, 10, 4, 60, 120, 20, 2)),
+        (7.5, (30, 15, 15, 75, 120, 30, 8)),
         (60, (240, 120, 120, 600, 480, 240, 60)),
     ],
 )
@@ -513,7 +565,7 @@ def test_quantities_are_those_that_others_name() -> None:
         "requests_in_flight", "requests_without_server", "queue_time", "compute_time", "request_rate", "failure_rate",
         "inference_rate", "execution_rate", "batch_size", "servers", "busy_servers", "utilization",
         "requests_in_compute", "server_parallelism", "server_capacity", "servers_wanted", "servers_held",
-        "servers_busy_floor", "lasting_requests", "openness", "queue_ratio",
+        "servers_busy_floor", "lasting_requests", "openness", "queue_ratio", "servers_reachable",
     }  # fmt: skip
     assert tuple(Queries("cms", "main").all()) == QUANTITIES
 

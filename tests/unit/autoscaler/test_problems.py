@@ -49,6 +49,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         r"autoscaler_min_replicas is 7: it has to be at most autoscaler_max_replicas, which is 6",
     ),
     ({"autoscaler_requests_per_server": -0.5}, r"autoscaler_requests_per_server is -0.5: it has to be 0 or more"),
+    ({"autoscaler_requests_per_server": 0.9}, r"autoscaler_requests_per_server is 0.9: .*1 or more, or 0 to learn it"),
     ({"autoscaler_headroom": 0.9}, r"autoscaler_headroom is 0.9: it has to be 1 or more"),
     ({"autoscaler_headroom": 2.1}, r"autoscaler_headroom is 2.1: it has to be 2 or less"),
     ({"autoscaler_queue_ratio_threshold": 0}, r"autoscaler_queue_ratio_threshold is 0: it has to be"),

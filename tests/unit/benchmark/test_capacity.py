@@ -58,7 +58,7 @@ def test_servers_of_known_capacity(latency: Callable[[int], float], saturation: 
     assert found.largest_throughput == pytest.approx(throughput)
     assert found.saturation == pytest.approx(saturation)
     assert found.latency_limit_at == pytest.approx(2 * saturation, rel=0.05)
-    assert found.headroom == pytest.approx(1.8, rel=0.05)
+    assert found.requests_per_server == pytest.approx(1.8 * saturation, rel=0.05)
     # Where that many are in flight latency is still good.
     assert latency(round(found.requests_per_server)) <= 2 * found.unloaded_ms
 
@@ -68,7 +68,7 @@ def test_noise_changes_little(latency: Callable[[int], float], saturation: float
     for seed in range(50):
         found = capacity(sweep(latency, 0.1, seed=seed), 2)
         assert found.saturation == pytest.approx(saturation, rel=0.3)
-        assert found.headroom == pytest.approx(1.8, rel=0.3)
+        assert found.requests_per_server == pytest.approx(1.8 * found.saturation, rel=0.3)
 
 
 def test_one_level_that_is_off_does_not_decide() -> None:
@@ -127,9 +127,7 @@ def test_monotone(values: list[float], expected: list[float]) -> None:
 def test_variables_to_paste() -> None:
     found = capacity(sweep(serial), 2)
     values = recommendations(found, servers=6, longest_wait=10)
-    assert values["autoscaler_requests_per_server"] == 1.05
-    assert values["autoscaler_headroom"] == pytest.approx(1.8, abs=0.02)
-    assert values["autoscaler_queue_time_threshold"] == 21
+    assert values["autoscaler_requests_per_server"] == pytest.approx(1.89, abs=0.02)
     # 50 requests per second, for 10 s, of 6 servers.
     assert (values["max_queue_size"], values["envoy_max_requests"]) == (500, 3000)
     assert values["envoy_max_pending_requests"] == 3000

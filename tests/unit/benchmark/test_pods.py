@@ -26,6 +26,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load 
     parse_times,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pods import Clients, Outcome, add
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 
 # Written by perf_analyzer 2.60.0: three requests of one client.
 EXPORT = Path(__file__).parent / "export.json"
@@ -181,13 +183,35 @@ def test_clients_that_cannot_begin_are_counted(pod: Pod) -> None:
 
 
 def test_a_token_is_read_from_its_file(pod: Pod) -> None:
+    """One that comes by standard input, into a pod that runs already."""
     (pod.folder / "secret").mkdir()
-    (pod.folder / "secret" / "token").write_text("secret-of-cms")
     pod.start("-m", "fine")
+    time.sleep(0.3)
+    command = [*script(_benchmark_pods._PUT, pod.folder), "token", "13"]
+    # As of a connection that stays open.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as put:
+        assert put.stdin
+        assert put.stdout
+        put.stdin.write(b"secret-of-cms")
+        put.stdin.flush()
+        assert put.stdout.readline() == b"over 0\n"
+    assert (pod.folder / "secret" / "token").stat().st_mode & 0o077 == 0
     pod.load(Share(1, 0, 0.3))
     assert (pod.folder / "started").read_text() == "1 authorization:Bearer secret-of-cms\n"
     assert pod.process
     assert b"secret-of-cms" not in Path(f"/proc/{pod.process.pid}/cmdline").read_bytes()
+
+
+def test_tokens_are_in_no_object_and_pods_go_with_the_servers() -> None:
+    clients = Clients("image", "m", "main.cms:8001", files={"token": "secret-of-cms"})
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "main-triton", "uid": "u1"}
+    pods = _benchmark_pods.Pods(Api(Connection(host="http://127.0.0.1:9", source="test")), "cms", "main", clients, [[Share(1, 0, 1)]], owner)
+    made = pods._definition("main-benchmark-0")
+    assert "secret-of-cms" not in json.dumps(made)
+    assert made["metadata"]["ownerReferences"] == [owner]
+    (volume,) = [each for each in made["spec"]["volumes"] if each["name"] == "secret"]
+    assert volume == {"name": "secret", "emptyDir": {"medium": "Memory"}}
+    assert made["spec"]["activeDeadlineSeconds"] > 0
 
 
 def test_the_command() -> None:

@@ -78,10 +78,10 @@ def noted(before: Any) -> dict[str, Any]:
 def test_what_was_there_is_noted_once() -> None:
     first = _benchmark_pool._noting({"metadata": {}}, "r1", {"replicas": 3}, {}, {"replicas": 1})
     assert first["spec"] == {"replicas": 1}
-    assert note(first) == {"run": "r1", "before": {"replicas": 3}}
+    assert note(first) == {"run": "r1", "before": {"replicas": 3}, "owners": []}
     # By then one server is what a benchmark has made, perhaps another one.
     second = _benchmark_pool._noting({"metadata": first["metadata"]}, "r2", {"replicas": 1}, {}, {"replicas": 2})
-    assert note(second) == {"run": "r2", "before": {"replicas": 3}}
+    assert note(second) == {"run": "r2", "before": {"replicas": 3}, "owners": []}
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,43 @@ def test_what_was_noted_is_put_back(live: dict[str, Any], expected: Any) -> None
 def test_fields_are_given_up() -> None:
     others = [{"manager": "fastml.supersonic", "operation": "Apply"}, {"manager": "keda-operator"}]
     live = {"metadata": {"managedFields": [*others, {"manager": MANAGER, "operation": "Update"}]}}
-    assert disowned(live) == {"metadata": {"managedFields": others}}
-    assert disowned({"metadata": {"managedFields": others}}) is None
+    assert disowned(live, []) == {"metadata": {"managedFields": others}}
+    assert disowned({"metadata": {"managedFields": others}}, []) is None
+
+
+def managed(manager: str, operation: str, fields: dict[str, Any], **more: str) -> dict[str, Any]:
+    entry = {"manager": manager, "operation": operation, "apiVersion": "v1", "fieldsType": "FieldsV1", **more}
+    return {**entry, "fieldsV1": fields}
+
+
+def test_a_pause_of_the_inventory_belongs_to_whoever_had_set_it() -> None:
+    """Else it would stay when the inventory drops it: what has no manager is nobody's to remove."""
+    pause = {"f:metadata": {"f:annotations": {f"f:{PAUSED_REPLICAS}": {}}}}
+    role = managed("fastml.supersonic", "Apply", {**pause, "f:spec": {"f:maxReplicaCount": {}}})
+    person = managed("kubectl-annotate", "Update", pause)
+    live = {"metadata": {"annotations": {PAUSED_REPLICAS: "4"}, "managedFields": [role, person]}}
+    before = {"annotations": {PAUSED_REPLICAS: "4", PAUSED: None}}
+    held = _benchmark_pool._noting(live, "r1", before, {PAUSED_REPLICAS: "1", PAUSED: None}, {})
+    # What the API server makes of it: a value that is another one has one manager.
+    changed = managed("fastml.supersonic", "Apply", {"f:spec": {"f:maxReplicaCount": {}}})
+    taken = {"metadata": {**held["metadata"], "managedFields": [changed, managed(MANAGER, "Update", pause)]}}
+    # The next pool of the same run notes what the first has.
+    again = note(_benchmark_pool._noting(taken, "r1", before, {PAUSED_REPLICAS: "2", PAUSED: None}, {}))
+    assert again is not None
+    assert again["owners"] == (note(held) or {})["owners"]
+    change = disowned(taken, again["owners"])
+    assert change is not None
+    assert sorted(change["metadata"]["managedFields"], key=lambda entry: entry["manager"]) == [role, person]
+    # What was looked at is not changed.
+    assert changed["fieldsV1"] == {"f:spec": {"f:maxReplicaCount": {}}}
+
+
+def test_the_number_of_servers_belongs_to_whoever_had_set_it() -> None:
+    role = managed("fastml.supersonic", "Apply", {"f:spec": {"f:replicas": {}}})
+    live = {"metadata": {"managedFields": [role]}, "spec": {"replicas": 3}}
+    held = note(_benchmark_pool._noting(live, "r1", {"replicas": 3}, {}, {"replicas": 1})) or {}
+    taken = {"metadata": {"managedFields": [managed(MANAGER, "Update", {"f:spec": {"f:replicas": {}}})]}}
+    assert disowned(taken, held["owners"]) == {"metadata": {"managedFields": [role]}}
 
 
 def deployment(wanted: int, there: int, ready: int, leaving: int = 0, seen: int = 2) -> dict[str, Any]:

@@ -201,6 +201,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"envoy_server_wait": 60, "envoy_stream_idle_timeout": 30},
         r"envoy_server_wait is 60 .*envoy_stream_idle_timeout \(30\) ends it before",
     ),
+    ("wait-nobody", {"envoy_server_wait_requests": 0}, r"envoy_server_wait_requests is 0 .*1 or more"),
     # More of them in tests/unit/autoscaler.
     (
         "autoscaler-without-end",

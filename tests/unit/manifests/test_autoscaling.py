@@ -4,19 +4,31 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import (
+    BEFORE_BENCHMARK,
     Scaled,
+    held_by_benchmark,
     leave_replicas,
     only_about_replicas,
     scaled_by_machine,
     targets,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
 
 ME = "fastml.supersonic"
+
+
+def test_what_a_benchmark_has_left_is_told() -> None:
+    key = Key("keda.sh", "ScaledObject", "cms", "main-triton")
+    held = {"metadata": {"name": "main-triton", "annotations": {BEFORE_BENCHMARK: "{}"}}}
+    assert re.search("main-triton: a benchmark holds .* benchmark_mode=restore", held_by_benchmark(key, held))
+    assert not held_by_benchmark(key, {"metadata": {"name": "main-triton", "annotations": {"a": "b"}}})
+    assert not held_by_benchmark(key, {"metadata": {"name": "main-triton"}})
 
 
 def scaler(name: str, reference: dict[str, Any], **metadata: Any) -> dict[str, Any]:

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import builtins
+import mmap
 import os
 import re
 import shutil
+import time
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -224,13 +226,76 @@ def test_caches_of_sources_that_nobody_publishes_go(source: Path) -> None:
     assert not old.exists()
 
 
+DAY = 86400
+
+
 @pytest.mark.usefixtures("settled")
-def test_verify_reads_every_source_file(source: Path, tmp_path: Path, reads: list[str]) -> None:
-    """On a file system whose times do not move, only this finds a change."""
+@pytest.mark.parametrize(("age", "touched"), [(80 * DAY, True), (2 * DAY, True), (DAY / 2, False)])
+def test_a_cache_in_use_is_not_forgotten(source: Path, age: float, touched: bool) -> None:
+    """Nothing is ever written to it while nothing changes, so it must not go by that; a touch a day has to do."""
+    scan([str(source)], cached=True)
+    then = time.time() - age
+    os.utime(cache(), (then, then))
+    content = cache().read_text()
+    scan([str(source)], cached=True)
+    assert cache().read_text() == content
+    assert (time.time() - cache().stat().st_mtime < DAY / 4) is touched
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_cache_that_cannot_be_touched(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = scan([str(source)], cached=True)
+    os.utime(cache(), (1, 1))
+
+    def refused(*_arguments: t.Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refused)
+    assert scan([str(source)], cached=True) == first
+
+
+def test_a_minute_has_to_pass(source: Path) -> None:
+    """Pages that were written through mmap take further writes without a trace until the kernel has written them."""
+    info = (source / FIRST).stat()
+    written = max(info.st_mtime_ns, info.st_ctime_ns)
+    assert _model_hashes.mark_of_read(info, info, written + 59_000_000_000) is None
+    assert _model_hashes.mark_of_read(info, info, written + 61_000_000_000) == _model_hashes.mark(info)
+
+
+@pytest.fixture
+def hidden(source: Path, small_disk: Path) -> Iterator[tuple[Path, mmap.mmap]]:
+    """A source in memory, and its first file mapped: a change of that shows in none of its times."""
+    place = small_disk / "source"
+    shutil.copytree(source, place)
+    with (place / FIRST).open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+        memory[0:1] = b"#"
+        yield place, memory
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_verify_finds_is_remembered(hidden: tuple[Path, mmap.mmap], tmp_path: Path) -> None:
+    """Only verify finds such a change, and whoever runs next must not go back to what was before."""
+    place, memory = hidden
     target = FolderTarget(str(tmp_path / "store"))
-    publish(target, [str(source)], Options())
-    reads.clear()
-    assert publish(target, [str(source)], Options())["changed"] is False
-    assert reads == []
-    publish(target, [str(source)], Options(verify=True))
-    assert len(reads) >= 6
+    first = publish(target, [str(place)], Options())["release"]
+    memory[2:3] = b"A"
+    assert publish(target, [str(place)], Options())["release"] == first
+    verified = publish(target, [str(place)], Options(verify=True))
+    assert (verified["changed"], verified["release"]) == (True, scan([str(place)]).release)
+    again = publish(target, [str(place)], Options())
+    assert (again["changed"], again["release"]) == (False, verified["release"])
+
+
+def test_what_verify_cannot_be_sure_of_is_forgotten(
+    hidden: tuple[Path, mmap.mmap], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was changed a moment ago: what was remembered of it is wrong all the same."""
+    place, memory = hidden
+    with monkeypatch.context() as settled:
+        settled.setattr(_model_hashes, "SETTLED_NS", -1_000_000_000)
+        before = scan([str(place)], cached=True)
+    memory[2:3] = b"A"
+    assert scan([str(place)], cached=True) == before
+    found = scan([str(place)], cached=True, verify=True)
+    assert found != before
+    assert scan([str(place)], cached=True) == found

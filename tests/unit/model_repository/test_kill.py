@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_publish, _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes, _model_publish, _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
     FolderTarget,
@@ -196,6 +196,70 @@ def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int, tell: Tell)
     assert kills < FEW or working(hits) > hits["while contents arrived"]
 
 
+# Reads a source that was read before, and ends before it takes a lock. Each step takes long enough to be killed at.
+READER = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+def slowed(real):
+    def call(*arguments, **more):
+        time.sleep(0.0005)
+        result = real(*arguments, **more)
+        time.sleep(0.0005)
+        return result
+    return call
+_model_hashes.SETTLED_NS = -1_000_000_000
+_model_hashes.os.replace = slowed(_model_hashes.os.replace)
+for name in ("find", "_write"):
+    setattr(_model_hashes.Hashes, name, slowed(getattr(_model_hashes.Hashes, name)))
+print("ready", flush=True)
+scan([sys.argv[2]], cached=True)
+print("done", flush=True)
+"""
+
+
+def test_killed_while_the_source_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Tell) -> None:
+    """What is remembered of it is what is in it, or nothing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(_model_hashes, "SETTLED_NS", -1_000_000_000)
+    hits: Counter[str] = Counter()
+    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    source, folder = tmp_path / "source", tmp_path / "cache/fastml-supersonic/hashes"
+    command = [sys.executable, "-c", READER, str(COLLECTIONS), str(source)]
+
+    def cache() -> str:
+        return "".join(path.read_text() for path in folder.glob("*.tsv"))
+
+    duration = 0.1
+    for number, moment in enumerate([1.0, *moments(dice, max(KILLS // 6, 6))]):
+        change(source, dice, number)
+        before = cache()
+        for draft in set(folder.glob("*")) - set(folder.glob("*.tsv")):
+            draft.unlink()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == "ready\n"
+            begin = time.monotonic()
+            if number:
+                time.sleep(moment * duration)
+                reader.kill()
+            done = reader.stdout.read()
+            duration = duration if number else time.monotonic() - begin
+        if number == 0:
+            continue
+        if cache() != before:
+            where = "done" if done else "after the cache was replaced"
+        else:
+            where = "with a draft" if len(list(folder.iterdir())) > 1 else "before the first news"
+        hits[where] += 1
+        # Twice: by what the killed one has left, and by what is made of that.
+        for _time in range(2):
+            assert scan([str(source)], cached=True) == scan([str(source)])
+    tell("readers killed", hits)
+    assert hits["with a draft"] >= hits.total() / 4
+
+
 # On a slow file system, so that roll-backs and prunings, too, last longer than it takes to kill them.
 MODULE = """
 import json, os, sys, time
@@ -365,18 +429,6 @@ def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> No
         assert not (store / "lock").exists()
     tell("stores in a pod killed", hits)
     assert working(hits) >= enough(hits.total())
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB in memory."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_disk_that_is_full_at_any_moment(small_disk: Path, tmp_path: Path, tell: Tell) -> None:

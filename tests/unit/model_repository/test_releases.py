@@ -546,7 +546,8 @@ class Cluster:
     """As much of the API as a claim needs: it is read, and its annotations are merged, unless it has changed."""
 
     def __init__(self) -> None:
-        self.claim: dict[str, t.Any] = {"metadata": {"annotations": {}, "resourceVersion": "0"}, "spec": {}}
+        metadata = {"annotations": {}, "resourceVersion": "0", "uid": "3f0c9a52"}
+        self.claim: dict[str, t.Any] = {"metadata": metadata, "spec": {}}
 
     @property
     def annotations(self) -> dict[str, str]:
@@ -563,8 +564,8 @@ class Cluster:
             raise ApiError(f"{what} has changed.", status=409, reason="Conflict", body={})
         annotations = {**before["annotations"], **metadata["annotations"]}
         kept = {name: value for name, value in annotations.items() if value is not None}
-        self.claim = {"metadata": {"annotations": kept}, "spec": {}}
-        self.claim["metadata"]["resourceVersion"] = str(int(before["resourceVersion"]) + 1)
+        version = str(int(before["resourceVersion"]) + 1)
+        self.claim = {"metadata": {**before, "annotations": kept, "resourceVersion": version}, "spec": {}}
         return json.dumps(self.claim).encode()
 
 
@@ -627,6 +628,61 @@ def test_a_claim_with_notes_of_something_else(source: Path, tmp_path: Path) -> N
         result = describe(Noted(store, cluster), False)
         assert [(item["release"], item["published"]) for item in result["releases"]] == [(release, None)]
         assert [model["name"] for model in result["releases"][0]["models"]] == ["alpha", "beta"]
+
+
+def restored(cluster: Cluster) -> None:
+    """The claim as a backup brings it back: another one with the same annotations."""
+    cluster.claim["metadata"]["uid"] = "b1d77c40"
+
+
+@pytest.mark.parametrize("volume", ["the same", "empty"])
+def test_a_restored_claim_is_not_believed(source: Path, tmp_path: Path, volume: str) -> None:
+    cluster, store = Cluster(), tmp_path / "store"
+    first = publish(Noted(store, cluster), [str(source)], Options())["release"]
+    (source / "beta/1/model.py").write_text("# new\n")
+    second = publish(Noted(store, cluster), [str(source)], Options())["release"]
+    assert publish(Noted(store, cluster), [str(source)], Options())["changed"] is False
+    restored(cluster)
+    if volume == "empty":
+        shutil.rmtree(store)
+    told = Noted(store, cluster)
+    assert (told.published().release, told.noted()) == (None, None)
+    assert (told.claim.switched(), told.claim.earlier()) == (None, [])
+    again = publish(told, [str(source)], Options())
+    assert (again["changed"], again["release"], Store(str(store)).current()) == (True, second, second)
+    assert again["previous_release"] == (None if volume == "empty" else second)
+    assert [item["release"] for item in told.noted() or []] == ([second] if volume == "empty" else [second, first])
+    assert cluster.annotations["claim-uid"] == "b1d77c40"
+    assert publish(Noted(store, cluster), [str(source)], Options())["changed"] is False
+
+
+def test_a_mark_of_another_claim_is_none(source: Path, tmp_path: Path) -> None:
+    """Neither one that came with the claim, nor what else came with it once a mark of its own is written."""
+    cluster, store = Cluster(), tmp_path / "store"
+    publish(Noted(store, cluster), [str(source)], Options())
+    claim = Noted(store, cluster).claim.claim
+
+    def held() -> None:
+        """The lock."""
+
+    claim.announce(Begun("b" * 40, "a" * 40, back=False), 1.0, held)
+    assert Noted(store, cluster).unfinished()
+    restored(cluster)
+    assert not Noted(store, cluster).unfinished()
+    assert Noted(store, cluster).claim.claim.begun is None
+    Noted(store, cluster).claim.claim.announce(Begun("b" * 40, "", back=False), 1.0, held)
+    assert set(cluster.annotations) == {"unfinished", "switches", "claim-uid"}
+    assert cluster.annotations["switches"] == "[]"
+
+
+def test_a_claim_without_a_uid_is_believed(source: Path, tmp_path: Path) -> None:
+    """An earlier version has noted what it holds."""
+    cluster, store = Cluster(), tmp_path / "store"
+    release = publish(Noted(store, cluster), [str(source)], Options())["release"]
+    del cluster.claim["metadata"]["annotations"][_model_store_pod.UID_ANNOTATION]
+    shutil.rmtree(store)
+    assert Noted(store, cluster).published().release == release
+    assert publish(Noted(store, cluster), [str(source)], Options())["changed"] is False
 
 
 def test_notes_that_are_too_long_lose_their_models(monkeypatch: pytest.MonkeyPatch) -> None:

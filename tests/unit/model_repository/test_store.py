@@ -236,21 +236,23 @@ def test_old_releases_go_but_never_the_current_one(source: Path, tmp_path: Path)
     assert_sound(store)
 
 
+@pytest.mark.parametrize(("path", "named"), [("beta/1/model.py", "beta/1/model.py"), ("beta/1/w", "A source file")])
 def test_a_source_that_changes_meanwhile_is_refused(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, named: str
 ) -> None:
+    """By the validation, where that reads the file, or by the store."""
     store = tmp_path / "store"
     put(source, store)
     before = os.readlink(store / "current")
-    (source / "beta/1/model.py").write_text("# new\n")
+    (source / path).write_text("# new\n")
     real = _model_validation.validate
 
     def change_then_validate(*arguments: object) -> None:
-        (source / "beta/1/model.py").write_text("# NEW\n")
+        (source / path).write_text("# NEW\n")
         real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(_model_validation, "validate", change_then_validate)
-    with pytest.raises(SupersonicError, match=r"changed while it was published.* again, with verify: true"):
+    with pytest.raises(SupersonicError, match=rf"{named} changed while it was published.* again, with verify: true"):
         put(source, store)
     assert os.readlink(store / "current") == before
     assert list((store / "staging").iterdir()) == []

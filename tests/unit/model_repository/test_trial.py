@@ -9,17 +9,20 @@ from __future__ import annotations
 import copy
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store_pod, _model_trial
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Ended, Lost, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden, parse
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import (
@@ -38,12 +41,15 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     Options,
     TrialError,
     publish,
+    with_patience,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import RELEASE_ANNOTATION
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Goldens, _tail
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
+from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
@@ -121,6 +127,29 @@ def test_golden_requests_come_from_the_source(tmp_path: Path) -> None:
         ("one", "values"),
         ("two", "values"),
     ]
+
+
+class Writer:
+    """Somebody records a golden request anew after it was sent and before it is tried."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+
+    def run(self, tree: Tree, /) -> dict[str, Any]:
+        write_golden(self.source, golden("m", [2.0]))
+        return {"models": ["m"], "golden_requests": len(list(Goldens(tree)))}
+
+
+def test_a_golden_request_that_is_not_the_published_one_proves_nothing(tmp_path: Path) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    write_model(source, "m")
+    target = FolderTarget(str(store))
+    first = publish(target, [str(source)], Options())["release"]
+    write_golden(source, golden("m", [1.0]))
+    with pytest.raises(SupersonicError, match=r"m/golden/values\.json changed while it was published\. Run again"):
+        publish(target, [str(source)], Options(trial=lambda: Writer(source)))
+    assert Store(str(store)).current() == first
+    assert os.listdir(store / "releases") == [first]
 
 
 def statistics(model: str, count: int, infer: int, **more: Any) -> dict[str, Any]:
@@ -320,6 +349,71 @@ def test_a_release_that_does_not_pass(tmp_path: Path, error: Exception, said: st
         f"The release {second['release'][:12]} replaced {first['release'][:12]}; a test load tried it "
         "(1 model, 0 golden requests)."
     )
+
+
+@pytest.fixture
+def ended() -> Iterator[None]:
+    """A signal ends the module, as when Ansible runs it."""
+    before = signal.signal(signal.SIGTERM, model_repository.ended)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def terminate(*_arguments: Any, **_more: Any) -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+class InPod:
+    """A trial whose pod is made and removed, and passes."""
+
+    def run(self, tree: Tree, /) -> dict[str, Any]:
+        pod = {"metadata": {"uid": "u"}, "spec": {}}
+        api = SimpleNamespace(apply=lambda *_a, **_m: pod, delete=lambda *_a, **_m: None, list=lambda *_a: [])
+        claim = SimpleNamespace(name="models", namespace="n", modes=set())
+        api_and_claim: Any = (api, claim)
+        with _model_trial.TrialPod(*api_and_claim, TEMPLATE, tree.release, 60):
+            return {"models": ["m"], "golden_requests": 0}
+
+
+@pytest.mark.usefixtures("ended")
+@pytest.mark.parametrize("when", ["while its pod goes", "while it is on trial"])
+def test_a_signal_ends_a_trial_and_nothing_is_switched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """What cannot be removed is left behind, but a signal is no such failure."""
+    source, store = tmp_path / "source", tmp_path / "store"
+    write_model(source, "m")
+    target = FolderTarget(str(store))
+    first = publish(target, [str(source)], Options())["release"]
+    (source / "m/1/model.py").write_text("# other\n")
+    gone = terminate if when == "while its pod goes" else lambda *_arguments: None
+    monkeypatch.setattr(_model_trial, "Waiter", lambda *_a, **_m: SimpleNamespace(gone=gone))
+    trial = InPod() if when == "while its pod goes" else SimpleNamespace(run=terminate)
+    with pytest.raises(Ended, match=r"ended by a signal\. What is served is one whole release"):
+        publish(target, [str(source)], Options(trial=lambda: trial))
+    assert Store(str(store)).current() == first
+    assert os.listdir(store / "releases") == [first]
+    assert not (store / "lock").exists()
+
+
+@pytest.mark.usefixtures("ended")
+def test_a_signal_while_a_helper_pod_goes_ends_the_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    api: Any = SimpleNamespace(delete=terminate)
+    claim: Any = SimpleNamespace(name="models", namespace="n")
+    helper = _model_store_pod.Helper(api, claim, _model_store_pod.PodOptions(image="a:1"))
+    tries: list[int] = []
+
+    def attempt() -> dict[str, Any]:
+        tries.append(len(tries))
+        monkeypatch.setattr(helper, "_uid", "u")
+        try:
+            raise Lost("The connection is lost.")
+        finally:
+            helper.__exit__()
+
+    with pytest.raises(Ended):
+        with_patience(attempt)
+    assert tries == [0]
 
 
 @pytest.mark.parametrize("history", [None, "", "5", "{}", "[1", "null"])

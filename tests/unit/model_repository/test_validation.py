@@ -78,6 +78,27 @@ def test_not_a_text_file(tmp_path: Path, write: Write) -> None:
         validate(scan([str(source)]))
 
 
+@pytest.mark.parametrize("path", ["m/config.pbtxt", "m/golden/a.json", "m/1/model.py"])
+@pytest.mark.parametrize("change", ["as long", "longer", "gone"])
+def test_what_is_validated_is_what_is_published(
+    tmp_path: Path, write: Write, golden: str, path: str, change: str
+) -> None:
+    """What a file says by now is another matter."""
+    tree = {"m/config.pbtxt": PYTHON, "m/golden/a.json": golden, "m/1/model.py": "# one"}
+    found = scan([str(write(tmp_path / "source", tree))])
+    validate(found)
+    place = tmp_path / "source" / path
+    said = f"{place} changed while it was published. Run again when nobody writes to it; if it says so again, with"
+    if change == "gone":
+        place.unlink()
+        said = f"{place} of the source cannot be read any more: No such file or directory."
+    else:
+        place.write_text(tree[path].replace("n", "u") if change == "as long" else tree[path] + "\n")
+    with pytest.raises(SupersonicError) as caught:
+        validate(found)
+    assert said in str(caught.value)
+
+
 def test_deep_nesting_ends_in_a_sentence(tmp_path: Path, write: Write) -> None:
     text = "ensemble_scheduling { " * 5000
     source = write(tmp_path / "source", {"m/1/model.py": "", "m/config.pbtxt": text})

@@ -22,7 +22,7 @@ def envoy(interval: float, *in_flight: float, without: float = 0.0) -> Series:
 
 
 def prometheus(envoys: list[Series], servers: list[Series], **settings: float) -> Prometheus:
-    return Prometheus(Watch(**settings), envoys, servers, set(servers))
+    return Prometheus(Watch(**settings), envoys, servers)
 
 
 def test_a_rate_is_of_the_whole_window() -> None:
@@ -63,19 +63,25 @@ def test_an_idle_pool_is_zero_and_an_unseen_one_is_nothing() -> None:
     assert idle.read("servers_wanted", 118.0) is None
 
 
+def test_an_envoy_that_was_not_scraped_for_a_while_says_nothing() -> None:
+    pool = prometheus([envoy(2.0, *[4.0] * 61)], [])
+    assert pool.read("servers_wanted", 129.0) == pytest.approx(4.0 / 1.65)
+    assert pool.read("servers_wanted", 131.0) is None
+
+
 def test_what_a_server_computes_at_a_time_is_learned_and_kept() -> None:
     server = series(2.0, *((0.0, 0.0, 12.0 * n, 0.0, 0.0) for n in range(31)), *[(0.0, 0.0, 360.0, 0.0, 0.0)] * 60)
     pool = prometheus([envoy(2.0, *[8.0] * 91)], [server])
-    pool.learn(60.0, 60.0)
+    pool.learn(60.0)
     assert pool.read("server_parallelism", 180.0) == pytest.approx(6.0)
     assert pool.read("server_capacity", 180.0) == pytest.approx(11.65)
-    given = prometheus([envoy(2.0, *[8.0] * 91)], [server], parallelism=64.0)
+    given = prometheus([envoy(2.0, *[8.0] * 91)], [server], capacity=127.65)
     assert given.read("server_capacity", 180.0) == pytest.approx(127.65)
 
 
 def test_a_burst_counts_when_two_scrapes_have_seen_it() -> None:
     pool = prometheus([envoy(2.0, *[1.0] * 20, 10.0, 10.0)], [])
-    assert pool.read("lasting_requests", 40.0) == pytest.approx((6.0 * 1.0 + 10.0) / 7.0, rel=0.1)
+    assert pool.read("lasting_requests", 40.0) == pytest.approx((7.0 * 1.0 + 10.0) / 8.0)
     assert pool.read("lasting_requests", 42.0) == pytest.approx(9.5)
 
 
@@ -94,26 +100,37 @@ def test_servers_stay_while_requests_find_none_of_them_healthy() -> None:
 @pytest.mark.parametrize(
     ("in_flight", "expected"),
     [
-        ([4.0] * 41, 0.0),
-        ([3.0, 4.0, 4.0, 4.0] * 10 + [4.0], 0.0),
-        ([1.0, 7.0, 3.0, 5.0] * 10 + [4.0], 1.0),
+        ([4.0] * 61, 0.0),
+        ([3.0, 4.0, 4.0, 4.0] * 15 + [4.0], 0.0),
+        ([1.0, 7.0, 3.0, 5.0] * 15 + [4.0], 1.0),
         # A step of load is in one window of two.
-        ([1.0] * 21 + [10.0] * 20, 0.0),
-        ([1.0] * 31 + [10.0] * 10, 0.0),
+        ([1.0] * 41 + [10.0] * 20, 0.0),
+        ([1.0] * 51 + [10.0] * 10, 0.0),
+        # Two values of a window say nothing of it.
+        ([4.0] * 32, 1.0),
     ],
 )
 def test_openness_tells_arrivals_from_clients_that_wait(in_flight: list[float], expected: float) -> None:
-    assert prometheus([envoy(2.0, *in_flight)], []).read("openness", 80.0) == pytest.approx(expected, abs=0.01)
+    pool = prometheus([envoy(2.0, *in_flight)], [])
+    assert pool.read("openness", 2.0 * (len(in_flight) - 1)) == pytest.approx(expected, abs=0.01)
+
+
+def test_requests_are_those_of_all_envoys_together() -> None:
+    """Two that take turns: what varies at each of them does not vary at all."""
+    one, other = ([high, low] * 30 + [high] for high, low in ((0.0, 8.0), (8.0, 0.0)))
+    pool = prometheus([envoy(2.0, *one), envoy(2.0, *other)], [])
+    assert pool.read("lasting_requests", 120.0) == pytest.approx(8.0)
+    assert pool.read("openness", 120.0) == 0.0
 
 
 def test_the_floor_keeps_what_is_there_and_asks_for_no_more() -> None:
-    open_load = [1.0, 7.0, 3.0, 5.0] * 10 + [4.0]
-    busy = [series(2.0, *((0.0, 0.0, 1.9 * n, 0.0, 0.0) for n in range(41))) for _server in range(4)]
+    open_load = [1.0, 7.0, 3.0, 5.0] * 15 + [4.0]
+    busy = [series(2.0, *((0.0, 0.0, 1.9 * n, 0.0, 0.0) for n in range(61))) for _server in range(4)]
     # 3.8 servers' worth of work on four: no fewer, and no more.
-    assert prometheus([envoy(2.0, *open_load)], busy).read("servers_busy_floor", 80.0) == 4.0
+    assert prometheus([envoy(2.0, *open_load)], busy).read("servers_busy_floor", 120.0) == 4.0
     # Clients that wait for their answers would only wait longer.
-    waiting = prometheus([envoy(2.0, *[4.0] * 41)], busy)
-    assert waiting.read("servers_busy_floor", 80.0) == 0.0
-    assert waiting.read("servers_held", 80.0) == pytest.approx(4.0 / 1.65 / 0.82)
+    waiting = prometheus([envoy(2.0, *[4.0] * 61)], busy)
+    assert waiting.read("servers_busy_floor", 120.0) == 0.0
+    assert waiting.read("servers_held", 120.0) == pytest.approx(4.0 / 1.65 / 0.82)
     # As long as nobody knows what was before, all stay.
     assert waiting.read("servers_held", 10.0) == 4.0

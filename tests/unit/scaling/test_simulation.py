@@ -136,6 +136,20 @@ def test_the_defaults_are_better_than_the_prototype() -> None:
     assert found["swings"] == 0
 
 
+def test_kubernetes_does_not_know_which_server_is_idle() -> None:
+    """Of a pool that shrinks by half under load, over many draws: a busy server goes as often as an idle one."""
+    gone = 0
+    for seed in range(60):
+        simulation = Simulation(replace(DEFAULT, replicas=2, triggers=()), profile_of([{"seconds": 1}]), seed)
+        simulation.run()
+        busy, idle = simulation._ready
+        busy.active[0] = 5
+        simulation._scale(1)
+        gone += busy.draining
+        assert busy.draining != idle.draining
+    assert 15 <= gone <= 45
+
+
 @pytest.mark.parametrize("execution_ms", [5, 500])
 def test_one_client_keeps_one_server(execution_ms: float) -> None:
     pool = replace(pool_of({}, {"models": [{"execution_ms": execution_ms}]}), replicas=6)
@@ -205,8 +219,8 @@ def test_variables_of_the_role_are_heeded() -> None:
         {"scrape_interval": 10},
     )
     assert (pool.minimum, pool.maximum, pool.down.stabilization) == (2, 9, 90.0)
-    assert (pool.watch.headroom, pool.watch.parallelism, pool.watch.window) == (1.5, 8.0, 60.0)
-    assert pool.watch.short_window == 20.0
+    assert (pool.watch.headroom, pool.watch.capacity, pool.watch.window) == (1.5, 8.0, 60.0)
+    assert pool.watch.burst_window == 20.0
     assert pool.triggers == (Trigger("queue_time", 50.0, average=False),)
 
 
