@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -31,6 +31,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
+    _cautions: Sequence[str] = ()
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         """Collect every problem of this host and fail with all of them at once."""
@@ -58,6 +59,7 @@ class ActionModule(ActionBase):
             so_far = "nothing" if arguments["whole_inventory"] else "nothing of this role"
             result["msg"] = f"The inventory of {host} has {len(problems)} problem(s); {so_far} was changed.\n{lines}"
         else:
+            result["warnings"] = list(self._cautions)
             result["msg"] = f"The variables of {', '.join(arguments['roles'])} are right."
         return result
 
@@ -119,6 +121,7 @@ class ActionModule(ActionBase):
                     values[name] = value
         problems.extend(_inventory.unevaluated(failures, available))
         problems.extend(_inventory.check_relations(values, files=arguments["files"], unjudged=unjudged))
+        self._cautions = _inventory.cautions(values)
 
         if arguments["models"] and "model_repository" not in absent:
             problems.extend(_models(values))

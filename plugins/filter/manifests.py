@@ -16,6 +16,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
 )
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
     _autoscaler,
+    _clusters,
     _exposure,
     _gateway,
     _gpus,
@@ -55,6 +56,7 @@ class FilterModule:
             "model_repository_table": _render.model_repository_table,
             "override_pod_spec": _render.override_pod_spec,
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
+            "same_cluster": _clusters.same_cluster,
             "service_queries": service_queries,
             "service_rules": service_rules,
             "verification_table": _render.verification_table,

@@ -108,6 +108,15 @@ def connection(params: Mapping[str, t.Any]) -> Connection:
     return replace(base, host=host, proxy=given["proxy"] or base.proxy or _environment_proxy(host))
 
 
+def api_server(params: Mapping[str, t.Any]) -> str:
+    """Where the API server is that the same options lead to, without asking who we are there."""
+    given = {name: _given(params, name) for name in ("kubeconfig", "context", "host")}
+    found = given["host"] or _from_files(given["kubeconfig"], given["context"], identify=False).host
+    address = urlsplit(found if "://" in found else f"https://{found}")
+    port = address.port or (80 if address.scheme == "http" else 443)
+    return f"{address.scheme}://{address.hostname}:{port}{address.path.rstrip('/')}"
+
+
 def _given(params: Mapping[str, t.Any], name: str) -> t.Any:
     value = params.get(name)
     if value in (None, ""):
@@ -119,7 +128,7 @@ def _given(params: Mapping[str, t.Any], name: str) -> t.Any:
     return value
 
 
-def _from_files(kubeconfig: str | None, context: str | None) -> Connection:
+def _from_files(kubeconfig: str | None, context: str | None, *, identify: bool = True) -> Connection:
     if kubeconfig:
         paths = [kubeconfig]
     else:
@@ -134,7 +143,7 @@ def _from_files(kubeconfig: str | None, context: str | None) -> Connection:
                 "Set kubeconfig (or K8S_AUTH_KUBECONFIG, KUBECONFIG), or host and api_key."
             )
         paths = present
-    return _from_kubeconfig(paths, context)
+    return _from_kubeconfig(paths, context, identify=identify)
 
 
 def _in_cluster() -> Connection:
@@ -150,7 +159,7 @@ def _in_cluster() -> Connection:
     )
 
 
-def _from_kubeconfig(paths: list[str], context_name: str | None) -> Connection:
+def _from_kubeconfig(paths: list[str], context_name: str | None, *, identify: bool) -> Connection:
     where = ", ".join(paths)
     entries: dict[str, dict[str, tuple[dict[str, t.Any], str]]] = {"contexts": {}, "clusters": {}, "users": {}}
     current = None
@@ -173,7 +182,6 @@ def _from_kubeconfig(paths: list[str], context_name: str | None) -> Connection:
     context, _folder = entries["contexts"][name]
     source = f"context '{name}' of {where}"
     cluster, cluster_folder = _entry(entries["clusters"], context.get("cluster"), "cluster", source)
-    user, user_folder = _entry(entries["users"], context.get("user"), "user", source, optional=True)
     if not cluster.get("server"):
         raise SupersonicError(f"The cluster '{context.get('cluster')}' of {source} has no server address.")
     result = Connection(
@@ -185,6 +193,9 @@ def _from_kubeconfig(paths: list[str], context_name: str | None) -> Connection:
         proxy=cluster.get("proxy-url"),
         namespace=context.get("namespace"),
     )
+    if not identify:
+        return result
+    user, user_folder = _entry(entries["users"], context.get("user"), "user", source, optional=True)
     return _identity(result, user, user_folder)
 
 

@@ -47,6 +47,8 @@ WITHOUT = {
     "rolebindings.rbac.authorization.k8s.io": NO_PROMETHEUS,
     "triggerauthentications.keda.sh": NAME_AUTHENTICATION,
     "secrets": NAME_AUTHENTICATION,
+    "podmonitors.monitoring.coreos.com": "set prometheus_pod_monitor to never",
+    "prometheusrules.monitoring.coreos.com": "set prometheus_rule to never",
 }
 # Who brings a kind that is not Kubernetes' own, and what needs it.
 BROUGHT = {
@@ -55,6 +57,8 @@ BROUGHT = {
     "Route.route.openshift.io": ("OpenShift", "envoy_openshift_route"),
     "Certificate.cert-manager.io": ("cert-manager", "envoy_certificate"),
     "ScaledObject.keda.sh": ("KEDA", "supersonic_components without autoscaler"),
+    "PodMonitor.monitoring.coreos.com": ("the Prometheus operator", "prometheus_pod_monitor"),
+    "PrometheusRule.monitoring.coreos.com": ("the Prometheus operator", "prometheus_rule"),
 }
 
 

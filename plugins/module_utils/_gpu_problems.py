@@ -26,6 +26,19 @@ LIMITS: dict[str, tuple[int, int | None]] = {
 }
 
 
+def cautions(variables: Variables) -> Iterator[str]:
+    """What is allowed, and yet to be known."""
+    chart = variables.get("gpu_operator_chart")
+    if variables.get("gpu_operator_mode") != "managed" or not chart or variables.get("gpu_operator_chart_sha256") != "":
+        return
+    whence = chart if "://" in chart else "" if "/" in chart else variables.get("gpu_operator_chart_repository")
+    if whence:
+        yield (
+            f"gpu_operator_chart_sha256 is empty: whatever {whence} answers is applied with the rights of the cluster's "
+            "administrator. Set it to the SHA-256 of an archive that you have looked at."
+        )
+
+
 def findings(variables: Variables) -> Iterator[Finding]:
     """Everything that can be said without the cluster."""
     if variables.get("gpu_operator_mode") == "managed":

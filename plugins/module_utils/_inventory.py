@@ -633,6 +633,11 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
     return problems
 
 
+def cautions(variables: Variables) -> list[str]:
+    """What is allowed, and yet to be known before it is done."""
+    return [text for of in (_keda_problems, _gpu_problems) for text in of.cautions(variables)]
+
+
 class _Read(dict[str, Any]):
     """Variables that know which of them was looked at last, and which are set besides."""
 

@@ -36,6 +36,18 @@ def findings(variables: Variables) -> Iterator[Finding]:
         yield Finding("keda_minimum_version", "it has to be a version such as 2.18.", minimum)
 
 
+def cautions(variables: Variables) -> Iterator[str]:
+    """What is allowed, and yet to be known."""
+    manifest = variables.get("keda_manifest")
+    if variables.get("keda_mode") != "managed" or not manifest or variables.get("keda_manifest_checksum") != "":
+        return
+    if manifest.startswith("https://"):
+        yield (
+            f"keda_manifest_checksum is empty: whatever {manifest} answers is applied with the rights of the cluster's "
+            "administrator. Set it to the SHA-256 of a manifest that you have looked at."
+        )
+
+
 def _release(variables: Variables, managed: bool) -> Iterator[Finding]:
     version = variables.get("keda_version")
     if version is not None and not _VERSION.fullmatch(version):

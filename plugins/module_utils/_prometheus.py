@@ -40,6 +40,8 @@ _SERVICE_HOST = re.compile(r"(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.sv
 _INTERVAL_SECONDS = 600
 # The last ones: whoever has changed the interval wants to know the new one.
 _SCRAPES_LOOKED_AT = 6
+# Part by which an interval that is measured may be off the one that was set.
+_INACCURACY = 0.05
 _POLL_SECONDS = 1.0
 PARTS = ("triton", "envoy")
 
@@ -304,7 +306,13 @@ def interval(matrix: Iterable[Mapping[str, t.Any]]) -> float | None:
         steps = [later - earlier for earlier, later in itertools.pairwise(times[-_SCRAPES_LOOKED_AT:])]
         if steps:
             found.append(statistics.median(steps))
-    return round(max(found), 3) if found else None
+    return _as_set(max(found)) if found else None
+
+
+def _as_set(seconds: float) -> float:
+    """What was measured is off by milliseconds, and sites scrape every so many seconds: windows are multiples of it."""
+    whole = round(seconds)
+    return float(whole) if abs(seconds - whole) <= _INACCURACY * whole else round(seconds, 3)
 
 
 def look_at(prometheus: Prometheus, namespace: str, name: str, pods: Mapping[str, str] | None) -> Scraped:

@@ -200,7 +200,8 @@ class Queries:
     @property
     def utilization(self) -> str:
         """Share of their time for which servers are at work, 0 to 1."""
-        return self._or_zero(f"({self.busy_servers}) / (({self.servers}) > 0)")
+        # One that has gone is at work within the window, and no server any more.
+        return self._or_zero(f"clamp_max(({self.busy_servers}) / (({self.servers}) > 0), 1)")
 
     # ---- how many servers ----------------------------------------------------------------------------------------
 
@@ -242,11 +243,13 @@ class Queries:
     def servers_held(self) -> str:
         """Servers that the requests in flight keep, a few more than they would ask for; never more than there are.
 
-        All of them as long as nothing is known from before the window: rates over one that is not full are too low.
+        All of them as long as nothing is known from before the window: rates over one that is not full are too low. And
+        while requests find no server: those are in flight nowhere.
         """
         held = f"{self._lasting()} / ({HOLD!r} * ({self.server_capacity}))"
         known = f"sum(last_over_time({self._in_flight}[{self.short_window}s] offset {self.window}s))"
-        return self._while_seen(_least(self.servers, _greatest(held, f"(({self.servers}) unless {known})")))
+        told = f"({known} unless {self.requests_without_server} > 0)"
+        return self._while_seen(_least(self.servers, _greatest(held, f"(({self.servers}) unless {told})")))
 
     @property
     def servers_busy_floor(self) -> str:

@@ -185,8 +185,10 @@ class Prometheus:
     def servers_held(self, now: float) -> float:
         """Servers that are there and have not much too little to do: a pool on an edge would come and go otherwise."""
         watch = self.watch
-        if not any(series.within(now - watch.window, watch.short_window) for series in self.envoys):
-            # Rates are too low for as long as their window is not full.
+        if self.requests_without_server(now) > 0 or not any(
+            series.within(now - watch.window, watch.short_window) for series in self.envoys
+        ):
+            # Rates are too low for as long as their window is not full, and what finds no server is in flight nowhere.
             return self.ready(now)
         return min(self.ready(now), self.lasting_requests(now) / (HOLD * self.server_capacity(now)))
 

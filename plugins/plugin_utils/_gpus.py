@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._clusters import same_cluster
+
 
 def gpu_demands(hosts: Iterable[Mapping[str, Any]], kubeconfig: str = "", context: str = "") -> list[dict[str, Any]]:
     """Of those instances that are in this cluster, in the form of gpu_operator_instances.
@@ -19,9 +21,8 @@ def gpu_demands(hosts: Iterable[Mapping[str, Any]], kubeconfig: str = "", contex
     Variables that a host does not set have the defaults of their roles.
     """
     found = []
-    for host in hosts:
-        place = (host.get("supersonic_kubeconfig") or "", host.get("supersonic_context") or "")
-        if place != (kubeconfig, context) or host.get("triton_state") == "absent":
+    for host in same_cluster(hosts, kubeconfig, context):
+        if host.get("triton_state") == "absent":
             continue
         gpus = int(host.get("triton_gpus") or 0)
         servers = most = int(host.get("triton_replicas", 1))

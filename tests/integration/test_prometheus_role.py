@@ -168,7 +168,10 @@ def test_who_may_ask(rendered: dict[str, list[dict[str, Any]]]) -> None:
     own = {"podSelector": {"matchLabels": instance}}
     (rule,) = one(rendered["defaults"], "NetworkPolicy")["spec"]["ingress"]
     assert rule["from"] == [
-        own, {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "keda-operator"}}}
+        own, {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}},
+            "podSelector": {"matchLabels": {"app": "keda-operator"}},
+        }
     ]  # fmt: skip
     (rule,) = one(rendered["everything"], "NetworkPolicy")["spec"]["ingress"]
     assert rule["from"] == [own, {"ipBlock": {"cidr": "192.0.2.0/24"}}]

@@ -230,6 +230,12 @@ def cases() -> Iterable[Case]:
                 "servers_wanted": 1.0},
     )  # fmt: skip
     yield Case(
+        "no server is healthy: requests fail at once, and the servers stay",
+        Series().servers(6, {"digits": Load(0.0)}).envoy(0.0, without=40.0),
+        {"servers": 6.0, "requests_in_flight": 0.0, "requests_without_server": 600.0, "servers_wanted": 1.0,
+         "servers_held": 6.0},
+    )  # fmt: skip
+    yield Case(
         "no Envoy",
         Series().servers(2, {"digits": Load(40.0, queue=50.0)}),
         {
@@ -351,6 +357,11 @@ def cases() -> Iterable[Case]:
         "a server that has gone",
         Series().server(steady).server(steady, 2, end=SCRAPES - 16).envoy(),
         {"servers": 1.0, "request_rate": 40.0, "queue_time": 30.0, "busy_servers": 0.8},
+    )
+    yield Case(
+        "a server that was busy until it has gone",
+        Series().server({"digits": Load(50.0)}).server({"digits": Load(50.0)}, 2, end=SCRAPES - 4).envoy(),
+        {"servers": 1.0, "utilization": 1.0},
     )
     yield Case(
         "a server that has just come",

@@ -32,6 +32,8 @@ class Poor(BaseHTTPRequestHandler):
 
     server: ThreadingHTTPServer
     asked: list[tuple[str, str, str]] = []
+    # Kinds that it has besides Kubernetes' own, by path.
+    more: dict[str, Any] = {}
 
     def do_GET(self) -> None:
         lists = {
@@ -42,6 +44,7 @@ class Poor(BaseHTTPRequestHandler):
             "/apis/storage.k8s.io/v1/storageclasses": {"items": [{"metadata": {"name": "slow"}}]},
             "/apis/networking.k8s.io/v1/ingressclasses": {"items": [{"metadata": {"name": "public"}}]},
             "/api/v1/persistentvolumes": {"items": [{"spec": {"storageClassName": "by-hand"}}, {"spec": {}}]},
+            **self.more,
         }
         path = self.path.partition("?")[0]
         if path in lists:
@@ -175,7 +178,8 @@ def test_kinds_say_who_brings_them_and_what_needs_them(api: Api) -> None:
         "newer. Ask for it to be installed, or do without it (envoy_gateway_route)."
     )
     assert found[-1] == "The cluster has no kind Own of example.org/v1. Ask for it to be installed."
-    assert all("(envoy_" in sentence or "(supersonic_components" in sentence for sentence in found[:-1])
+    variables = ("(envoy_", "(supersonic_components", "(prometheus_")
+    assert all(any(name in sentence for name in variables) for sentence in found[:-1])
     assert not problems(api, kinds=[{"api_version": "networking.k8s.io/v1", "kind": "Ingress"}])
 
 
@@ -246,6 +250,45 @@ def test_preflight_tells_each_problem_once(api: Api, tmp_path: Path) -> None:
     without_policies = "set triton_network_policy and envoy_network_policy"
     for sentence in ("No node offers 1 of nvidia.com/gpu", "services in the namespace cms", without_policies):
         assert told.count(sentence) == 1, told
+
+
+SITE = {
+    "supersonic_components": ["prometheus"],
+    "prometheus_mode": "existing",
+    "supersonic_prometheus_url": "https://prometheus.example.org",
+}
+
+
+def test_preflight_asks_for_what_the_operator_is_told_always(api: Api, tmp_path: Path) -> None:
+    told = failure(run(api, tmp_path, "site.yml", {"cms": {**SITE, "prometheus_rule": "always"}}))
+    assert "has no kind PrometheusRule of monitoring.coreos.com/v1, which comes with the Prometheus operator" in told
+    assert f"We may not {CHANGING} prometheusrules.monitoring.coreos.com in the namespace cms" in told
+    assert "or set prometheus_rule to never." in told
+    assert "podmonitors" not in told
+
+
+def test_an_operator_that_we_may_not_tell_is_none(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kinds are there, for others."""
+    verbs = ["get", "list", "watch", "create", "patch", "delete"]
+    kinds = [
+        {"name": f"{kind.lower()}s", "kind": kind, "namespaced": True, "verbs": verbs, "singularName": kind.lower()}
+        for kind in ("PodMonitor", "PrometheusRule")
+    ]
+    monkeypatch.setattr(Poor, "more", {"/apis/monitoring.coreos.com/v1": {"resources": kinds}})
+    play = [{"hosts": "all", "gather_facts": False, "tasks": [
+        {"ansible.builtin.include_role": {"name": "fastml.supersonic.prometheus", "tasks_from": "operator",
+                                          "rolespec_validate": False, "public": True}},
+        {"ansible.builtin.debug": {"msg": "Rule: {{ __prometheus_has_rule }}, monitor: {{ __prometheus_has_pod_monitor }}."}},
+    ]}]  # fmt: skip
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    done = run(api, tmp_path, str(tmp_path / "play.yml"), {"cms": {**SITE, "prometheus_pod_monitor": "never"}})
+    assert done.code == 0, done.output
+    assert "Rule: False, monitor: False." in done.text
+    assert "WARNING: no PrometheusRule is applied, although the cluster has this kind" in done.text
+    assert f"We may not {CHANGING} prometheusrules.monitoring.coreos.com in the namespace cms" in done.text
+    assert "PodMonitor" not in done.text
 
 
 def test_preflight_tells_once_that_there_is_no_cluster(api: Api, tmp_path: Path) -> None:

@@ -93,9 +93,12 @@ def test_fetched_and_checked(tmp_path: Path, url: str) -> None:
     done = render(tmp_path, keda_manifest=url, keda_manifest_checksum=CHECKSUM.upper())
     assert done.changed("cluster") == 1
     assert "ghcr.io/kedacore/keda:2.21.0" in images(tmp_path)
+    assert "[WARNING]" not in done.text
     (tmp_path / "keda.yaml").unlink()
     # Check mode has to see it too.
-    assert render(tmp_path, "--check", keda_manifest=url).changed("cluster") == 1
+    unseen = render(tmp_path, "--check", keda_manifest=url)
+    assert unseen.changed("cluster") == 1
+    assert f"[WARNING]: keda_manifest_checksum is empty: whatever {url} answers is applied" in unseen.text
     assert not (tmp_path / "keda.yaml").exists()
 
 

@@ -71,6 +71,31 @@ def test_what_is_wrong_is_said_once(changes: dict[str, Any], message: str) -> No
     assert re.search(message, problem), problem
 
 
+FETCHED = {"keda_manifest": "https://example.org/keda-2.21.0.yaml", "keda_manifest_checksum": ""}
+CHART = {"gpu_operator_mode": "managed", "gpu_operator_chart_repository": "https://r.example.org",
+         "gpu_operator_chart": "gpu-operator", "gpu_operator_chart_sha256": ""}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variables", "whence"),
+    [
+        ({"keda_mode": "managed", **FETCHED}, r"keda_manifest_checksum .*keda-2\.21\.0\.yaml"),
+        ({"keda_mode": "existing", **FETCHED}, ""),
+        ({"keda_mode": "managed", **FETCHED, "keda_manifest_checksum": "0" * 64}, ""),
+        ({"keda_mode": "managed", **FETCHED, "keda_manifest": "/srv/keda.yaml"}, ""),
+        (CHART, r"gpu_operator_chart_sha256 .*https://r\.example\.org answers"),
+        ({**CHART, "gpu_operator_chart": "oci://r.example.org/chart"}, r"oci://r\.example\.org/chart answers"),
+        ({**CHART, "gpu_operator_chart": "/srv/gpu-operator.tgz"}, ""),
+        ({**CHART, "gpu_operator_chart_sha256": "0" * 64}, ""),
+        ({**CHART, "gpu_operator_mode": "existing"}, ""),
+    ],
+)
+def test_what_is_fetched_unseen_is_warned_of(variables: dict[str, Any], whence: str) -> None:
+    found = _inventory.cautions(variables)
+    assert len(found) == bool(whence)
+    assert all(re.search(whence, text) for text in found)
+
+
 def test_files_need_not_be_there_before_a_play_that_makes_them() -> None:
     assert said({"keda_manifest": "/nowhere/keda.yaml", "keda_kubeconfig": "/nowhere"}, files=False) == []
 

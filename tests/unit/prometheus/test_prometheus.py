@@ -92,6 +92,14 @@ def samples(*times: float) -> dict[str, Any]:
         ([], None),
         ([samples(3.0)], None),
         ([samples(0, 2.001, 4, 6)], 2.0),
+        # A whole number of seconds was set: scrapes are late by milliseconds.
+        ([samples(0, 2.001, 4.002)], 2.0),
+        ([samples(0, 14.9, 29.8)], 15.0),
+        ([samples(0, 15.002, 30.004)], 15.0),
+        ([samples(0, 30.004, 60.008)], 30.0),
+        # None was.
+        ([samples(0, 2.5, 5)], 2.5),
+        ([samples(0, 0.4, 0.8)], 0.4),
         ([samples(0, 2, 4, 6), samples(0, 30, 60)], 30.0),
         ([samples(0, 2, 4, 26, 28, 30)], 2.0),
         # The interval was changed: it is the new one that counts.

@@ -90,6 +90,13 @@ def test_servers_are_wanted_while_requests_find_none() -> None:
     assert pool.read("servers_wanted", 8.0) == 1.0
 
 
+def test_servers_stay_while_requests_find_none_of_them_healthy() -> None:
+    idle = [series(2.0, *[(0.0, 0.0, 0.0, 0.0)] * 21) for _number in range(6)]
+    unhealthy = series(2.0, *((0.0, 3.0 * number) for number in range(21)))
+    assert prometheus([unhealthy], idle).read("servers_held", 40.0) == 6.0
+    assert prometheus([envoy(2.0, *[0.0] * 21)], idle).read("servers_held", 40.0) == 0.0
+
+
 @pytest.mark.parametrize(
     ("in_flight", "expected"),
     [

@@ -1,0 +1,42 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which instances of an inventory are in a cluster.
+
+This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import api_server
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+
+
+def same_cluster(hosts: Iterable[Mapping[str, Any]], kubeconfig: str = "", context: str = "") -> list[Mapping[str, Any]]:
+    """Those instances, by their variables, whose cluster is the one that kubeconfig and context lead to."""
+    # Many instances, and few files.
+    find = functools.cache(_cluster)
+    here = find(str(kubeconfig or ""), str(context or ""))
+    return [
+        host
+        for host in hosts
+        if find(str(host.get("supersonic_kubeconfig") or ""), str(host.get("supersonic_context") or "")) == here
+    ]
+
+
+def _cluster(kubeconfig: str, context: str) -> tuple[str, ...]:
+    """The API server, since a user of an instance and a cluster's administrator have different contexts and files.
+
+    What cannot be read here, for instance because another machine has it, is told apart by its name.
+    """
+    path = os.path.realpath(os.path.expanduser(os.path.expandvars(kubeconfig))) if kubeconfig else ""
+    try:
+        return (api_server({"kubeconfig": path, "context": context}),)
+    except SupersonicError:
+        return path, context
