@@ -25,6 +25,7 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     "autoscaler_busy_share": (0.01, 1),
     "autoscaler_window": (0, None),
     "autoscaler_history": (60, None),
+    "autoscaler_query_timeout": (0.1, None),
     "autoscaler_polling_interval": (1, None),
     "autoscaler_cooldown": (0, None),
     "autoscaler_paused_replicas": (-1, None),

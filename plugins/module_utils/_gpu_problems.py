@@ -34,8 +34,8 @@ def cautions(variables: Variables) -> Iterator[str]:
     whence = chart if "://" in chart else "" if "/" in chart else variables.get("gpu_operator_chart_repository")
     if whence:
         yield (
-            f"gpu_operator_chart_sha256 is empty: whatever {whence} answers is applied with the rights of the cluster's "
-            "administrator. Set it to the SHA-256 of an archive that you have looked at."
+            f"gpu_operator_chart_sha256 is empty: whatever {whence} answers is applied with the rights of the "
+            "cluster's administrator. Set it to the SHA-256 of an archive that you have looked at."
         )
 
 

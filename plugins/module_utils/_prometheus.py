@@ -27,7 +27,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import CLUSTERS, LABELS
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import CLUSTERS, LABELS, Queries
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Tunnel
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target
@@ -258,11 +258,15 @@ def result(data: Mapping[str, t.Any]) -> dict[str, t.Any]:
 # ---- an instance -----------------------------------------------------------------------------------------------------
 @dataclass
 class Scraped:
-    """How the pods of an instance are scraped. deployed: whether it has an Envoy that is ready."""
+    """How the pods of an instance are scraped.
+
+    deployed: whether it has an Envoy that is ready; recorded: whether what its servers compute is recorded by rules.
+    """
 
     deployed: bool = True
     labels: dict[str, str] = field(default_factory=lambda: dict(LABELS))
     scrape_interval: float | None = None
+    recorded: bool = False
     up: list[dict[str, t.Any]] = field(default_factory=list)
     down: list[dict[str, t.Any]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -273,6 +277,7 @@ class Scraped:
             "deployed": self.deployed,
             "labels": self.labels,
             "scrape_interval": self.scrape_interval,
+            "recorded": self.recorded,
             "targets_up": self.up,
             "targets_down": self.down,
             "pods_missing": self.missing,
@@ -331,6 +336,8 @@ def look_at(prometheus: Prometheus, namespace: str, name: str, pods: Mapping[str
         )
         return found
     found.labels = labels
+    rule = Queries(namespace, name).record("requests_in_compute")
+    found.recorded = bool(prometheus.vector(rule, "what rules have recorded of the instance"))
     selector = f'up{{{labels["namespace"]}="{namespace}",{labels["pod"]}=~"{pod_pattern(name)}"}}'
     targets = prometheus.vector(selector, "the targets of the instance")
     if not targets:

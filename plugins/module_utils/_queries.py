@@ -46,6 +46,8 @@ WINDOWS = {
 STEP = 2
 # Seconds for which it is remembered how many requests a server can compute at a time, and how often it was looked at.
 HISTORY, HISTORY_STEP = 86400, 60
+# How many such looks are worked out anew with each question, where nothing is recorded: they read a day of samples.
+HISTORY_LOOKS = 288
 # The numbers below are those with which the simulator (docs/autoscaling-simulator.md) holds for all its shapes of load.
 # Requests in flight for a server that computes one at a time: the others wait, so that it never idles between two.
 HEADROOM = 1.65
@@ -214,12 +216,18 @@ class Queries:
     def server_parallelism(self) -> str:
         """Requests that one server computes at a time: the most that were seen, at least 1; of a capacity that is given
         those that belong to it."""
+        return self._parallelism(present=True)
+
+    def _parallelism(self, *, present: bool) -> str:
+        """present: count what is computed now, too. Where few looks are taken the next one may be minutes away."""
         if self.capacity:
             return f"{self._nothing} + {parallelism(self.capacity, self.headroom)!r}"
         if self.recorded:
             seen = f"max(max_over_time({self.record('requests_in_compute')}[{self.history}s]))"
         else:
-            seen = f"max_over_time(({self._most_in_compute()})[{self.history}s:{HISTORY_STEP}s])"
+            most, step = self._most_in_compute(), max(HISTORY_STEP, math.ceil(self.history / HISTORY_LOOKS))
+            seen = f"max_over_time(({most})[{self.history}s:{step}s])"
+            seen = _greatest(seen, most) if present else seen
         return f"clamp_min({seen}, 1) or {self._nothing} + 1"
 
     @property
@@ -259,15 +267,15 @@ class Queries:
         servers busy, and their number in flight tells all.
         """
         # The most of the long window: work that has begun counts, and work that has ended does so for a while.
-        lately = f"({self._or_zero(f'sum({self._computing()})')})[{self.long_window}s:{self.window}s]"
-        # In terms of what a server computes at a time. Not executions: a server that batches executes all the time also
-        # when it is nearly empty.
-        busy = f"max_over_time({lately}) / 1e6 / ({self.server_parallelism})"
+        # Requests in compute, not executions: a server that batches executes all the time also when it is nearly empty.
+        lately = f"(sum({self._computing()}))[{self.long_window}s:{self.window}s]"
+        # What a server computes at a time is worked out once, not at each look, and as briefly as can be.
+        busy = f"max_over_time({lately}) / 1e6 / ({self._parallelism(present=False)})"
         # A small pool may not be as busy as a large one, since what one server more or less does counts for more. Near
         # the larger of busy / share and busy + sqrt(busy) / 2, and takes the work once only: an address has an end.
         needed = f"(0.98 * sqrt({busy} / {self.busy_share!r}) + 0.1) ^ 2"
         # What is not needed goes a quarter at a time.
-        gradually = f"({self.servers}) - clamp_min(0.25 * ({self.servers}), 1)"
+        gradually = f"clamp_min(({self.servers}) - clamp_min(0.25 * ({self.servers}), 1), 0)"
         return self._while_seen(_least(self.servers, f"{self._open()} * {_greatest(needed, gradually)}"))
 
     # ---- all of them ---------------------------------------------------------------------------------------------

@@ -123,6 +123,9 @@ answers:
     query:
       description: The expression.
       type: str
+    seconds:
+      description: How long the answer took, without the making of the connection.
+      type: float
     value:
       description:
         - The value, when there is exactly one and it is a number, V(null) otherwise.
@@ -148,6 +151,9 @@ found:
     scrape_interval:
       description: Seconds between two scrapes, of what is scraped least often; V(null) where there were not yet two.
       type: float
+    recorded:
+      description: Whether the rules of the role P(fastml.supersonic.prometheus#role) record what its servers compute.
+      type: bool
     targets_up:
       description: Targets that answered, each with C(pod), C(instance) (its address) and C(job).
       type: list
@@ -161,6 +167,8 @@ found:
       type: list
       elements: str
 """
+
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -210,10 +218,10 @@ def main() -> None:
             answer["found"] = found.as_result()
             if found.problems:
                 module.fail_json(msg=" ".join(found.problems), **answer)
-        answer["answers"] = {
-            name: {"query": query, **_prometheus.result(prometheus.query(str(query), f"the query {name} ({query})"))}
-            for name, query in options["queries"].items()
-        }
+        if options["queries"]:
+            # So that the way there is no part of the first one's seconds.
+            prometheus.query("1")
+        answer["answers"] = {name: _ask(prometheus, name, str(query)) for name, query in options["queries"].items()}
         for text in prometheus.warnings:
             module.warn(f"Prometheus: {text}")
     except SupersonicError as error:
@@ -221,6 +229,12 @@ def main() -> None:
     finally:
         resolver.close()
     module.exit_json(changed=False, **answer)
+
+
+def _ask(prometheus: _prometheus.Prometheus, name: str, query: str) -> dict[str, object]:
+    begin = time.monotonic()
+    data = prometheus.query(query, f"the query {name} ({query})")
+    return {"query": query, "seconds": round(time.monotonic() - begin, 3), **_prometheus.result(data)}
 
 
 if __name__ == "__main__":

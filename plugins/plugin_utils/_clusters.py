@@ -18,7 +18,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._client import a
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 
 
-def same_cluster(hosts: Iterable[Mapping[str, Any]], kubeconfig: str = "", context: str = "") -> list[Mapping[str, Any]]:
+def same_cluster(
+    hosts: Iterable[Mapping[str, Any]], kubeconfig: str = "", context: str = ""
+) -> list[Mapping[str, Any]]:
     """Those instances, by their variables, whose cluster is the one that kubeconfig and context lead to."""
     # Many instances, and few files.
     find = functools.cache(_cluster)

@@ -233,3 +233,23 @@ def test_from_zero(service: ScaledInstance) -> None:
     done = service.run("playbooks/verify.yml", verify_models=["identity"])
     assert done.code == 0, done.output
     assert service.replicas() >= 1
+
+
+def test_teardown_says_what_is_left_and_how_it_goes(service: ScaledInstance) -> None:
+    """The last one: afterwards nothing is there."""
+    service.start_prometheus(prometheus_persistent=True, prometheus_size="64Mi", prometheus_retention_size="32MB")
+    service.scale()
+    claims = f"/api/v1/namespaces/{service.namespace}/persistentvolumeclaims"
+    recorded = f"{service.name}-prometheus"
+    done = service.run("playbooks/teardown.yml", teardown_models=True)
+    assert done.code == 0, done.output
+    assert (
+        f"What Prometheus has recorded in the claim {recorded} in the namespace {service.namespace} is left: "
+        "-e '{\"teardown_metrics\": true}' removes it."
+    ) in done.text
+    assert service.cluster.get(service.scaled_object) is None
+    assert [claim["metadata"]["name"] for claim in service.cluster.api.list(claims, "claims")] == [recorded]
+    done = service.run("playbooks/teardown.yml", teardown_models=True, teardown_metrics=True)
+    assert done.code == 0, done.output
+    assert f"Nothing of {service.name} is left." in done.text
+    assert service.cluster.get(f"/api/v1/namespaces/{service.namespace}") is None

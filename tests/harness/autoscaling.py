@@ -56,8 +56,8 @@ class ScaledInstance(Instance):
     def ready_servers(self) -> int:
         return int(self.cluster.there(self.target)["status"].get("readyReplicas") or 0)
 
-    def start_prometheus(self) -> None:
-        done = self._role("prometheus", **PROMETHEUS)
+    def start_prometheus(self, **variables: Any) -> None:
+        done = self._role("prometheus", **{**PROMETHEUS, **variables})
         assert done.code == 0, done.output
 
     def watched(self, there: bool) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark impor
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus as Asked
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import parse_address
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports
@@ -58,10 +60,15 @@ def prometheus(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         {"target_label": key, "replacement": value}
         for key, value in (("namespace", "cms"), ("pod", pod("bare", "envoy")))
     ]
+    scratch = tmp_path_factory.mktemp("prometheus")
+    (scratch / "rules.json").write_text(
+        json.dumps({"groups": [{"name": "main", "interval": "1s", "rules": service_rules("main", "cms")}]})
+    )
     server = Prometheus(
         folder,
-        tmp_path_factory.mktemp("prometheus"),
+        scratch,
         {
+            "rule_files": ["rules.json"],
             "scrape_configs": [
                 job(
                     "pods",
@@ -73,7 +80,7 @@ def prometheus(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 job("one", (other.address, double)),
                 job("another", (other.address, double)),
                 job("bare", (other.address, {}), metric_relabel_configs=bare),
-            ]
+            ],
         },
     )
     yield server
@@ -108,6 +115,7 @@ def test_values(prometheus: Prometheus) -> None:
     assert [item["labels"] for item in result["answers"]["two"]["series"]] == [{"a": "b"}, {}]
     assert result["answers"]["nan"]["series"] == [{"labels": {}, "value": None, "text": "NaN"}]
     assert result["answers"]["one"]["query"] == "vector(1)"
+    assert all(0 <= item["seconds"] < 10 for item in result["answers"].values())
 
 
 @pytest.mark.parametrize(
@@ -154,6 +162,11 @@ def test_an_instance_that_is_scraped(prometheus: Prometheus) -> None:
     assert down["pod"] == pod("main", "triton", 2)
     assert "connection refused" in down["error"]
     assert result["answers"]["flight"]["value"] >= 3
+    # Of another instance there are no rules, and here they may yet be evaluated.
+    limit = time.monotonic() + 15
+    while not look(prometheus, "main")["found"]["recorded"]:
+        assert time.monotonic() < limit
+    assert not look(prometheus, "own")["found"]["recorded"]
 
 
 def test_a_site_with_labels_of_its_own(prometheus: Prometheus) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -372,6 +373,8 @@ def cases() -> Iterable[Case]:
         "what a server can compute is remembered",
         Series().server({"digits": Load(320.0, requests_per_execution=8)}, until=45).envoy(64.0),
         {"requests_in_compute": 0.0, "server_parallelism": 6.4, "servers_wanted": 64.0 / (2 * 6.4 - 0.35)},
+        # Short enough for a look in each minute; recorded, a day is.
+        {"history": 14400},
     )
     yield Case(
         "what a server can take is told",
@@ -425,7 +428,7 @@ def unit_tests(found: Iterable[Case], folder: Path) -> Path:
             {"expr": queries[name], "eval_time": f"{NOW}s", "exp_samples": sample("{}", value)}
             for name, value in case.expected.items()
         ]
-        if not case.settings:
+        if case.settings.keys() <= {"history"}:
             checks += [
                 {
                     "expr": f"supersonic:{name}",
@@ -521,6 +524,24 @@ def test_the_scrape_interval_chooses_the_windows() -> None:
     assert service_queries("main", "cms", scrape_interval=15, window=90) == service_queries(
         "main", "cms", **{**windows(15), "window": 90}
     )
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_no_query_repeats_a_history_at_each_of_its_looks(recorded: bool) -> None:
+    """An hour of looks at a day is a day of looks for each."""
+    for name, query in service_queries("main", "cms", recorded=recorded).items():
+        for match in re.finditer(r"\)\[\d+s:\d+s\]", query):
+            depth, begin = 0, match.start()
+            while depth or begin == match.start():
+                depth += {")": 1, "(": -1}.get(query[begin], 0)
+                begin -= 1
+            assert not re.search(r"\[\d{4,}s|\[\d+s:", query[begin : match.start()]), name
+
+
+@pytest.mark.parametrize(("history", "looks"), [(3600, "3600s:60s"), (86400, "86400s:300s"), (604800, "604800s:2100s")])
+def test_a_history_that_is_not_recorded_has_so_many_looks(history: int, looks: str) -> None:
+    assert f"[{looks}]" in service_queries("main", "cms", history=history)["servers_busy_floor"]
+    assert f"[{history}s]" in service_queries("main", "cms", history=history, recorded=True)["servers_busy_floor"]
 
 
 def test_a_query_fits_into_an_address() -> None:

@@ -17,7 +17,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaler_prob
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "autoscaler"
 OPTIONS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
-DEFAULTS = {**yaml.safe_load((ROLE / "defaults/main.yml").read_text()), "autoscaler_recording_rules": True}
+DEFAULTS = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
 RIGHT = {**DEFAULTS, "autoscaler_max_replicas": 6}
 QUERY = {"name": "mine", "query": "sum(x)", "threshold": 2}
 CRON = {"type": "cron", "metadata": {"timezone": "UTC"}}
@@ -56,6 +56,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"autoscaler_busy_share": 1.2}, r"autoscaler_busy_share is 1.2: it has to be 1 or less"),
     ({"autoscaler_queue_time_threshold": 0}, r"autoscaler_queue_time_threshold is 0: it has to be"),
     ({"autoscaler_window": -10}, r"autoscaler_window is -10: it has to be 0 or more"),
+    ({"autoscaler_query_timeout": 0}, r"autoscaler_query_timeout is 0: it has to be 0.1 or more"),
     ({"autoscaler_history": 5}, r"autoscaler_history is 5: it has to be 60 or more"),
     ({"autoscaler_polling_interval": 0}, r"autoscaler_polling_interval is 0: it has to be 1 or more"),
     ({"autoscaler_cooldown": -1}, r"autoscaler_cooldown is -1: it has to be 0 or more"),

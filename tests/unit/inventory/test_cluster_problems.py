@@ -267,9 +267,7 @@ def test_preflight_asks_for_what_the_operator_is_told_always(api: Api, tmp_path:
     assert "podmonitors" not in told
 
 
-def test_an_operator_that_we_may_not_tell_is_none(
-    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_operator_that_we_may_not_tell_is_none(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kinds are there, for others."""
     verbs = ["get", "list", "watch", "create", "patch", "delete"]
     kinds = [
@@ -280,7 +278,8 @@ def test_an_operator_that_we_may_not_tell_is_none(
     play = [{"hosts": "all", "gather_facts": False, "tasks": [
         {"ansible.builtin.include_role": {"name": "fastml.supersonic.prometheus", "tasks_from": "operator",
                                           "rolespec_validate": False, "public": True}},
-        {"ansible.builtin.debug": {"msg": "Rule: {{ __prometheus_has_rule }}, monitor: {{ __prometheus_has_pod_monitor }}."}},
+        {"ansible.builtin.debug": {
+            "msg": "Rule: {{ __prometheus_has_rule }}, monitor: {{ __prometheus_has_pod_monitor }}."}},
     ]}]  # fmt: skip
     (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
     done = run(api, tmp_path, str(tmp_path / "play.yml"), {"cms": {**SITE, "prometheus_pod_monitor": "never"}})

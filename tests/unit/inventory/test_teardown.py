@@ -1,0 +1,71 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the playbook teardown says of what it has left, by its own expressions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
+
+PLAYS = yaml.safe_load((CLONE / "playbooks" / "teardown.yml").read_text())
+KEPT = {"kind": "PersistentVolumeClaim", "name": "main-prometheus", "namespace": "cms", "action": "kept"}
+METRICS = (
+    'What Prometheus has recorded in the claim main-prometheus in the namespace cms is left: -e \'{"teardown_metrics": '
+    "true}' removes it."
+)
+STAYS = "The namespace 'cms' is left, the sets main-prometheus-applyset are still in it."
+
+
+@pytest.mark.parametrize(
+    ("objects", "left", "lines"),
+    [
+        ([], [], ["Nothing of main is left."]),
+        ([{**KEPT, "action": "deleted"}], [], ["Nothing of main is left."]),
+        ([KEPT, {**KEPT, "kind": "Namespace"}], [STAYS], [METRICS, STAYS]),
+    ],
+)
+def test_what_is_left_is_named(tmp_path: Path, objects: list[Any], left: list[str], lines: list[str]) -> None:
+    (task,) = [task for play in PLAYS for task in play.get("tasks", []) if task["name"] == "Say what is left"]
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "supersonic_name": "main",
+        "supersonic_namespace": "cms",
+        "supersonic_create_namespace": True,
+        "model_repository_path": "",
+        "model_repository_sources": [],
+        "teardown_models": False,
+        "__prometheus_result": {"objects": objects},
+        "__triton_result": {"left": left},
+    }
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"main": variables}}}))
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    done = run_playbook(tmp_path / "play.yml", tmp_path / "hosts.yml")
+    assert done.code == 0, done.output
+    said = done.output.partition("ok: [main] =>")[2].partition("PLAY RECAP")[0]
+    assert yaml.safe_load(said)["msg"].split("\n") == lines
+
+
+def test_what_was_recorded_goes_only_when_that_is_said(tmp_path: Path) -> None:
+    (role,) = [
+        role for play in PLAYS for role in play.get("roles", []) if role["role"] == "fastml.supersonic.prometheus"
+    ]
+    tasks = yaml.safe_load((CLONE / "roles" / "prometheus" / "tasks" / "main.yml").read_text())
+    (apply,) = [task for task in tasks if "fastml.supersonic.manifests" in task]
+    keep = apply["fastml.supersonic.manifests"]["keep"]
+    said = {"ansible.builtin.debug": {"msg": "Kept: {{ keep | join('+') }}."}}
+    play = {"hosts": "all", "gather_facts": False, "tasks": [{**said, "vars": {**role["vars"], "keep": keep}}]}
+    hosts = {"no": {"teardown_metrics": False}, "yes": {"teardown_metrics": "true"}}
+    shared = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": shared, "hosts": hosts}}))
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    done = run_playbook(tmp_path / "play.yml", tmp_path / "hosts.yml")
+    assert done.output.count("Kept: Namespace+PersistentVolumeClaim.") == 1, done.output
+    assert done.output.count("Kept: Namespace.") == 1, done.output
