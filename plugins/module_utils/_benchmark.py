@@ -53,7 +53,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus impo
     number,
     parse_address,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import Queries, service_queries
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_queries
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 Row = dict[str, t.Any]
@@ -303,10 +303,9 @@ def recorded(prometheus: Prometheus, namespace: str, instance: str, begin: float
     found = look_at(prometheus, namespace, instance, None)
     if found.problems:
         raise SupersonicError(f"No data: {' '.join(found.problems)}")
-    settings = {"labels": found.labels, "scrape_interval": found.scrape_interval}
-    # Where the rules of the role prometheus are there, what servers can do need not be worked out for each moment.
-    learned = Queries(namespace, instance).record("requests_in_compute")
-    queries = service_queries(instance, namespace, recorded=bool(prometheus.vector(learned)), **settings)
+    queries = service_queries(
+        instance, namespace, labels=found.labels, scrape_interval=found.scrape_interval, recorded=found.recorded
+    )
     # By its own clock.
     now = float(prometheus.query("time()")["result"][1])
     start = now - (time.monotonic() - begin)

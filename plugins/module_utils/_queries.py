@@ -276,9 +276,9 @@ class Queries:
         servers busy, and their number in flight tells all.
         """
         # The most of the long window: work that has begun counts, and work that has ended does so for a while.
-        lately = f"({self._or_zero(f'sum({self._computing()})')})[{self.long_window}s:{self.window}s]"
-        # In terms of what a server computes at a time, worked out once, not at each look. Not executions: a server that
-        # batches executes all the time also when it is nearly empty.
+        # Requests in compute, not executions: a server that batches executes all the time also when it is nearly empty.
+        lately = f"(sum({self._computing()}))[{self.long_window}s:{self.window}s]"
+        # What a server computes at a time is worked out once, not at each look, and as briefly as can be.
         busy = f"max_over_time({lately}) / 1e6 / ({self._parallelism(present=False)})"
         # A small pool may not be as busy as a large one, since what one server more or less does counts for more. Near
         # the larger of busy / share and busy + sqrt(busy) / 2, and takes the work once only: an address has an end.

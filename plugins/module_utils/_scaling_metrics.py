@@ -196,10 +196,16 @@ class Prometheus:
         """Servers that are there and that an open load needs, since it would not wait for the others."""
         there = self.ready(now)
         watch = self.watch
-        computing = [self._sum(self.servers, COMPUTED, when) for when in _times(now, watch.long_window, watch.window)]
-        busy = max(computing, default=0.0) / self.server_parallelism(now)
+        computing = [
+            sum(rates)
+            for when in _times(now, watch.long_window, watch.window)
+            if (rates := self._rates(self.servers, COMPUTED, when))
+        ]
+        gradually = max(0.0, min(there - 1.0, 0.75 * there))
+        if not computing:
+            return min(there, self.openness(now) * gradually)
+        busy = max(computing) / self.server_parallelism(now)
         needed = (0.98 * math.sqrt(busy / watch.busy_share) + 0.1) ** 2
-        gradually = min(there - 1.0, 0.75 * there)
         return min(there, self.openness(now) * max(needed, gradually))
 
     # ---- others' metrics, to compare with
@@ -221,7 +227,12 @@ class Prometheus:
     # ---- parts
 
     def _sum(self, targets: list[Series], column: int, now: float) -> float:
-        return sum(series.rate(column, now, self.watch.window) or 0.0 for series in targets)
+        return sum(self._rates(targets, column, now))
+
+    def _rates(self, targets: list[Series], column: int, now: float) -> list[float]:
+        """Of those that have one."""
+        found = (series.rate(column, now, self.watch.window) for series in targets)
+        return [rate for rate in found if rate is not None]
 
     def _looks(self, now: float, window: float) -> Iterator[float]:
         """The requests at all Envoys together, at every step of a window; one without a scrape lately is none."""

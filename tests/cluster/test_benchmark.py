@@ -158,6 +158,9 @@ def test_interrupted_and_put_back(service: Instance) -> None:
         process.wait()
     assert run_module("load_benchmark", options(service, mode="restore"), check=True)["changed"]
     assert deployment(service)["spec"]["replicas"] == 2
+    # Whoever applies it hears of it, though nothing would be wrong otherwise.
+    done = service.run("playbooks/site.yml", "--check")
+    assert "a benchmark holds the number of servers" in " ".join(done.output.split())
     assert run_module("load_benchmark", options(service, mode="restore"))["changed"]
     untouched(service)
     assert not run_module("load_benchmark", options(service, mode="restore"))["changed"]

@@ -471,11 +471,11 @@ def test_every_quantity_in_every_case(promtool: Path, tmp_path: Path) -> None:
 
 def sweep(parallelism: int, worse: float = 0.0) -> list[Level]:
     """Of a server that executes so many requests at a time in 20 ms, or in more the more of them wait."""
-    latencies = {
-        clients: 20.0 * max(1.0, clients / parallelism) * (1 + worse * (clients - 1))
-        for clients in (1, 2, 4, 8, 16, 32)
-    }
-    return [Level(clients, 1000 * clients / mean, mean) for clients, mean in latencies.items()]
+    levels = []
+    for clients in (1, 2, 4, 8, 16, 32):
+        mean = 20.0 * max(1.0, clients / parallelism) * (1 + worse * (clients - 1))
+        levels.append(Level(clients, 1000 * clients / mean, mean))
+    return levels
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,8 @@ def test_a_token_is_read_from_its_file(pod: Pod) -> None:
 def test_tokens_are_in_no_object_and_pods_go_with_the_servers() -> None:
     clients = Clients("image", "m", "main.cms:8001", files={"token": "secret-of-cms"})
     owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "main-triton", "uid": "u1"}
-    pods = _benchmark_pods.Pods(Api(Connection(host="http://127.0.0.1:9", source="test")), "cms", "main", clients, [[Share(1, 0, 1)]], owner)
+    api = Api(Connection(host="http://127.0.0.1:9", source="test"))
+    pods = _benchmark_pods.Pods(api, "cms", "main", clients, [[Share(1, 0, 1)]], owner)
     made = pods._definition("main-benchmark-0")
     assert "secret-of-cms" not in json.dumps(made)
     assert made["metadata"]["ownerReferences"] == [owner]

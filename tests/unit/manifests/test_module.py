@@ -7,11 +7,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._apply import Options
+from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_BENCHMARK
 from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import labels
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.plugins.modules.manifests import ARGUMENT_SPEC
@@ -102,3 +106,55 @@ def test_defaults_agree() -> None:
         if "default" in spec and hasattr(defaults, name):
             value = getattr(defaults, name)
             assert (list(value) if isinstance(value, tuple) else value) == spec["default"], name
+
+
+class Held(BaseHTTPRequestHandler):
+    """An API server with one Deployment, whose servers a benchmark holds."""
+
+    live: ClassVar[dict[str, Any]] = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "main-triton", "namespace": "n", "annotations": {BEFORE_BENCHMARK: "{}"}},
+        "spec": {"replicas": 1},
+    }
+    kinds: ClassVar[list[dict[str, Any]]] = [{"name": "deployments", "kind": "Deployment", "namespaced": True}]
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/apis/apps/v1":
+            self._answer(200, {"resources": self.kinds})
+        elif path == "/apis/apps/v1/namespaces/n/deployments/main-triton":
+            self._answer(200, self.live)
+        elif path == "/api/v1/namespaces/n":
+            self._answer(200, {"metadata": {"name": "n"}})
+        elif path.endswith("/deployments"):
+            self._answer(200, {"items": []})
+        else:
+            self._answer(404, {"reason": "NotFound"})
+
+    def do_PATCH(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(200, self.live)
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Say nothing."""
+
+
+def test_servers_that_a_benchmark_holds_are_told() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Held)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        definition = {key: value for key, value in Held.live.items() if key != "metadata"}
+        definition["metadata"] = {"name": "main-triton"}
+        found = run(check=True, host=f"http://127.0.0.1:{server.server_port}", definitions=[definition])
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert not found["failed"], found
+    assert re.search("main-triton: a benchmark holds .* benchmark_mode=restore", str(found["warnings"]))
