@@ -284,7 +284,7 @@ class Queries:
         # the larger of busy / share and busy + sqrt(busy) / 2, and takes the work once only: an address has an end.
         needed = f"(0.98 * sqrt({busy} / {self.busy_share!r}) + 0.1) ^ 2"
         # What is not needed goes a quarter at a time.
-        gradually = f"{self._reachable} - clamp_min(0.25 * {self._reachable}, 1)"
+        gradually = f"clamp_min({self._reachable} - clamp_min(0.25 * {self._reachable}, 1), 0)"
         return self._while_seen(_least(self._reachable, f"{self._open()} * {_greatest(needed, gradually)}"))
 
     # ---- all of them ---------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class Watch:
 
 # Columns of a server's row and of an Envoy's.
 DONE, QUEUED, COMPUTED, EXECUTED, EXECUTIONS = range(5)
-IN_FLIGHT, WITHOUT_SERVER = range(2)
+IN_FLIGHT, WITHOUT_SERVER, REACHABLE = range(3)
 
 
 @dataclass
@@ -166,6 +166,11 @@ class Prometheus:
     def ready(self, now: float) -> float:
         return sum(1.0 for series in self.servers if series.within(now, self.watch.short_window))
 
+    def servers_reachable(self, now: float) -> float:
+        """What the Envoys may send requests to, which knows of servers that stop at once."""
+        last = [rows[-1] for series in self.envoys if (rows := series.within(now, self.watch.short_window))]
+        return max((row[REACHABLE] for row in last), default=0.0)
+
     # ---- how many servers
 
     def server_capacity(self, now: float) -> float:
@@ -190,11 +195,11 @@ class Prometheus:
         ):
             # Rates are too low for as long as their window is not full, and what finds no server is in flight nowhere.
             return self.ready(now)
-        return min(self.ready(now), self.lasting_requests(now) / (HOLD * self.server_capacity(now)))
+        return min(self.servers_reachable(now), self.lasting_requests(now) / (HOLD * self.server_capacity(now)))
 
     def servers_busy_floor(self, now: float) -> float:
         """Servers that are there and that an open load needs, since it would not wait for the others."""
-        there = self.ready(now)
+        there = self.servers_reachable(now)
         watch = self.watch
         computing = [
             sum(rates)

@@ -369,7 +369,7 @@ class Simulation:
 
     def _scrape_envoy(self, what: tuple[int, Series]) -> None:
         index, series = what
-        series.add(self.now, (self._in_flight[index], self._without[index]))
+        series.add(self.now, (self._in_flight[index], self._without[index], float(len(self._ready))))
         self._at(self.now + self.pool.scrape_interval, self._scrape_envoy, what)
 
     def _blind(self, blind: bool) -> None:

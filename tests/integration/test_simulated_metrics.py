@@ -22,6 +22,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_metrics
     EXECUTIONS,
     IN_FLIGHT,
     QUEUED,
+    REACHABLE,
     WITHOUT_SERVER,
     Prometheus,
     Series,
@@ -102,7 +103,7 @@ def samples(prometheus: Prometheus) -> Iterator[Any]:
                 "envoy_cluster_upstream_rq_active": lambda row: row[IN_FLIGHT],
                 "envoy_cluster_upstream_rq_pending_active": lambda _row: 0.0,
                 "envoy_cluster_upstream_cx_none_healthy": lambda row: row[WITHOUT_SERVER],
-                "envoy_cluster_membership_total": lambda _row: 1.0,
+                "envoy_cluster_membership_total": lambda row: row[REACHABLE],
             },
         )
     for number, series in enumerate(prometheus.servers):

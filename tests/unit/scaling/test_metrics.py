@@ -17,8 +17,8 @@ def series(interval: float, *rows: tuple[float, ...]) -> Series:
     return found
 
 
-def envoy(interval: float, *in_flight: float, without: float = 0.0) -> Series:
-    return series(interval, *((count, without if number else 0.0) for number, count in enumerate(in_flight)))
+def envoy(interval: float, *in_flight: float, without: float = 0.0, reachable: float = 100.0) -> Series:
+    return series(interval, *((count, without if number else 0.0, reachable) for number, count in enumerate(in_flight)))
 
 
 def prometheus(envoys: list[Series], servers: list[Series], **settings: float) -> Prometheus:
@@ -127,7 +127,7 @@ def test_the_floor_keeps_what_is_there_and_asks_for_no_more() -> None:
     open_load = [1.0, 7.0, 3.0, 5.0] * 15 + [4.0]
     busy = [series(2.0, *((0.0, 0.0, 1.9 * n, 0.0, 0.0) for n in range(61))) for _server in range(4)]
     # 3.8 servers' worth of work on four: no fewer, and no more.
-    assert prometheus([envoy(2.0, *open_load)], busy).read("servers_busy_floor", 120.0) == 4.0
+    assert prometheus([envoy(2.0, *open_load, reachable=4.0)], busy).read("servers_busy_floor", 120.0) == 4.0
     # Clients that wait for their answers would only wait longer.
     waiting = prometheus([envoy(2.0, *[4.0] * 61)], busy)
     assert waiting.read("servers_busy_floor", 120.0) == 0.0
