@@ -553,7 +553,8 @@ def _source() -> str:
     source = loader.get_source(_model_store.__name__) if loader else None
     if not source:
         raise SupersonicError("The code of the store cannot be read; is the collection installed completely?")
-    return str(source)
+    # Ansible's own loader of collections gives bytes.
+    return source.decode() if isinstance(source, bytes) else str(source)
 
 
 def _noted(value: t.Any) -> str | None:

@@ -141,6 +141,19 @@ def test_a_signal_while_an_archive_is_read_leaves_nothing(source: Path, tmp_path
     assert list(scratch.iterdir()) == []
 
 
+def test_the_store_s_code_is_read_by_any_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ansible's own loader of collections gives bytes, and others text."""
+    text = _model_store_pod._source()
+
+    class Loader:
+        @staticmethod
+        def get_source(_name: str) -> bytes:
+            return text.encode()
+
+    monkeypatch.setattr(_model_store_pod._model_store.__spec__, "loader", Loader)
+    assert _model_store_pod._source() == text
+
+
 class Pipe:
     """Stands for the connection to a pod: the same code, started the same way, in a process of this machine."""
 
