@@ -98,7 +98,9 @@ def test_the_role_edit_is_enough(cluster: Cluster, namespace: str, ca_file: str)
     cluster.create(f"/apis/{group}/v1/namespaces/{namespace}/rolebindings", binding)
     # Gateways, routes and certificates are of other projects, whose roles are a part of edit where they are installed.
     others = {"gateway_route", "gateway_tls", "openshift_route", "certificate"}
-    others |= {"pod_monitor", "recording_rules"}
+    others |= {"pod_monitor", "recording_rules", "autoscaler", "autoscaler_secret"}
+    # Who makes a Role for a Prometheus needs the role admin.
+    others |= {"prometheus"}
     features = PREFLIGHT["preflight_feature_permissions"]
     assert others <= set(features)
     permissions = [
