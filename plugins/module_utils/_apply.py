@@ -68,6 +68,8 @@ _FRESH_READS = 5
 
 In = t.TypeVar("In")
 Out = t.TypeVar("Out")
+# Kinds that are not deleted unless that is said, because other things or data go with them.
+KEEPABLE = ("Namespace", "PersistentVolume", "PersistentVolumeClaim", "CustomResourceDefinition")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Options:
     additional_namespaces: Sequence[str] = ()
     delete_namespace: bool = False
     prune: bool = True
-    keep: Sequence[str] = ("Namespace", "PersistentVolume", "PersistentVolumeClaim", "CustomResourceDefinition")
+    keep: Sequence[str] = KEEPABLE
     byproducts: Sequence[t.Any] = ()
     force_conflicts: bool = False
     autoscaled: bool | None = None

@@ -45,12 +45,6 @@ _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def findings(variables: Variables) -> Iterator[Finding]:
     """Everything that can be said without the cluster."""
-    for name, (least, most) in LIMITS.items():
-        value = variables.get(name)
-        if value is not None and float(value) < least:
-            yield Finding(name, f"it has to be {least:g} or more.", value)
-        elif value is not None and most is not None and float(value) > most:
-            yield Finding(name, f"it has to be {most:g} or less.", value)
     if 0 < float(variables.get("autoscaler_requests_per_server") or 0) < 1:
         yield Finding(
             "autoscaler_requests_per_server",

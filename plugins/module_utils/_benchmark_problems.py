@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding
-
-Variables = Mapping[str, Any]
+from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
 
 DYNAMIC = "dynamic"
 LIMITS: dict[str, tuple[int, int | None]] = {

@@ -226,8 +226,8 @@ def _without_pods(verbs: Sequence[str], permissions: Sequence[Mapping[str, Any]]
 def _missing(verbs: Sequence[str], resource: str, namespace: str, without: str = "") -> str:
     without = without or WITHOUT.get(resource, "")
     return (
-        f"We may not {_and(verbs)} {resource} in the namespace {namespace} (supersonic_namespace). Ask for a Role with "
-        f"these verbs on it{f', or {without}' if without else ''}."
+        f"We may not {all_of(verbs)} {resource} in the namespace {namespace} (supersonic_namespace). Ask for a Role "
+        f"with these verbs on it{f', or {without}' if without else ''}."
     )
 
 
@@ -339,5 +339,6 @@ def _node_resources(api: Api, wanted: Mapping[str, Any], result: dict[str, Any])
     return problems
 
 
-def _and(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def all_of(words: Sequence[str]) -> str:
+    """Words with commas and an "and"; nothing of none."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

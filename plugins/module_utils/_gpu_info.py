@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._cluster import all_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes import (
     Demand,
     Node,
@@ -409,9 +410,9 @@ def _why_nowhere(demand: Demand, nodes: Sequence[Node]) -> tuple[str, str] | Non
         others = sorted({name for node in chosen for name, amount in node.allocatable.items() if amount})
         elsewhere = sorted(node.name for node in offering)
         hint = (
-            f"They offer {_and(others)}: set triton_gpu_resource to what is meant."
+            f"They offer {all_of(others)}: set triton_gpu_resource to what is meant."
             if others
-            else f"{_and(elsewhere)} would: correct triton_node_selector or triton_affinity."
+            else f"{all_of(elsewhere)} would: correct triton_node_selector or triton_affinity."
             if elsewhere
             else "Correct triton_gpu_resource, or see why the device plugin offers nothing."
         )
@@ -420,7 +421,7 @@ def _why_nowhere(demand: Demand, nodes: Sequence[Node]) -> tuple[str, str] | Non
     if all(intolerable(demand, node) for node in enough):
         return (
             f"The nodes of {demand.name} that offer {demand.resource} have taints that its servers do not tolerate: "
-            f"{_and(taints)}.",
+            f"{all_of(taints)}.",
             "Add them to triton_tolerations, unless the cluster does so itself (ExtendedResourceToleration).",
         )
     return None
@@ -428,7 +429,7 @@ def _why_nowhere(demand: Demand, nodes: Sequence[Node]) -> tuple[str, str] | Non
 
 def _labels(nodes: Iterable[Node]) -> str:
     products = sorted({node.labels.get("nvidia.com/gpu.product", "") for node in nodes} - {""})
-    return _and([f"nvidia.com/gpu.product={name}" for name in products])
+    return all_of([f"nvidia.com/gpu.product={name}" for name in products])
 
 
 def _of_quotas(found: Found, demands: Sequence[Demand]) -> Iterator[Finding]:
@@ -472,10 +473,6 @@ def _of_metrics(found: Found, metrics: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(WARNING, "metrics", what, why, remedy)
 
 
-def _and(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
-
-
 def report(found: Mapping[str, Any]) -> str:
     """What was found as lines: errors first, then what is known and what is not."""
     lines = [
@@ -489,7 +486,7 @@ def report(found: Mapping[str, Any]) -> str:
     who = f"{state['kind']} {state['name']}".strip() + (f" is {state['state']}" if state["state"] else "")
     lines.append(f"Operator: {who}. Nodes with accelerators: {len(found['nodes'])}.")
     for node in found["nodes"]:
-        offers = _and([f"{amount} {name}" for name, amount in node["allocatable"].items()]) or "nothing"
+        offers = all_of([f"{amount} {name}" for name, amount in node["allocatable"].items()]) or "nothing"
         product = f" ({node['product']})" if node["product"] else ""
         lines.append(f"Node {node['name']}{product} offers {offers}.")
     return "\n".join(lines)

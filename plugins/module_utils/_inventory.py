@@ -60,7 +60,7 @@ PROBE_NUMBERS = {
 }
 
 # Smallest and, where there is one, largest value of a number.
-LIMITS: dict[str, tuple[int, int | None]] = {
+LIMITS: dict[str, tuple[float, float | None]] = {
     "triton_replicas": (0, None),
     "triton_gpus": (0, None),
     "triton_repository_poll_seconds": (1, None),
@@ -119,6 +119,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "model_repository_canary_seconds": (0, None),
     "triton_model_load_timeout": (1, None),
     "keda_wait_timeout": (1, None),
+    **_autoscaler_problems.LIMITS,
     **_gpu_problems.LIMITS,
     **_prometheus_problems.LIMITS,
     **_benchmark_problems.LIMITS,
@@ -659,9 +660,9 @@ def _numbers(variables: Variables) -> Iterator[Problem]:
         value = variables.get(name)
         if value is None:
             continue
-        if int(value) < smallest:
+        if float(value) < smallest:
             yield Problem(name, f"it has to be {smallest} or more{REASONS.get(name, '')}.", value)
-        elif largest is not None and int(value) > largest:
+        elif largest is not None and float(value) > largest:
             yield Problem(name, f"it has to be {largest} or less.", value)
 
 
@@ -1318,7 +1319,7 @@ def _ingress(variables: Variables) -> Iterator[Problem]:
         value = ingress.get(key)
         if value is None:
             continue
-        if int(value) < smallest:
+        if float(value) < smallest:
             yield Problem(name, f"it has to be {smallest} or more.", value, f".{key}")
         elif int(value) > 0 and controller in INGRESS_LACKS[key]:
             yield Problem(

@@ -29,7 +29,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import CLUSTERS, LABELS, Queries
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Tunnel
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import authorities_context, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target
 
 DEFAULT_PORT = "9090"
@@ -95,15 +95,9 @@ def _public(url: str) -> str:
 def tls_context(authorities: str, validate: bool) -> ssl.SSLContext:
     """authorities: PEM texts; those of the system without."""
     try:
-        context = ssl.create_default_context(cadata=authorities or None)
+        return authorities_context(authorities, validate)
     except (ssl.SSLError, ValueError) as exc:
         raise SupersonicError(f"ca_certificates has no certificates in PEM: {exc}.") from exc
-    # On by default since Python 3.13; refuses the authorities that many sites have made for themselves.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if not validate:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class Refused(SupersonicError):

@@ -10,13 +10,11 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-
-Variables = Mapping[str, Any]
+from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
 
 # Largest and smallest of each number: scrapes further apart than a minute are of no use to anybody here.
 LIMITS: dict[str, tuple[int, int | None]] = {
@@ -56,15 +54,6 @@ OWNED_KEYS = {
     "scrape_configs": "jobs go into prometheus_extra_scrape_configs",
 }
 OUR_JOBS = ("supersonic", "prometheus")
-
-
-class Finding(NamedTuple):
-    """A problem: the variable, what is wrong, the value if it may be shown, and the place inside."""
-
-    variable: str
-    text: str
-    value: Any = None
-    path: str = ""
 
 
 def findings(variables: Variables) -> Iterator[Finding]:

@@ -441,15 +441,21 @@ def _tail(message: str, after: str = "") -> str:
     return message.rpartition("failed to call webhook: ")[2].strip()
 
 
+def authorities_context(authorities: str | None, validate: bool) -> ssl.SSLContext:
+    """Trust in authorities (PEM), those of the system without. Raises ssl.SSLError or ValueError for what is none."""
+    # The system's authorities take 20 ms to load: only where no authority is given.
+    context = ssl.create_default_context(cadata=authorities or None)
+    # On by default since Python 3.13; refuses the authorities that many sites have made for themselves.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not validate:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def tls_context(connection: Connection) -> ssl.SSLContext:
     try:
-        # The system's authorities take 20 ms to load: only where no authority is given.
-        context = ssl.create_default_context(cadata=connection.ca_pem)
-        # On by default since Python 3.13; refuses the authorities that many clusters have made for themselves.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if not connection.validate:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+        context = authorities_context(connection.ca_pem, connection.validate)
         if connection.cert_pem and connection.key_pem:
             # OpenSSL loads from a file only; this one is readable by us alone and gone at once.
             with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:

@@ -219,16 +219,6 @@ class Prometheus:
         """Upstream's default metric, ms."""
         return self._sum(self.servers, QUEUED, now) / (self._sum(self.servers, EXECUTIONS, now) * 1e3 + 1e-3) * 1e6
 
-    def queue_time_per_execution_summed(self, now: float) -> float:
-        """Upstream's metric at Geddes, ms: a sum over servers of means."""
-        total = 0.0
-        for series in self.servers:
-            queued = series.rate(QUEUED, now, self.watch.window)
-            executions = series.rate(EXECUTIONS, now, self.watch.window)
-            if queued is not None and executions is not None:
-                total += queued * 1e6 / (executions * 1e3 + 1e-3)
-        return total
-
     # ---- parts
 
     def _sum(self, targets: list[Series], column: int, now: float) -> float:

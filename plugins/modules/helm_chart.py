@@ -208,12 +208,12 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _helm
+from ansible_collections.fastml.supersonic.plugins.module_utils._apply import KEEPABLE
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._helm_release import Release
 from ansible_collections.fastml.supersonic.plugins.module_utils._quiet import QuietModule
 
-KINDS = ["Namespace", "PersistentVolume", "PersistentVolumeClaim", "CustomResourceDefinition"]
 ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},
     "namespace": {"type": "str", "required": True},
@@ -232,7 +232,7 @@ ARGUMENT_SPEC = {
     "namespace_labels": {"type": "dict", "default": {}},
     "delete_namespace": {"type": "bool", "default": False},
     "additional_namespaces": {"type": "list", "elements": "str", "default": []},
-    "keep": {"type": "list", "elements": "str", "choices": KINDS, "default": KINDS},
+    "keep": {"type": "list", "elements": "str", "choices": list(KEEPABLE), "default": list(KEEPABLE)},
     "force_conflicts": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "int", "default": 300},

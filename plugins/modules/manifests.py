@@ -234,6 +234,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._apply import KEEPABLE
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import labels, run
 from ansible_collections.fastml.supersonic.plugins.module_utils._quiet import QuietModule
@@ -252,8 +253,8 @@ ARGUMENT_SPEC = {
     "keep": {
         "type": "list",
         "elements": "str",
-        "choices": ["Namespace", "PersistentVolume", "PersistentVolumeClaim", "CustomResourceDefinition"],
-        "default": ["Namespace", "PersistentVolume", "PersistentVolumeClaim", "CustomResourceDefinition"],
+        "choices": list(KEEPABLE),
+        "default": list(KEEPABLE),
     },
     "byproducts": {"type": "list", "elements": "dict", "default": []},
     "force_conflicts": {"type": "bool", "default": False},

@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,13 +15,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, run_playbook
 
 POD = "main-envoy-6d4b75cb6d-abcd1"
 LABELS = {"namespace": "cms", "pod": POD, "instance": "10.0.0.1:9902", "job": "pods"}
 
 
-class Site(BaseHTTPRequestHandler):
+class Site(JsonHandler):
     """A cluster with one Envoy, and a Prometheus that takes its time for a history."""
 
     protocol_version = "HTTP/1.1"
@@ -53,27 +51,12 @@ class Site(BaseHTTPRequestHandler):
         result = [{"metric": LABELS, "value": [1, "1"]}] if found else []
         self.answer({"status": "success", "data": {"resultType": "vector", "result": result}})
 
-    def answer(self, body: dict[str, Any]) -> None:
-        """As JSON."""
-        text = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing."""
-
 
 @pytest.fixture
 def url() -> Iterator[str]:
     Site.asked.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(Site) as address:
+        yield address
 
 
 def run(folder: Path, url: str, **variables: Any) -> Run:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, run_playbook
 
 DEFAULTS = yaml.safe_load((Path(__file__).resolve().parents[3] / "roles/preflight/defaults/main.yml").read_text())
@@ -27,10 +26,9 @@ FEATURES = DEFAULTS["preflight_feature_permissions"]
 CHANGING = "create, patch and delete"
 
 
-class Poor(BaseHTTPRequestHandler):
+class Poor(JsonHandler):
     """A cluster with one node, without GPUs and default class, where we may only read."""
 
-    server: ThreadingHTTPServer
     asked: list[tuple[str, str, str]] = []
     # Kinds that it has besides Kubernetes' own, by path.
     more: dict[str, Any] = {}
@@ -63,29 +61,12 @@ class Poor(BaseHTTPRequestHandler):
         self.asked.append((wanted["verb"], wanted["resource"], wanted["subresource"]))
         self.answer({"status": {"allowed": False}})
 
-    def answer(self, body: dict[str, Any], code: int = 200) -> None:
-        """As JSON."""
-        text = json.dumps(body).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing."""
-
 
 @pytest.fixture
 def api() -> Iterator[Api]:
     Poor.asked.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Poor)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield Api(Connection(host=f"http://127.0.0.1:{server.server_port}", source="a test"))
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Poor) as address:
+        yield Api(Connection(host=address, source="a test"))
 
 
 def problems(api: Api, **wanted: Any) -> list[str]:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -17,6 +15,7 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
 
 KINDS = "/apis/keda.sh/v1alpha1"
 SCHEMAS = "/openapi/v3/apis/keda.sh/v1alpha1"
@@ -65,7 +64,7 @@ def whole() -> dict[str, Any]:
     }
 
 
-class Answers(BaseHTTPRequestHandler):
+class Answers(JsonHandler):
     """Answers by path: an object, or the status of a refusal; what is not there is not found."""
 
     there: dict[str, Any] = {}
@@ -86,27 +85,14 @@ class Answers(BaseHTTPRequestHandler):
     def give(self, answer: Any) -> None:
         code = answer if isinstance(answer, int) else 200
         body = {"kind": "Status", "status": "Failure", "code": code, "message": "no"} if code != 200 else answer
-        text = json.dumps(body).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing."""
+        self.answer(body, code)
 
 
 @pytest.fixture
 def api() -> Iterator[Api]:
     Answers.there, Answers.lacking = whole(), ()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield Api(Connection(host=f"http://127.0.0.1:{server.server_port}", source="a test"), patience=0)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Answers) as address:
+        yield Api(Connection(host=address, source="a test"), patience=0)
 
 
 WANTED = {

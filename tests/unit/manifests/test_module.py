@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import pytest
@@ -19,6 +17,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
 from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import labels
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.plugins.modules.manifests import ARGUMENT_SPEC
+from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
@@ -108,7 +107,7 @@ def test_defaults_agree() -> None:
             assert (list(value) if isinstance(value, tuple) else value) == spec["default"], name
 
 
-class Held(BaseHTTPRequestHandler):
+class Held(JsonHandler):
     """An API server with one Deployment, whose servers a benchmark holds."""
 
     live: ClassVar[dict[str, Any]] = {
@@ -122,39 +121,25 @@ class Held(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/apis/apps/v1":
-            self._answer(200, {"resources": self.kinds})
+            self.answer({"resources": self.kinds})
         elif path == "/apis/apps/v1/namespaces/n/deployments/main-triton":
-            self._answer(200, self.live)
+            self.answer(self.live)
         elif path == "/api/v1/namespaces/n":
-            self._answer(200, {"metadata": {"name": "n"}})
+            self.answer({"metadata": {"name": "n"}})
         elif path.endswith("/deployments"):
-            self._answer(200, {"items": []})
+            self.answer({"items": []})
         else:
-            self._answer(404, {"reason": "NotFound"})
+            self.answer({"reason": "NotFound"}, 404)
 
     def do_PATCH(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(200, self.live)
-
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(json.dumps(body).encode())
-
-    def log_message(self, *_arguments: Any) -> None:
-        """Say nothing."""
+        self.answer(self.live)
 
 
 def test_servers_that_a_benchmark_holds_are_told() -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Held)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        definition = {key: value for key, value in Held.live.items() if key != "metadata"}
-        definition["metadata"] = {"name": "main-triton"}
-        found = run(check=True, host=f"http://127.0.0.1:{server.server_port}", definitions=[definition])
-    finally:
-        server.shutdown()
-        server.server_close()
+    definition = {key: value for key, value in Held.live.items() if key != "metadata"}
+    definition["metadata"] = {"name": "main-triton"}
+    with served(Held) as address:
+        found = run(check=True, host=address, definitions=[definition])
     assert not found["failed"], found
     assert re.search("main-triton: a benchmark holds .* benchmark_mode=restore", str(found["warnings"]))

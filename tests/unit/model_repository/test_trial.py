@@ -12,9 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +48,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree impo
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Goldens, _tail
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
+from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
@@ -582,37 +581,23 @@ def test_options_that_do_not_fit(options: dict[str, Any], said: str, tmp_path: P
     assert said in result["msg"]
 
 
-class Claims(BaseHTTPRequestHandler):
+class Claims(JsonHandler):
     """As much of an API server as a claim is that says what is published to it."""
 
-    server: ThreadingHTTPServer
     claim: dict[str, Any] = {}
     asked: list[str] = []
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
-        text = json.dumps(self.claim).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing."""
+        self.answer(self.claim)
 
 
 @pytest.fixture
 def host() -> Iterator[str]:
     """The address of an API server with one claim."""
     Claims.asked.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Claims)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(Claims) as address:
+        yield address
 
 
 # Says which modules of the collection it has loaded besides what came of it.
