@@ -37,6 +37,7 @@ sys.path.insert(0, str(CLONE / ".collections"))
 import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from ansible_collections.fastml.supersonic.tests.harness.clients import load
 from ansible_collections.fastml.supersonic.tests.harness.envoy import plain_configuration
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
@@ -153,7 +154,7 @@ def balance(folder: Path, models: Path, _repeats: int) -> Figures:
 def spread(service: Instance, folder: Path, servers: int) -> float:
     """Most requests of a server by the fewest, under load."""
     before = answered(service)
-    with load(service, folder, 32, "identity") as report:
+    with load(service.address(), folder, "--clients", "32", "--model", "identity") as report:
         until(lambda: sum(answered(service).values()) - sum(before.values()) > servers * REQUESTS_PER_SERVER, 500)
     after = answered(service)
     counts = [after[name] - before[name] for name in before]
@@ -172,25 +173,6 @@ def answered(service: Instance) -> dict[str, float]:
         text = service.cluster.api.text(path, "metrics of a server")
         counts[name] = sum(map(float, re.findall(r"^nv_inference_request_success\{.*\} (\S+)$", text, re.M)))
     return counts
-
-
-@contextlib.contextmanager
-def load(service: Instance, folder: Path, clients: int, *models: str, pause: float = 0.0) -> Iterator[dict[str, Any]]:
-    """Clients at the endpoint; what they have seen is in the report after the end. They pause before each request."""
-    begin, end = folder / f"start-{uuid.uuid4().hex}", folder / f"stop-{uuid.uuid4().hex}"
-    command = [sys.executable, str(CLONE / "tests" / "load.py"), "--address", service.address()]
-    command += ["--clients", str(clients), "--seconds", "1800", "--start-file", str(begin), "--stop-file", str(end)]
-    command += ["--pause", str(pause)]
-    command += [word for model in models for word in ("--model", model)]
-    report: dict[str, Any] = {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            until(begin.exists, 60)
-            yield report
-        finally:
-            end.touch()
-            output, _errors = process.communicate(timeout=60)
-    report.update(json.loads(output))
 
 
 # ---- many in flight ------------------------------------------------------------------------------------------------
@@ -272,7 +254,7 @@ def hundred(folder: Path, models: Path, _repeats: int) -> Figures:
         print(f"site.yml without a change: {time.monotonic() - began:.1f} s", flush=True)
         old = set(service.pods("triton"))
         # Without pauses they would leave no processor to the servers that start.
-        with load(service, folder, 16, "identity", pause=0.05) as report:
+        with load(service.address(), folder, "--clients", "16", "--model", "identity", "--pause", "0.05") as report:
             began = time.monotonic()
             service.site("--tags", "triton", triton_pod_annotations={"example.org/update": "2"})
             until(lambda: service.ready("triton", 100), 300)

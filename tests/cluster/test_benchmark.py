@@ -26,10 +26,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool 
     PAUSED,
     PAUSED_REPLICAS,
 )
-from ansible_collections.fastml.supersonic.tests.harness.keda import IMAGES, Keda
+from ansible_collections.fastml.supersonic.tests.harness.images import have_image
+from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL, Instance, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL, Instance
 
 IMAGE = "docker.io/fastml/perf-analyzer-local:2.60.0"
 PROFILE = [{"clients": 1, "seconds": 3}, {"clients": 4, "seconds": 5}, {"clients": 1, "seconds": 2}]
@@ -50,12 +51,7 @@ pytestmark = pytest.mark.usefixtures("image")
 def image(cluster: Cluster, keda: Keda) -> None:
     """The image of perf_analyzer on the node, which `make local` alone does not bring."""
     with keda.alone():
-        (node,) = cluster.api.list("/api/v1/nodes", "nodes")
-        if IMAGE not in {name for each in node["status"]["images"] for name in each.get("names") or []}:
-            extra = {"local_cluster_images": [*IMAGES, "perf-analyzer-local"], "local_directory": str(LOCAL)}
-            inventory = CLONE / "inventories/local"
-            done = run_playbook("playbooks/local.yml", inventory, "--limit", "supersonic_clusters", extra=extra)
-            assert done.code == 0, done.output[-6000:]
+        have_image(cluster, IMAGE, "perf-analyzer-local")
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.tests.harness.helm import helm_program, packaged
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, actions, until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page, Prometheus
 
-CHART = Path(__file__).resolve().parents[1] / "charts/gpu-operator"
 POLICY = "/apis/nvidia.com/v1/clusterpolicies/cluster-policy"
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterpolicies.nvidia.com"
 NODES = "/api/v1/nodes"
@@ -34,16 +34,12 @@ MIG = "nvidia.com/mig-1g.5gb"
 
 @pytest.fixture(scope="session")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(program("helm", tmp_path_factory.mktemp("helm")) / "helm")
+    return helm_program(tmp_path_factory.mktemp("helm"))
 
 
 @pytest.fixture(scope="session")
 def archive(helm: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chart as a copy that somebody has carried here."""
-    folder = tmp_path_factory.mktemp("charts")
-    subprocess.run([helm, "package", str(CHART), "--destination", str(folder)], check=True, capture_output=True)
-    (found,) = folder.glob("*.tgz")
-    return found
+    return packaged(helm, tmp_path_factory.mktemp("charts"))
 
 
 @dataclass

@@ -16,14 +16,16 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, service_queries
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
+from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, removed, until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, KUBECONFIG, Instance, Run
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, KUBECONFIG, LOCAL, Instance, Run
 from ansible_collections.fastml.supersonic.tests.harness.pods import connect
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
-from ansible_collections.fastml.supersonic.tests.harness.prometheus import Guard, Prometheus, have_image
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE, Guard, Prometheus
 
 sys.path.insert(0, str(CLONE / "tests"))
 import crds
@@ -119,7 +121,8 @@ def operator_objects(instance: Instance) -> dict[str, list[Object]]:
 @pytest.fixture(scope="module")
 def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     folder = tmp_path_factory.mktemp("prometheus")
-    have_image(cluster)
+    with locked(LOCAL / "images.lock"):
+        have_image(cluster, IMAGE, "prometheus-local")
     play = folder / "prometheus.yml"
     tasks = [{"name": "Watch", "ansible.builtin.include_role": {"name": "fastml.supersonic.prometheus"}}]
     play.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))

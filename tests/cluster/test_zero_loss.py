@@ -20,8 +20,6 @@ import shutil
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -35,6 +33,7 @@ import yaml
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
+from ansible_collections.fastml.supersonic.tests.harness.clients import load as clients
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.node import signal_server
@@ -156,24 +155,14 @@ def reachable(address: str) -> bool:
 @contextlib.contextmanager
 def load(service: Service, folder: Path) -> Iterator[dict[str, Any]]:
     """Clients at the endpoint; what they have seen is in the yielded report after the end."""
-    start, stop = folder / "start", folder / "stop"
     (folder / "token").write_text(TOKENS["load"][0])
     (folder / "authorities.pem").write_text(AUTHORITY.pem)
-    command = [sys.executable, str(CLONE / "tests" / "load.py"), "--address", service.address()]
-    command += ["--clients", str(CLIENTS), "--streams", "1"]
-    command += ["--token-file", str(folder / "token"), "--authorities", str(folder / "authorities.pem")]
-    limits = ["--seconds", str(LIMIT_S), "--start-file", str(start), "--stop-file", str(stop)]
-    report: dict[str, Any] = {}
-    with subprocess.Popen([*command, *limits], stdout=subprocess.PIPE, text=True) as clients:
-        try:
-            until(start.exists, 60)
-            yield report
-            # Whatever the event has left behind is seen as well.
-            time.sleep(2)
-        finally:
-            stop.touch()
-            output, _errors = clients.communicate(timeout=60)
-    report.update(json.loads(output))
+    arguments = ["--clients", str(CLIENTS), "--streams", "1"]
+    arguments += ["--token-file", str(folder / "token"), "--authorities", str(folder / "authorities.pem")]
+    with clients(service.address(), folder, *arguments, seconds=LIMIT_S) as report:
+        yield report
+        # Whatever the event has left behind is seen as well.
+        time.sleep(2)
 
 
 def protection(cluster: Cluster, **tokens: list[str]) -> dict[str, Any]:

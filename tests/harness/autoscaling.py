@@ -6,17 +6,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fastml.supersonic.tests.harness.clients import load
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Instance, Run
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import Instance, Run
 
 # One that keeps nothing when its pod goes.
 PROMETHEUS: dict[str, Any] = {
@@ -84,24 +82,9 @@ class ScaledInstance(Instance):
         assert done.code == 0, done.output
         return done
 
-    @contextlib.contextmanager
-    def load(self, folder: Path, clients: int, seconds: float = 900) -> Iterator[dict[str, Any]]:
+    def load(self, folder: Path, clients: int, seconds: float = 900) -> AbstractContextManager[dict[str, Any]]:
         """Clients that ask the serial model; what they have seen is in what is yielded after the end."""
-        start, stop = folder / "start", folder / "stop"
-        for file in (start, stop):
-            file.unlink(missing_ok=True)
-        command = [sys.executable, str(CLONE / "tests" / "load.py"), "--address", self.address()]
-        command += ["--clients", str(clients), "--model", "accelerator", "--seconds", str(seconds)]
-        command += ["--start-file", str(start), "--stop-file", str(stop)]
-        report: dict[str, Any] = {}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                until(start.exists, 120)
-                yield report
-            finally:
-                stop.touch()
-                output, _errors = process.communicate(timeout=60)
-        report.update(json.loads(output))
+        return load(self.address(), folder, "--clients", str(clients), "--model", "accelerator", seconds=seconds)
 
 
 def held(condition: Any, seconds: float) -> None:

@@ -15,11 +15,12 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
+from ansible_collections.fastml.supersonic.tests.harness.images import bring
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, KUBECONFIG, LOCAL, Run, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL, Run, run_playbook
 
 NAMESPACE = "keda"
-IMAGES = ["triton-local", "envoy-local", "keda", "keda-metrics-apiserver", "keda-admission-webhooks"]
+IMAGES = ["keda", "keda-metrics-apiserver", "keda-admission-webhooks"]
 DEFAULTS = yaml.safe_load((CLONE / "roles/keda/defaults/main.yml").read_text())
 # What every caller of the module asks.
 WANTED = {"namespace": "", "minimum_version": DEFAULTS["keda_minimum_version"], "fields": DEFAULTS["keda_fields"]}
@@ -51,20 +52,7 @@ class Keda:
     def _have(self) -> None:
         if self.sound():
             return
-        assert (LOCAL / "kubeconfig").samefile(KUBECONFIG), (
-            "this cluster has no KEDA, and images come only to the local one"
-        )
-        extra = {"local_cluster_images": IMAGES, "local_directory": str(LOCAL), "supersonic_components": ["keda"]}
-        # Programs that are not in the cache yet are built.
-        done = run_playbook(
-            "playbooks/local.yml",
-            CLONE / "inventories/local",
-            "--limit",
-            "supersonic_clusters",
-            extra=extra,
-            seconds=None,
-        )
-        assert done.code == 0, done.output[-6000:]
+        bring(*IMAGES, components=["keda"])
         assert self.sound(), self.look()
 
     def role(self, folder: Path, *arguments: str, **variables: Any) -> Run:

@@ -15,9 +15,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, KUBECONFIG, LOCAL, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status
 
 STARTS = 3
@@ -125,22 +122,3 @@ class Guard(Page):
                     self.reply(request, answer.status, answer.read())
             except urllib.error.HTTPError as error:
                 self.reply(request, error.code, error.read())
-
-
-def have_image(cluster: Cluster) -> None:
-    """Have the local cluster's image, by its playbook: half a minute the first time."""
-    (node,) = cluster.api.list("/api/v1/nodes", "nodes")
-    if IMAGE in {name for image in node["status"]["images"] for name in image["names"]}:
-        return
-    assert (LOCAL / "kubeconfig").samefile(KUBECONFIG), "images come only to the local cluster"
-    extra = {"local_cluster_images": ["triton-local", "envoy-local", "prometheus-local"], "local_directory": str(LOCAL)}
-    with locked(LOCAL / "images.lock"):
-        done = run_playbook(
-            "playbooks/local.yml",
-            CLONE / "inventories/local",
-            "--limit",
-            "supersonic_clusters",
-            extra=extra,
-            seconds=None,
-        )
-    assert done.code == 0, done.output[-6000:]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,21 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._helm import Chart, render, split
+from ansible_collections.fastml.supersonic.tests.harness.helm import CHART, helm_program, packaged
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
-from ansible_collections.fastml.supersonic.tests.harness.programs import program
-
-FOLDER = CLONE / "tests/charts/gpu-operator"
 
 
 @pytest.fixture(scope="module")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(program("helm", tmp_path_factory.mktemp("helm")) / "helm")
+    return helm_program(tmp_path_factory.mktemp("helm"))
 
 
 @pytest.fixture(scope="module")
 def archive(helm: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("charts")
-    subprocess.run([helm, "package", str(FOLDER), "--destination", str(folder)], check=True, capture_output=True)
-    (found,) = folder.glob("*.tgz")
-    return found
+    return packaged(helm, tmp_path_factory.mktemp("charts"))
 
 
-def chart(helm: str, path: Path = FOLDER, **more: Any) -> Chart:
+def chart(helm: str, path: Path = CHART, **more: Any) -> Chart:
     return Chart("gpus", "here", str(path), program=helm, **more)
 
 
@@ -64,7 +57,7 @@ def test_chart_is_rendered_as_it_is_asked_for(helm: str, archive: Path) -> None:
         ({"version": "v1.2.4"}, "has the version v1.2.3, but v1.2.4 is asked for"),
         ({"sha256": "0" * 64}, f"but {'0' * 64} is asked for: it is another file"),
         ({"sha256": "0"}, "64 digits"),
-        ({"path": FOLDER, "sha256": "0" * 64}, "is a folder, which has no sha256"),
+        ({"path": CHART, "sha256": "0" * 64}, "is a folder, which has no sha256"),
         ({"path": Path("/nowhere.tgz")}, "There is no chart /nowhere.tgz"),
         ({"helm": "/nowhere/helm"}, "The program /nowhere/helm is not there"),
         ({"helm": "/etc/passwd"}, "The program /etc/passwd is not there"),
@@ -89,7 +82,7 @@ def test_repository_that_does_not_answer(helm: str) -> None:
 
 
 def test_chart_is_written(helm: str, tmp_path: Path) -> None:
-    options = {"name": "gpus", "namespace": "here", "chart": str(FOLDER), "program": helm, "state": "rendered"}
+    options = {"name": "gpus", "namespace": "here", "chart": str(CHART), "program": helm, "state": "rendered"}
     options["dest"] = str(tmp_path / "gpus.yaml")
     assert run_module("helm_chart", options, check=True)["changed"]
     assert not (tmp_path / "gpus.yaml").exists()
