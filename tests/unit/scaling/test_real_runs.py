@@ -23,7 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _scaling_
 from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_simulation import Simulation
 
 RECORDS = Path(__file__).with_name("real_runs.json")
-RUNS: dict[str, dict[str, Any]] = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
+RUNS: dict[str, dict[str, Any]] = json.loads(RECORDS.read_text())
 # Between two looks of the HorizontalPodAutoscaler, which is when servers are added or taken away.
 POLLING_S = 15
 # A second in which the number changed is in both.
@@ -40,9 +40,9 @@ def counts(line: Line, begin: float, end: float) -> set[int]:
     return {*before, *(count for when, count in line if begin < when <= end)}
 
 
-def apart(real: Line, simulated: Line, duration: int) -> list[int]:
-    """The seconds in which there were servers that the simulated pool had neither before nor after, by one interval."""
-    wide = POLLING_S + RESOLUTION_S
+def apart(real: Line, simulated: Line, duration: int, near_s: int = POLLING_S) -> list[int]:
+    """The seconds in which a number was wanted that the simulated pool had neither shortly before nor after."""
+    wide = near_s + RESOLUTION_S
     wrong = []
     for second in range(duration):
         near = counts(simulated, second - wide, second + wide)
@@ -52,22 +52,26 @@ def apart(real: Line, simulated: Line, duration: int) -> list[int]:
     return wrong
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_the_number_of_servers_is_as_it_was(name: str) -> None:
-    """As in one of the draws: the real one, too, was one."""
+# Where the number that is wanted is plain every draw is as the real run. Where it is near a threshold at a look, as on a
+# ramp and when a burst begins a moment before one, each draw goes its own way, and the real run is like one of them.
+@pytest.mark.parametrize(
+    ("name", "like_it", "later_s"), [("figure", DRAWS, 0), ("steps", DRAWS, 0), ("bursts", 1, 0), ("ramp", 1, 5)]
+)
+def test_the_number_of_servers_is_as_it_was(name: str, like_it: int, later_s: int) -> None:
     run = RUNS[name]
     duration = sum(entry["seconds"] for entry in run["profile"])
     # Its defaults are those of the local cluster.
     pool = report.pool_of({}, {})
     real = [(float(when), int(count)) for when, count in run["wanted"]]
-    draws = {}
+    wrong = []
     for seed in range(1, DRAWS + 1):
         wanted = Simulation(pool, report.profile_of(run["profile"], seed), seed).run().wanted
-        line = [(0.0, pool.minimum), *wanted]
-        draws[seed] = apart(real, line, duration)
-        if not draws[seed]:
-            return
-    raise AssertionError(f"{name}: {real} is further than {POLLING_S} s from all draws: {draws}")
+        wrong.append(apart(real, [(0.0, pool.minimum), *wanted], duration, POLLING_S + later_s))
+    assert sum(not seconds for seconds in wrong) >= like_it, wrong
+
+
+def test_every_recorded_run_is_compared() -> None:
+    assert set(RUNS) == {"figure", "steps", "bursts", "ramp"}
 
 
 def test_another_number_of_servers_is_found() -> None:
@@ -89,7 +93,7 @@ def record(name: str, folder: str) -> None:
             # A part of one is a second in which it changed; the next one tells to what.
             if count.is_integer() and (not wanted or wanted[-1][1] != count):
                 wanted.append((round(float(row["seconds"])), int(count)))
-    kept = [{"clients": entry["clients"], "seconds": entry["seconds"]} for entry in profile]
+    kept = [{"clients": entry["clients"], "seconds": round(entry["seconds"])} for entry in profile]
     RUNS[name] = {"profile": kept, "wanted": wanted}
     RECORDS.write_text(json.dumps(RUNS, indent=None).replace('}, "', '},\n "') + "\n")
 
