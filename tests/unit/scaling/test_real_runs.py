@@ -44,7 +44,8 @@ def apart(real: Line, simulated: Line, duration: int, near_s: int = POLLING_S) -
     """The seconds in which a number was wanted that the simulated pool had neither shortly before nor after."""
     wide = near_s + RESOLUTION_S
     wrong = []
-    for second in range(duration):
+    # What is a little later would be after the end.
+    for second in range(duration - wide):
         near = counts(simulated, second - wide, second + wide)
         now = counts(real, second, second)
         if not all(min(near) <= count <= max(near) for count in now):
@@ -52,8 +53,8 @@ def apart(real: Line, simulated: Line, duration: int, near_s: int = POLLING_S) -
     return wrong
 
 
-# Where the number that is wanted is plain every draw is as the real run. Where it is near a threshold at a look, as on a
-# ramp and when a burst begins a moment before one, each draw goes its own way, and the real run is like one of them.
+# Where the number that is wanted is plain every draw is as the real run. Where it is near a threshold at a look, as on
+# a ramp or when a burst begins a moment before, each draw goes its own way, and the real run is like one of them.
 @pytest.mark.parametrize(
     ("name", "like_it", "later_s"), [("figure", DRAWS, 0), ("steps", DRAWS, 0), ("bursts", 1, 0), ("ramp", 1, 5)]
 )
