@@ -14,6 +14,7 @@ that means that there is none.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
     Queries,
     windows,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 
 RUNBOOK = "https://github.com/fastmachinelearning/fastml.supersonic/blob/main/docs/runbook.md"
 # What is scraped of an instance, by the naming contract.
@@ -39,6 +41,8 @@ BURN_RATES = ((3600, 300, 14.4, "critical"), (21600, 1800, 6.0, "critical"), (25
 FEW = 10
 # XIDs of programs that crash, which say nothing about the GPU.
 XIDS_OF_PROGRAMS = (13, 31, 43, 45)
+# Seconds.
+UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 CRITICAL, WARNING = "critical", "warning"
 
 
@@ -377,12 +381,19 @@ def service_alerts(name: str, namespace: str, **settings: Any) -> list[dict[str,
     return Alerts(namespace=str(namespace), name=str(name), **_typed(settings)).rules()
 
 
+def duration(text: Any) -> float:
+    """Seconds of a time as Prometheus writes it."""
+    found = re.findall(r"([0-9.]+)([a-z]*)", str(text))
+    return sum(float(number) * UNITS[unit] for number, unit in found)
+
+
 def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Templates give texts where numbers are meant, and objectives and labels may be a part of them."""
     numbers = {item.name: type(item.default) for item in fields(Objectives)}
     kinds: dict[str, Any] = {
-        **dict.fromkeys(("patience", "scrape_interval", "evaluation_interval", "retention"), float),
-        "volume": int,
+        **dict.fromkeys(("patience", "scrape_interval", "evaluation_interval"), float),
+        "retention": duration,
+        "volume": lambda given: int(quantity(given) or 0),
         "objectives": lambda given: Objectives(**{key: numbers[key](value) for key, value in given.items()}),
         "labels": lambda given: {**LABELS, **given},
         **dict.fromkeys(("ensembles", "models"), lambda given: tuple(str(item) for item in given)),

@@ -41,17 +41,29 @@ CASES: dict[str, dict[str, Any]] = {
         "prometheus_access_modes": ["ReadWriteOncePod"],
         "prometheus_external_labels": {"site": "nrp"},
         "prometheus_extra_scrape_configs": [
-            {"job_name": "dcgm", "static_configs": [{"targets": ["dcgm-exporter.gpu-operator:9400"]}]}
+            {"job_name": "blackbox", "static_configs": [{"targets": ["blackbox.monitoring:9115"]}]}
+        ],
+        "prometheus_keda_targets": ["keda-operator.keda:8080"],
+        "prometheus_dcgm_targets": ["dcgm-exporter.gpu-operator:9400", "192.0.2.9:9400"],
+        "prometheus_models": ["digits", "a.b"],
+        "prometheus_objectives": {"availability": 0.99, "latency_ms": 500, "servers": 2},
+        "prometheus_runbook_url": "https://example.org/runbook",
+        "prometheus_alertmanagers": [
+            {
+                "url": "https://alerts.example.org/am",
+                "token_file": "/etc/prometheus-secrets/central/token",
+                "ca_file": "/etc/prometheus-secrets/central/token",
+            },
+            {"url": "http://alertmanager.monitoring:9093"},
         ],
         "prometheus_extra_rules": [{"name": "mine", "rules": [{"record": "mine:up", "expr": "sum(up)"}]}],
-        "prometheus_extra_configuration": {
-            "remote_write": [
-                {
-                    "url": "https://central.example.org/write",
-                    "authorization": {"credentials_file": "/etc/prometheus-secrets/central/token"},
-                }
-            ]
-        },
+        "prometheus_extra_configuration": {"storage": {"tsdb": {"out_of_order_time_window": "5m"}}},
+        "prometheus_remote_write": [
+            {
+                "url": "https://central.example.org/write",
+                "authorization": {"credentials_file": "/etc/prometheus-secrets/central/token"},
+            }
+        ],
         "prometheus_secrets": ["central"],
         "prometheus_clients_from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
         "prometheus_node_selector": {"example.org/disk": "fast"},
@@ -63,7 +75,7 @@ CASES: dict[str, dict[str, Any]] = {
         "prometheus_pod_annotations": {"e": "f"},
         "prometheus_pod_spec_overrides": {"hostNetwork": False},
     },
-    "small": {"prometheus_persistent": False, "prometheus_network_policy": False, "prometheus_size": "1Gi"},
+    "small": {"prometheus_alerts": False, "prometheus_persistent": False, "prometheus_network_policy": False, "prometheus_size": "1Gi"},
     "open": {"prometheus_clients_from": []},
     "site": {
         **SITE,
@@ -137,7 +149,11 @@ def test_prometheus_takes_its_configuration(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
-    assert f"SUCCESS: {len(QUANTITIES) + (case == 'everything')} rules found" in output
+    alerts = {"defaults": {}, "everything": EVERYTHING_TOLD, "small": None}[case]
+    expected = len(QUANTITIES) + (case == "everything")
+    if alerts is not None:
+        expected += len(service_alerts("main", "cms", retention="2d", volume="10Gi", **alerts)) + (not alerts) * 0
+    assert f"SUCCESS: {expected} rules found" in output
 
 
 def test_an_existing_one_is_left_alone(rendered: dict[str, list[dict[str, Any]]]) -> None:
