@@ -13,7 +13,6 @@ themselves, and why targets are down, is told where they do.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import http.client
 import itertools
 import json
@@ -25,6 +24,7 @@ import time
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from urllib.parse import urlencode, urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
@@ -348,7 +348,7 @@ def _alerts_by_query(prometheus: Prometheus, matchers: str) -> list[dict[str, t.
     begun = {}
     for item in prometheus.vector(f"ALERTS_FOR_STATE{{{matchers}}}", "the begin of alerts"):
         labels = {key: value for key, value in item["metric"].items() if key != "__name__"}
-        moment = datetime.datetime.fromtimestamp(float(item["value"][1]), datetime.timezone.utc)
+        moment = datetime.fromtimestamp(float(item["value"][1]), UTC)
         begun[tuple(sorted(labels.items()))] = moment.isoformat().replace("+00:00", "Z")
     found = []
     for item in prometheus.vector(f"ALERTS{{{matchers}}}", "the alerts of the instance"):
@@ -363,7 +363,7 @@ def _moment(text: str) -> float | None:
     match = re.fullmatch(r"(\d{4})(-\d\d-\d\dT[\d:]{8})(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
     if not match or match[1] == "0001":
         return None
-    whole = datetime.datetime.fromisoformat(match[1] + match[2] + match[4].replace("Z", "+00:00"))
+    whole = datetime.fromisoformat(match[1] + match[2] + match[4].replace("Z", "+00:00"))
     return whole.timestamp() + float(match[3] or 0)
 
 

@@ -274,7 +274,7 @@ def main() -> None:
         )
         if options["instance"]:
             found = _prometheus.wait_until_scraped(prometheus, resolver, options["instance"], options["wait_timeout"])
-            answer |= {"found": found.as_result(), "rules": found.rules.as_result(), "alerts": found.rules.alerts}
+            answer.update({"found": found.as_result(), "rules": found.rules.as_result(), "alerts": found.rules.alerts})
             if found.problems:
                 module.fail_json(msg=" ".join(found.problems), **answer)
         if options["queries"]:
