@@ -159,8 +159,8 @@ def test_a_pool_scaled_to_nothing_under_requests(alarmed: Alarmed) -> None:
 
         def told() -> bool:
             alarmed.ask(20)
-            wanted = {"SupersonicPoolDown", "SupersonicNoServerForRequests", "SupersonicErrors", "SupersonicErrorBudgetBurns"}
-            return alarmed.firing().keys() >= wanted
+            wanted = ("PoolDown", "NoServerForRequests", "Errors", "ErrorBudgetBurns")
+            return alarmed.firing().keys() >= {f"Supersonic{name}" for name in wanted}
 
         until(told, 60)
         assert "SupersonicEndpointDown" not in alarmed.firing()

@@ -92,6 +92,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with ExitStack() as stack:
         server = Triton(folder / "models", folder / "triton")
         stack.callback(server.stop)
+        (folder / "envoy").mkdir()
         case = {"main": {"supersonic_name": "main", "envoy_tokens": {"cms": TOKEN}, "envoy_concurrency": 1}}
         envoy = stack.enter_context(deployed(folder / "envoy", case, [server.grpc]))["main"]
         jobs = [
@@ -129,7 +130,8 @@ class Seen:
 def seen(service: Service) -> Seen:
     queries = service_queries("main", "main", scrape_interval=1)
     until(lambda: service.ask({"answer_rate": queries["answer_rate"]})["answer_rate"] == 0, 15)
-    clients = [Client("slow", 10), Client("broken", 5), Client("slow", 4, "a-token-nobody-was-given"), Client("none", 2)]
+    stranger = Client("slow", 4, "a-token-that-nobody-was-given")
+    clients = [Client("slow", 10), Client("broken", 5), stranger, Client("none", 2)]
     end = time.monotonic() + LOAD_S
     threads = [threading.Thread(target=client.run, args=(service.envoy.address, end)) for client in clients]
     for thread in threads:
@@ -185,7 +187,7 @@ def test_there_are_few_series(service: Service, seen: Seen) -> None:
 
 def test_keys_that_cannot_be_fetched_are_told(tmp_path: Path) -> None:
     (closed,) = free_ports(1)
-    issuer = {"issuer": ISSUER, "audiences": ["supersonic"], "jwks_uri": f"http://127.0.0.1:{closed}/keys"}
+    issuer = {"issuer": ISSUER, "audiences": ["supersonic"], "jwks_uri": f"https://localhost:{closed}/keys"}
     with deployed(tmp_path, {"keys": {"envoy_jwt_issuers": [issuer]}}, []) as running:
         front = 'envoy_http_conn_manager_prefix="ingress_grpc"'
 
