@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     service_queries,
@@ -57,6 +58,7 @@ class FilterModule:
             "override_pod_spec": _render.override_pod_spec,
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "same_cluster": _clusters.same_cluster,
+            "service_alerts": service_alerts,
             "service_queries": service_queries,
             "service_rules": service_rules,
             "verification_table": _render.verification_table,
