@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+    service_gpu_query,
     service_queries,
     service_rules,
 )
@@ -57,6 +58,7 @@ class FilterModule:
             "override_pod_spec": _render.override_pod_spec,
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "same_cluster": _clusters.same_cluster,
+            "service_gpu_query": service_gpu_query,
             "service_queries": service_queries,
             "service_rules": service_rules,
             "verification_table": _render.verification_table,
