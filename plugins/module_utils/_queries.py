@@ -35,6 +35,10 @@ INSTANCE_LABEL = "supersonic"
 CLUSTERS = "triton(_http)?(_client_.*)?"
 # The one that is always there; the others have the same servers.
 CLUSTER = "triton"
+# Envoy's statistics of the port for clients, and what its answers to gRPC end with: the service failed, or refused.
+CLIENTS = "ingress_grpc"
+FAILED_STATUSES = {"UNKNOWN": 2, "DEADLINE_EXCEEDED": 4, "INTERNAL": 13, "UNAVAILABLE": 14, "DATA_LOSS": 15}
+REFUSED_STATUSES = {"PERMISSION_DENIED": 7, "RESOURCE_EXHAUSTED": 8, "UNAUTHENTICATED": 16}
 
 # What Triton says of accelerators and perf_analyzer and people read, and the label that tells them apart.
 GPU_METRICS = (
@@ -149,6 +153,50 @@ class Queries:
         """Requests within the window that found no healthy server; one that is tried again counts again."""
         return f"sum(increase({self._envoys('envoy_cluster_upstream_cx_none_healthy')}[{self.window}s]))"
 
+    # ---- what clients see at Envoy -------------------------------------------------------------------------------
+
+    @property
+    def answer_rate(self) -> str:
+        """Answers to clients per second, also those that say no. A stream of answers counts with its first."""
+        return self._rates(self._clients("envoy_http_downstream_rq_completed"))
+
+    @property
+    def error_rate(self) -> str:
+        """Requests of clients per second that failed on the side of the service."""
+        return self._rates(
+            self._ended(FAILED_STATUSES), self._clients("envoy_http_downstream_rq_xx", 'envoy_response_code_class="5"')
+        )
+
+    @property
+    def rejection_rate(self) -> str:
+        """Requests of clients per second that were refused, for want of rights or for a limit."""
+        # Refused for want of memory they pass no filter, so that their status is counted nowhere.
+        return self._rates(self._ended(REFUSED_STATUSES), self._clients("envoy_http_downstream_rq_overload_close"))
+
+    @property
+    def retry_rate(self) -> str:
+        """Requests per second that Envoy sent to another server after one had failed them."""
+        return self._rates(self._envoys("envoy_cluster_upstream_rq_retry"))
+
+    @property
+    def client_latency(self) -> str:
+        """Mean time (ms) from the first byte of a request at Envoy to the last one of its answer."""
+        above, below = (
+            f"sum(rate({self._clients(f'envoy_http_downstream_rq_time_{part}')}[{self.window}s]))"
+            for part in ("sum", "count")
+        )
+        return self._while_seen(f"({self._ratio(above, below)})")
+
+    @property
+    def client_latency_p50(self) -> str:
+        """Time (ms) within which half of the requests are answered."""
+        return self._quantile(0.5)
+
+    @property
+    def client_latency_p99(self) -> str:
+        """Time (ms) within which 99 of 100 requests are answered."""
+        return self._quantile(0.99)
+
     # ---- at the servers ------------------------------------------------------------------------------------------
 
     @property
@@ -203,6 +251,14 @@ class Queries:
         """Servers that the Envoys may send requests to: one that stops is none of them, though it is scraped while it
         drains."""
         return self._while_seen(self._reachable)
+
+    @property
+    def models_missing(self) -> str:
+        """Models that servers lack and others have: pairs of a server and a model."""
+        loaded = f"last_over_time({self._selector('nv_inference_count', 'triton')}[{self.short_window}s])"
+        models = f"count(count by (model) ({loaded}))"
+        pairs = f"count(count by ({self._pod}, model) ({loaded}))"
+        return self._or_zero(f"clamp_min({models} * ({self.servers}) - {pairs}, 0)")
 
     @property
     def busy_servers(self) -> str:
@@ -343,6 +399,25 @@ class Queries:
 
     def _envoys(self, metric: str) -> str:
         return self._selector(metric, "envoy", f'envoy_cluster_name=~"{CLUSTERS}"')
+
+    def _clients(self, metric: str, *more: str) -> str:
+        return self._selector(metric, "envoy", f'envoy_http_conn_manager_prefix="{CLIENTS}"', *more)
+
+    def _ended(self, statuses: Mapping[str, int]) -> str:
+        """gRPC requests by the status that their clients got, which Envoy's filter grpc_stats counts."""
+        return self._selector(
+            "envoy_cluster_grpc", "envoy", f'grpc_status=~"{"|".join(str(code) for code in statuses.values())}"'
+        )
+
+    def _rates(self, *counters: str) -> str:
+        """Together; a counter is there from the first time on that it counts."""
+        added = " or ".join(f"rate({counter}[{self.window}s])" for counter in counters)
+        return self._while_seen(f"({self._or_zero(f'sum({added})')})")
+
+    def _quantile(self, share: float) -> str:
+        buckets = f"sum by (le) (rate({self._clients('envoy_http_downstream_rq_time_bucket')}[{self.window}s]))"
+        # NaN of no requests is not even 0.
+        return self._while_seen(f"({self._or_zero(f'histogram_quantile({share!r}, {buckets}) >= 0')})")
 
     def _looks(self, window: int) -> str:
         """The requests at Envoys, at every step of a window. One scrape that was missed is looked past."""
