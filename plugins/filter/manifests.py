@@ -24,6 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
     _keda,
     _monitoring,
     _render,
+    _status,
 )
 
 
@@ -61,6 +62,9 @@ class FilterModule:
             "service_gpu_query": service_gpu_query,
             "service_queries": service_queries,
             "service_rules": service_rules,
+            "status_page": _status.status_page,
+            "status_table": _status.status_table,
+            "status_unreachable": _status.status_unreachable,
             "verification_table": _render.verification_table,
             "yaml_documents": _render.yaml_documents,
         }
