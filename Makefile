@@ -32,8 +32,9 @@ $(VENV)/local: requirements.txt requirements-local.txt constraints.txt | $(VENV)
 	@touch $@
 
 # The tests' Triton servers run on this machine with Python 3.11, whose library is a package of its own, only of Debian
-# 12; archives of models are packed by tar, and the benchmark of models compares with rsync.
-TEST_PACKAGES := libpython3.11 bzip2 xz-utils rsync
+# 12; archives of models are packed by tar, the benchmark of models compares with rsync, and the page of status.yml is
+# looked at in a browser without a screen, which draws no letter without a font. Its version is the distribution's.
+TEST_PACKAGES := libpython3.11 bzip2 xz-utils rsync chromium-headless-shell fonts-dejavu-core
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/local
 	@dpkg-query --show $(TEST_PACKAGES) >/dev/null 2>&1 || { echo "Installing $(TEST_PACKAGES) (Debian 12)"; \
