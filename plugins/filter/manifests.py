@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     service_gpu_query,
@@ -60,6 +61,7 @@ class FilterModule:
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "same_cluster": _clusters.same_cluster,
             "service_gpu_query": service_gpu_query,
+            "service_alerts": service_alerts,
             "service_queries": service_queries,
             "service_rules": service_rules,
             "status_page": _status.status_page,

@@ -158,20 +158,20 @@ class Queries:
     @property
     def answer_rate(self) -> str:
         """Answers to clients per second, also those that say no. A stream of answers counts with its first."""
-        return self._rates(self._clients("envoy_http_downstream_rq_completed"))
+        return self._rates(self.clients("envoy_http_downstream_rq_completed"))
 
     @property
     def error_rate(self) -> str:
         """Requests of clients per second that failed on the side of the service."""
         return self._rates(
-            self._ended(FAILED_STATUSES), self._clients("envoy_http_downstream_rq_xx", 'envoy_response_code_class="5"')
+            self._ended(FAILED_STATUSES), self.clients("envoy_http_downstream_rq_xx", 'envoy_response_code_class="5"')
         )
 
     @property
     def rejection_rate(self) -> str:
         """Requests of clients per second that were refused, for want of rights or for a limit."""
         # Refused for want of memory they pass no filter, so that their status is counted nowhere.
-        return self._rates(self._ended(REFUSED_STATUSES), self._clients("envoy_http_downstream_rq_overload_close"))
+        return self._rates(self._ended(REFUSED_STATUSES), self.clients("envoy_http_downstream_rq_overload_close"))
 
     @property
     def retry_rate(self) -> str:
@@ -182,7 +182,7 @@ class Queries:
     def client_latency(self) -> str:
         """Mean time (ms) from the first byte of a request at Envoy to the last one of its answer."""
         above, below = (
-            f"sum(rate({self._clients(f'envoy_http_downstream_rq_time_{part}')}[{self.window}s]))"
+            f"sum(rate({self.clients(f'envoy_http_downstream_rq_time_{part}')}[{self.window}s]))"
             for part in ("sum", "count")
         )
         return self._while_seen(f"({self._ratio(above, below)})")
@@ -243,7 +243,7 @@ class Queries:
     @property
     def servers(self) -> str:
         """Servers that were scraped within the short window: Triton opens its ports when its models are loaded."""
-        up = f"max_over_time({self._selector('up', 'triton')}[{self.short_window}s]) == 1"
+        up = f"max_over_time({self.selector('up', 'triton')}[{self.short_window}s]) == 1"
         return self._or_zero(f"count(count by ({self._pod}) ({up}))")
 
     @property
@@ -255,7 +255,7 @@ class Queries:
     @property
     def models_missing(self) -> str:
         """Models that servers lack and others have: pairs of a server and a model."""
-        loaded = f"last_over_time({self._selector('nv_inference_count', 'triton')}[{self.short_window}s])"
+        loaded = f"last_over_time({self.selector('nv_inference_count', 'triton')}[{self.short_window}s])"
         models = f"count(count by (model) ({loaded}))"
         pairs = f"count(count by ({self._pod}, model) ({loaded}))"
         return self._or_zero(f"clamp_min({models} * ({self.servers}) - {pairs}, 0)")
@@ -392,20 +392,20 @@ class Queries:
     def _pod(self) -> str:
         return self.labels["pod"]
 
-    def _selector(self, metric: str, part: str, *more: str) -> str:
+    def selector(self, metric: str, part: str, *more: str) -> str:
         pods = f"{self.name}-{part}-[a-z0-9]+-[a-z0-9]+"
         matchers = (f'{self.labels["namespace"]}="{self.namespace}"', f'{self._pod}=~"{pods}"', *more)
         return f"{metric}{{{','.join(matchers)}}}"
 
     def _envoys(self, metric: str) -> str:
-        return self._selector(metric, "envoy", f'envoy_cluster_name=~"{CLUSTERS}"')
+        return self.selector(metric, "envoy", f'envoy_cluster_name=~"{CLUSTERS}"')
 
-    def _clients(self, metric: str, *more: str) -> str:
-        return self._selector(metric, "envoy", f'envoy_http_conn_manager_prefix="{CLIENTS}"', *more)
+    def clients(self, metric: str, *more: str) -> str:
+        return self.selector(metric, "envoy", f'envoy_http_conn_manager_prefix="{CLIENTS}"', *more)
 
     def _ended(self, statuses: Mapping[str, int]) -> str:
         """gRPC requests by the status that their clients got, which Envoy's filter grpc_stats counts."""
-        return self._selector(
+        return self.selector(
             "envoy_cluster_grpc", "envoy", f'grpc_status=~"{"|".join(str(code) for code in statuses.values())}"'
         )
 
@@ -415,7 +415,7 @@ class Queries:
         return self._while_seen(f"({self._or_zero(f'sum({added})')})")
 
     def _quantile(self, share: float) -> str:
-        buckets = f"sum by (le) (rate({self._clients('envoy_http_downstream_rq_time_bucket')}[{self.window}s]))"
+        buckets = f"sum by (le) (rate({self.clients('envoy_http_downstream_rq_time_bucket')}[{self.window}s]))"
         # NaN of no requests is not even 0.
         return self._while_seen(f"({self._or_zero(f'histogram_quantile({share!r}, {buckets}) >= 0')})")
 
@@ -446,7 +446,7 @@ class Queries:
 
     def _rate(self, metric: str, window: int = 0) -> str:
         ensembles = [f'model!~"{_alternatives(self.ensembles)}"'] if self.ensembles else []
-        return f"rate({self._selector(metric, 'triton', *ensembles)}[{window or self.window}s])"
+        return f"rate({self.selector(metric, 'triton', *ensembles)}[{window or self.window}s])"
 
     def _sum(self, metric: str) -> str:
         return f"sum({self._rate(metric)})"
@@ -476,7 +476,7 @@ class Queries:
 
     @property
     def _reachable(self) -> str:
-        known = self._selector("envoy_cluster_membership_total", "envoy", f'envoy_cluster_name="{CLUSTER}"')
+        known = self.selector("envoy_cluster_membership_total", "envoy", f'envoy_cluster_name="{CLUSTER}"')
         return f"max(last_over_time({known}[{self.short_window}s]))"
 
     @property

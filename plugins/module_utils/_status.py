@@ -25,8 +25,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import (
     Prometheus,
+    Rules,
     Scraped,
     look_at,
+    look_at_rules,
     number,
     parse_address,
 )
@@ -409,10 +411,15 @@ def _traffic(wanted: Wanted, prometheus: Prometheus, scraped: Scraped, ensembles
     accelerators = _accelerators(prometheus, plain)
     if not accelerators:
         unknown["accelerators"] = "no server tells of an accelerator (nv_gpu_utilization)"
+    alerts: list[Found] | None = None
     try:
-        alerts: list[Found] | None = firing(prometheus, wanted)
+        rules = look_at_rules(prometheus, wanted.namespace, wanted.name)
     except SupersonicError as error:
-        alerts, unknown["alerts"] = None, str(error)
+        unknown["alerts"] = str(error)
+    else:
+        alerts = _firing(rules)
+        if rules.problems:
+            unknown["alerts"] = " ".join(rules.problems)
     return {
         "begin": end - wanted.window,
         "end": end,
@@ -461,32 +468,14 @@ def _accelerators(prometheus: Prometheus, queries: Queries) -> list[Found]:
     return [found[name] for name in sorted(found)]
 
 
-def firing(prometheus: Prometheus, wanted: Wanted) -> list[Found]:
-    """The alerts of the instance that fire, the worst first, and since when."""
-    of = f'namespace="{wanted.namespace}",{INSTANCE_LABEL}="{wanted.name}"'
-    since: dict[tuple[tuple[str, str], ...], float | None] = {}
-    for item in prometheus.vector(f"ALERTS_FOR_STATE{{{of}}}", "since when alerts fire"):
-        since[_alert(item["metric"])] = number(item["value"][1])
-    found = []
-    for item in prometheus.vector(f'ALERTS{{alertstate="firing",{of}}}', "the alerts that fire"):
-        labels = item["metric"]
-        began = since.get(_alert(labels))
-        more = {
-            name: value
-            for name, value in labels.items()
-            if name not in ("__name__", "alertname", "alertstate", "severity", "namespace", INSTANCE_LABEL)
-        }
-        found.append(
-            {
-                "name": labels.get("alertname", ""),
-                "severity": labels.get("severity", ""),
-                "since": stamp(began) if began else None,
-                "labels": more,
-            }
-        )
-    order = {"critical": 0, "warning": 1}
-    return sorted(found, key=lambda alert: (order.get(alert["severity"], 2), alert["name"], str(alert["labels"])))
-
-
-def _alert(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((name, value) for name, value in labels.items() if name not in ("__name__", "alertstate")))
+def _firing(rules: Rules) -> list[Found] | None:
+    """The alerts that fire; None where Prometheus has no rules of the instance, so that none could."""
+    if rules.groups == [] and not rules.alerts:
+        return None
+    # Whose they are is known here.
+    own = ("namespace", INSTANCE_LABEL, "severity")
+    return [
+        {**alert, "labels": {name: value for name, value in alert["labels"].items() if name not in own}}
+        for alert in rules.alerts
+        if alert["state"] == "firing"
+    ]

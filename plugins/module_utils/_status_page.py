@@ -442,11 +442,12 @@ def _details(status: Status) -> list[str]:
                 escape(alert["name"]),
                 escape(alert["severity"] or "none"),
                 escape(moment(alert["since"])),
-                escape(", ".join(f"{name}={value}" for name, value in sorted(alert["labels"].items()))),
+                escape(alert["summary"] or ", ".join(f"{name}={value}" for name, value in sorted(alert["labels"].items()))),
+                escape(alert["description"]),
             ]
             for alert in alerts
         ]
-        found.append("<h3>Alerts</h3>" + _table("Alerts that fire", ("alert", "severity", "since", "of"), rows))
+        found.append("<h3>Alerts</h3>" + _table("Alerts that fire", ("alert", "severity", "since", "what", "what to do"), rows))
     pool = status.get("servers")
     if pool:
         rows = [

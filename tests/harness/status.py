@@ -155,8 +155,27 @@ def troubled(name: str = "atlas") -> dict[str, Any]:
     seen["series"]["error_rate"] = points(lambda minute: 0 if minute < 40 else 9 + minute / 20)
     seen["hour"].update(error_rate=7.0)
     seen["alerts"] = [
-        {"name": "PoolDown", "severity": "critical", "since": "2026-03-01T11:41:00Z", "labels": {"component": "triton"}},
-        {"name": "ErrorRate", "severity": "warning", "since": None, "labels": {}},
+        {
+            "name": "SupersonicPoolDown",
+            "state": "firing",
+            "severity": "critical",
+            "since": "2026-03-01T11:41:00.123456789Z",
+            "labels": {},
+            "summary": f"{name}/{name}: too few servers are healthy",
+            "description": "1 of 3 servers is healthy. Look at the pods that are not ready.",
+            "runbook_url": "https://example.org/runbook",
+        },
+        # As where Prometheus answers queries only.
+        {
+            "name": "SupersonicErrors",
+            "state": "firing",
+            "severity": "warning",
+            "since": "",
+            "labels": {"component": "envoy"},
+            "summary": "",
+            "description": "",
+            "runbook_url": "",
+        },
     ]
     return found
 

@@ -70,8 +70,11 @@ def test_every_instance_is_told() -> None:
         "no server tells of an accelerator (nv_gpu_utilization)",
         "failed to load 'particlenet', failed to open text file",
         "2c26b46b68ff",
-        "PoolDown",
-        "component=triton",
+        "SupersonicPoolDown",
+        "2026-03-01 11:41 UTC",
+        "atlas/atlas: too few servers are healthy",
+        "Look at the pods that are not ready.",
+        "component=envoy",
         "GPU-9a3c0d1e-0000-0000-0000-000000000001",
         "11 GiB of 80 GiB",
         "nvcr.io/nvidia/tritonserver:26.04-py3",
@@ -176,7 +179,7 @@ def changed(**changes: Any) -> dict[str, Any]:
     return state
 
 
-ALERT = {"name": "QueueLong", "since": None, "labels": {}}
+ALERT = {**status.troubled()["traffic"]["alerts"][0], "name": "QueueLong"}
 
 
 @pytest.mark.parametrize(
