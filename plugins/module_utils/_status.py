@@ -102,7 +102,9 @@ def look(wanted: Wanted, resolver: Resolver, prometheus: Callable[[], Prometheus
             found[name] = ask()
         except (SupersonicError, KeyError, TypeError, ValueError) as error:
             found[name] = None
-            unknown[name] = str(error) if isinstance(error, SupersonicError) else f"the answer has another form: {error!r}"
+            unknown[name] = (
+                str(error) if isinstance(error, SupersonicError) else f"the answer has another form: {error!r}"
+            )
 
     if deployment is None:
         unknown["servers"] = f"there is no Deployment {wanted.name}-triton in the namespace {wanted.namespace}"
@@ -361,7 +363,7 @@ def verification(path: str) -> Found:
     return {"time": when, "passed": passed, "message": str(report.get("message") or ""), "checks": checks}
 
 
-# ---- what was ---------------------------------------------------------------------------------------------------------
+# ---- what was --------------------------------------------------------------------------------------------------------
 def prometheus_of(options: Mapping[str, t.Any], resolver: Resolver, timeout: float) -> Prometheus:
     """The Prometheus of the options of a module."""
     return Prometheus(
@@ -438,9 +440,7 @@ def _traffic(wanted: Wanted, prometheus: Prometheus, scraped: Scraped, ensembles
 def _points(prometheus: Prometheus, query: str, span: Mapping[str, str], name: str) -> Points:
     """The one series of a query at every time of a span; None where it had no value."""
     data = prometheus.get("/api/v1/query_range", {"query": query, **span}, f"the query of {name}")
-    known = {
-        round(float(at), 3): number(text) for series in data["result"][:1] for at, text in series["values"]
-    }
+    known = {round(float(at), 3): number(text) for series in data["result"][:1] for at, text in series["values"]}
     start, end, step = float(span["start"]), float(span["end"]), int(span["step"])
     times = [round(start + index * step, 3) for index in range(int((end - start) / step + 1e-6) + 1)]
     return [(at, known.get(at)) for at in times]

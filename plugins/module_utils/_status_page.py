@@ -74,7 +74,9 @@ def verdict(status: Status) -> Verdict:
             if not model["servers"]:
                 bad.append(f"no server has the model {model['name']} ready")
             elif model["servers"] < model["of"]:
-                odd.append(f"{model['servers']} of {counted(model['of'], 'server')} have the model {model['name']} ready")
+                odd.append(
+                    f"{model['servers']} of {counted(model['of'], 'server')} have the model {model['name']} ready"
+                )
         if any(server["problems"] for server in pool["each"] if server["ready"]):
             odd.append("a server is not as it should be")
     gateway = status.get("envoys")
@@ -183,9 +185,7 @@ def table(instances: Sequence[Status]) -> str:
     """A line for each instance, and below it why one is not well and what is not known."""
     rows = [list(COLUMNS), *(row(status) for status in instances)]
     widths = [max(len(line[column]) for line in rows) for column in range(len(COLUMNS))]
-    lines = [
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in rows
-    ]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in rows]
     for status in instances:
         lines += [f"{status['name']}: {reason}" for reason in verdict(status).reasons]
         if status["reachable"]:
@@ -202,9 +202,7 @@ def page(instances: Sequence[Status], made: str, version: str = "") -> str:
     """The whole file."""
     ordered = sorted(instances, key=lambda status: list(WORDS).index(verdict(status).level))
     levels = [verdict(status).level for status in instances]
-    summary = ", ".join(
-        f"{levels.count(level)} {WORDS[level].lower()}" for level in WORDS if level in levels
-    )
+    summary = ", ".join(f"{levels.count(level)} {WORDS[level].lower()}" for level in WORDS if level in levels)
     title = f"Inference service: {summary or 'no instance'}"
     by = f" by fastml.supersonic {version}" if version else ""
     sections = "\n".join(_instance(status, f"i{index}") for index, status in enumerate(ordered))
@@ -249,30 +247,30 @@ def _overview(instances: Sequence[Status]) -> str:
             rows.append([name, _badge(level), *rest])
         else:
             rows.append([name, _badge(level), f"unreachable: {escape(status['why'])}"])
-    return _table("All instances", COLUMNS, rows, classes="overview", stacked=True)
+    return f'<div class="overview">{_table("All instances", COLUMNS, rows, heading=False)}</div>'
 
 
-def _table(
-    caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, classes: str = "", stacked: bool = False
-) -> str:
-    """A table of cells that are HTML; the last cell of a short row goes to its end. stacked: cards on a phone."""
-    # A browser forgets what a table is once its cells are laid out otherwise.
-    role = {name: f' role="{name}"' if stacked else "" for name in ("table", "rowgroup", "row", "columnheader", "cell")}
-    header_role = ' role="rowheader"' if stacked else ""
-    head = "".join(f"<th scope=\"col\"{role['columnheader']}>{escape(column)}</th>" for column in columns)
+def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, heading: bool = True) -> str:
+    """A table of cells that are HTML; the last cell of a short row goes to its end. heading: one above it says what the
+    caption says.
+
+    On a phone its rows are cards. A browser then forgets what a table is, so that each part says it.
+    """
+    head = "".join(f'<th scope="col" role="columnheader">{escape(column)}</th>' for column in columns)
     body = []
     for cells in rows:
-        line = f'<th scope="row"{header_role}>{cells[0]}</th>'
+        line = f'<th scope="row" role="rowheader">{cells[0]}</th>'
         for index, cell in enumerate(cells[1:], 1):
-            span = len(columns) - index if index == len(cells) - 1 and len(cells) < len(columns) else 1
-            label = f' data-label="{escape(columns[index])}"' if stacked else ""
-            line += f"<td{role['cell']}{label}{f' colspan={span}' if span > 1 else ''}>{cell}</td>"
-        body.append(f"<tr{role['row']}>{line}</tr>")
-    classes = f"{classes} stacked".strip() if stacked else classes
+            span = len(columns) - index if index == len(cells) - 1 else 1
+            wide = f' colspan="{span}"' if span > 1 else ""
+            # What has no value needs no line of its own.
+            label = f' data-label="{escape(columns[index])}"' if cell else ' class="empty"'
+            line += f'<td role="cell"{label}{wide}>{cell}</td>'
+        body.append(f'<tr role="row">{line}</tr>')
     return (
-        f'<div class="scroll"><table class="{classes}"{role["table"]}><caption>{escape(caption)}</caption>'
-        f"<thead{role['rowgroup']}><tr{role['row']}>{head}</tr></thead>"
-        f"<tbody{role['rowgroup']}>{''.join(body)}</tbody></table></div>"
+        f'<div class="scroll"><table role="table"><caption{" class=unseen" if heading else ""}>{escape(caption)}</caption>'
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
+        f'<tbody role="rowgroup">{"".join(body)}</tbody></table></div>'
     )
 
 
@@ -315,7 +313,10 @@ def _facts(status: Status) -> str:
         ("Autoscaler", [status["autoscaler"]["text"]] if status.get("autoscaler") else [UNKNOWN]),
         (
             "Release",
-            [short(release["current"]), *([f"published {moment(release['published'])}"] if release["published"] else [])]
+            [
+                short(release["current"]),
+                *([f"published {moment(release['published'])}"] if release["published"] else []),
+            ]
             if release.get("current")
             else ["none is noted" if status.get("release") else UNKNOWN],
         ),
@@ -334,7 +335,8 @@ def _facts(status: Status) -> str:
                 if quiet
                 else [
                     f"{figure(hour.get('answer_rate'))} answers/s",
-                    f"mean {figure(hour.get('client_latency'), 'ms')}, p99 {figure(hour.get('client_latency_p99'), 'ms')}",
+                    f"mean {figure(hour.get('client_latency'), 'ms')}, "
+                    f"p99 {figure(hour.get('client_latency_p99'), 'ms')}",
                     f"{percent(failed_share(hour))} failed",
                 ],
             ),
@@ -389,7 +391,11 @@ DRAWINGS = (
     Drawing("Errors and refusals", "1/s", {"errors": "error_rate", "refused": "rejection_rate"}),
     Drawing("Servers", "servers", {"running": "servers", "reached by Envoys": "servers_reachable"}, least=1),
     Drawing(
-        "Utilization", "%", {"servers at work": "utilization", "accelerators": "accelerator_utilization"}, 100, least=100
+        "Utilization",
+        "%",
+        {"servers at work": "utilization", "accelerators": "accelerator_utilization"},
+        100,
+        least=100,
     ),
 )
 
@@ -442,12 +448,16 @@ def _details(status: Status) -> list[str]:
                 escape(alert["name"]),
                 escape(alert["severity"] or "none"),
                 escape(moment(alert["since"])),
-                escape(alert["summary"] or ", ".join(f"{name}={value}" for name, value in sorted(alert["labels"].items()))),
+                escape(
+                    alert["summary"] or ", ".join(f"{name}={value}" for name, value in sorted(alert["labels"].items()))
+                ),
                 escape(alert["description"]),
             ]
             for alert in alerts
         ]
-        found.append("<h3>Alerts</h3>" + _table("Alerts that fire", ("alert", "severity", "since", "what", "what to do"), rows))
+        found.append(
+            "<h3>Alerts</h3>" + _table("Alerts that fire", ("alert", "severity", "since", "what", "what to do"), rows)
+        )
     pool = status.get("servers")
     if pool:
         rows = [
@@ -473,7 +483,9 @@ def _details(status: Status) -> list[str]:
             for model in pool["models"]
         ]
         columns = ("model", "versions", "ready on", "why not")
-        found.append("<h3>Models</h3>" + (_table("Models", columns, rows) if rows else "<p>No server tells of one.</p>"))
+        found.append(
+            "<h3>Models</h3>" + (_table("Models", columns, rows) if rows else "<p>No server tells of one.</p>")
+        )
     accelerators = seen.get("accelerators")
     if accelerators:
         rows = [

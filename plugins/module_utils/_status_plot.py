@@ -33,9 +33,7 @@ class Line:
         return [value for _at, value in self.points if value is not None]
 
 
-def plot(
-    lines: Sequence[Line], span: tuple[float, float], *, least: float, title: str, words: str, anchor: str
-) -> str:
+def plot(lines: Sequence[Line], span: tuple[float, float], *, least: float, title: str, words: str, anchor: str) -> str:
     """The lines between two times. title and words are what is read instead of it."""
     marks = ticks(max([least, *(value for line in lines for value in line.values)]))
     top = marks[-1]
@@ -106,6 +104,4 @@ def times(begin: float, end: float) -> list[float]:
     first = math.ceil(begin / step) * step
     # The labels at both ends need their room.
     room = (end - begin) * 0.04
-    return [
-        float(at) for at in range(int(first), int(end) + 1, int(step)) if begin + room <= at <= end - room
-    ]
+    return [float(at) for at in range(int(first), int(end) + 1, int(step)) if begin + room <= at <= end - room]

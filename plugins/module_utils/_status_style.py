@@ -32,14 +32,17 @@ body {
   font: 1rem/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif;
 }
 h1 { margin: 0; font-size: 1.5rem; }
-h2 { margin: 0 0 .75rem; font-size: 1.3rem; display: flex; flex-wrap: wrap; gap: .6rem; align-items: center; overflow-wrap: anywhere; }
+h2 {
+  margin: 0 0 .75rem; font-size: 1.3rem; display: flex; flex-wrap: wrap; gap: .6rem; align-items: center;
+  overflow-wrap: anywhere;
+}
 h3 { margin: 1.4rem 0 .5rem; font-size: 1.05rem; }
 header p, .why { color: var(--soft); }
 header p { margin: .2rem 0 1rem; }
 .why { margin: 0; overflow-wrap: anywhere; }
 a { color: var(--link); }
 code { font: .9em ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
-.instance, .scroll:has(> .overview) {
+.instance, .overview {
   background: var(--card); border: 1px solid var(--rule); border-radius: .6rem; padding: 1rem; margin: 0 0 1rem;
 }
 .badge { font-size: .85rem; font-weight: 600; padding: .1rem .55rem; border-radius: 1rem; white-space: nowrap; }
@@ -60,7 +63,11 @@ table { border-collapse: collapse; width: 100%; }
 caption { text-align: left; color: var(--soft); font-size: .85rem; padding-bottom: .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .9rem .35rem 0; border-top: 1px solid var(--rule); }
 thead th { border-top: 0; color: var(--soft); font-weight: 500; font-size: .85rem; white-space: nowrap; }
-tbody th { font-weight: 600; overflow-wrap: anywhere; }
+tbody th { font-weight: 600; }
+.overview td { white-space: nowrap; }
+.overview td:last-child { white-space: normal; overflow-wrap: anywhere; }
+td > code, th > code { white-space: nowrap; }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1.2rem; }
 figure { margin: 0; min-width: 0; }
 figcaption { font-weight: 600; font-size: .95rem; }
@@ -74,11 +81,13 @@ svg text { fill: var(--soft); font-size: 11px; }
 .key { width: 24px; height: 8px; margin-right: .4rem; vertical-align: middle; }
 @media (max-width: 44rem) {
   body { padding: .6rem; }
-  .stacked thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  .stacked, .stacked tbody, .stacked tr, .stacked th, .stacked td, .stacked caption { display: block; }
-  .stacked tr { border-top: 1px solid var(--rule); padding: .5rem 0; }
-  .stacked th, .stacked td { border: 0; padding: .1rem 0; }
-  .stacked td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); }
+  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  table, tbody, tr, th, td, caption { display: block; }
+  tr { border-top: 1px solid var(--rule); padding: .5rem 0; }
+  th, td { border: 0; padding: .1rem 0; overflow-wrap: anywhere; }
+  td > code, th > code, .overview td { white-space: normal; }
+  td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); }
+  .empty { display: none; }
 }
 @media print {
   :root {

@@ -33,11 +33,13 @@ options:
     type: str
     default: ""
   claim:
-    description: Persistent volume claim that the models are published to. What is noted on it is read, and no pod started.
+    description: >-
+      Persistent volume claim that the models are published to. What is noted on it is read, and no pod started.
     type: str
     default: ""
   report:
-    description: File with the report of the last verification, as O(fastml.supersonic.inference_check#module:report) writes it.
+    description: >-
+      File with the report of the last verification, as O(fastml.supersonic.inference_check#module:report) writes it.
     type: path
   prometheus:
     description: A Prometheus that scrapes the instance. Without one nothing is known of requests, latency and alerts.
@@ -118,19 +120,20 @@ status:
       sample: {traffic: no Prometheus was named}
     servers:
       description: >-
-        How many servers are C(wanted), C(ready) and C(answering), their C(image) and C(versions), C(each) of them with its
-        C(release), the C(models) with the number of servers that have them ready, and the names of C(ensembles).
+        How many servers are C(wanted), C(ready) and C(answering), their C(image) and C(versions), C(each) of them with
+        its C(release), the C(models) with the number of servers that have them ready, and the names of C(ensembles).
       type: dict
     envoys:
       description: How many Envoys are C(wanted) and C(ready), their C(image) and its C(version).
       type: dict
     endpoint:
-      description: The C(address) that clients use, where it is C(inside) of the cluster and C(outside), and the Service's C(type).
+      description: >-
+        The C(address) that clients use, where it is C(inside) of the cluster and C(outside), and the Service's C(type).
       type: dict
     autoscaler:
       description: >-
-        Which C(kind) of autoscaler there is, empty for none, whether it is C(paused), what it says as a C(text), and its
-        C(problems).
+        Which C(kind) of autoscaler there is, empty for none, whether it is C(paused), what it says as a C(text), and
+        its C(problems).
       type: dict
     release:
       description: The C(current) release of the models, and when it was C(published) first.
@@ -140,8 +143,9 @@ status:
       type: dict
     traffic:
       description: >-
-        From C(begin) to C(end) (seconds since 1970, by the clock of Prometheus), pairs of a time and a value by quantity
-        (C(series)), single numbers of that time (C(hour)), the C(accelerators) now, and the C(alerts) that fire.
+        From C(begin) to C(end) (seconds since 1970, by the clock of Prometheus), pairs of a time and a value by
+        quantity (C(series)), single numbers of that time (C(hour)), the C(accelerators) now, and the C(alerts) that
+        fire.
       type: dict
 """
 

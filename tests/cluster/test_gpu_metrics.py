@@ -3,13 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the real perf_analyzer makes of the metrics of accelerators at the endpoint.
 
-It comes out of an image of the local cluster. All the rest is on loopback, since no machine of tests has an accelerator.
+It comes out of an image of the local cluster. All the rest is on loopback, since no test machine has an accelerator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

@@ -120,7 +120,7 @@ def _busy(found: dict[str, Any]) -> dict[str, Any] | None:
 
 @pytest.fixture(scope="module")
 def told(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
-    """The playbook, where one instance is well, one cannot be reached, one is not there, and one is described wrongly."""
+    """The playbook: one instance is well, one cannot be reached, one is not there, and one is described wrongly."""
     folder = tmp_path_factory.mktemp("several")
     nowhere = {
         "apiVersion": "v1",
@@ -131,7 +131,11 @@ def told(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         "current-context": "a",
     }
     (folder / "nowhere").write_text(json.dumps(nowhere))
-    mine = {**SMALL, "supersonic_namespace": instance.namespace, "verify_report": str(instance.inventory.parent / f"{NAME}.json")}
+    mine = {
+        **SMALL,
+        "supersonic_namespace": instance.namespace,
+        "verify_report": str(instance.inventory.parent / f"{NAME}.json"),
+    }
     hosts = {
         NAME: mine,
         "nowhere": {**mine, "supersonic_kubeconfig": str(folder / "nowhere")},

@@ -56,7 +56,15 @@ class PerfAnalyzer:
         table = self.root / "tmp" / "table.csv"
         table.unlink(missing_ok=True)
         done = subprocess.run(
-            ["chroot", str(self.root), "/usr/local/bin/perf_analyzer", *arguments, "--verbose-csv", "-f", "/tmp/table.csv"],
+            [
+                "chroot",
+                str(self.root),
+                "/usr/local/bin/perf_analyzer",
+                *arguments,
+                "--verbose-csv",
+                "-f",
+                "/tmp/table.csv",
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

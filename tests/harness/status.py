@@ -91,8 +91,20 @@ def healthy(name: str = "cms") -> dict[str, Any]:
             "passed": True,
             "message": "All 22 checks of 2 models passed.",
             "checks": [
-                {"layer": "server", "target": f"pod {name}/{pods[0]} port 8001", "protocol": "grpc", "passed": 11, "failed": 0},
-                {"layer": "endpoint", "target": f"address {name}.example.org:8001", "protocol": "grpc", "passed": 11, "failed": 0},
+                {
+                    "layer": "server",
+                    "target": f"pod {name}/{pods[0]} port 8001",
+                    "protocol": "grpc",
+                    "passed": 11,
+                    "failed": 0,
+                },
+                {
+                    "layer": "endpoint",
+                    "target": f"address {name}.example.org:8001",
+                    "protocol": "grpc",
+                    "passed": 11,
+                    "failed": 0,
+                },
             ],
         },
         "traffic": {
@@ -146,7 +158,7 @@ def troubled(name: str = "atlas") -> dict[str, Any]:
     found["release"] = None
     found["unknown"] = {
         "verification": f"no record: /srv/{name}/verify.json is not there yet; verify writes it",
-        "release": f"persistentvolumeclaims \"{name}-models\" is forbidden",
+        "release": f'persistentvolumeclaims "{name}-models" is forbidden',
         "accelerators": "no server tells of an accelerator (nv_gpu_utilization)",
     }
     seen = found["traffic"]
@@ -185,7 +197,12 @@ def blind(name: str = "ligo") -> dict[str, Any]:
     found = healthy(name)
     found["traffic"] = None
     found["unknown"] = {"traffic": "no Prometheus was named"}
-    found["autoscaler"] = {"kind": "", "text": "nobody; the number of servers is fixed", "paused": False, "problems": []}
+    found["autoscaler"] = {
+        "kind": "",
+        "text": "nobody; the number of servers is fixed",
+        "paused": False,
+        "problems": [],
+    }
     return found
 
 

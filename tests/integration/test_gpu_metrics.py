@@ -132,7 +132,9 @@ def read(page: str) -> dict[str, dict[str, float]]:
 
 
 EXPECTED = {
-    name: {each.uuid: float(getattr(each, name.removeprefix("nv_gpu_").removesuffix("_bytes"))) for each in (FIRST, SECOND)}
+    name: {
+        each.uuid: float(getattr(each, name.removeprefix("nv_gpu_").removesuffix("_bytes"))) for each in (FIRST, SECOND)
+    }
     for name in GPU_METRICS
 }
 
@@ -213,9 +215,7 @@ def test_the_token_is_in_a_secret_alone(manifests: Path) -> None:
         assert holding == {"Secret"}
 
 
-def test_another_token_takes_no_restart(
-    envoys: dict[str, DeployedEnvoy], manifests: Path, guard: Counting
-) -> None:
+def test_another_token_takes_no_restart(envoys: dict[str, DeployedEnvoy], manifests: Path, guard: Counting) -> None:
     envoy = envoys["behind"]
     until(lambda: FIRST.uuid in ask(envoy)[1], 30)
     documents = yaml.safe_load_all((manifests / "behind" / "envoy.yaml").read_text())

@@ -31,8 +31,12 @@ SERVERS = (pod(NAME, 1), pod(NAME, 2))
 ACCELERATOR = Accelerator("GPU-1", 0.5)
 LABELS = {"namespace": NAMESPACE, "supersonic": NAME}
 RULES = [
-    {"alert": "PoolDown", "expr": "vector(1)", "labels": {**LABELS, "severity": "critical"},
-     "annotations": {"summary": "cms/main: none is there"}},
+    {
+        "alert": "PoolDown",
+        "expr": "vector(1)",
+        "labels": {**LABELS, "severity": "critical"},
+        "annotations": {"summary": "cms/main: none is there"},
+    },
     {"alert": "Another", "expr": "vector(1)", "labels": {**LABELS, "supersonic": "other", "severity": "critical"}},
     {"alert": "NotYet", "expr": "vector(1)", "for": "1h", "labels": {**LABELS, "severity": "warning"}},
     {"alert": "Silent", "expr": "vector(1) > 1", "labels": {**LABELS, "severity": "warning"}},
@@ -65,7 +69,9 @@ class Envoy(Page):
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     folder = tmp_path_factory.mktemp("status")
     pages = {ENVOY: Envoy(), SERVERS[0]: Page(ACCELERATOR.page()), SERVERS[1]: Page("")}
-    (folder / "rules.json").write_text(json.dumps({"groups": [{"name": f"supersonic-{NAME}-alerts", "interval": "1s", "rules": RULES}]}))
+    (folder / "rules.json").write_text(
+        json.dumps({"groups": [{"name": f"supersonic-{NAME}-alerts", "interval": "1s", "rules": RULES}]})
+    )
     targets = [
         {"targets": [page.address], "labels": {"namespace": NAMESPACE, "pod": name}} for name, page in pages.items()
     ]

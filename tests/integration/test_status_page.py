@@ -38,7 +38,11 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def complaints(chromium: Browser) -> list[Any]:
     """Whatever the browser has said of the page."""
-    return [*chromium.of("Runtime.consoleAPICalled"), *chromium.of("Runtime.exceptionThrown"), *chromium.of("Log.entryAdded")]
+    return [
+        *chromium.of("Runtime.consoleAPICalled"),
+        *chromium.of("Runtime.exceptionThrown"),
+        *chromium.of("Log.entryAdded"),
+    ]
 
 
 def keep(chromium: Browser, pages: Path, name: str) -> None:
@@ -77,7 +81,8 @@ def test_texts_and_plots_are_there(chromium: Browser, pages: Path) -> None:
         assert said in text
     boxes = chromium.value(
         "[...document.querySelectorAll('svg[role=img]')].map(each => [each.getBoundingClientRect().width, "
-        "each.getBoundingClientRect().height, ...[...each.querySelectorAll('.line')].map(line => line.getTotalLength())])"
+        "each.getBoundingClientRect().height, "
+        "...[...each.querySelectorAll('.line')].map(line => line.getTotalLength())])"
     )
     assert len(boxes) == 3 * len(DRAWINGS) - 1
     for width, height, *lines in boxes:
@@ -101,9 +106,9 @@ def test_a_phone_has_letters_that_can_be_read(chromium: Browser, pages: Path) ->
     )
     assert min(sizes) >= 9.5
     # The overview has become cards, each cell with the name of its column.
-    assert chromium.value("getComputedStyle(document.querySelector('.stacked td')).display") == "block"
+    assert chromium.value("getComputedStyle(document.querySelector('td')).display") == "block"
     before = chromium.value(
-        "[...document.querySelectorAll('.stacked td')].map(each => getComputedStyle(each, '::before').content)"
+        "[...document.querySelectorAll('td')].map(each => getComputedStyle(each, '::before').content)"
     )
     assert any("servers ready" in text for text in before)
 
@@ -126,7 +131,7 @@ def test_letters_stand_out_from_their_ground(chromium: Browser, pages: Path, sch
         }
         return [255, 255, 255];
       };
-      return Math.min(...[...document.querySelectorAll('body *')].filter(each =>
+      return Math.min(...[...document.querySelectorAll('body *:not(title, desc)')].filter(each =>
         [...each.childNodes].some(node => node.nodeType === 3 && node.data.trim())).map(each => {
           const style = getComputedStyle(each);
           const [a, b] = [light(parse(each.ownerSVGElement ? style.fill : style.color)), light(ground(each))];

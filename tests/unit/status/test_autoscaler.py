@@ -77,8 +77,20 @@ AT_ZERO = {
             "1 to 8 servers, wants 3; held by a benchmark",
             [],
         ),
-        (Objects(scaled(Ready=("False", "no secret"), Fallback=("False", "-"))), "KEDA", False, "1 to 8 servers", ["no secret"]),
-        (Objects(scaled(Ready=("True", "-"), Fallback=("True", "silent"))), "KEDA", False, "1 to 8 servers", ["silent"]),
+        (
+            Objects(scaled(Ready=("False", "no secret"), Fallback=("False", "-"))),
+            "KEDA",
+            False,
+            "1 to 8 servers",
+            ["no secret"],
+        ),
+        (
+            Objects(scaled(Ready=("True", "-"), Fallback=("True", "silent"))),
+            "KEDA",
+            False,
+            "1 to 8 servers",
+            ["silent"],
+        ),
     ],
 )
 def test_what_is_said(objects: Objects, kind: str, paused: bool, text: str, problems: list[str]) -> None:
