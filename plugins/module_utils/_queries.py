@@ -361,7 +361,7 @@ class Queries:
         Servers that share one say the same. One that was not scraped lately is none: there are no zeros here.
         """
         names = "|".join(metrics or GPU_METRICS)
-        series = self._selector("", "triton").replace("{", f'{{__name__=~"{names}",', 1)
+        series = self.selector("", "triton").replace("{", f'{{__name__=~"{names}",', 1)
         return f"max by (__name__, {GPU_LABEL}) ({series})"
 
     def accelerator_utilization(self) -> str:

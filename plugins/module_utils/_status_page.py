@@ -18,7 +18,7 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._status_plot import Line, plot
+from ansible_collections.fastml.supersonic.plugins.module_utils._status_plot import Line, plot, ticks
 from ansible_collections.fastml.supersonic.plugins.module_utils._status_style import STYLE
 
 Status = Mapping[str, t.Any]
@@ -92,7 +92,9 @@ def verdict(status: Status) -> Verdict:
         bad.append("the last verification failed")
     seen = status.get("traffic") or {}
     for alert in seen.get("alerts") or []:
-        (bad if alert["severity"] == "critical" else odd).append(f"alert {alert['name']}")
+        (bad if alert["severity"] == "critical" else odd).append(
+            f"alert {alert['name']}" + (f": {alert['summary']}" if alert["summary"] else "")
+        )
     share = failed_share(seen.get("hour") or {})
     if share is not None and share >= FAILURES:
         odd.append(f"{percent(share)} of the requests of the last hour failed")
@@ -264,7 +266,7 @@ def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], 
             span = len(columns) - index if index == len(cells) - 1 else 1
             wide = f' colspan="{span}"' if span > 1 else ""
             # What has no value needs no line of its own.
-            label = f' data-label="{escape(columns[index])}"' if cell else ' class="empty"'
+            label = f' data-label="{escape(columns[index])}"' if cell and not wide else "" if cell else ' class="empty"'
             line += f'<td role="cell"{label}{wide}>{cell}</td>'
         body.append(f'<tr role="row">{line}</tr>')
     return (
@@ -383,13 +385,15 @@ class Drawing(t.NamedTuple):
     scale: float = 1.0
     # The axis ends there at least.
     least: float = 0.0
+    # Of things that are counted its marks are whole numbers.
+    whole: bool = False
 
 
 DRAWINGS = (
-    Drawing("Answers", "1/s", {"answers": "answer_rate"}),
+    Drawing("Answers", "per second", {"answers": "answer_rate"}),
     Drawing("Latency", "ms", {"mean": "client_latency", "99 of 100 within": "client_latency_p99"}),
-    Drawing("Errors and refusals", "1/s", {"errors": "error_rate", "refused": "rejection_rate"}),
-    Drawing("Servers", "servers", {"running": "servers", "reached by Envoys": "servers_reachable"}, least=1),
+    Drawing("Errors and refusals", "per second", {"errors": "error_rate", "refused": "rejection_rate"}),
+    Drawing("Servers", "", {"running": "servers", "reached by Envoys": "servers_reachable"}, least=1, whole=True),
     Drawing(
         "Utilization",
         "%",
@@ -419,16 +423,17 @@ def _plots(status: Status, anchor: str) -> str:
 
 
 def _figure(drawing: Drawing, lines: Sequence[Line], span: tuple[float, float], anchor: str) -> str:
-    title = f"{drawing.title} ({drawing.unit})"
+    title = f"{drawing.title} ({drawing.unit})" if drawing.unit else drawing.title
     if not lines:
         nothing = "no requests in this time" if drawing.title == "Latency" else "Prometheus has no values of this time"
         return f'<figure><figcaption>{escape(title)}</figcaption><p class="why">{nothing}</p></figure>'
     words = [
         f"{line.name}: {figure(line.values[0] if len(line.values) == 1 else min(line.values))} to "
-        f"{figure(max(line.values))}, last {figure(line.values[-1])} {drawing.unit}"
+        f"{figure(max(line.values))}, last {figure(line.values[-1], drawing.unit)}"
         for line in lines
     ]
-    drawn = plot(lines, span, least=drawing.least, title=title, words="; ".join(words), anchor=anchor)
+    axis = ticks(max([drawing.least, *(value for line in lines for value in line.values)]), whole=drawing.whole)
+    drawn = plot(lines, span, axis, title=title, words="; ".join(words), anchor=anchor)
     legend = "".join(
         f'<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path class="line l{index}" d="M0 4H24"/></svg>'
         f"{escape(text)}</li>"

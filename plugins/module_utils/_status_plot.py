@@ -33,9 +33,16 @@ class Line:
         return [value for _at, value in self.points if value is not None]
 
 
-def plot(lines: Sequence[Line], span: tuple[float, float], *, least: float, title: str, words: str, anchor: str) -> str:
-    """The lines between two times. title and words are what is read instead of it."""
-    marks = ticks(max([least, *(value for line in lines for value in line.values)]))
+def plot(
+    lines: Sequence[Line],
+    span: tuple[float, float],
+    marks: Sequence[float],
+    *,
+    title: str,
+    words: str,
+    anchor: str,
+) -> str:
+    """The lines between two times, over an axis of values. title and words are what is read instead of it."""
     top = marks[-1]
     begin, end = span
     across = (WIDTH - LEFT - RIGHT) / max(end - begin, 1)
@@ -79,13 +86,14 @@ def _path(line: Line, place: Callable[[float, float], tuple[float, float]]) -> s
     return "".join(drawn)
 
 
-def ticks(most: float) -> list[float]:
+def ticks(most: float, *, whole: bool = False) -> list[float]:
     """From 0 in round steps to what is not below the largest value."""
     if not most > 0 or not math.isfinite(most):
         most = 1.0
     rough = most / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    step = max(math.ceil(step), 1) if whole else step
     return [index * step for index in range(math.ceil(most / step - 1e-9) + 1)]
 
 

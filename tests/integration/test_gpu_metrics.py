@@ -68,7 +68,7 @@ def guard(prometheus: Prometheus) -> Iterator[Counting]:
 
 
 @pytest.fixture(scope="module")
-def manifests(prometheus: Prometheus, guard: Counting, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def manifests(prometheus: Prometheus, guard: Counting, strange: Page, tmp_path_factory: pytest.TempPathFactory) -> Path:
     common = {"envoy_gpu_metrics": True, "envoy_concurrency": 1, "supersonic_prometheus_url": prometheus.url}
     behind = {"supersonic_prometheus_url": f"http://{guard.address}/prometheus/", "supersonic_prometheus_token": TOKEN}
     cases: dict[str, dict[str, Any]] = {
@@ -78,7 +78,7 @@ def manifests(prometheus: Prometheus, guard: Counting, tmp_path_factory: pytest.
         "empty": common,
         "renamed": {**common, "envoy_gpu_metrics_labels": {"pod": "exported_pod"}, "supersonic_namespace": "mine"},
         "nowhere": {**common, "supersonic_prometheus_url": "http://127.0.0.1:9"},
-        "strange": {**common, "supersonic_prometheus_url": f"http://{STRANGE.address}"},
+        "strange": {**common, "supersonic_prometheus_url": f"http://{strange.address}"},
     }
     return render_cases(tmp_path_factory.mktemp("cases"), cases)
 
@@ -95,7 +95,13 @@ STRANGE_ANSWER = (
     '{"metric":{"gpu_uuid":"GPU-7","__name__":"nv_gpu_memory_used_bytes"},"value":[1.5,"8.589934592e+10"]}'
     "]}}"
 )
-STRANGE = Page(STRANGE_ANSWER)
+
+
+@pytest.fixture(scope="module")
+def strange() -> Iterator[Page]:
+    page = Page(STRANGE_ANSWER)
+    yield page
+    page.stop()
 
 
 @pytest.fixture(scope="module")

@@ -265,6 +265,11 @@ def test_marks(most: float, marks: list[float]) -> None:
     assert _status_plot.ticks(most) == pytest.approx(marks)
 
 
+@pytest.mark.parametrize(("most", "marks"), [(1, [0, 1]), (2, [0, 1, 2]), (7, [0, 2, 4, 6, 8]), (9, [0, 3, 6, 9])])
+def test_marks_of_what_is_counted(most: float, marks: list[float]) -> None:
+    assert _status_plot.ticks(most, whole=True) == marks
+
+
 @pytest.mark.parametrize("most", [10**power * factor for power in range(-4, 9) for factor in (1, 1.01, 2.4, 3.3, 7.7)])
 def test_there_are_few_marks_and_all_is_below_the_last(most: float) -> None:
     marks = _status_plot.ticks(most)
@@ -283,7 +288,7 @@ def test_times_are_few_and_within(span: float) -> None:
 
 def test_a_gap_is_a_gap_and_a_lone_value_is_seen() -> None:
     line = _status_plot.Line("a", [(0, 1), (10, 1), (20, None), (30, 1), (40, None), (50, None), (60, 1), (70, 1)])
-    drawn = _status_plot.plot([line], (0, 70), least=0, title="t", words="w", anchor="x")
+    drawn = _status_plot.plot([line], (0, 70), [0, 1], title="t", words="w", anchor="x")
     (path,) = re.findall(r'<path class="line l0" d="([^"]*)"', drawn)
     assert path.count("M") == 3
     assert path.count("L") == 2
