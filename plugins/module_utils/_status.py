@@ -293,14 +293,14 @@ def autoscaler(wanted: Wanted, resolver: Resolver) -> Found:
         return {"kind": "", "text": "nobody; the number of servers is fixed", "paused": False, "problems": []}
     spec, status = scaled["spec"], scaled.get("status") or {}
     annotations = scaled["metadata"].get("annotations") or {}
-    hpa = None
+    own = None
     if status.get("hpaName"):
-        hpa = resolver.api.find(
+        own = resolver.api.find(
             wanted.path(_HPA, "horizontalpodautoscalers", status["hpaName"]),
             f"HorizontalPodAutoscaler {status['hpaName']}",
         )
     least, most = int(spec.get("minReplicaCount") or 0), int(spec.get("maxReplicaCount", 100))
-    found = _scaler("KEDA", hpa or {}, least, most)
+    found = _scaler("KEDA", own or {}, least, most)
     held = annotations.get("autoscaling.keda.sh/paused-replicas")
     if BEFORE_BENCHMARK in annotations:
         found.update(paused=True, text=f"{found['text']}; held by a benchmark")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import datetime
 import math
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._status_plot import Line, plot, ticks
@@ -269,8 +269,9 @@ def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], 
             label = f' data-label="{escape(columns[index])}"' if cell and not wide else "" if cell else ' class="empty"'
             line += f'<td role="cell"{label}{wide}>{cell}</td>'
         body.append(f'<tr role="row">{line}</tr>')
+    seen = ' class="unseen"' if heading else ""
     return (
-        f'<div class="scroll"><table role="table"><caption{" class=unseen" if heading else ""}>{escape(caption)}</caption>'
+        f'<div class="scroll"><table role="table"><caption{seen}>{escape(caption)}</caption>'
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
         f'<tbody role="rowgroup">{"".join(body)}</tbody></table></div>'
     )
@@ -443,79 +444,76 @@ def _figure(drawing: Drawing, lines: Sequence[Line], span: tuple[float, float], 
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
-def _details(status: Status) -> list[str]:
-    found = []
+def _details(status: Status) -> Iterator[str]:
     seen = status.get("traffic") or {}
-    alerts = seen.get("alerts")
-    if alerts:
-        rows = [
-            [
-                escape(alert["name"]),
-                escape(alert["severity"] or "none"),
-                escape(moment(alert["since"])),
-                escape(
-                    alert["summary"] or ", ".join(f"{name}={value}" for name, value in sorted(alert["labels"].items()))
-                ),
-                escape(alert["description"]),
-            ]
-            for alert in alerts
-        ]
-        found.append(
-            "<h3>Alerts</h3>" + _table("Alerts that fire", ("alert", "severity", "since", "what", "what to do"), rows)
-        )
+    if seen.get("alerts"):
+        yield _titled("Alerts", ("alert", "severity", "since", "what", "what to do"), map(_alert, seen["alerts"]))
+    columns: Sequence[str]
     pool = status.get("servers")
     if pool:
-        rows = [
-            [
-                f"<code>{escape(server['pod'])}</code>",
-                "yes" if server["ready"] else "no",
-                "yes" if server["answers"] else "no",
-                str(server["models"]),
-                escape(short(server["release"])),
-                escape("; ".join(server["problems"])),
-            ]
-            for server in pool["each"]
-        ]
         columns = ("pod", "ready", "answers", "models", "release", "what is odd")
-        found.append("<h3>Servers</h3>" + (_table("Servers", columns, rows) if rows else "<p>There is none now.</p>"))
-        rows = [
-            [
-                escape(model["name"]),
-                escape(", ".join(model["versions"])),
-                f"{model['servers']} of {model['of']}",
-                escape("; ".join(model["reasons"])),
-            ]
-            for model in pool["models"]
-        ]
+        yield _titled("Servers", columns, map(_server, pool["each"]), nothing="There is none now.")
         columns = ("model", "versions", "ready on", "why not")
-        found.append(
-            "<h3>Models</h3>" + (_table("Models", columns, rows) if rows else "<p>No server tells of one.</p>")
-        )
-    accelerators = seen.get("accelerators")
-    if accelerators:
-        rows = [
-            [
-                f"<code>{escape(each['uuid'])}</code>",
-                percent(each.get("utilization")),
-                f"{size(each.get('memory_used_bytes'))} of {size(each.get('memory_total_bytes'))}",
-                f"{figure(each.get('power_usage'))} of {figure(each.get('power_limit'), 'W')}",
-            ]
-            for each in accelerators
-        ]
+        yield _titled("Models", columns, map(_model, pool["models"]), nothing="No server tells of one.")
+    if seen.get("accelerators"):
         columns = ("accelerator", "at work", "memory", "power")
-        found.append("<h3>Accelerators</h3>" + _table("Accelerators", columns, rows))
+        yield _titled("Accelerators", columns, map(_accelerator, seen["accelerators"]))
     proof = status.get("verification")
     if proof and proof["checks"]:
-        rows = [
-            [
-                escape(str(check["layer"])),
-                f"<code>{escape(str(check['target']))}</code>",
-                escape(str(check["protocol"])),
-                escape(str(check["passed"])),
-                escape(str(check["failed"])),
-            ]
-            for check in proof["checks"]
-        ]
         columns = ("layer", "server", "protocol", "passed", "failed")
-        found.append("<h3>Last verification</h3>" + _table("What was proved", columns, rows))
-    return found
+        yield _titled("Last verification", columns, map(_check, proof["checks"]))
+
+
+def _titled(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], nothing: str = "") -> str:
+    found = list(rows)
+    return f"<h3>{escape(title)}</h3>" + (_table(title, columns, found) if found else f"<p>{escape(nothing)}</p>")
+
+
+def _alert(alert: Mapping[str, t.Any]) -> list[str]:
+    labels = ", ".join(f"{name}={value}" for name, value in sorted(alert["labels"].items()))
+    return [
+        escape(alert["name"]),
+        escape(alert["severity"] or "none"),
+        escape(moment(alert["since"])),
+        escape(alert["summary"] or labels),
+        escape(alert["description"]),
+    ]
+
+
+def _server(server: Mapping[str, t.Any]) -> list[str]:
+    return [
+        f"<code>{escape(server['pod'])}</code>",
+        "yes" if server["ready"] else "no",
+        "yes" if server["answers"] else "no",
+        str(server["models"]),
+        escape(short(server["release"])),
+        escape("; ".join(server["problems"])),
+    ]
+
+
+def _model(model: Mapping[str, t.Any]) -> list[str]:
+    return [
+        escape(model["name"]),
+        escape(", ".join(model["versions"])),
+        f"{model['servers']} of {model['of']}",
+        escape("; ".join(model["reasons"])),
+    ]
+
+
+def _accelerator(each: Mapping[str, t.Any]) -> list[str]:
+    return [
+        f"<code>{escape(each['uuid'])}</code>",
+        percent(each.get("utilization")),
+        f"{size(each.get('memory_used_bytes'))} of {size(each.get('memory_total_bytes'))}",
+        f"{figure(each.get('power_usage'))} of {figure(each.get('power_limit'), 'W')}",
+    ]
+
+
+def _check(check: Mapping[str, t.Any]) -> list[str]:
+    return [
+        escape(str(check["layer"])),
+        f"<code>{escape(str(check['target']))}</code>",
+        escape(str(check["protocol"])),
+        escape(str(check["passed"])),
+        escape(str(check["failed"])),
+    ]

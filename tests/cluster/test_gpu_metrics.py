@@ -8,6 +8,8 @@ It comes out of an image of the local cluster. All the rest is on loopback, sinc
 
 from __future__ import annotations
 
+import time
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -21,7 +23,6 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Clust
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
 from ansible_collections.fastml.supersonic.tests.harness.perf_analyzer import IMAGE, RECIPE, Measured, PerfAnalyzer
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL
-from ansible_collections.fastml.supersonic.tests.harness.processes import http_status
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
@@ -43,10 +44,12 @@ COLUMNS = {
 
 
 @pytest.fixture(scope="module")
-def perf_analyzer(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> PerfAnalyzer:
+def perf_analyzer(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PerfAnalyzer]:
     with locked(LOCAL / "images.lock"):
         have_image(cluster, IMAGE, RECIPE)
-    return PerfAnalyzer(tmp_path_factory.mktemp("perf-analyzer"))
+    found = PerfAnalyzer(tmp_path_factory.mktemp("perf-analyzer"))
+    yield found
+    found.remove()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,9 @@ def envoys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Deplo
                 case: DeployedEnvoy(folder / case, manifests / case / "envoy.yaml", [server.grpc])
                 for case in ("mine", "nobody")
             }
-            until(lambda: all(http_status(metrics(envoy)) == 200 for envoy in running.values()), 20)
+            # Each thread of an Envoy asks by itself, once a second.
+            until(lambda: FIRST.uuid in page(running["mine"]) and SECOND.uuid in page(running["mine"]), 20)
+            time.sleep(2)
             yield running
             for envoy in running.values():
                 envoy.stop()
@@ -73,6 +78,11 @@ def envoys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Deplo
 
 def metrics(envoy: DeployedEnvoy) -> str:
     return f"http://127.0.0.1:{envoy.ports['gpu_metrics']}/metrics"
+
+
+def page(envoy: DeployedEnvoy) -> str:
+    with urllib.request.urlopen(metrics(envoy), timeout=10) as answer:
+        return str(answer.read().decode())
 
 
 def measure(perf_analyzer: PerfAnalyzer, envoy: DeployedEnvoy) -> Measured:
