@@ -177,11 +177,15 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"envoy_gpu_metrics": True, "envoy_service_port": 8003},
         r"envoy_service_port is 8003 .*another",
     ),
-    ("gpu-metrics-label", {"envoy_gpu_metrics_labels": {"node": "n"}}, r"envoy_gpu_metrics_labels\.node is node .*pod"),
+    (
+        "gpu-metrics-label",
+        {"envoy_gpu_metrics_labels": {"node": "n"}},
+        r'envoy_gpu_metrics_labels\.node is "node" .*pod',
+    ),
     (
         "gpu-metrics-name",
         {"envoy_gpu_metrics_labels": {"pod": "a-b"}},
-        r"envoy_gpu_metrics_labels\.pod is a-b .*no name",
+        r'envoy_gpu_metrics_labels\.pod is "a-b" .*no name',
     ),
     ("tracing-endpoint", {"envoy_tracing": {"endpoint": "http://a"}}, r"envoy_tracing\.endpoint .*host:port"),
     (
