@@ -420,8 +420,8 @@ def _traffic(wanted: Wanted, prometheus: Prometheus, scraped: Scraped, ensembles
         unknown["alerts"] = str(error)
     else:
         alerts = _firing(rules)
-        if rules.problems:
-            unknown["alerts"] = " ".join(rules.problems)
+        if rules.problems or alerts is None:
+            unknown["alerts"] = " ".join(rules.problems) or "Prometheus has no rules of alerts of this instance"
     return {
         "begin": end - wanted.window,
         "end": end,
@@ -469,8 +469,8 @@ def _accelerators(prometheus: Prometheus, queries: Queries) -> list[Found]:
 
 
 def _firing(rules: Rules) -> list[Found] | None:
-    """The alerts that fire; None where Prometheus has no rules of the instance, so that none could."""
-    if rules.groups == [] and not rules.alerts:
+    """The alerts that fire; None where Prometheus has no rules of such alerts, so that none could."""
+    if rules.groups is not None and not any(group["alerting"] for group in rules.groups):
         return None
     # Whose they are is known here.
     own = ("namespace", INSTANCE_LABEL, "severity")

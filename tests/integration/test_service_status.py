@@ -136,6 +136,33 @@ def test_alerts_that_fire_are_those_of_the_instance(prometheus: Prometheus) -> N
     assert alert["since"].startswith("20")
 
 
+def test_without_rules_nobody_knows_of_alerts(tmp_path: Path) -> None:
+    """Also where something is recorded."""
+    record = {"record": "supersonic:request_rate", "expr": "vector(1)", "labels": LABELS}
+    for name, rules in (("none", []), ("recorded", [record])):
+        groups = [{"name": f"supersonic-{NAME}", "interval": "1s", "rules": rules}] if rules else []
+        (tmp_path / f"{name}.json").write_text(json.dumps({"groups": groups}))
+        page = Envoy()
+        target = {"targets": [page.address], "labels": {"namespace": NAMESPACE, "pod": ENVOY}}
+        job = {"job_name": "supersonic", "scrape_interval": "1s", "static_configs": [target]}
+        configuration = {"rule_files": [str(tmp_path / f"{name}.json")], "scrape_configs": [job]}
+        running = Prometheus(program("prometheus", tmp_path), tmp_path / name, configuration)
+        try:
+            seen = until(lambda url=running.url: known(url), 30)
+        finally:
+            running.stop()
+            page.stop()
+        assert seen["alerts"] is None
+        assert "has no rules of" in seen["unknown"]["alerts"]
+
+
+def known(url: str) -> dict[str, Any] | None:
+    try:
+        return look(url)
+    except SupersonicError:
+        return None
+
+
 def test_accelerators(prometheus: Prometheus) -> None:
     (found,) = settled(prometheus)["accelerators"]
     assert found == {
