@@ -21,6 +21,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._targets import 
 from ansible_collections.fastml.supersonic.tests.harness.accelerators import Accelerator, pod
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page, Prometheus
 
@@ -229,3 +230,39 @@ def test_no_record_of_a_verification(tmp_path: Path, text: str | None, said: str
         _status.verification(str(tmp_path / "report.json"))
     with pytest.raises(SupersonicError, match="no record: set verify_report"):
         _status.verification("")
+
+
+# ---- the playbook ----------------------------------------------------------------------------------------------------
+def test_the_playbook_ends_well_where_nobody_can_be_asked(tmp_path: Path) -> None:
+    common = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "supersonic_namespace": NAMESPACE,
+        "supersonic_kubeconfig": str(tmp_path / "none"),
+    }
+    hosts = {"one": {"supersonic_name": "one"}, "two": {"supersonic_name": "two", "status_timeout": 0}}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"supersonic_instances": {"hosts": hosts, "vars": common}}))
+    # In the folder where the command was given.
+    done = run_playbook(
+        CLONE / "playbooks/status.yml",
+        tmp_path / "hosts.yml",
+        directory=tmp_path,
+        environment={"ANSIBLE_CONFIG": str(CLONE / "ansible.cfg")},
+    )
+    assert done.code == 0, done.output
+    assert (done.recap["one"]["failed"], done.recap["two"]["failed"]) == (0, 0)
+    page = (tmp_path / "status.html").read_text()
+    for said in (done.text, page):
+        assert str(tmp_path / "none") in said
+        assert "status_timeout is 0" in said
+    (tmp_path / "status.html").unlink()
+    nothing = {"status_report": ""}
+    done = run_playbook(
+        CLONE / "playbooks/status.yml",
+        tmp_path / "hosts.yml",
+        directory=tmp_path,
+        extra=nothing,
+        environment={"ANSIBLE_CONFIG": str(CLONE / "ansible.cfg")},
+    )
+    assert done.code == 0, done.output
+    assert not (tmp_path / "status.html").exists()
