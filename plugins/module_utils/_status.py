@@ -38,7 +38,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._rest import seg
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, parse_targets
 
 Found = dict[str, t.Any]
-Points = list[tuple[float, float | None]]
+Points: t.TypeAlias = "list[tuple[float, float | None]]"
 
 # What is drawn: every value of these at so many times.
 SERIES = (

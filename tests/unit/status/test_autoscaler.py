@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._status import Wanted, autoscaler
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 
 WANTED = Wanted("cms", "main")
 HPA: dict[str, Any] = {
@@ -94,5 +93,6 @@ AT_ZERO = {
     ],
 )
 def test_what_is_said(objects: Objects, kind: str, paused: bool, text: str, problems: list[str]) -> None:
-    found = autoscaler(WANTED, cast("Resolver", objects))
+    resolver: Any = objects
+    found = autoscaler(WANTED, resolver)
     assert (found["kind"], found["paused"], found["text"], found["problems"]) == (kind, paused, text, problems)
