@@ -72,6 +72,11 @@ verify: $(VENV)/local  ## Prove the local instance again
 	@test -e .local/kubeconfig -a -d /var/lib/fastml-supersonic || { echo "There is no local cluster: run make local."; exit 1; }
 	ansible-playbook playbooks/verify.yml -i $(INVENTORY)
 
+.PHONY: status
+status: $(VENV)/local  ## Tell how the local instance is, and write .local/status.html
+	@test -e .local/kubeconfig || { echo "There is no local cluster: run make local."; exit 1; }
+	ansible-playbook playbooks/status.yml -i $(INVENTORY)
+
 # ---- tests --------------------------------------------------------------------------------------------------------
 .PHONY: test
 test: test-without-cluster test-on-cluster  ## All tests; brings the local cluster up

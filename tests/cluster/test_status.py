@@ -9,6 +9,7 @@ import html
 import json
 import re
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ NAME = "told"
 SMALL = {
     "triton_replicas": 2,
     "supersonic_components": ["prometheus"],
+    "envoy_gpu_metrics": True,
     "prometheus_image": IMAGE,
     "prometheus_size": "1Gi",
     "prometheus_resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
@@ -163,6 +165,16 @@ def test_the_playbook_tells_of_all_of_them(instance: Instance, told: tuple[Run, 
     assert f"{NAME}.{instance.namespace}.svc.cluster.local:8001" in page
     # The proof that site.yml ended with.
     assert re.search(rf"{NAME} .*passed 20\d\d-", done.output)
+
+
+def test_metrics_of_accelerators_come_from_the_managed_prometheus(instance: Instance) -> None:
+    """No server has one here, and Prometheus says just that to the Envoys, whom its NetworkPolicy lets in."""
+    service = instance.cluster.there(f"/api/v1/namespaces/{instance.namespace}/services/{NAME}")
+    (port,) = (port for port in service["spec"]["ports"] if port["name"] == "gpu-metrics")
+    assert port["port"] == 8003
+    host = instance.address().partition(":")[0]
+    with urllib.request.urlopen(f"http://{host}:{port['nodePort']}/metrics", timeout=10) as answer:
+        assert answer.read().decode() == "# Prometheus knows of no accelerator of these servers\n"
 
 
 def test_a_server_that_is_missing_is_seen(instance: Instance) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page, Prometheus
 
@@ -49,8 +50,13 @@ def pod(instance: str, number: int) -> str:
 
 
 @contextmanager
-def scraped(program: Path, scratch: Path, servers: Mapping[tuple[str, str], Accelerator]) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes a page for each server, by namespace and pod."""
+def scraped(
+    program: Path,
+    scratch: Path,
+    servers: Mapping[tuple[str, str], Accelerator],
+    web: Mapping[str, Any] | None = None,
+) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes a page for each server, by namespace and pod; web: its web configuration."""
     pages = {place: Page(accelerator.page()) for place, accelerator in servers.items()}
     jobs = {"namespace": "namespace", "pod": "pod"}
     targets = [
@@ -60,7 +66,7 @@ def scraped(program: Path, scratch: Path, servers: Mapping[tuple[str, str], Acce
         "global": {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE},
         "scrape_configs": [{"job_name": "supersonic", "static_configs": targets}],
     }
-    running = Prometheus(program, scratch, configuration)
+    running = Prometheus(program, scratch, configuration, web=web)
     try:
         yield running
     finally:

@@ -19,6 +19,7 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import GPU_METRICS
 from ansible_collections.fastml.supersonic.tests.harness.accelerators import Accelerator, pod, scraped
+from ansible_collections.fastml.supersonic.tests.harness.certificates import Certificate, certificate
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 from ansible_collections.fastml.supersonic.tests.harness.gateway import render_cases
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
@@ -47,6 +48,23 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         yield running
 
 
+@pytest.fixture(scope="module")
+def authority() -> Certificate:
+    return certificate("authority of tests")
+
+
+@pytest.fixture(scope="module")
+def secure(authority: Certificate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """The same with TLS."""
+    folder = tmp_path_factory.mktemp("secure")
+    own = certificate("localhost", authority)
+    (folder / "certificate.pem").write_text(own.pem)
+    (folder / "key.pem").write_text(own.key_pem)
+    files = {"cert_file": str(folder / "certificate.pem"), "key_file": str(folder / "key.pem")}
+    with scraped(program("prometheus", folder), folder / "server", SERVERS, {"tls_server_config": files}) as running:
+        yield running
+
+
 class Counting(Guard):
     """Counts questions, and has Prometheus below a path."""
 
@@ -68,7 +86,14 @@ def guard(prometheus: Prometheus) -> Iterator[Counting]:
 
 
 @pytest.fixture(scope="module")
-def manifests(prometheus: Prometheus, guard: Counting, strange: Page, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def manifests(
+    prometheus: Prometheus,
+    secure: Prometheus,
+    authority: Certificate,
+    guard: Counting,
+    strange: Page,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     common = {"envoy_gpu_metrics": True, "envoy_concurrency": 1, "supersonic_prometheus_url": prometheus.url}
     behind = {"supersonic_prometheus_url": f"http://{guard.address}/prometheus/", "supersonic_prometheus_token": TOKEN}
     cases: dict[str, dict[str, Any]] = {
@@ -80,6 +105,10 @@ def manifests(prometheus: Prometheus, guard: Counting, strange: Page, tmp_path_f
         "nowhere": {**common, "supersonic_prometheus_url": "http://127.0.0.1:9"},
         "strange": {**common, "supersonic_prometheus_url": f"http://{strange.address}"},
     }
+    by_tls = {**common, "supersonic_prometheus_url": f"https://localhost:{secure.port}", "supersonic_namespace": "mine"}
+    stranger = certificate("another authority")
+    cases["tls"] = {**by_tls, "supersonic_prometheus_ca_certificates": authority.pem}
+    cases["untrusted"] = {**by_tls, "supersonic_prometheus_ca_certificates": stranger.pem}
     return render_cases(tmp_path_factory.mktemp("cases"), cases)
 
 
@@ -145,7 +174,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("case", ["mine", "behind", "tokens"])
+@pytest.mark.parametrize("case", ["mine", "behind", "tokens", "tls"])
 def test_both_servers_and_nobody_elses(envoys: dict[str, DeployedEnvoy], case: str) -> None:
     until(lambda: FIRST.uuid in ask(envoys[case])[1] and SECOND.uuid in ask(envoys[case])[1], 30)
     status, page = ask(envoys[case])
@@ -200,6 +229,7 @@ def test_prometheus_is_asked_once_a_second(envoys: dict[str, DeployedEnvoy], gua
         ("empty", "# Prometheus knows of no accelerator of these servers\n"),
         ("renamed", "# Prometheus knows of no accelerator of these servers\n"),
         ("nowhere", "# Prometheus answered 503\n"),
+        ("untrusted", "# Prometheus answered 503\n"),
     ],
 )
 def test_nothing_is_known_and_nothing_is_made_up(envoys: dict[str, DeployedEnvoy], case: str, why: str) -> None:
