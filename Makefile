@@ -32,8 +32,9 @@ $(VENV)/local: requirements.txt requirements-local.txt constraints.txt | $(VENV)
 	@touch $@
 
 # The tests' Triton servers run on this machine with Python 3.11, whose library is a package of its own, only of Debian
-# 12; archives of models are packed by tar, and the benchmark of models compares with rsync.
-TEST_PACKAGES := libpython3.11 bzip2 xz-utils rsync
+# 12; archives of models are packed by tar, the benchmark of models compares with rsync, and the page of status.yml is
+# looked at in a browser without a screen, which draws no letter without a font. Its version is the distribution's.
+TEST_PACKAGES := libpython3.11 bzip2 xz-utils rsync chromium-headless-shell fonts-dejavu-core
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/local
 	@dpkg-query --show $(TEST_PACKAGES) >/dev/null 2>&1 || { echo "Installing $(TEST_PACKAGES) (Debian 12)"; \
@@ -70,6 +71,11 @@ verify: $(VENV)/local  ## Prove the local instance again
 # Another clone may have removed the machine's cluster, whose state is in /var/lib.
 	@test -e .local/kubeconfig -a -d /var/lib/fastml-supersonic || { echo "There is no local cluster: run make local."; exit 1; }
 	ansible-playbook playbooks/verify.yml -i $(INVENTORY)
+
+.PHONY: status
+status: $(VENV)/local  ## Tell how the local instance is, and write .local/status.html
+	@test -e .local/kubeconfig || { echo "There is no local cluster: run make local."; exit 1; }
+	ansible-playbook playbooks/status.yml -i $(INVENTORY)
 
 # ---- tests --------------------------------------------------------------------------------------------------------
 .PHONY: test

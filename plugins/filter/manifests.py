@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+    service_gpu_query,
     service_queries,
     service_rules,
 )
@@ -24,6 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
     _keda,
     _monitoring,
     _render,
+    _status,
 )
 
 
@@ -58,9 +60,13 @@ class FilterModule:
             "override_pod_spec": _render.override_pod_spec,
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "same_cluster": _clusters.same_cluster,
+            "service_gpu_query": service_gpu_query,
             "service_alerts": service_alerts,
             "service_queries": service_queries,
             "service_rules": service_rules,
+            "status_page": _status.status_page,
+            "status_table": _status.status_table,
+            "status_unreachable": _status.status_unreachable,
             "verification_table": _render.verification_table,
             "yaml_documents": _render.yaml_documents,
         }

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_methods as methods
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import LABELS
 
 Variables = Mapping[str, Any]
 
@@ -28,7 +29,9 @@ TOKEN_LENGTH = 20
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/-]*")
 # Of a certificate it is a URI (spiffe://example.org/cms), a DNS name or a subject (CN=cms,O=Example).
 _LIMITED_CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/:=, +-]*")
-OUR_PORTS = (8001, *range(9901, 9906), *range(9911, 9916))
+_METRIC_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+GPU_METRICS_PORT = 8003
+OUR_PORTS = (8001, GPU_METRICS_PORT, *range(9901, 9906), *range(9911, 9916))
 # What a configuration of the user's own replaces as a whole.
 REPLACED = (
     "envoy_tokens",
@@ -51,12 +54,13 @@ REPLACED = (
     "envoy_request_max_bytes",
     "envoy_server_wait",
     "envoy_tracing",
+    "envoy_gpu_metrics",
     "envoy_extra_listeners",
     "envoy_extra_clusters",
     "envoy_extra_http_filters",
 )
-OUR_LISTENERS = ("grpc", "metrics", "drain", "load_limit", "server_wait")
-OUR_CLUSTERS = ("triton", "triton_http", "admin", "prometheus", "load_limit", "server_wait", "tracing")
+OUR_LISTENERS = ("grpc", "metrics", "drain", "load_limit", "gpu_metrics", "server_wait")
+OUR_CLUSTERS = ("triton", "triton_http", "admin", "prometheus", "load_limit", "gpu_metrics", "server_wait", "tracing")
 _LIMIT_KEYS = ("rate", "burst", "in_flight")
 
 
@@ -79,6 +83,7 @@ def findings(variables: Variables) -> Iterator[Finding]:
     yield from _load_limit(variables)
     yield from _server_wait(variables)
     yield from _tracing(variables)
+    yield from _gpu_metrics(variables)
     yield from _further(variables)
 
 
@@ -374,6 +379,21 @@ def _tracing(variables: Variables) -> Iterator[Finding]:
     percent = float(tracing.get("sampling_percent", 1))
     if not 0 <= percent <= 100:
         yield Finding(name, "it has to be from 0 to 100.", percent, ".sampling_percent")
+
+
+def _gpu_metrics(variables: Variables) -> Iterator[Finding]:
+    name = "envoy_gpu_metrics_labels"
+    for key, value in (variables.get(name) or {}).items():
+        if key not in LABELS:
+            yield Finding(name, f"only {' and '.join(LABELS)} have another name at some sites.", key, f".{key}")
+        elif not isinstance(value, str) or not _METRIC_LABEL.fullmatch(value):
+            yield Finding(name, "this is no name of a label.", value, f".{key}")
+    if variables.get("envoy_gpu_metrics") and variables.get("envoy_service_port") == GPU_METRICS_PORT:
+        yield Finding(
+            "envoy_service_port",
+            "envoy_gpu_metrics has this port of the Service. Take another one, or leave envoy_gpu_metrics out.",
+            GPU_METRICS_PORT,
+        )
 
 
 def _further(variables: Variables) -> Iterator[Finding]:

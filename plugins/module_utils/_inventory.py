@@ -73,6 +73,8 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     "envoy_processes": (1, 2),
     "envoy_concurrency": (1, None),
     "envoy_service_port": (1, 65535),
+    "status_window": (60, 604800),
+    "status_timeout": (1, None),
     "envoy_service_node_port": (0, 65535),
     "envoy_route_timeout": (0, None),
     "envoy_stream_idle_timeout": (0, None),

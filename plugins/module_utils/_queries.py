@@ -40,6 +40,16 @@ CLIENTS = "ingress_grpc"
 FAILED_STATUSES = {"UNKNOWN": 2, "DEADLINE_EXCEEDED": 4, "INTERNAL": 13, "UNAVAILABLE": 14, "DATA_LOSS": 15}
 REFUSED_STATUSES = {"PERMISSION_DENIED": 7, "RESOURCE_EXHAUSTED": 8, "UNAUTHENTICATED": 16}
 
+# What Triton says of accelerators and perf_analyzer and people read, and the label that tells them apart.
+GPU_METRICS = (
+    "nv_gpu_utilization",
+    "nv_gpu_power_usage",
+    "nv_gpu_power_limit",
+    "nv_gpu_memory_used_bytes",
+    "nv_gpu_memory_total_bytes",
+)
+GPU_LABEL = "gpu_uuid"
+
 # The shortest windows (seconds) and the scrapes that each needs at least. What each is for is said in Queries.
 WINDOWS = {
     "window": (15, 4),
@@ -343,6 +353,21 @@ class Queries:
         gradually = f"clamp_min({self._reachable} - clamp_min(0.25 * {self._reachable}, 1), 0)"
         return self._while_seen(_least(self._reachable, f"{self._open()} * {_greatest(needed, gradually)}"))
 
+    # ---- accelerators --------------------------------------------------------------------------------------------
+
+    def accelerators(self, metrics: Sequence[str] = ()) -> str:
+        """What Triton says of each accelerator, a series for each of them and each of the metrics (GPU_METRICS).
+
+        Servers that share one say the same. One that was not scraped lately is none: there are no zeros here.
+        """
+        names = "|".join(metrics or GPU_METRICS)
+        series = self.selector("", "triton").replace("{", f'{{__name__=~"{names}",', 1)
+        return f"max by (__name__, {GPU_LABEL}) ({series})"
+
+    def accelerator_utilization(self) -> str:
+        """Mean share of their time, 0 to 1, for which accelerators are at work; nothing where no server has one."""
+        return f"avg({self.accelerators(('nv_gpu_utilization',))})"
+
     # ---- all of them ---------------------------------------------------------------------------------------------
 
     def all(self) -> dict[str, str]:
@@ -498,6 +523,11 @@ def service_queries(name: str, namespace: str, **settings: Any) -> dict[str, str
 def service_rules(name: str, namespace: str, **settings: Any) -> list[dict[str, Any]]:
     """The recording rules of an instance; see Queries for the settings."""
     return Queries(namespace=str(namespace), name=str(name), **{"recorded": True, **_typed(settings)}).rules()
+
+
+def service_gpu_query(name: str, namespace: str, **settings: Any) -> str:
+    """The expression for the accelerators of an instance; see Queries for the settings."""
+    return Queries(namespace=str(namespace), name=str(name), **_typed(settings)).accelerators()
 
 
 def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -172,6 +172,21 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"envoy_extra_listeners": [{"name": "a", "address": {"socket_address": {"port_value": 8001}}}]},
         r"envoy_extra_listeners.*listens on this port",
     ),
+    (
+        "gpu-metrics-port",
+        {"envoy_gpu_metrics": True, "envoy_service_port": 8003},
+        r"envoy_service_port is 8003 .*another",
+    ),
+    (
+        "gpu-metrics-label",
+        {"envoy_gpu_metrics_labels": {"node": "n"}},
+        r'envoy_gpu_metrics_labels\.node is "node" .*pod',
+    ),
+    (
+        "gpu-metrics-name",
+        {"envoy_gpu_metrics_labels": {"pod": "a-b"}},
+        r'envoy_gpu_metrics_labels\.pod is "a-b" .*no name',
+    ),
     ("tracing-endpoint", {"envoy_tracing": {"endpoint": "http://a"}}, r"envoy_tracing\.endpoint .*host:port"),
     (
         "tracing-percent",

@@ -1,0 +1,193 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How real instances are: the playbook's table and page against what the cluster and the clients know themselves."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import verdict
+from ansible_collections.fastml.supersonic.tests.harness.clients import load
+from ansible_collections.fastml.supersonic.tests.harness.images import have_image
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
+    KUBECONFIG,
+    LOCAL,
+    Instance,
+    Run,
+    instance_inventory,
+    run_playbook,
+)
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
+
+NAME = "told"
+SMALL = {
+    "triton_replicas": 2,
+    "supersonic_components": ["prometheus"],
+    "envoy_gpu_metrics": True,
+    "prometheus_image": IMAGE,
+    "prometheus_size": "1Gi",
+    "prometheus_resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
+}
+MODELS = {"accelerator", "digits", "identity", "particlenet"}
+
+
+@pytest.fixture(scope="module")
+def instance(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    folder = tmp_path_factory.mktemp("status")
+    with locked(LOCAL / "images.lock"):
+        have_image(cluster, IMAGE, "prometheus-local")
+    found = Instance(cluster, folder, NAME, SMALL)
+    try:
+        found.site()
+        yield found
+    finally:
+        found.remove()
+
+
+def ask(instance: Instance, **options: Any) -> dict[str, Any]:
+    """What the module says."""
+    given = {"kubeconfig": str(KUBECONFIG), "name": NAME, "namespace": instance.namespace, **options}
+    result = run_module("service_status", given)
+    assert not result.get("failed"), result
+    assert result["changed"] is False
+    found: dict[str, Any] = result["status"]
+    return found
+
+
+def url(instance: Instance) -> dict[str, Any]:
+    return {"url": f"http://{NAME}-prometheus.{instance.namespace}.svc.cluster.local:9090"}
+
+
+def test_what_the_cluster_has(instance: Instance) -> None:
+    found = ask(instance, claim=f"{NAME}-models", report=str(instance.inventory.parent / f"{NAME}.json"))
+    assert found["reachable"]
+    assert found["unknown"] == {"traffic": "no Prometheus was named"}
+    assert found["verification"]["passed"]
+    assert {check["layer"] for check in found["verification"]["checks"]} == {"server", "Envoy"}
+    pool = found["servers"]
+    assert (pool["wanted"], pool["ready"], pool["answering"]) == (2, 2, 2)
+    pods = {pod["metadata"]["name"]: pod for pod in instance.pods("triton").values()}
+    assert {server["pod"] for server in pool["each"]} == set(pods)
+    claim = instance.cluster.there(f"/api/v1/namespaces/{instance.namespace}/persistentvolumeclaims/{NAME}-models")
+    current = claim["metadata"]["annotations"]["supersonic.fastml.org/release"]
+    assert found["release"]["current"] == current
+    for server in pool["each"]:
+        assert server["ready"]
+        assert server["answers"]
+        assert server["release"] == current
+        assert server["models"] == len(pool["models"])
+        assert server["problems"] == []
+    assert {model["name"] for model in pool["models"]} == MODELS
+    assert all((model["servers"], model["of"]) == (2, 2) for model in pool["models"])
+    assert pool["versions"] == ["2.51.0"]
+    assert (found["envoys"]["wanted"], found["envoys"]["ready"]) == (1, 1)
+    assert found["endpoint"]["inside"] == f"{NAME}.{instance.namespace}.svc.cluster.local:8001"
+    assert found["autoscaler"]["kind"] == ""
+
+
+def test_what_clients_did(instance: Instance, tmp_path: Path) -> None:
+    assert ask(instance, prometheus=url(instance))["traffic"]["alerts"] == []
+    with load(instance.address(), tmp_path, "--clients", "4", "--model", "identity") as report:
+        time.sleep(25)
+    # Until every rate has its last request, and none has lost its first.
+    time.sleep(20)
+    found = ask(instance, prometheus=url(instance), window=120)
+    assert set(found["unknown"]) == {"accelerators", "verification"}
+    traffic = found["traffic"]
+    assert traffic["accelerators"] == []
+    assert traffic["series"]["servers"][-1][1] == 2
+    assert traffic["series"]["servers_reachable"][-1][1] == 2
+    # What Envoy has counted is what the clients have, once rates over all that time are added up.
+    assert traffic["step"] == 1
+    answers = sum(value for _at, value in traffic["series"]["answer_rate"] if value)
+    assert answers == pytest.approx(report["requests"], rel=0.05)
+    assert report["failed"] == 0
+    assert traffic["hour"]["error_rate"] == 0
+    assert 0 < traffic["hour"]["client_latency"] <= traffic["hour"]["client_latency_p99"]
+    assert max(value for _at, value in traffic["series"]["utilization"] if value) <= 1
+    # Nobody asks any more, and nothing is said of how long it takes.
+    assert traffic["series"]["client_latency"][-1][1] is None
+
+
+@pytest.fixture(scope="module")
+def told(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
+    """The playbook: one instance is well, one cannot be reached, one is not there, and one is described wrongly."""
+    folder = tmp_path_factory.mktemp("several")
+    nowhere = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "users": [{"name": "a", "user": {"token": "t"}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "current-context": "a",
+    }
+    (folder / "nowhere").write_text(json.dumps(nowhere))
+    mine = {
+        **SMALL,
+        "supersonic_namespace": instance.namespace,
+        "verify_report": str(instance.inventory.parent / f"{NAME}.json"),
+    }
+    hosts = {
+        NAME: mine,
+        "nowhere": {**mine, "supersonic_kubeconfig": str(folder / "nowhere")},
+        "absent": mine,
+        "wrong": {**mine, "status_window": 5},
+    }
+    report = folder / "status.html"
+    done = run_playbook("playbooks/status.yml", instance_inventory(folder, hosts), extra={"status_report": str(report)})
+    return done, report.read_text() if report.is_file() else ""
+
+
+def test_the_playbook_tells_of_all_of_them(instance: Instance, told: tuple[Run, str]) -> None:
+    done, page = told
+    assert done.code == 0, done.output
+    assert re.search(rf"{NAME} +Well +2 of 2 ", done.output), done.output
+    text = html.unescape(re.sub(r"<[^>]*>", " ", page))
+    for said in (done.text, " ".join(text.split())):
+        assert "unreachable" in said
+        assert "127.0.0.1:9" in said
+        assert "there is no Deployment absent-triton" in said
+        assert "status_window is 5" in said
+    assert page.count('role="img"') >= 4
+    assert f"{NAME}.{instance.namespace}.svc.cluster.local:8001" in page
+    # The proof that site.yml ended with.
+    assert re.search(rf"{NAME} .*passed 20\d\d-", done.output)
+
+
+def test_metrics_of_accelerators_come_from_the_managed_prometheus(instance: Instance) -> None:
+    """No server has one here, and Prometheus says just that to the Envoys, whom its NetworkPolicy lets in."""
+    service = instance.cluster.there(f"/api/v1/namespaces/{instance.namespace}/services/{NAME}")
+    (port,) = (port for port in service["spec"]["ports"] if port["name"] == "gpu-metrics")
+    assert port["port"] == 8003
+    host = instance.address().partition(":")[0]
+    with urllib.request.urlopen(f"http://{host}:{port['nodePort']}/metrics", timeout=10) as answer:
+        assert answer.read().decode() == "# Prometheus knows of no accelerator of these servers\n"
+
+
+def test_a_server_that_is_missing_is_seen(instance: Instance) -> None:
+    """One that is asked for and cannot be there."""
+    path = f"/apis/apps/v1/namespaces/{instance.namespace}/deployments/{NAME}-triton"
+    instance.cluster.patch(f"{path}/scale", {"spec": {"replicas": 3}})
+    try:
+        found = until(lambda: _missing(ask(instance)), 20)
+    finally:
+        instance.cluster.patch(f"{path}/scale", {"spec": {"replicas": 2}})
+    assert (found["servers"]["wanted"], found["servers"]["ready"]) == (3, 2)
+    assert verdict(found).level == "attention"
+
+
+def _missing(found: dict[str, Any]) -> dict[str, Any] | None:
+    return found if found["servers"]["wanted"] == 3 and found["servers"]["ready"] == 2 else None

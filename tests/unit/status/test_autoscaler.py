@@ -1,0 +1,98 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is said of an autoscaler, by the objects that the cluster has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._status import Wanted, autoscaler
+
+WANTED = Wanted("cms", "main")
+HPA: dict[str, Any] = {
+    "spec": {"minReplicas": 2, "maxReplicas": 5, "scaleTargetRef": {"kind": "Deployment", "name": "main-triton"}},
+    "status": {"desiredReplicas": 3, "conditions": [{"type": "ScalingActive", "status": "True", "message": "fine"}]},
+}
+
+
+class Objects:
+    """The objects of a namespace by the end of their path."""
+
+    def __init__(self, scaled: dict[str, Any] | None, *hpas: dict[str, Any]) -> None:
+        self.scaled = scaled
+        self.hpas = hpas
+        self.api = self
+
+    def find(self, path: str, _what: str) -> dict[str, Any] | None:
+        if path == "/apis/keda.sh/v1alpha1/namespaces/cms/scaledobjects/main-triton":
+            return self.scaled
+        assert path == "/apis/autoscaling/v2/namespaces/cms/horizontalpodautoscalers/keda-hpa-main-triton"
+        return self.hpas[0] if self.hpas else None
+
+    def list(self, path: str, _what: str) -> list[dict[str, Any]]:
+        assert path == "/apis/autoscaling/v2/namespaces/cms/horizontalpodautoscalers"
+        return [*self.hpas]
+
+
+def scaled(annotations: dict[str, str] | None = None, **conditions: tuple[str, str]) -> dict[str, Any]:
+    found = [{"type": kind, "status": state, "message": text} for kind, (state, text) in conditions.items()]
+    return {
+        "metadata": {"annotations": annotations or {}},
+        "spec": {"minReplicaCount": 1, "maxReplicaCount": 8},
+        "status": {"hpaName": "keda-hpa-main-triton", "conditions": found},
+    }
+
+
+KEDA = "autoscaling.keda.sh"
+BROKEN = {**HPA, "status": {"conditions": [{"type": "ScalingActive", "status": "False", "message": "no metric"}]}}
+AT_ZERO = {
+    **HPA,
+    "status": {
+        "desiredReplicas": 0,
+        "conditions": [{"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled", "message": "off"}],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("objects", "kind", "paused", "text", "problems"),
+    [
+        (Objects(None), "", False, "nobody; the number of servers is fixed", []),
+        (Objects(None, HPA), "HorizontalPodAutoscaler", False, "2 to 5 servers, wants 3", []),
+        (Objects(None, BROKEN), "HorizontalPodAutoscaler", False, "2 to 5 servers", ["no metric"]),
+        (Objects(None, AT_ZERO), "HorizontalPodAutoscaler", False, "2 to 5 servers, wants 0", []),
+        (Objects(scaled()), "KEDA", False, "1 to 8 servers", []),
+        (Objects(scaled(), HPA), "KEDA", False, "1 to 8 servers, wants 3", []),
+        (Objects(scaled({f"{KEDA}/paused": "true"}), HPA), "KEDA", True, "paused (else 1 to 8 servers)", []),
+        (Objects(scaled({f"{KEDA}/paused": "false"}), HPA), "KEDA", False, "1 to 8 servers, wants 3", []),
+        (Objects(scaled({f"{KEDA}/paused-replicas": "4"}), HPA), "KEDA", True, "paused at 4 servers (else 1 to 8)", []),
+        (
+            Objects(scaled({"supersonic.fastml.org/before-benchmark": "{}"}), HPA),
+            "KEDA",
+            True,
+            "1 to 8 servers, wants 3; held by a benchmark",
+            [],
+        ),
+        (
+            Objects(scaled(Ready=("False", "no secret"), Fallback=("False", "-"))),
+            "KEDA",
+            False,
+            "1 to 8 servers",
+            ["no secret"],
+        ),
+        (
+            Objects(scaled(Ready=("True", "-"), Fallback=("True", "silent"))),
+            "KEDA",
+            False,
+            "1 to 8 servers",
+            ["silent"],
+        ),
+    ],
+)
+def test_what_is_said(objects: Objects, kind: str, paused: bool, text: str, problems: list[str]) -> None:
+    resolver: Any = objects
+    found = autoscaler(WANTED, resolver)
+    assert (found["kind"], found["paused"], found["text"], found["problems"]) == (kind, paused, text, problems)
