@@ -35,8 +35,10 @@ INSTANCE_LABEL = "supersonic"
 CLUSTERS = "triton(_http)?(_client_.*)?"
 # The one that is always there; the others have the same servers.
 CLUSTER = "triton"
-# What Envoy calls the endpoint among what it listens on.
-ENDPOINT = "ingress_grpc"
+# Envoy's statistics of the port for clients, and what its answers to gRPC end with: the service failed, or refused.
+CLIENTS = "ingress_grpc"
+FAILED_STATUSES = {"UNKNOWN": 2, "DEADLINE_EXCEEDED": 4, "INTERNAL": 13, "UNAVAILABLE": 14, "DATA_LOSS": 15}
+REFUSED_STATUSES = {"PERMISSION_DENIED": 7, "RESOURCE_EXHAUSTED": 8, "UNAUTHENTICATED": 16}
 
 # The shortest windows (seconds) and the scrapes that each needs at least. What each is for is said in Queries.
 WINDOWS = {
@@ -141,6 +143,50 @@ class Queries:
         """Requests within the window that found no healthy server; one that is tried again counts again."""
         return f"sum(increase({self._envoys('envoy_cluster_upstream_cx_none_healthy')}[{self.window}s]))"
 
+    # ---- what clients see at Envoy -------------------------------------------------------------------------------
+
+    @property
+    def answer_rate(self) -> str:
+        """Answers to clients per second, also those that say no. A stream of answers counts with its first."""
+        return self._rates(self._clients("envoy_http_downstream_rq_completed"))
+
+    @property
+    def error_rate(self) -> str:
+        """Requests of clients per second that failed on the side of the service."""
+        return self._rates(
+            self._ended(FAILED_STATUSES), self._clients("envoy_http_downstream_rq_xx", 'envoy_response_code_class="5"')
+        )
+
+    @property
+    def rejection_rate(self) -> str:
+        """Requests of clients per second that were refused, for want of rights or for a limit."""
+        # Refused for want of memory they pass no filter, so that their status is counted nowhere.
+        return self._rates(self._ended(REFUSED_STATUSES), self._clients("envoy_http_downstream_rq_overload_close"))
+
+    @property
+    def retry_rate(self) -> str:
+        """Requests per second that Envoy sent to another server after one had failed them."""
+        return self._rates(self._envoys("envoy_cluster_upstream_rq_retry"))
+
+    @property
+    def client_latency(self) -> str:
+        """Mean time (ms) from the first byte of a request at Envoy to the last one of its answer."""
+        above, below = (
+            f"sum(rate({self._clients(f'envoy_http_downstream_rq_time_{part}')}[{self._range()}]))"
+            for part in ("sum", "count")
+        )
+        return self._while_seen(f"({self._ratio(above, below)})")
+
+    @property
+    def client_latency_p50(self) -> str:
+        """Time (ms) within which half of the requests are answered."""
+        return self._quantile(0.5)
+
+    @property
+    def client_latency_p99(self) -> str:
+        """Time (ms) within which 99 of 100 requests are answered."""
+        return self._quantile(0.99)
+
     # ---- at the servers ------------------------------------------------------------------------------------------
 
     @property
@@ -195,6 +241,14 @@ class Queries:
         """Servers that the Envoys may send requests to: one that stops is none of them, though it is scraped while it
         drains."""
         return self._while_seen(self._reachable)
+
+    @property
+    def models_missing(self) -> str:
+        """Models that servers lack and others have: pairs of a server and a model."""
+        loaded = f"last_over_time({self._selector('nv_inference_count', 'triton')}[{self.short_window}s])"
+        models = f"count(count by (model) ({loaded}))"
+        pairs = f"count(count by ({self._pod}, model) ({loaded}))"
+        return self._or_zero(f"clamp_min({models} * ({self.servers}) - {pairs}, 0)")
 
     @property
     def busy_servers(self) -> str:
@@ -315,6 +369,25 @@ class Queries:
 
     def _envoys(self, metric: str) -> str:
         return self._selector(metric, "envoy", f'envoy_cluster_name=~"{CLUSTERS}"')
+
+    def _clients(self, metric: str, *more: str) -> str:
+        return self._selector(metric, "envoy", f'envoy_http_conn_manager_prefix="{CLIENTS}"', *more)
+
+    def _ended(self, statuses: Mapping[str, int]) -> str:
+        """gRPC requests by the status that their clients got, which Envoy's filter grpc_stats counts."""
+        return self._selector(
+            "envoy_cluster_grpc", "envoy", f'grpc_status=~"{"|".join(str(code) for code in statuses.values())}"'
+        )
+
+    def _rates(self, *counters: str) -> str:
+        """Together; a counter is there from the first time on that it counts."""
+        added = " or ".join(f"rate({counter}[{self._range()}])" for counter in counters)
+        return self._while_seen(f"({self._or_zero(f'sum({added})')})")
+
+    def _quantile(self, share: float) -> str:
+        buckets = f"sum by (le) (rate({self._clients('envoy_http_downstream_rq_time_bucket')}[{self._range()}]))"
+        # NaN of no requests is not even 0.
+        return self._while_seen(f"({self._or_zero(f'histogram_quantile({share!r}, {buckets}) >= 0')})")
 
     def _looks(self, window: int) -> str:
         """The requests at Envoys, at every step of a window. One scrape that was missed is looked past."""
@@ -555,7 +628,7 @@ class Breakdowns(Queries):
     @property
     def connections(self) -> str:
         """Connections of clients."""
-        return self._or_zero(f"sum({self._endpoint('envoy_http_downstream_cx_active')})")
+        return self._or_zero(f"sum({self._clients('envoy_http_downstream_cx_active')})")
 
     @property
     def connections_to_servers(self) -> str:
@@ -583,8 +656,8 @@ class Breakdowns(Queries):
     def rejections_by_reason(self) -> Mapping[str, str]:
         """Requests per second that Envoy has refused."""
         counted = {
-            "no valid token": self._endpoint("envoy_http_jwt_authn_denied"),
-            "no rule lets them in": self._endpoint("envoy_http_rbac_denied"),
+            "no valid token": self._clients("envoy_http_jwt_authn_denied"),
+            "no rule lets them in": self._clients("envoy_http_rbac_denied"),
             "too many per second": self._selector("envoy_http_local_rate_limit_rate_limited", "envoy"),
             "too many in flight": self._envoys("envoy_cluster_upstream_rq_active_overflow"),
             "too many wait for a connection": self._envoys("envoy_cluster_upstream_rq_pending_overflow"),
@@ -592,6 +665,14 @@ class Breakdowns(Queries):
         }
         return {
             said: self._or_zero(f"sum(rate({selector}[{self._range()}]))") for said, selector in counted.items()
+        }
+
+    @property
+    def answers_by_status(self) -> Mapping[str, str]:
+        """Requests per second that failed or were refused, by the gRPC status that clients got."""
+        return {
+            status: self._or_zero(f"sum(rate({self._ended({status: code})}[{self._range()}]))")
+            for status, code in {**FAILED_STATUSES, **REFUSED_STATUSES}.items()
         }
 
     @property
@@ -688,9 +769,6 @@ class Breakdowns(Queries):
 
     def _pool(self, metric: str) -> str:
         return self._selector(metric, "envoy", f'envoy_cluster_name="{CLUSTER}"')
-
-    def _endpoint(self, metric: str) -> str:
-        return self._selector(metric, "envoy", f'envoy_http_conn_manager_prefix="{ENDPOINT}"')
 
     def _envoy_rate(self, metric: str) -> str:
         return f"sum(rate({self._envoys(metric)}[{self._range()}]))"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -165,6 +166,55 @@ class Series:
                 self.add(metric, labels, values)
         return self
 
+    def clients(
+        self,
+        statuses: Mapping[int, float],
+        *,
+        http: Mapping[int, float] | None = None,
+        overloaded: float = 0.0,
+        retries: float = 0.0,
+        took: Mapping[float, float] | None = None,
+        listener: str = "ingress_grpc",
+        number: int = 1,
+        name: str = "main",
+        namespace: str = "cms",
+        since: int = 0,
+        end: int = SCRAPES + 1,
+        keys: tuple[str, str] = ("namespace", "pod"),
+    ) -> Series:
+        """What clients of an Envoy got per second: gRPC requests by status, HTTP ones by class, and how many of them
+        took how long (ms). since: the first scrape that has statuses."""
+        pod = {keys[0]: namespace, keys[1]: f"{name}-envoy-7c9d8f-e{number}", "instance": f"10.0.1.{number}:9902"}
+        front = {**pod, "envoy_http_conn_manager_prefix": listener}
+        servers = {**pod, "envoy_cluster_name": "triton"}
+        classes = {2: sum(statuses.values()), 4: 0.0, 5: 0.0}
+        for number_of_class, rate in (http or {}).items():
+            classes[number_of_class] += rate
+        took = took or {}
+        counters = [
+            ("envoy_http_downstream_rq_completed", front, sum(classes.values())),
+            ("envoy_http_downstream_rq_overload_close", front, overloaded),
+            ("envoy_cluster_upstream_rq_retry", servers, retries),
+            ("envoy_http_downstream_rq_time_sum", front, sum(time * rate for time, rate in took.items())),
+            ("envoy_http_downstream_rq_time_count", front, sum(took.values())),
+        ]
+        counters += [
+            ("envoy_http_downstream_rq_xx", {**front, "envoy_response_code_class": str(found)}, rate)
+            for found, rate in classes.items()
+        ]
+        for bound in (1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, math.inf):
+            label = {"le": "+Inf" if bound == math.inf else f"{bound}"}
+            within = sum(rate for time, rate in took.items() if time <= bound)
+            counters.append(("envoy_http_downstream_rq_time_bucket", {**front, **label}, within))
+        for metric, labels, rate in counters:
+            self.add(
+                metric, labels, [rate * SCRAPE * step if step < end else STALE for step in range(SCRAPES + 1)]
+            )
+        for status, rate in statuses.items():
+            values = [rate * SCRAPE * step if since <= step < end else STALE for step in range(SCRAPES + 1)]
+            self.add("envoy_cluster_grpc", {**servers, "grpc_status": str(status)}, values)
+        return self
+
 
 def others() -> Series:
     """Instances beside the one that is asked about, and clusters that are no servers: in no value may they be seen."""
@@ -173,6 +223,13 @@ def others() -> Series:
     for name, namespace in (("main", "atlas"), ("main2", "cms"), ("main-triton", "cms"), ("domain", "cms")):
         found.server(busy, 8, name=name, namespace=namespace)
         found.envoy(500.0, 500.0, number=8, name=name, namespace=namespace, without=100.0)
+        found.clients(
+            {0: 900.0, 8: 90.0, 14: 90.0}, http={4: 9.0, 5: 9.0}, overloaded=9.0, retries=9.0, took={240.0: 900.0},
+            name=name, namespace=namespace, number=8,
+        )  # fmt: skip
+    # Probes, Prometheus and the drain have ports of their own.
+    for listener in ("metrics", "admin", "drain", "load_limit"):
+        found.clients({}, http={2: 70.0, 5: 70.0}, took={240.0: 70.0}, listener=listener, number=9)
     return found.envoy(700.0, clusters=("admin", "prometheus", "load_limit", "triton_mirror", "jwks_0"), without=50.0)
 
 
@@ -258,6 +315,50 @@ def cases() -> Iterable[Case]:
         dict.fromkeys(
             ("requests_in_flight", "queue_time", "queue_ratio", "compute_time", "servers_wanted", "batch_size")
         ),
+    )
+    many = {0: 60.0, 5: 2.0, 14: 3.0, 13: 2.0, 2: 1.0, 4: 0.5, 15: 0.25, 8: 4.0, 7: 2.0, 16: 1.0, 1: 9.0, 3: 5.0}
+    yield Case(
+        "what clients get",
+        Series().envoy().clients(
+            many, http={2: 10.0, 4: 3.0, 5: 1.25}, overloaded=0.5, retries=7.0,
+            took={4.0: 50.0, 20.0: 25.0, 200.0: 25.0},
+        ),
+        {
+            "answer_rate": sum(many.values()) + 14.25, "error_rate": 6.75 + 1.25, "rejection_rate": 7.5,
+            "retry_rate": 7.0, "client_latency": (4 * 50 + 20 * 25 + 200 * 25) / 100,
+            # As well as the bounds of the buckets tell.
+            "client_latency_p50": 5.0, "client_latency_p99": 100 + 150 * 24 / 25,
+        },
+    )  # fmt: skip
+    yield Case(
+        "what clients of two Envoys get",
+        Series().envoy().envoy(number=2).clients({0: 30.0, 14: 1.0}, took={20.0: 31.0})
+        .clients({0: 10.0, 8: 2.0}, retries=1.0, took={60.0: 12.0}, number=2),
+        {"answer_rate": 43.0, "error_rate": 1.0, "rejection_rate": 2.0, "retry_rate": 1.0,
+         "client_latency": (20 * 31 + 60 * 12) / 43},
+    )  # fmt: skip
+    yield Case(
+        "a status is counted from the second scrape on that has it",
+        Series().envoy().clients({14: 10.0}, since=SCRAPES - 3),
+        {"answer_rate": 10.0, "error_rate": 10.0 * 3 / 7, "rejection_rate": 0.0},
+    )
+    yield Case("clients that are idle", Series().envoy().clients({0: 0.0, 14: 0.0}), IDLE)
+    yield Case(
+        "what clients got before Envoy was lost for 12 s",
+        Series().envoy(end=SCRAPES - 5).clients({0: 30.0, 14: 1.0}, took={20.0: 31.0}, end=SCRAPES - 5),
+        dict.fromkeys(name for name in QUANTITIES if name.startswith(("client_", "answer_", "error_", "reject"))),
+    )
+    several = {"digits": Load(1.0), "photons": Load(0.0)}
+    yield Case(
+        "servers that have not the same models",
+        Series().server(several).server({"digits": Load(1.0)}, 2).server({"digits": Load(0.0)}, 3).server({}, 4)
+        .envoy(),
+        {"servers": 4.0, "models_missing": 4.0},
+    )  # fmt: skip
+    yield Case(
+        "a server that has others' models no more",
+        Series().server(several).server(several, 2, end=SCRAPES - 8).envoy(),
+        {"servers": 1.0, "models_missing": 0.0},
     )
     yield Case("Envoy lost for 8 s", Series().envoy(4.0, end=SCRAPES - 3), IDLE | {
         "requests_in_flight": 4.0, "lasting_requests": 4.0, "servers_wanted": 4.0 / CAPACITY,
@@ -402,8 +503,9 @@ def cases() -> Iterable[Case]:
     keys = ("kubernetes_namespace", "kubernetes_pod_name")
     yield Case(
         "labels of the site's own",
-        Series().servers(2, steady, keys=keys).envoy(5.0, keys=keys),
-        {**quiet, "requests_in_flight": 5.0},
+        Series().servers(2, steady, keys=keys).envoy(5.0, keys=keys)
+        .clients({0: 70.0, 13: 10.0}, took={20.0: 80.0}, keys=keys),
+        {**quiet, "requests_in_flight": 5.0, "answer_rate": 80.0, "error_rate": 10.0, "client_latency": 20.0},
         {"labels": {"namespace": keys[0], "pod": keys[1]}},
     )
     yield Case(
@@ -566,6 +668,8 @@ def test_quantities_are_those_that_others_name() -> None:
         "inference_rate", "execution_rate", "batch_size", "servers", "busy_servers", "utilization",
         "requests_in_compute", "server_parallelism", "server_capacity", "servers_wanted", "servers_held",
         "servers_busy_floor", "lasting_requests", "openness", "queue_ratio", "servers_reachable",
+        "answer_rate", "error_rate", "rejection_rate", "retry_rate", "client_latency", "client_latency_p50",
+        "client_latency_p99", "models_missing",
     }  # fmt: skip
     assert tuple(Queries("cms", "main").all()) == QUANTITIES
 
