@@ -9,6 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import (
+    dashboard_answers,
+    dashboard_files,
+    dashboard_queries,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     service_queries,
@@ -36,6 +41,9 @@ class FilterModule:
             "autoscaler_triggers": _autoscaler.triggers,
             "autoscaler_unusable": _autoscaler.unusable,
             "command_flags": _render.command_flags,
+            "dashboard_answers": dashboard_answers,
+            "dashboard_files": dashboard_files,
+            "dashboard_queries": dashboard_queries,
             "envoy_access_policies": _gateway.access_policies,
             "envoy_heap_bytes": _gateway.heap_bytes,
             "envoy_load_check": _gateway.load_check,
@@ -57,6 +65,7 @@ class FilterModule:
             "override_pod_spec": _render.override_pod_spec,
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "same_cluster": _clusters.same_cluster,
+            "secret_fingerprint": _monitoring.secret_fingerprint,
             "service_queries": service_queries,
             "service_rules": service_rules,
             "verification_table": _render.verification_table,
