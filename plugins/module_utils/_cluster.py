@@ -33,7 +33,7 @@ WITHOUT = {
     ),
     "poddisruptionbudgets.policy": "set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}",
     "networkpolicies.networking.k8s.io": (
-        "set triton_network_policy and envoy_network_policy to false, and grafana_network_policy where Grafana is deployed"
+        "set triton_network_policy and envoy_network_policy to false, and so grafana_network_policy"
     ),
     "persistentvolumeclaims": f"{PUBLISH_NOTHING} and set prometheus_persistent and grafana_persistent to false where they are deployed",
     "pods/exec": PUBLISH_NOTHING,

@@ -25,6 +25,8 @@ SCHEMA_VERSION = 42
 TAG = "supersonic"
 # Of the data sources that the role provisions.
 PROMETHEUS_UID, TEMPO_UID = "supersonic-prometheus", "supersonic-tempo"
+# The query that knows whether there are any.
+SERVERS = "Service / Servers / servers"
 # Grafana's: at least four scrapes, and no gap between two points of a graph.
 RATE_RANGE = "$__rate_interval"
 # The page is 24 wide.
@@ -51,7 +53,7 @@ def _read(
         namespace,
         name,
         **windows(float(scrape_interval)),
-        labels={**LABELS, **(labels or {})},
+        labels={**LABELS, **{key: str(value) for key, value in (labels or {}).items() if value}},
         ensembles=tuple(str(item) for item in ensembles),
         rate_range=rate_range,
     )
@@ -106,10 +108,11 @@ def dashboard_answers(
     """What became of the queries: "shown" (how many have data), "nothing" with the reason, and "problems" that no
     reason explains. answers: as of prometheus_query_info."""
     found: dict[str, list[str]] = {"shown": [], "nothing": [], "problems": []}
+    servers = (answers.get(SERVERS) or {}).get("value") or 0
     for name, item in asked.items():
         if (answers.get(name) or {}).get("series"):
             found["shown"].append(name)
-        elif item["nothing"]:
+        elif item["nothing"] and not (servers and item["nothing"] == _panels.NO_SERVERS):
             found["nothing"].append(f"{name}: {item['nothing']}")
         else:
             found["problems"].append(name)

@@ -126,6 +126,7 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     **_prometheus_problems.LIMITS,
     **_benchmark_problems.LIMITS,
     "verify_certificate_days": (0, None),
+    "verify_dashboards_timeout": (0, None),
     "verify_repeat": (1, None),
     "verify_timeout": (1, None),
     "verify_wait_timeout": (0, None),

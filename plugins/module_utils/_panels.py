@@ -36,7 +36,6 @@ NO_LIMITS = "Only clients that have a limit of their own for requests in flight 
 NO_TLS = "The Envoys have no certificate: clients come in the clear, or something in front has it."
 NO_TRACES = "Only of requests that were traced, in a Tempo that makes a service graph."
 
-
 @dataclass(frozen=True)
 class Query:
     """An expression and what its series are called, in which {{label}} stands for the value of a label."""
