@@ -29,6 +29,7 @@ PASSWORD_LENGTH = 12
 _SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ANNOTATION = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_UID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 # Keys of grafana.ini that have variables of their own, or that others rely on.
 OWNED = {
@@ -56,7 +57,7 @@ def findings(variables: Variables) -> Iterator[Finding]:
         yield from _place(variables)
         yield from _configuration(variables)
     elif variables.get("grafana_mode") == "existing":
-        yield from _sidecar(variables)
+        yield from _api(variables) if variables.get("grafana_delivery") == "api" else _sidecar(variables)
 
 
 def _shown(variables: Variables) -> Iterator[Finding]:
@@ -162,6 +163,21 @@ def _datasources(sources: list[Any]) -> Iterator[Finding]:
                 yield Finding(name, "there is one of this name already.", source[key], f"[{index}].{key}")
             elif source.get(key):
                 seen.add(str(source[key]))
+
+
+def _api(variables: Variables) -> Iterator[Finding]:
+    for name, what in (
+        ("grafana_url", "the HTTP API has an address"),
+        ("grafana_token", "the HTTP API wants the token of a service account"),
+        ("grafana_folder", "dashboards that come by the API have a folder"),
+        ("grafana_folder_uid", "a folder has a uid"),
+    ):
+        if variables.get(name) == "":
+            yield Finding(name, f"{what}: set it, or grafana_delivery: configmaps.")
+    yield from _url("grafana_url", variables)
+    uid = variables.get("grafana_folder_uid")
+    if uid and not _UID.fullmatch(str(uid)):
+        yield Finding("grafana_folder_uid", "a uid has at most 40 letters, digits, '-' and '_'.", uid)
 
 
 def _sidecar(variables: Variables) -> Iterator[Finding]:

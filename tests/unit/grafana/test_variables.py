@@ -23,6 +23,7 @@ RIGHT: dict[str, Any] = {
 SPEC = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
 SECRET = {"grafana_admin_password": "", "grafana_admin_secret": {"name": "grafana-admin"}}
 EXISTING = {"grafana_mode": "existing", "grafana_admin_password": ""}
+API = {**EXISTING, "grafana_delivery": "api", "grafana_url": "https://grafana.example.org", "grafana_token": "geheim"}
 
 
 def said(changes: dict[str, Any]) -> list[str]:
@@ -53,6 +54,7 @@ def said(changes: dict[str, Any]) -> list[str]:
         {"grafana_metric_labels": {"namespace": "exported_namespace"}, "grafana_dashboards": ["models"]},
         {"grafana_pod_spec_overrides": {"containers": [{"name": "grafana", "env": [{"name": "A"}]}]}},
         {"grafana_persistent": True, "grafana_clients_from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
+        API,
         {**EXISTING, "grafana_folder": "", "grafana_folder_annotation": "example.org/folder"},
     ],
 )
@@ -117,6 +119,11 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
             {"grafana_pod_spec_overrides": {"containers": [{"name": "x"}]}},
             r"no container of this name, but grafana",
         ),
+        ({**API, "grafana_url": ""}, r"grafana_url: .*set it, or grafana_delivery: configmaps"),
+        ({**API, "grafana_url": "grafana"}, r"grafana_url: it has to be http://HOST:PORT"),
+        ({**API, "grafana_token": ""}, r"grafana_token: .*token of a service account"),
+        ({**API, "grafana_folder": ""}, r"grafana_folder: .*have a folder"),
+        ({**API, "grafana_folder_uid": "a/b"}, r"grafana_folder_uid .*at most 40"),
         ({**EXISTING, "grafana_sidecar_label": "a b"}, r"grafana_sidecar_label .*no key of a Kubernetes label"),
         ({**EXISTING, "grafana_sidecar_label_value": "a b"}, r"sidecar_label_value .*no value of a Kubernetes label"),
         ({**EXISTING, "grafana_folder_annotation": "-"}, r"grafana_folder_annotation .*no key of a Kubernetes annotation"),
