@@ -534,7 +534,7 @@ def _gateway(q: Breakdowns, traces: bool) -> Dashboard:
                 _stat("Failed", REQUESTS, "Requests per second that failed.", q.error_rate, warn=0.001, bad=1),
                 _stat("Refused", REQUESTS, "Requests per second that were refused.", q.rejection_rate, warn=0.001),
                 _stat("Tried again", REQUESTS, "After a server had failed them.", q.retry_rate, warn=0.001),
-                _stat("Connections", COUNT, "Of clients.", q.connections),
+                _stat("Clients' connections", COUNT, "That are open.", q.connections),
                 _stat(
                     "Certificate",
                     DAYS,

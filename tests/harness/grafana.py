@@ -32,10 +32,9 @@ class Grafana(Page):
         self.datasources = {"prometheus": ("OK", "Successfully queried the Prometheus API.")}
         # What was changed, by method and path.
         self.changes: list[str] = []
-        self._handler().do_POST = self._handler().do_PUT = self._handler().do_DELETE = self._handler().do_GET
-
-    def _handler(self) -> Any:
-        return self._server.RequestHandlerClass
+        handler: Any = self._server.RequestHandlerClass
+        for method in ("POST", "PUT", "DELETE"):
+            setattr(handler, f"do_{method}", handler.do_GET)
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         length = int(request.headers.get("Content-Length") or 0)

@@ -173,7 +173,7 @@ def service(triton: Triton, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     )
     cases = {"main": {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"cms": {"in_flight": 100}}}}
     with contextlib.ExitStack() as stack:
-        envoy = stack.enter_context(deployed(folder / "envoy", cases, [triton.grpc]))["main"]
+        envoy = stack.enter_context(deployed(folder, cases, [triton.grpc]))["main"]
         pages = {name: Page(text) for name, text in (("gpu", GPU_PAGE), ("keda", KEDA_PAGE), ("state", STATE_PAGE))}
         for page in pages.values():
             stack.callback(page.stop)

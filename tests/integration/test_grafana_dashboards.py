@@ -33,14 +33,13 @@ def grafana() -> Iterator[Grafana]:
     server.stop()
 
 
-def run(grafana: Grafana, **options: Any) -> dict[str, Any]:
-    return run_module(
-        "grafana_dashboards", {"url": grafana.url, "token": TOKEN, "dashboards": files(*KEYS), **options}
-    )
+def run(grafana: Grafana, *, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
+    given = {"url": grafana.url, "token": TOKEN, "dashboards": files(*KEYS), **options}
+    return run_module("grafana_dashboards", given, check=check, diff=diff)
 
 
-def done(grafana: Grafana, **options: Any) -> dict[str, Any]:
-    result = run(grafana, **options)
+def done(grafana: Grafana, *, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
+    result = run(grafana, check=check, diff=diff, **options)
     assert not result["failed"], result
     return result
 
@@ -59,9 +58,9 @@ def test_a_second_run_changes_nothing(grafana: Grafana) -> None:
 
 
 def test_check_mode_tells_the_same_and_changes_nothing(grafana: Grafana) -> None:
-    check = done(grafana, _ansible_check_mode=True, _ansible_diff=True)
+    check = done(grafana, check=True, diff=True)
     assert grafana.changes == []
-    real = done(grafana, _ansible_diff=True)
+    real = done(grafana, diff=True)
     assert check["changed"]
     assert real == check
     assert '"title": "SuperSONIC Service"' in real["diff"]["after"]
@@ -73,7 +72,7 @@ def test_what_somebody_has_changed_is_put_right(grafana: Grafana) -> None:
     wanted = copy.deepcopy(grafana.dashboards["supersonic-service"]["dashboard"])
     grafana.dashboards["supersonic-service"]["dashboard"]["panels"][2]["title"] = "Mine"
     grafana.folders["supersonic"]["title"] = "Other"
-    result = done(grafana, _ansible_diff=True)
+    result = done(grafana, diff=True)
     assert (result["folder"], result["dashboards"]) == ("updated", {UIDS[0]: "updated", UIDS[1]: "unchanged"})
     assert '"title": "Mine"' in result["diff"]["before"]
     assert '"title": "Mine"' not in result["diff"]["after"]
@@ -104,7 +103,7 @@ def test_ours_alone_are_removed(grafana: Grafana) -> None:
     fewer = done(grafana, dashboards=files("service"))
     assert fewer["dashboards"] == {UIDS[0]: "unchanged", UIDS[1]: "deleted"}
     assert set(grafana.dashboards) == {"supersonic-service", "theirs"}
-    check = done(grafana, state="absent", _ansible_check_mode=True)
+    check = done(grafana, state="absent", check=True)
     gone = done(grafana, state="absent")
     assert gone == check
     assert (gone["folder"], gone["dashboards"]) == ("unchanged", {UIDS[0]: "deleted"})
