@@ -35,7 +35,9 @@ WITHOUT = {
     "networkpolicies.networking.k8s.io": (
         "set triton_network_policy and envoy_network_policy to false, and so grafana_network_policy"
     ),
-    "persistentvolumeclaims": f"{PUBLISH_NOTHING} and set prometheus_persistent and grafana_persistent to false where they are deployed",
+    "persistentvolumeclaims": (
+        f"{PUBLISH_NOTHING} and set prometheus_persistent and grafana_persistent to false where they are deployed"
+    ),
     "pods/exec": PUBLISH_NOTHING,
     "pods/log": REPLACE_SERVERS,
     "ingresses.networking.k8s.io": "set envoy_ingress and grafana_ingress to {}",

@@ -49,10 +49,12 @@ def _read(
     labels: Mapping[str, str] | None,
     ensembles: Sequence[str],
 ) -> Breakdowns:
+    # Windows and what else there is, of types of their own.
+    chosen: dict[str, Any] = windows(float(scrape_interval))
     return Breakdowns(
         namespace,
         name,
-        **windows(float(scrape_interval)),
+        **chosen,
         labels={**LABELS, **{key: str(value) for key, value in (labels or {}).items() if value}},
         ensembles=tuple(str(item) for item in ensembles),
         rate_range=rate_range,
@@ -132,9 +134,7 @@ def text(dashboard: Mapping[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def document(
-    dashboard: Dashboard, queries: Breakdowns, *, traces: bool, shown: Mapping[str, str]
-) -> dict[str, Any]:
+def document(dashboard: Dashboard, queries: Breakdowns, *, traces: bool, shown: Mapping[str, str]) -> dict[str, Any]:
     """A dashboard in Grafana's schema."""
     return {
         "uid": uid(dashboard.key),

@@ -36,9 +36,16 @@ class Grafana:
         self, url: str, token: str, *, authorities: str = "", validate: bool = True, timeout: float = 30.0
     ) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.username
+            or parts.query
+            or parts.fragment
+        ):
             raise SupersonicError(
-                "url must be http://HOST:PORT or https://HOST:PORT, with a path where Grafana has one, and without a user."
+                "url must be http://HOST:PORT or https://HOST:PORT, with a path where Grafana has one, and without "
+                "a user."
             )
         self.url = url.rstrip("/")
         self._token = token
@@ -50,7 +57,11 @@ class Grafana:
 
     def call(self, method: str, path: str, what: str, body: t.Any = None) -> t.Any:
         """What it answers; None where there is nothing of this name."""
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", "User-Agent": "fastml.supersonic"}
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Accept": "application/json",
+            "User-Agent": "fastml.supersonic",
+        }
         data = None
         if body is not None:
             data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
@@ -82,15 +93,16 @@ class Grafana:
             return f"{where} does not accept the token: it answered 401 to {what}."
         if error.code == 403:
             return (
-                f"{where} does not let us {what}{f' ({said})' if said else ''}. Give the service account the role Editor, or the "
-                "permissions on folders and dashboards that it lacks."
+                f"{where} does not let us {what}{f' ({said})' if said else ''}. Give the service account the role "
+                "Editor, or the permissions on folders and dashboards that it lacks."
             )
         if 300 <= error.code < 400:
             place = error.headers.get("Location", "elsewhere")
             return f"{where} sends us to {place}: is a log-in in front of it? Give the URL behind it."
         if error.code == 404:
             return f"{where} has no API of Grafana there (status 404). Correct the URL, its path included."
-        return f"{where} answered {error.code} when asked to {what}: {said or text[:_SHOWN].decode(errors='replace').strip()}"
+        said = said or text[:_SHOWN].decode(errors="replace").strip()
+        return f"{where} answered {error.code} when asked to {what}: {said}"
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -131,8 +143,8 @@ def bring(
         there = grafana.call("GET", f"/api/dashboards/uid/{quote(uid, safe='')}", f"read the dashboard {uid}")
         if there is not None and (there.get("meta") or {}).get("provisioned"):
             raise SupersonicError(
-                f"The dashboard {uid} of Grafana ({grafana.url}) comes from its provisioning, so that nobody can change it by the "
-                "API. Take it away there, or leave it out here."
+                f"The dashboard {uid} of Grafana ({grafana.url}) comes from its provisioning, so that nobody can "
+                "change it by the API. Take it away there, or leave it out here."
             )
         place = (there or {}).get("meta", {}).get("folderUid") or ""
         if there is not None and place == folder["uid"] and covers(dashboard, there["dashboard"]):

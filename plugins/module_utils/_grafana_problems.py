@@ -88,8 +88,8 @@ def _administrator(variables: Variables) -> Iterator[Finding]:
     if password == "" and secret == {}:
         yield Finding(
             "grafana_admin_password",
-            "the administrator needs a password, and there is none by default. Take it from a vault, or name a Secret that "
-            "has it in grafana_admin_secret.",
+            "the administrator needs a password, and there is none by default. Take it from a vault, or name a "
+            "Secret that has it in grafana_admin_secret.",
         )
     elif password and secret:
         yield Finding("grafana_admin_password", "the password comes from grafana_admin_secret already. Leave one out.")
@@ -142,7 +142,9 @@ def _configuration(variables: Variables) -> Iterator[Finding]:
             if where in OWNED:
                 yield Finding(name, f"{OWNED[where]}.", None, f".{where}")
             elif isinstance(value, (Mapping, list)) or "\n" in str(value):
-                yield Finding(name, "a value of grafana.ini is one line of text, a number, true or false.", None, f".{where}")
+                yield Finding(
+                    name, "a value of grafana.ini is one line of text, a number, true or false.", None, f".{where}"
+                )
     for index, secret in enumerate(variables.get("grafana_secrets") or []):
         if not _SECRET.fullmatch(str(secret)):
             yield Finding("grafana_secrets", "this is no name of a Secret.", secret, f"[{index}]")

@@ -36,6 +36,7 @@ NO_LIMITS = "Only clients that have a limit of their own for requests in flight 
 NO_TLS = "The Envoys have no certificate: clients come in the clear, or something in front has it."
 NO_TRACES = "Only of requests that were traced, in a Tempo that makes a service graph."
 
+
 @dataclass(frozen=True)
 class Query:
     """An expression and what its series are called, in which {{label}} stands for the value of a label."""
@@ -129,8 +130,8 @@ def _service(q: Breakdowns) -> Dashboard:
         "compute output": q.compute_output_time,
     }
     words = (
-        "**SuperSONIC**: NVIDIA Triton servers behind one Envoy endpoint. What clients see is measured at Envoy. Choose an "
-        "instance above. *Servers*, *Models*, *Scaling* and *Gateway* (top right) say where it comes from."
+        "**SuperSONIC**: NVIDIA Triton servers behind one Envoy endpoint. What clients see is measured at Envoy. "
+        "Choose an instance above. *Servers*, *Models*, *Scaling* and *Gateway* (top right) say where it comes from."
     )
     now = (
         _stat("Requests", REQUESTS, "Answers to clients per second, also those that say no.", q.answer_rate),
@@ -166,8 +167,8 @@ def _service(q: Breakdowns) -> Dashboard:
     latency = Panel(
         "Latency at the gateway",
         MILLISECONDS,
-        "From the begin of a request at Envoy to the end of its answer. Percentiles are read off buckets; the mean is right from "
-        "10 ms on.",
+        "From the begin of a request at Envoy to the end of its answer. Percentiles are read off buckets; the mean "
+        "is right from 10 ms on.",
         (
             Query("mean", q.client_latency),
             Query("p50", q.client_latency_p50),
@@ -177,9 +178,9 @@ def _service(q: Breakdowns) -> Dashboard:
     breakdown = Panel(
         "Latency breakdown",
         MILLISECONDS,
-        "Mean time of a request: what it waits and is computed in Triton, each divided by requests, beside the total at the "
-        "gateway. What is between them is the network, Envoy, and tries that failed. Of a model that calls others the steps are "
-        "requests too, unless its ensemble is named.",
+        "Mean time of a request: what it waits and is computed in Triton, each divided by requests, beside the total "
+        "at the gateway. What is between them is the network, Envoy, and tries that failed. Of a model that calls "
+        "others the steps are requests too, unless its ensemble is named.",
         (
             *_each(parts),
             Query("total at the gateway", q.client_latency),
@@ -225,8 +226,8 @@ def _count_of_servers(q: Breakdowns) -> Panel:
     return Panel(
         "Number of servers",
         COUNT,
-        "Servers that are scraped, with a GPU or without, and those of them that Envoys may send requests to. One that drains "
-        "before it stops is scraped still.",
+        "Servers that are scraped, with a GPU or without, and those of them that Envoys may send requests to. One "
+        "that drains before it stops is scraped still.",
         (
             Query("scraped", q.servers),
             Query("reachable", q.servers_reachable),
@@ -234,7 +235,7 @@ def _count_of_servers(q: Breakdowns) -> Panel:
     )
 
 
-# ---- Servers: by pod and accelerator -----------------------------------------------------------------------------------
+# ---- Servers: by pod and accelerator ---------------------------------------------------------------------------------
 def _servers(q: Breakdowns) -> Dashboard:
     pod = f"{{{{{q.labels['pod']}}}}}"
     gpu = f"{pod} {{{{gpu_uuid}}}}"
@@ -256,11 +257,18 @@ def _servers(q: Breakdowns) -> Dashboard:
                     _stat("Servers", COUNT, "Servers that are scraped.", q.servers),
                     _stat("Reachable", COUNT, "Servers that Envoys may send requests to.", q.servers_reachable),
                     _stat("Busy", COUNT, "Servers that are at work on average.", q.busy_servers),
-                    _stat("Utilization", SHARE, "Share of their time for which servers are at work.", q.utilization, maximum=1.0),
+                    _stat(
+                        "Utilization",
+                        SHARE,
+                        "Share of their time for which servers are at work.",
+                        q.utilization,
+                        maximum=1.0,
+                    ),
                     _stat(
                         "Models missing",
                         COUNT,
-                        "Models that a server lacks and another has, added up: servers disagree while a release is rolled out.",
+                        "Models that a server lacks and another has, added up: servers disagree while a release is "
+                        "rolled out.",
                         q.models_missing,
                         warn=1,
                     ),
@@ -276,7 +284,9 @@ def _servers(q: Breakdowns) -> Dashboard:
                         "Servers that do the same should do as much.",
                         q.inference_rate_by_server,
                     ),
-                    by_server("Requests per second by server", REQUESTS, "Without failed ones.", q.request_rate_by_server),
+                    by_server(
+                        "Requests per second by server", REQUESTS, "Without failed ones.", q.request_rate_by_server
+                    ),
                     by_server(
                         "Busy by server",
                         SHARE,
@@ -284,7 +294,9 @@ def _servers(q: Breakdowns) -> Dashboard:
                         q.busy_by_server,
                         maximum=1.0,
                     ),
-                    by_server("Requests that wait by server", COUNT, "In the queues of its models.", q.waiting_by_server),
+                    by_server(
+                        "Requests that wait by server", COUNT, "In the queues of its models.", q.waiting_by_server
+                    ),
                     by_server(
                         "CPU by server",
                         SHARE,
@@ -312,10 +324,22 @@ def _servers(q: Breakdowns) -> Dashboard:
             Row(
                 "Accelerators",
                 (
-                    by_gpu("GPU utilization", SHARE, "Share of time for which something runs on it.", q.gpu_utilization, maximum=1.0),
+                    by_gpu(
+                        "GPU utilization",
+                        SHARE,
+                        "Share of time for which something runs on it.",
+                        q.gpu_utilization,
+                        maximum=1.0,
+                    ),
                     by_gpu("GPU memory", SHARE, "Share that is used.", q.gpu_memory, maximum=1.0, warn=0.9, bad=0.97),
                     by_gpu("GPU power", WATT, "What it takes.", q.gpu_power),
-                    by_gpu("GPU power of the limit", SHARE, "What it takes of what it may take.", q.gpu_power_share, maximum=1.0),
+                    by_gpu(
+                        "GPU power of the limit",
+                        SHARE,
+                        "What it takes of what it may take.",
+                        q.gpu_power_share,
+                        maximum=1.0,
+                    ),
                 ),
             ),
         ),
@@ -340,13 +364,17 @@ def _models(q: Breakdowns) -> Dashboard:
                     _stat("Executions", PER_SECOND, "Executions of models per second.", q.execution_rate),
                     _stat("Batch size", COUNT, "Mean number of inferences in an execution.", q.batch_size),
                     _stat("Queue time", MILLISECONDS, "Mean time that a request waits in Triton.", q.queue_time),
-                    _stat("Compute time", MILLISECONDS, "Mean time of the execution that a request is in.", q.compute_time),
+                    _stat(
+                        "Compute time", MILLISECONDS, "Mean time of the execution that a request is in.", q.compute_time
+                    ),
                 ),
             ),
             Row(
                 "By model",
                 (
-                    by_model("Inferences per second by model", INFERENCES, "Of all servers.", q.inference_rate_by_model),
+                    by_model(
+                        "Inferences per second by model", INFERENCES, "Of all servers.", q.inference_rate_by_model
+                    ),
                     by_model("Requests per second by model", REQUESTS, "Without failed ones.", q.request_rate_by_model),
                     by_model(
                         "Batch size by model",
@@ -354,7 +382,9 @@ def _models(q: Breakdowns) -> Dashboard:
                         "Mean number of inferences in an execution; 0 is none.",
                         q.batch_size_by_model,
                     ),
-                    by_model("Queue time by model", MILLISECONDS, "Mean time that a request waits.", q.queue_time_by_model),
+                    by_model(
+                        "Queue time by model", MILLISECONDS, "Mean time that a request waits.", q.queue_time_by_model
+                    ),
                     by_model(
                         "Compute time by model",
                         MILLISECONDS,
@@ -386,7 +416,8 @@ def _scaling(q: Breakdowns, thresholds: Mapping[str, float]) -> Dashboard:
     wanted = Panel(
         "Servers wanted and there",
         COUNT,
-        "What the autoscaler is told: the most that one of its triggers asks for counts, and whole servers. And what is there.",
+        "What the autoscaler is told: the most that one of its triggers asks for counts, and whole servers. And "
+        "what is there.",
         (
             Query("wanted for requests in flight", q.record("servers_wanted")),
             Query("to stay for requests in flight", q.record("servers_held")),
@@ -430,10 +461,22 @@ def _scaling(q: Breakdowns, thresholds: Mapping[str, float]) -> Dashboard:
             Row(
                 "Now",
                 (
-                    _stat("Wanted", COUNT, "Servers for the requests in flight.", q.record("servers_wanted"), nothing=NO_RULES),
+                    _stat(
+                        "Wanted",
+                        COUNT,
+                        "Servers for the requests in flight.",
+                        q.record("servers_wanted"),
+                        nothing=NO_RULES,
+                    ),
                     _stat("Available", COUNT, "Servers that are scraped.", q.servers),
                     _stat("Reachable", COUNT, "Servers that Envoys may send requests to.", q.servers_reachable),
-                    _stat("Utilization", SHARE, "Share of their time for which servers are at work.", q.utilization, maximum=1.0),
+                    _stat(
+                        "Utilization",
+                        SHARE,
+                        "Share of their time for which servers are at work.",
+                        q.utilization,
+                        maximum=1.0,
+                    ),
                     _stat(
                         "Without server",
                         COUNT,
@@ -461,7 +504,12 @@ def _scaling(q: Breakdowns, thresholds: Mapping[str, float]) -> Dashboard:
                         COUNT,
                         "How much longer a request waits than it is computed (queue_ratio).",
                     ),
-                    trigger("queue_time", "Queue time", MILLISECONDS, "Mean time that a request waits in Triton (queue_time)."),
+                    trigger(
+                        "queue_time",
+                        "Queue time",
+                        MILLISECONDS,
+                        "Mean time that a request waits in Triton (queue_time).",
+                    ),
                     keda,
                     _one(
                         "Errors in reading triggers",
@@ -479,7 +527,8 @@ def _scaling(q: Breakdowns, thresholds: Mapping[str, float]) -> Dashboard:
                     Panel(
                         "Requests in flight and room for them",
                         COUNT,
-                        "What one server is to have in flight times the servers, beside what is in flight, and what lasts of it.",
+                        "What one server is to have in flight times the servers, beside what is in flight, and what "
+                        "lasts of it.",
                         (
                             Query("in flight", q.requests_in_flight),
                             Query("lasting", q.lasting_requests),
@@ -496,8 +545,8 @@ def _scaling(q: Breakdowns, thresholds: Mapping[str, float]) -> Dashboard:
                     _one(
                         "Independence of requests",
                         COUNT,
-                        "1 where requests come independently of each other, near 0 where each client waits for its answer: then no "
-                        "server stays only for being busy.",
+                        "1 where requests come independently of each other, near 0 where each client waits for its "
+                        "answer: then no server stays only for being busy.",
                         "openness",
                         q.openness,
                         maximum=1.0,
@@ -628,8 +677,8 @@ def _gateway(q: Breakdowns, traces: bool) -> Dashboard:
                 Panel(
                     "Circuit breakers",
                     COUNT,
-                    "Limits of an Envoy that are reached, so that nothing more goes on to servers: envoy_requests_in_flight "
-                    "and the like.",
+                    "Limits of an Envoy that are reached, so that nothing more goes on to servers: "
+                    "envoy_requests_in_flight and the like.",
                     _each(q.breakers_open),
                 ),
                 _one("Memory by Envoy", BYTES, "That Envoy has taken.", pod, q.memory_by_envoy),

@@ -526,7 +526,8 @@ class Breakdowns(Queries):
     @property
     def memory_by_server(self) -> str:
         """Share of the memory of its node."""
-        return f"{self._most('nv_cpu_memory_used_bytes', self._pod)} / {self._most('nv_cpu_memory_total_bytes', self._pod)}"
+        used, total = (self._most(f"nv_cpu_memory_{kind}_bytes", self._pod) for kind in ("used", "total"))
+        return f"{used} / {total}"
 
     @property
     def pinned_memory_by_server(self) -> str:
@@ -656,16 +657,15 @@ class Breakdowns(Queries):
     def rejections_by_reason(self) -> Mapping[str, str]:
         """Requests per second that Envoy has refused."""
         counted = {
-            "no valid token": self._clients("envoy_http_jwt_authn_denied"),
+            # Whatever names a client, the last filter that could refuses; it has no counter of its own.
+            "no valid token": self._ended({"UNAUTHENTICATED": REFUSED_STATUSES["UNAUTHENTICATED"]}),
             "no rule lets them in": self._clients("envoy_http_rbac_denied"),
             "too many per second": self._selector("envoy_http_local_rate_limit_rate_limited", "envoy"),
             "too many in flight": self._envoys("envoy_cluster_upstream_rq_active_overflow"),
             "too many wait for a connection": self._envoys("envoy_cluster_upstream_rq_pending_overflow"),
             "no healthy server": self._envoys("envoy_cluster_upstream_cx_none_healthy"),
         }
-        return {
-            said: self._or_zero(f"sum(rate({selector}[{self._range()}]))") for said, selector in counted.items()
-        }
+        return {said: self._or_zero(f"sum(rate({selector}[{self._range()}]))") for said, selector in counted.items()}
 
     @property
     def answers_by_status(self) -> Mapping[str, str]:

@@ -33,7 +33,8 @@ options:
     default: true
   state:
     description: >-
-      V(present) for the dashboards, V(absent) to remove all of ours from the folder, and the folder when nothing else is in it.
+      V(present) for the dashboards, V(absent) to remove all of ours from the folder, and the folder when nothing else
+      is in it.
     type: str
     choices: [present, absent]
     default: present

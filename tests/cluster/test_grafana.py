@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The role grafana on the real API, in a namespace that lets nothing in but restricted pods. Its image cannot be had here, so
-that no Grafana starts, and nobody waits for it."""
+"""The role grafana on the real API, in a namespace that lets nothing in but restricted pods. Its image cannot be had
+here, so that no Grafana starts, and nobody waits for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import configparser
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -4,8 +4,8 @@
 
 """A server that answers as the HTTP API of Grafana is documented: folders, dashboards, search, health of data sources.
 
-A real Grafana can be had from no package registry, so this stands in for it. Where the documentation says so, dashboards get an
-id and a version when they are saved, which are there when they are read again.
+A real Grafana can be had from no package registry, so this stands in for it. Where the documentation says so,
+dashboards get an id and a version when they are saved, which are there when they are read again.
 """
 
 from __future__ import annotations

@@ -49,7 +49,9 @@ def test_a_second_run_changes_nothing(grafana: Grafana) -> None:
     assert first["changed"]
     assert (first["folder"], first["dashboards"]) == ("created", dict.fromkeys(UIDS, "created"))
     assert grafana.folders["supersonic"]["title"] == "SuperSONIC"
-    assert {uid: item["meta"]["folderUid"] for uid, item in grafana.dashboards.items()} == dict.fromkeys(UIDS, "supersonic")
+    assert {uid: item["meta"]["folderUid"] for uid, item in grafana.dashboards.items()} == dict.fromkeys(
+        UIDS, "supersonic"
+    )
     changes = list(grafana.changes)
     second = done(grafana)
     assert not second["changed"]

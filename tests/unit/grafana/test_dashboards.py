@@ -106,12 +106,14 @@ def test_the_instance_of_its_own_comes_first() -> None:
 def test_instances_are_found_by_the_names_of_pods() -> None:
     (instance,) = [item for item in DASHBOARDS["service"]["templating"]["list"] if item["name"] == "instance"]
     pattern = re.compile(instance["regex"].strip("/"))
-    found = [pattern.fullmatch(name) for name in ("main-envoy-7c9d8f-abcde", "a-envoy-b-envoy-7c9d8f-x1", "main-triton-7-8")]
+    found = [
+        pattern.fullmatch(name) for name in ("main-envoy-7c9d8f-abcde", "a-envoy-b-envoy-7c9d8f-x1", "main-triton-7-8")
+    ]
     assert [match and match[1] for match in found] == ["main", "a-envoy-b", None]
 
 
-@pytest.mark.parametrize(("key", "panel"), EVERY, ids=NAMES)
-def test_every_panel_says_what_it_shows(key: str, panel: dict[str, Any]) -> None:
+@pytest.mark.parametrize("panel", [panel for _key, panel in EVERY], ids=NAMES)
+def test_every_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
     assert len(panel["description"]) > 3
     assert panel["targets"]
     legends = [target.get("legendFormat", "calls") for target in panel["targets"]]
@@ -134,7 +136,9 @@ def test_panels_fit_the_page_and_do_not_overlap(key: str) -> None:
     for panel in DASHBOARDS[key]["panels"]:
         grid = panel["gridPos"]
         assert grid["x"] + grid["w"] <= 24
-        cells = {(x, y) for x in range(grid["x"], grid["x"] + grid["w"]) for y in range(grid["y"], grid["y"] + grid["h"])}
+        cells = {
+            (x, y) for x in range(grid["x"], grid["x"] + grid["w"]) for y in range(grid["y"], grid["y"] + grid["h"])
+        }
         assert not cells & taken, panel["title"]
         taken |= cells
     ids = [panel["id"] for panel in DASHBOARDS[key]["panels"]]
@@ -143,7 +147,8 @@ def test_panels_fit_the_page_and_do_not_overlap(key: str) -> None:
 
 @pytest.mark.parametrize("key", DASHBOARDS)
 def test_grafanas_own_model_has_every_field(key: str) -> None:
-    """Read by the typed model of Grafana's SDK and written again, nothing is lost: whatever it does not know is dropped."""
+    """Read by the typed model of Grafana's SDK and written again, nothing is lost: whatever it does not know is "
+    "dropped."""
     register_default_plugins()
     again = json.loads(json.dumps(Typed.from_json(json.loads(json.dumps(DASHBOARDS[key]))), cls=JSONEncoder))
     assert list(differences(DASHBOARDS[key], again)) == []
@@ -258,4 +263,6 @@ def test_a_fingerprint_is_another_one_for_other_secrets() -> None:
     one = secret_fingerprint({"a": "b", "c": "d"}, "cms/main")
     assert re.fullmatch(r"[0-9a-f]{16}", one)
     assert one == secret_fingerprint({"c": "d", "a": "b"}, "cms/main")
-    assert len({one, secret_fingerprint({"a": "b"}, "cms/main"), secret_fingerprint({"a": "b", "c": "d"}, "cms/two")}) == 3
+    assert (
+        len({one, secret_fingerprint({"a": "b"}, "cms/main"), secret_fingerprint({"a": "b", "c": "d"}, "cms/two")}) == 3
+    )

@@ -65,7 +65,10 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"grafana_admin_password": ""}, r"grafana_admin_password: .*there is none by default\. .*grafana_admin_secret"),
+        (
+            {"grafana_admin_password": ""},
+            r"grafana_admin_password: .*there is none by default\. .*grafana_admin_secret",
+        ),
         ({**SECRET, "grafana_admin_password": "geheim-geheim"}, r"comes from grafana_admin_secret already"),
         ({"grafana_admin_password": "geheim"}, r"grafana_admin_password: .*12 characters or more"),
         ({**SECRET, "grafana_admin_secret": {"password_key": "a"}}, r"grafana_admin_secret: the key name is missing"),
@@ -126,7 +129,10 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
         ({**API, "grafana_folder_uid": "a/b"}, r"grafana_folder_uid .*at most 40"),
         ({**EXISTING, "grafana_sidecar_label": "a b"}, r"grafana_sidecar_label .*no key of a Kubernetes label"),
         ({**EXISTING, "grafana_sidecar_label_value": "a b"}, r"sidecar_label_value .*no value of a Kubernetes label"),
-        ({**EXISTING, "grafana_folder_annotation": "-"}, r"grafana_folder_annotation .*no key of a Kubernetes annotation"),
+        (
+            {**EXISTING, "grafana_folder_annotation": "-"},
+            r"grafana_folder_annotation .*no key of a Kubernetes annotation",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_once(changes: dict[str, Any], message: str) -> None:
@@ -136,7 +142,11 @@ def test_what_is_wrong_is_said_once(changes: dict[str, Any], message: str) -> No
 
 
 def test_two_instances_do_not_share_an_address() -> None:
-    ingress = {"grafana_ingress": {"host": "grafana.example.org"}, "supersonic_kubeconfig": "/a", "supersonic_namespace": "cms"}
+    ingress = {
+        "grafana_ingress": {"host": "grafana.example.org"},
+        "supersonic_kubeconfig": "/a",
+        "supersonic_namespace": "cms",
+    }
     hosts = {name: {**ingress, "supersonic_name": name} for name in ("one", "two")}
     (problem,) = _inventory.check_instances("one", hosts)
     assert "host two has the same name" in problem.sentence()
