@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import (
     dashboard_answers,
     dashboard_files,
@@ -66,6 +67,7 @@ class FilterModule:
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "same_cluster": _clusters.same_cluster,
             "secret_fingerprint": _monitoring.secret_fingerprint,
+            "service_alerts": service_alerts,
             "service_queries": service_queries,
             "service_rules": service_rules,
             "verification_table": _render.verification_table,

@@ -6,7 +6,8 @@
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
-Only /api/v1/query is needed, by GET: proxies in front of a site's Prometheus often let nothing else through.
+Only /api/v1/query is needed, by GET: proxies in front of a site's Prometheus often let nothing else through. What rules say of
+themselves, and why targets are down, is told where they do.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ import ssl
 import statistics
 import time
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from urllib.parse import urlencode, urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import CLUSTERS, LABELS, Queries
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+    CLUSTERS,
+    INSTANCE_LABEL,
+    LABELS,
+    Queries,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Tunnel
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import authorities_context, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target
@@ -44,6 +51,8 @@ _SCRAPES_LOOKED_AT = 6
 _INACCURACY = 0.05
 _POLL_SECONDS = 1.0
 PARTS = ("triton", "envoy")
+# Evaluations that may be missed, and what an answer may take, before rules count as stopped.
+_MISSED, _ANSWER_SECONDS = 3, 5
 
 
 # ---- where it is -----------------------------------------------------------------------------------------------------
@@ -137,8 +146,8 @@ class Prometheus:
         found: list[dict[str, t.Any]] = self.query(expression, what)["result"]
         return found
 
-    def get(self, path: str, query: Mapping[str, str], what: str) -> dict[str, t.Any]:
-        status, headers, body = self._request(f"{self.address.path}{path}?{urlencode(query)}")
+    def get(self, path: str, query: Mapping[str, str | Sequence[str]], what: str) -> dict[str, t.Any]:
+        status, headers, body = self._request(f"{self.address.path}{path}?{urlencode(query, doseq=True)}")
         try:
             answer = json.loads(body)
         except ValueError:
@@ -249,6 +258,115 @@ def result(data: Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {"value": series[0]["value"] if len(series) == 1 else None, "series": series}
 
 
+# ---- rules and alerts ------------------------------------------------------------------------------------------------
+@dataclass
+class Rules:
+    """What becomes of the rules of an instance.
+
+    groups: None where Prometheus does not tell; alerts: those that fire or are about to, where there are any.
+    """
+
+    groups: list[dict[str, t.Any]] | None = None
+    alerts: list[dict[str, t.Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def as_result(self) -> dict[str, t.Any]:
+        return {"groups": self.groups, "problems": self.problems}
+
+
+def look_at_rules(prometheus: Prometheus, namespace: str, name: str) -> Rules:
+    """The rules of the role prometheus, by the labels that they have."""
+    ours = {"namespace": namespace, INSTANCE_LABEL: name}
+    names = [f"supersonic-{name}", f"supersonic-{name}-alerts"]
+    try:
+        # Older ones do not choose by name, and tell all.
+        told = prometheus.get("/api/v1/rules", {"rule_group[]": names}, "its rules")["groups"]
+    except Refused as error:
+        where = ",".join(f'{key}="{value}"' for key, value in ours.items())
+        return Rules(None, _alerts_by_query(prometheus, where), [f"What its rules do is not known: {error}"])
+    found = Rules([])
+    groups = t.cast("list[dict[str, t.Any]]", found.groups)
+    now = float(prometheus.query("time()")["result"][1])
+    for group in told:
+        rules = [rule for rule in group["rules"] if ours.items() <= (rule.get("labels") or {}).items()]
+        if not rules:
+            continue
+        evaluated = _moment(group.get("lastEvaluation", ""))
+        errors = {str(rule["name"]): str(rule["lastError"]) for rule in rules if rule.get("lastError")}
+        groups.append(
+            {
+                "name": group["name"],
+                "interval": float(group["interval"]),
+                "evaluated_ago": None if evaluated is None else round(max(0.0, now - evaluated), 3),
+                "recording": sum(rule["type"] == "recording" for rule in rules),
+                "alerting": sum(rule["type"] == "alerting" for rule in rules),
+                "errors": errors,
+            }
+        )
+        for rule in rules:
+            found.alerts += [_alert(rule["name"], alert) for alert in rule.get("alerts") or []]
+    found.alerts.sort(key=_urgency)
+    found.problems += _rule_problems(prometheus, f"the instance {name} in the namespace {namespace}", groups)
+    return found
+
+
+def _rule_problems(prometheus: Prometheus, where: str, groups: Sequence[Mapping[str, t.Any]]) -> Iterator[str]:
+    who = f"Prometheus ({prometheus.address})"
+    if not groups:
+        yield (
+            f"{who} has no rules of {where}: nothing is recorded, and nobody is told of anything. Have it read those of the "
+            "role prometheus (prometheus_rule)."
+        )
+    for group in groups:
+        ago, interval = group["evaluated_ago"], group["interval"]
+        if ago is None:
+            yield f"{who} has not yet evaluated the rules {group['name']} of {where}."
+        elif ago > _MISSED * interval + _ANSWER_SECONDS:
+            yield f"{who} has last evaluated the rules {group['name']} of {where} {ago:.0f} s ago, and should every {interval:g} s."
+        for rule, error in group["errors"].items():
+            yield f"{who} cannot evaluate the rule {rule} of {where}: {error}."
+
+
+def _alert(name: str, alert: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    annotations = alert.get("annotations") or {}
+    return {
+        "name": name,
+        "state": alert["state"],
+        "severity": alert["labels"].get("severity", ""),
+        "since": alert.get("activeAt", ""),
+        "labels": {key: value for key, value in alert["labels"].items() if key != "alertname"},
+        **{key: annotations.get(key, "") for key in ("summary", "description", "runbook_url")},
+    }
+
+
+def _urgency(alert: Mapping[str, t.Any]) -> tuple[bool, bool, str, str]:
+    return alert["state"] != "firing", alert["severity"] != "critical", alert["name"], str(sorted(alert["labels"].items()))
+
+
+def _alerts_by_query(prometheus: Prometheus, matchers: str) -> list[dict[str, t.Any]]:
+    """The same without words."""
+    begun = {}
+    for item in prometheus.vector(f"ALERTS_FOR_STATE{{{matchers}}}", "the begin of alerts"):
+        labels = {key: value for key, value in item["metric"].items() if key != "__name__"}
+        moment = datetime.fromtimestamp(float(item["value"][1]), UTC)
+        begun[tuple(sorted(labels.items()))] = moment.isoformat().replace("+00:00", "Z")
+    found = []
+    for item in prometheus.vector(f"ALERTS{{{matchers}}}", "the alerts of the instance"):
+        labels = {key: value for key, value in item["metric"].items() if key not in ("__name__", "alertstate")}
+        alert = {"state": item["metric"]["alertstate"], "labels": labels, "activeAt": begun.get(tuple(sorted(labels.items())), "")}
+        found.append(_alert(labels["alertname"], alert))
+    return sorted(found, key=_urgency)
+
+
+def _moment(text: str) -> float | None:
+    """Seconds of a time such as 2026-11-27T20:45:19.123456789Z; None for the one that stands for never."""
+    match = re.fullmatch(r"(\d{4})(-\d\d-\d\dT[\d:]{8})(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
+    if not match or match[1] == "0001":
+        return None
+    whole = datetime.fromisoformat(match[1] + match[2] + match[4].replace("Z", "+00:00"))
+    return whole.timestamp() + float(match[3] or 0)
+
+
 # ---- an instance -----------------------------------------------------------------------------------------------------
 @dataclass
 class Scraped:
@@ -265,6 +383,7 @@ class Scraped:
     down: list[dict[str, t.Any]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    rules: Rules = field(default_factory=Rules)
 
     def as_result(self) -> dict[str, t.Any]:
         return {
@@ -343,7 +462,7 @@ def look_at(prometheus: Prometheus, namespace: str, name: str, pods: Mapping[str
         return found
     for item in targets:
         metric = item["metric"]
-        target = {"pod": metric[labels["pod"]], "instance": metric.get("instance", ""), "job": metric.get("job", "")}
+        target = {"pod": metric[labels["pod"]], **{key: metric.get(key, "") for key in ("instance", "job", "container", "node")}}
         (found.up if float(item["value"][1]) == 1 else found.down).append(target)
     for group in (found.up, found.down):
         group.sort(key=lambda target: (target["pod"], target["instance"], target["job"]))
@@ -432,6 +551,10 @@ def wait_until_scraped(
         try:
             pods = ready_pods(resolver, instance["namespace"], instance["name"]) if instance.get("pods", True) else None
             found = look_at(prometheus, instance["namespace"], instance["name"], pods)
+            if found.deployed or instance.get("rules"):
+                found.rules = look_at_rules(prometheus, instance["namespace"], instance["name"])
+            if instance.get("rules"):
+                found.problems += found.rules.problems
         except Refused:
             raise
         except SupersonicError as error:

@@ -10,9 +10,12 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import LATENCY_BOUNDS
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
 
@@ -54,13 +57,21 @@ OWNED_KEYS = {
     "scrape_configs": "jobs go into prometheus_extra_scrape_configs",
 }
 OUR_JOBS = ("supersonic", "prometheus")
+# Jobs that are there with their targets.
+JOBS_BY_TARGETS = {"keda": "prometheus_keda_targets", "dcgm": "prometheus_dcgm_targets"}
+SECRETS_FOLDER = "/etc/prometheus-secrets/"
+# Keys under which Prometheus takes a secret as it is.
+_PLAIN_SECRETS = ("password", "credentials", "bearer_token", "secret_key", "client_secret")
+_TARGET = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
 
 
 def findings(variables: Variables) -> Iterator[Finding]:
     """Everything, in the order of the variables in the role's defaults."""
     yield from _where(variables)
+    yield from _alerts(variables)
     yield from _arguments(variables.get("prometheus_extra_args") or [])
     yield from _kept(variables)
+    yield from _told(variables)
     yield from _configuration(variables)
 
 
@@ -86,6 +97,92 @@ def _where(variables: Variables) -> Iterator[Finding]:
             yield Finding(
                 "supersonic_prometheus_ca_certificates", "it has no certificates in PEM (-----BEGIN CERTIFICATE-----)."
             )
+
+
+def _alerts(variables: Variables) -> Iterator[Finding]:
+    name = "prometheus_objectives"
+    aims: Mapping[str, Any] = variables.get(name) or {}
+    for key in ("availability", "latency_share", "error_share", "rejection_share"):
+        value = aims.get(key)
+        if value is not None and not 0 < float(value) < 1:
+            yield Finding(name, "it has to be a share between 0 and 1, such as 0.999.", value, f".{key}")
+    latency = aims.get("latency_ms")
+    if latency is not None and float(latency) not in (0, *LATENCY_BOUNDS):
+        bounds = ", ".join(str(bound) for bound in LATENCY_BOUNDS)
+        yield Finding(name, f"Envoy counts requests up to {bounds} ms, and 0 is no objective.", latency, ".latency_ms")
+    for key, least in (("queue_ms", 1), ("servers", 0), ("certificate_days", 0)):
+        value = aims.get(key)
+        if value is not None and float(value) < least:
+            yield Finding(name, f"it has to be {least} or more.", value, f".{key}")
+    patience = variables.get("prometheus_alert_patience")
+    if patience is not None and float(patience) <= 0:
+        yield Finding("prometheus_alert_patience", "it has to be above 0; 1 is the usual patience.", patience)
+    for index, model in enumerate(variables.get("prometheus_models") or []):
+        if not model:
+            yield Finding("prometheus_models", "this is no name of a model.", model, f"[{index}]")
+    runbook = variables.get("prometheus_runbook_url")
+    if runbook is not None and not re.fullmatch(r"https?://[^#\s]+", runbook):
+        yield Finding(
+            "prometheus_runbook_url", "it has to be an address such as https://example.org/runbook, without #.", runbook
+        )
+    for variable in JOBS_BY_TARGETS.values():
+        for index, target in enumerate(variables.get(variable) or []):
+            if not _TARGET.fullmatch(target):
+                yield Finding(variable, "it has to be host:port, without http://.", target, f"[{index}]")
+
+
+def _told(variables: Variables) -> Iterator[Finding]:
+    """Whom the managed one tells."""
+    extra = variables.get("prometheus_extra_configuration") or {}
+    secrets = variables.get("prometheus_secrets")
+    for variable, key in (("prometheus_alertmanagers", "alerting"), ("prometheus_remote_write", "remote_write")):
+        places = variables.get(variable) or []
+        if places and key in extra:
+            yield Finding("prometheus_extra_configuration", f"{variable} is that already; leave one.", None, f".{key}")
+        for index, place in enumerate(places):
+            url = place.get("url")
+            if not url or not _is_url(url):
+                yield Finding(variable, "it has to be http://host:port or https://host.", url, f"[{index}].url")
+            for path, name, value in _leaves(place, f"[{index}]"):
+                if name in _PLAIN_SECRETS:
+                    yield Finding(
+                        variable,
+                        f"whoever may read ConfigMaps would see it. Put it into a Secret, and name its file: {name}_file: "
+                        f"{SECRETS_FOLDER}NAME/KEY.",
+                        None,
+                        path,
+                    )
+                elif name.endswith("_file") and secrets is not None:
+                    yield from _file(variable, path, str(value), secrets)
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _leaves(value: Any, path: str, name: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Path, last key and value of everything inside."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _leaves(part, f"{path}.{key}", str(key))
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _leaves(part, f"{path}[{index}]", name)
+    else:
+        yield path, name, value
+
+
+def _file(variable: str, path: str, file: str, secrets: Sequence[str]) -> Iterator[Finding]:
+    if not file.startswith("/"):
+        yield Finding(variable, f"it has to be a whole path, such as {SECRETS_FOLDER}NAME/KEY.", file, path)
+    elif file.startswith(SECRETS_FOLDER):
+        secret = file.removeprefix(SECRETS_FOLDER).partition("/")[0]
+        if secret not in secrets:
+            yield Finding(variable, f"the Secret '{secret}' is not in prometheus_secrets.", file, path)
 
 
 def _arguments(arguments: Sequence[str]) -> Iterator[Finding]:
@@ -119,8 +216,9 @@ def _configuration(variables: Variables) -> Iterator[Finding]:
             yield Finding(
                 "prometheus_external_labels", "the value of a label is a text; put it in quotes.", value, f".{key}"
             )
-    yield from _named("prometheus_extra_scrape_configs", "job_name", variables, OUR_JOBS)
-    ours = [f"supersonic-{variables.get('supersonic_name')}"]
+    jobs = [*OUR_JOBS, *(job for job, targets in JOBS_BY_TARGETS.items() if variables.get(targets))]
+    yield from _named("prometheus_extra_scrape_configs", "job_name", variables, jobs)
+    ours = [f"supersonic-{variables.get('supersonic_name')}{suffix}" for suffix in ("", "-alerts")]
     yield from _named("prometheus_extra_rules", "name", variables, ours)
     for key in variables.get("prometheus_extra_configuration") or {}:
         if key in OWNED_KEYS:

@@ -148,20 +148,20 @@ class Queries:
     @property
     def answer_rate(self) -> str:
         """Answers to clients per second, also those that say no. A stream of answers counts with its first."""
-        return self._rates(self._clients("envoy_http_downstream_rq_completed"))
+        return self._rates(self.clients("envoy_http_downstream_rq_completed"))
 
     @property
     def error_rate(self) -> str:
         """Requests of clients per second that failed on the side of the service."""
         return self._rates(
-            self._ended(FAILED_STATUSES), self._clients("envoy_http_downstream_rq_xx", 'envoy_response_code_class="5"')
+            self._ended(FAILED_STATUSES), self.clients("envoy_http_downstream_rq_xx", 'envoy_response_code_class="5"')
         )
 
     @property
     def rejection_rate(self) -> str:
         """Requests of clients per second that were refused, for want of rights or for a limit."""
         # Refused for want of memory they pass no filter, so that their status is counted nowhere.
-        return self._rates(self._ended(REFUSED_STATUSES), self._clients("envoy_http_downstream_rq_overload_close"))
+        return self._rates(self._ended(REFUSED_STATUSES), self.clients("envoy_http_downstream_rq_overload_close"))
 
     @property
     def retry_rate(self) -> str:
@@ -172,7 +172,7 @@ class Queries:
     def client_latency(self) -> str:
         """Mean time (ms) from the first byte of a request at Envoy to the last one of its answer."""
         above, below = (
-            f"sum(rate({self._clients(f'envoy_http_downstream_rq_time_{part}')}[{self._range()}]))"
+            f"sum(rate({self.clients(f'envoy_http_downstream_rq_time_{part}')}[{self._range()}]))"
             for part in ("sum", "count")
         )
         return self._while_seen(f"({self._ratio(above, below)})")
@@ -233,7 +233,7 @@ class Queries:
     @property
     def servers(self) -> str:
         """Servers that were scraped within the short window: Triton opens its ports when its models are loaded."""
-        up = f"max_over_time({self._selector('up', 'triton')}[{self.short_window}s]) == 1"
+        up = f"max_over_time({self.selector('up', 'triton')}[{self.short_window}s]) == 1"
         return self._or_zero(f"count(count by ({self._pod}) ({up}))")
 
     @property
@@ -245,7 +245,7 @@ class Queries:
     @property
     def models_missing(self) -> str:
         """Models that servers lack and others have: pairs of a server and a model."""
-        loaded = f"last_over_time({self._selector('nv_inference_count', 'triton')}[{self.short_window}s])"
+        loaded = f"last_over_time({self.selector('nv_inference_count', 'triton')}[{self.short_window}s])"
         models = f"count(count by (model) ({loaded}))"
         pairs = f"count(count by ({self._pod}, model) ({loaded}))"
         return self._or_zero(f"clamp_min({models} * ({self.servers}) - {pairs}, 0)")
@@ -362,20 +362,20 @@ class Queries:
     def _pod(self) -> str:
         return self.labels["pod"]
 
-    def _selector(self, metric: str, part: str, *more: str) -> str:
+    def selector(self, metric: str, part: str, *more: str) -> str:
         pods = f"{self.name}-{part}-[a-z0-9]+-[a-z0-9]+"
         matchers = (f'{self.labels["namespace"]}="{self.namespace}"', f'{self._pod}=~"{pods}"', *more)
         return f"{metric}{{{','.join(matchers)}}}"
 
     def _envoys(self, metric: str) -> str:
-        return self._selector(metric, "envoy", f'envoy_cluster_name=~"{CLUSTERS}"')
+        return self.selector(metric, "envoy", f'envoy_cluster_name=~"{CLUSTERS}"')
 
-    def _clients(self, metric: str, *more: str) -> str:
-        return self._selector(metric, "envoy", f'envoy_http_conn_manager_prefix="{CLIENTS}"', *more)
+    def clients(self, metric: str, *more: str) -> str:
+        return self.selector(metric, "envoy", f'envoy_http_conn_manager_prefix="{CLIENTS}"', *more)
 
     def _ended(self, statuses: Mapping[str, int]) -> str:
         """gRPC requests by the status that their clients got, which Envoy's filter grpc_stats counts."""
-        return self._selector(
+        return self.selector(
             "envoy_cluster_grpc", "envoy", f'grpc_status=~"{"|".join(str(code) for code in statuses.values())}"'
         )
 
@@ -385,7 +385,7 @@ class Queries:
         return self._while_seen(f"({self._or_zero(f'sum({added})')})")
 
     def _quantile(self, share: float) -> str:
-        buckets = f"sum by (le) (rate({self._clients('envoy_http_downstream_rq_time_bucket')}[{self._range()}]))"
+        buckets = f"sum by (le) (rate({self.clients('envoy_http_downstream_rq_time_bucket')}[{self._range()}]))"
         # NaN of no requests is not even 0.
         return self._while_seen(f"({self._or_zero(f'histogram_quantile({share!r}, {buckets}) >= 0')})")
 
@@ -416,7 +416,7 @@ class Queries:
 
     def _rate(self, metric: str, window: int = 0) -> str:
         ensembles = [f'model!~"{_alternatives(self.ensembles)}"'] if self.ensembles else []
-        return f"rate({self._selector(metric, 'triton', *ensembles)}[{self._range(window)}])"
+        return f"rate({self.selector(metric, 'triton', *ensembles)}[{self._range(window)}])"
 
     def _range(self, window: int = 0) -> str:
         """What rates and means are taken over."""
@@ -459,7 +459,7 @@ class Queries:
 
     @property
     def _reachable(self) -> str:
-        known = self._selector("envoy_cluster_membership_total", "envoy", f'envoy_cluster_name="{CLUSTER}"')
+        known = self.selector("envoy_cluster_membership_total", "envoy", f'envoy_cluster_name="{CLUSTER}"')
         return f"max(last_over_time({known}[{self.short_window}s]))"
 
     @property
@@ -629,7 +629,7 @@ class Breakdowns(Queries):
     @property
     def connections(self) -> str:
         """Connections of clients."""
-        return self._or_zero(f"sum({self._clients('envoy_http_downstream_cx_active')})")
+        return self._or_zero(f"sum({self.clients('envoy_http_downstream_cx_active')})")
 
     @property
     def connections_to_servers(self) -> str:
@@ -659,8 +659,8 @@ class Breakdowns(Queries):
         counted = {
             # Whatever names a client, the last filter that could refuses; it has no counter of its own.
             "no valid token": self._ended({"UNAUTHENTICATED": REFUSED_STATUSES["UNAUTHENTICATED"]}),
-            "no rule lets them in": self._clients("envoy_http_rbac_denied"),
-            "too many per second": self._selector("envoy_http_local_rate_limit_rate_limited", "envoy"),
+            "no rule lets them in": self.clients("envoy_http_rbac_denied"),
+            "too many per second": self.selector("envoy_http_local_rate_limit_rate_limited", "envoy"),
             "too many in flight": self._envoys("envoy_cluster_upstream_rq_active_overflow"),
             "too many wait for a connection": self._envoys("envoy_cluster_upstream_rq_pending_overflow"),
             "no healthy server": self._envoys("envoy_cluster_upstream_cx_none_healthy"),
@@ -678,20 +678,20 @@ class Breakdowns(Queries):
     @property
     def connections_refused(self) -> str:
         """Connections of clients per second that were closed at once: too many there."""
-        refused = self._selector("envoy_listener_downstream_global_cx_overflow", "envoy")
+        refused = self.selector("envoy_listener_downstream_global_cx_overflow", "envoy")
         return self._or_zero(f"sum(rate({refused}[{self._range()}]))")
 
     @property
     def request_rate_by_client(self) -> str:
         """Requests that went on to servers, of clients with tokens or limits of their own."""
-        passed = self._selector("envoy_vhost_vcluster_upstream_rq_total", "envoy")
+        passed = self.selector("envoy_vhost_vcluster_upstream_rq_total", "envoy")
         return f"sum by (envoy_virtual_cluster) (rate({passed}[{self._range()}]))"
 
     @property
     def overflow_rate_by_client(self) -> str:
         """Requests per second that were refused since too many of the client were in flight."""
         of_clients = 'envoy_cluster_name=~"triton(_http)?_client_.*"'
-        refused = self._selector("envoy_cluster_upstream_rq_active_overflow", "envoy", of_clients)
+        refused = self.selector("envoy_cluster_upstream_rq_active_overflow", "envoy", of_clients)
         return f"sum by (envoy_cluster_name) (rate({refused}[{self._range()}]))"
 
     @property
@@ -714,7 +714,7 @@ class Breakdowns(Queries):
     @property
     def certificate_days(self) -> str:
         """Days until the first certificate of an Envoy is no longer good; of none that is never."""
-        days = self._selector("envoy_server_days_until_first_cert_expiring", "envoy")
+        days = self.selector("envoy_server_days_until_first_cert_expiring", "envoy")
         return f"min({days} < 1e5)"
 
     # ---- scaling ------------------------------------------------------------------------------------------------
@@ -764,11 +764,11 @@ class Breakdowns(Queries):
 
     def _most(self, metric: str, *labels: str, part: str = "triton", total: bool = False) -> str:
         """A gauge by labels. The most, since a target may be scraped twice, unless several belong together."""
-        selector = metric if "{" in metric else self._selector(metric, part)
+        selector = metric if "{" in metric else self.selector(metric, part)
         return f"{'sum' if total else 'max'} by ({', '.join(labels)}) ({selector})"
 
     def _pool(self, metric: str) -> str:
-        return self._selector(metric, "envoy", f'envoy_cluster_name="{CLUSTER}"')
+        return self.selector(metric, "envoy", f'envoy_cluster_name="{CLUSTER}"')
 
     def _envoy_rate(self, metric: str) -> str:
         return f"sum(rate({self._envoys(metric)}[{self._range()}]))"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: prometheus_query_info
-short_description: Ask a Prometheus, and how it scrapes an instance
+short_description: Ask a Prometheus, how it scrapes an instance, and which alerts fire
 version_added: 1.0.0
 author:
   - fastml.supersonic contributors (@fastmachinelearning)
@@ -15,6 +15,7 @@ description:
   - Runs queries on a Prometheus and returns their values. Changes nothing.
   - Tells how the pods of an instance are scraped, which labels the site gives them and how often, and fails where
     they are not.
+  - Tells whether the rules of the instance are evaluated, and which of its alerts fire.
   - A Prometheus that only listens inside of the cluster is reached by a port-forward through the Kubernetes API server.
 options:
   url:
@@ -76,6 +77,11 @@ options:
           - Whether to compare with the pods that are ready, which takes the right to list pods in the namespace.
         type: bool
         default: true
+      rules:
+        description:
+          - Whether the rules of the role P(fastml.supersonic.prometheus#role) have to be loaded and evaluated.
+        type: bool
+        default: false
   wait_timeout:
     description:
       - Seconds to wait until everything of O(instance) that is ready is scraped, and how often is known.
@@ -155,7 +161,9 @@ found:
       description: Whether the rules of the role P(fastml.supersonic.prometheus#role) record what its servers compute.
       type: bool
     targets_up:
-      description: Targets that answered, each with C(pod), C(instance) (its address) and C(job).
+      description:
+        - Targets that answered, each with C(pod), C(instance) (its address) and C(job), and with C(container) and C(node) where
+          the site gives these labels.
       type: list
       elements: dict
     targets_down:
@@ -166,6 +174,57 @@ found:
       description: Pods that are ready and not scraped.
       type: list
       elements: str
+rules:
+  description: What becomes of the rules of the role P(fastml.supersonic.prometheus#role).
+  returned: when O(instance) is given
+  type: dict
+  contains:
+    groups:
+      description:
+        - Each with C(name), C(interval) and C(evaluated_ago) (seconds; V(null) where it was not yet), the numbers of rules
+          C(recording) and C(alerting), and C(errors) by rule. V(null) where Prometheus tells nothing of its rules.
+      type: list
+      elements: dict
+    problems:
+      description: What is wrong with them. It fails the module with O(instance.rules) alone.
+      type: list
+      elements: str
+alerts:
+  description: Alerts of the instance, first those that fire, of these first the critical ones.
+  returned: when O(instance) is given
+  type: list
+  elements: dict
+  sample:
+    - name: SupersonicPoolDown
+      state: firing
+      severity: critical
+      since: "2026-11-27T20:45:19.123456789Z"
+      summary: "cms/main: too few servers are healthy"
+  contains:
+    name:
+      description: Its name, a section of the runbook.
+      type: str
+    state:
+      description: V(firing), or V(pending) while it waits for its C(for).
+      type: str
+    severity:
+      description: V(critical) or V(warning).
+      type: str
+    since:
+      description: Since when it is so.
+      type: str
+    summary:
+      description: What is wrong, in a few words; empty where Prometheus lets us ask by queries only.
+      type: str
+    description:
+      description: What is wrong in numbers, and what to do; empty likewise.
+      type: str
+    runbook_url:
+      description: Where there is more; empty likewise.
+      type: str
+    labels:
+      description: All labels but its name.
+      type: dict
 """
 
 import time
@@ -192,7 +251,7 @@ def main() -> None:
             "ca_certificates": {"type": "str"},
             "validate_prometheus_certs": {"type": "bool", "default": True},
             "queries": {"type": "dict", "default": {}},
-            "instance": {"type": "dict", "options": {**place, "pods": {"type": "bool", "default": True}}},
+            "instance": {"type": "dict", "options": {**place, "pods": {"type": "bool", "default": True}, "rules": {"type": "bool", "default": False}}},
             "wait_timeout": {"type": "int", "default": 0},
             "timeout": {"type": "float", "default": 30},
             **CONNECTION_SPEC,
@@ -215,7 +274,7 @@ def main() -> None:
         )
         if options["instance"]:
             found = _prometheus.wait_until_scraped(prometheus, resolver, options["instance"], options["wait_timeout"])
-            answer["found"] = found.as_result()
+            answer.update({"found": found.as_result(), "rules": found.rules.as_result(), "alerts": found.rules.alerts})
             if found.problems:
                 module.fail_json(msg=" ".join(found.problems), **answer)
         if options["queries"]:

@@ -9,11 +9,13 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import recorded
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus as Asked
@@ -28,6 +30,7 @@ from ansible_collections.fastml.supersonic.tests.harness.prometheus import Guard
 ENVOY = """\
 envoy_cluster_membership_total{envoy_cluster_name="triton"} 1
 envoy_cluster_membership_total{envoy_cluster_name="admin"} 1
+envoy_cluster_membership_healthy{envoy_cluster_name="triton"} 0
 envoy_cluster_upstream_rq_active{envoy_cluster_name="triton"} 3
 envoy_cluster_upstream_rq_pending_active{envoy_cluster_name="triton"} 1
 """
@@ -61,8 +64,12 @@ def prometheus(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for key, value in (("namespace", "cms"), ("pod", pod("bare", "envoy")))
     ]
     scratch = tmp_path_factory.mktemp("prometheus")
+    # Of the instance own one rule cannot be evaluated.
+    broken = {"record": "supersonic:up", "expr": "up * on () up", "labels": {"namespace": "cms", "supersonic": "own"}}
+    quick = service_alerts("main", "cms", scrape_interval=1, evaluation_interval=1, patience=0.005)
+    groups = {"supersonic-main": service_rules("main", "cms"), "supersonic-main-alerts": quick, "supersonic-own": [broken]}
     (scratch / "rules.json").write_text(
-        json.dumps({"groups": [{"name": "main", "interval": "1s", "rules": service_rules("main", "cms")}]})
+        json.dumps({"groups": [{"name": name, "interval": "1s", "rules": rules} for name, rules in groups.items()]})
     )
     server = Prometheus(
         folder,
@@ -198,6 +205,87 @@ def test_instances_that_are_scraped_badly(prometheus: Prometheus, name: str, mes
 def test_the_namespace_counts(prometheus: Prometheus) -> None:
     result = ask(prometheus.url, instance={"name": "main", "namespace": "atlas", "pods": False})
     assert "has no metrics of the Envoys" in result["msg"]
+
+
+# ---- rules and alerts ------------------------------------------------------------------------------------------------
+def with_rules(url: str, name: str, **options: Any) -> dict[str, Any]:
+    instance = {"name": name, "namespace": "cms", "pods": False, "rules": True}
+    return ask(url, instance=instance, wait_timeout=20, **options)
+
+
+def until_pool_is_down(url: str, **options: Any) -> dict[str, Any]:
+    limit = time.monotonic() + 20
+    while True:
+        result = with_rules(url, "main", **options)
+        assert not result["failed"], result
+        found = {alert["name"]: alert for alert in result["alerts"] if alert["state"] == "firing"}
+        if "SupersonicPoolDown" in found:
+            return {**result, "firing": found}
+        assert time.monotonic() < limit, result
+
+
+def test_rules_and_alerts_of_an_instance(prometheus: Prometheus) -> None:
+    result = until_pool_is_down(prometheus.url)
+    recording, alerting = result["rules"]["groups"]
+    assert (recording["name"], alerting["name"]) == ("supersonic-main", "supersonic-main-alerts")
+    assert recording["recording"] == len(service_rules("main", "cms"))
+    assert alerting["alerting"] > 10
+    assert recording["errors"] == alerting["errors"] == {}
+    assert 0 <= recording["evaluated_ago"] < 5
+    assert result["rules"]["problems"] == []
+    alert = result["firing"]["SupersonicPoolDown"]
+    assert alert["severity"] == "critical"
+    assert alert["summary"] == "cms/main: too few servers are healthy"
+    assert alert["description"].startswith("An Envoy has 0 healthy servers")
+    assert alert["runbook_url"].endswith("#supersonicpooldown")
+    assert alert["labels"]["supersonic"] == "main"
+    # Those that fire come first, of them the critical ones.
+    order = [(alert["state"], alert["severity"]) for alert in result["alerts"]]
+    assert order == sorted(order, key=lambda item: (item[0] != "firing", item[1] != "critical"))
+
+
+def test_rules_that_fail(prometheus: Prometheus) -> None:
+    result = with_rules(prometheus.url, "own")
+    assert result["failed"]
+    assert "cannot evaluate the rule supersonic:up of the instance own in the namespace cms: " in result["msg"]
+    assert result["rules"]["groups"][0]["errors"].keys() == {"supersonic:up"}
+    # Whoever does not ask for rules is told, and no more.
+    assert not look(prometheus, "own")["failed"]
+
+
+def test_rules_that_are_not_there(prometheus: Prometheus) -> None:
+    instance = {"name": "double", "namespace": "cms", "pods": False, "rules": True}
+    result = ask(prometheus.url, instance=instance)
+    assert "has no rules of the instance double in the namespace cms: nothing is recorded" in result["msg"]
+    assert result["alerts"] == []
+
+
+class Narrow(Guard):
+    """Lets through questions alone."""
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        if request.path.startswith("/api/v1/query"):
+            super().answer(request)
+        else:
+            self.reply(request, 403)
+
+
+def test_where_only_queries_are_let_through_alerts_have_no_words(prometheus: Prometheus) -> None:
+    guard = Narrow(prometheus.url, TOKEN)
+    try:
+        until_pool_is_down(prometheus.url)
+        instance = {"name": "main", "namespace": "cms", "pods": False}
+        result = ask(f"http://{guard.address}", token=TOKEN, instance=instance)
+        demanded = ask(f"http://{guard.address}", token=TOKEN, instance={**instance, "rules": True})
+    finally:
+        guard.stop()
+    assert not result["failed"], result
+    assert result["rules"]["groups"] is None
+    assert "What its rules do is not known" in result["rules"]["problems"][0]
+    (alert,) = (alert for alert in result["alerts"] if alert["name"] == "SupersonicPoolDown")
+    assert (alert["state"], alert["severity"], alert["summary"]) == ("firing", "critical", "")
+    assert alert["since"].startswith("20")
+    assert demanded["failed"]
 
 
 # ---- ways to a Prometheus --------------------------------------------------------------------------------------------

@@ -41,17 +41,29 @@ CASES: dict[str, dict[str, Any]] = {
         "prometheus_access_modes": ["ReadWriteOncePod"],
         "prometheus_external_labels": {"site": "nrp"},
         "prometheus_extra_scrape_configs": [
-            {"job_name": "dcgm", "static_configs": [{"targets": ["dcgm-exporter.gpu-operator:9400"]}]}
+            {"job_name": "blackbox", "static_configs": [{"targets": ["blackbox.monitoring:9115"]}]}
+        ],
+        "prometheus_keda_targets": ["keda-operator.keda:8080"],
+        "prometheus_dcgm_targets": ["dcgm-exporter.gpu-operator:9400", "192.0.2.9:9400"],
+        "prometheus_models": ["digits", "a.b"],
+        "prometheus_objectives": {"availability": 0.99, "latency_ms": 500, "servers": 2},
+        "prometheus_runbook_url": "https://example.org/runbook",
+        "prometheus_alertmanagers": [
+            {
+                "url": "https://alerts.example.org/am",
+                "token_file": "/etc/prometheus-secrets/central/token",
+                "ca_file": "/etc/prometheus-secrets/central/token",
+            },
+            {"url": "http://alertmanager.monitoring:9093"},
         ],
         "prometheus_extra_rules": [{"name": "mine", "rules": [{"record": "mine:up", "expr": "sum(up)"}]}],
-        "prometheus_extra_configuration": {
-            "remote_write": [
-                {
-                    "url": "https://central.example.org/write",
-                    "authorization": {"credentials_file": "/etc/prometheus-secrets/central/token"},
-                }
-            ]
-        },
+        "prometheus_extra_configuration": {"storage": {"tsdb": {"out_of_order_time_window": "5m"}}},
+        "prometheus_remote_write": [
+            {
+                "url": "https://central.example.org/write",
+                "authorization": {"credentials_file": "/etc/prometheus-secrets/central/token"},
+            }
+        ],
         "prometheus_secrets": ["central"],
         "prometheus_clients_from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
         "prometheus_node_selector": {"example.org/disk": "fast"},
@@ -63,7 +75,7 @@ CASES: dict[str, dict[str, Any]] = {
         "prometheus_pod_annotations": {"e": "f"},
         "prometheus_pod_spec_overrides": {"hostNetwork": False},
     },
-    "small": {"prometheus_persistent": False, "prometheus_network_policy": False, "prometheus_size": "1Gi"},
+    "small": {"prometheus_alerts": False, "prometheus_persistent": False, "prometheus_network_policy": False, "prometheus_size": "1Gi"},
     "open": {"prometheus_clients_from": []},
     "site": {
         **SITE,
@@ -137,7 +149,65 @@ def test_prometheus_takes_its_configuration(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
-    assert f"SUCCESS: {len(QUANTITIES) + (case == 'everything')} rules found" in output
+    groups = yaml.safe_load(data["rules.yml"])["groups"]
+    assert f"SUCCESS: {sum(len(group['rules']) for group in groups)} rules found" in output
+
+
+def alerts(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rules of alerts in a ConfigMap or a PrometheusRule; the others record every quantity."""
+    rules = yaml.safe_load(document["data"]["rules.yml"]) if "data" in document else document["spec"]
+    recorded, *more = rules["groups"]
+    assert [rule["record"] for rule in recorded["rules"]] == [f"supersonic:{name}" for name in QUANTITIES]
+    return [rule for group in more for rule in group["rules"] if "alert" in rule]
+
+
+def test_alerts(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    usual, every = (alerts(one(rendered[case], "ConfigMap")) for case in ("defaults", "everything"))
+    told = alerts(one(rendered["site"], "PrometheusRule"))
+    assert alerts(one(rendered["small"], "ConfigMap")) == []
+    names, all_names, told_names = ({rule["alert"] for rule in rules} for rules in (usual, every, told))
+    machines = {"SupersonicScalerBlind", "SupersonicGpuError", "SupersonicGpuMemoryError", "SupersonicModelNotLoaded"}
+    assert all_names - names == machines
+    # Its own volume only a managed one knows.
+    assert names - told_names == {"SupersonicMetricsVolumeFills", "SupersonicMetricsDropped"}
+    assert {rule["labels"]["severity"] for rule in usual} == {"critical", "warning"}
+    for rule in every:
+        assert rule["annotations"]["runbook_url"] == f"https://example.org/runbook#{rule['alert'].lower()}"
+    # Samples are kept for two days.
+    assert {rule["labels"].get("window") for rule in usual} - {rule["labels"].get("window") for rule in every} == {"3d"}
+    assert "< 2" in next(rule["expr"] for rule in every if rule["alert"] == "SupersonicPoolDown")
+
+
+def test_whom_it_tells_and_what_it_scrapes_besides(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    configuration = yaml.safe_load(one(rendered["everything"], "ConfigMap")["data"]["prometheus.yml"])
+    first, second = configuration["alerting"]["alertmanagers"]
+    token = "/etc/prometheus-secrets/central/token"
+    assert first == {
+        "scheme": "https", "path_prefix": "/am", "authorization": {"credentials_file": token},
+        "tls_config": {"ca_file": token}, "static_configs": [{"targets": ["alerts.example.org"]}],
+    }  # fmt: skip
+    assert second == {
+        "scheme": "http", "path_prefix": "/", "static_configs": [{"targets": ["alertmanager.monitoring:9093"]}]
+    }  # fmt: skip
+    assert configuration["remote_write"] == CASES["everything"]["prometheus_remote_write"]
+    jobs = {job["job_name"]: job for job in configuration["scrape_configs"]}
+    assert list(jobs) == ["supersonic", "prometheus", "keda", "dcgm", "blackbox"]
+    assert jobs["dcgm"]["static_configs"] == [{"targets": CASES["everything"]["prometheus_dcgm_targets"]}]
+    assert jobs["keda"]["honor_labels"]
+    plain = yaml.safe_load(one(rendered["defaults"], "ConfigMap")["data"]["prometheus.yml"])
+    assert plain.keys() == {"global", "rule_files", "scrape_configs"}
+    assert [job["job_name"] for job in plain["scrape_configs"]] == ["supersonic", "prometheus"]
+
+
+def test_the_components_of_the_instance_are_scraped(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    components = ["triton", "envoy", "otel-collector", "tempo"]
+    job = yaml.safe_load(one(rendered["defaults"], "ConfigMap")["data"]["prometheus.yml"])["scrape_configs"][0]
+    (selector,) = job["kubernetes_sd_configs"][0]["selectors"]
+    assert selector["label"].endswith(f"app.kubernetes.io/component in ({','.join(components)})")
+    labels = {rule["target_label"] for rule in job["relabel_configs"] if "target_label" in rule}
+    assert labels == {"job", "namespace", "pod", "container", "node"}
+    (expression,) = one(rendered["site"], "PodMonitor")["spec"]["selector"]["matchExpressions"]
+    assert expression["values"] == components
 
 
 def test_an_existing_one_is_left_alone(rendered: dict[str, list[dict[str, Any]]]) -> None:

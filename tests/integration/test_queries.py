@@ -340,7 +340,7 @@ def cases() -> Iterable[Case]:
     yield Case(
         "a status is counted from the second scrape on that has it",
         Series().envoy().clients({14: 10.0}, since=SCRAPES - 3),
-        {"answer_rate": 10.0, "error_rate": 10.0 * 3 / 7, "rejection_rate": 0.0},
+        {"answer_rate": 10.0, "error_rate": 10.0 * 7 / 15, "rejection_rate": 0.0},
     )
     yield Case("clients that are idle", Series().envoy().clients({0: 0.0, 14: 0.0}), IDLE)
     yield Case(

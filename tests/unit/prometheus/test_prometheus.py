@@ -144,3 +144,46 @@ def test_pods_of_an_instance() -> None:
         ("domain-triton-6d4b75cb6d-hwzls", False),
     ):
         assert bool(re.fullmatch(pattern, name)) == own
+
+
+# ---- rules -----------------------------------------------------------------------------------------------------------
+NOW = 1_795_812_319.5
+
+
+class Told:
+    """Stands for a Prometheus: what it says of its rules."""
+
+    address = "http://192.0.2.1:80"
+
+    def __init__(self, **group: Any) -> None:
+        rule = {"name": "supersonic:servers", "type": "recording", "labels": {"namespace": "cms", "supersonic": "main"}}
+        self.groups = [{"name": "supersonic-main", "interval": 5, "rules": [{**rule, "lastError": ""}], **group}]
+
+    def get(self, _path: str, _query: Any, _what: str) -> dict[str, Any]:
+        return {"groups": self.groups}
+
+    def query(self, _expression: str) -> dict[str, Any]:
+        return {"resultType": "scalar", "result": [NOW, str(NOW)]}
+
+
+@pytest.mark.parametrize(
+    ("last", "ago", "said"),
+    [
+        ("2026-11-27T20:45:17.123456789Z", 2.377, ""),
+        ("2026-11-27T21:45:15+01:00", 4.5, ""),
+        ("2026-11-27T20:44:50Z", 29.5, "last evaluated the rules supersonic-main .* 30 s ago, and should every 5 s"),
+        ("0001-01-01T00:00:00Z", None, "has not yet evaluated the rules supersonic-main"),
+    ],
+)
+def test_rules_that_are_not_evaluated(last: str, ago: float | None, said: str) -> None:
+    found = _prometheus.look_at_rules(Told(lastEvaluation=last), "cms", "main")  # type: ignore[arg-type] # stands for one
+    assert found.groups is not None
+    assert found.groups[0]["evaluated_ago"] == (ago if ago is None else pytest.approx(ago))
+    assert len(found.problems) == bool(said)
+    assert re.search(said, " ".join(found.problems))
+
+
+def test_rules_of_another_instance_of_the_same_name_are_none() -> None:
+    found = _prometheus.look_at_rules(Told(lastEvaluation="2026-11-27T20:45:17Z"), "atlas", "main")  # type: ignore[arg-type]
+    assert found.groups == []
+    assert "has no rules of the instance main in the namespace atlas" in found.problems[0]

@@ -53,6 +53,30 @@ def said(changes: dict[str, Any]) -> list[str]:
         {"prometheus_extra_rules": [{"name": "a", "rules": []}]},
         {"prometheus_extra_configuration": {"remote_write": []}},
         {"prometheus_external_labels": {"site": "nrp"}, "prometheus_secrets": ["central.token"]},
+        {
+            "prometheus_objectives": {"availability": 0.99, "latency_ms": 250, "servers": 0, "certificate_days": 0},
+            "prometheus_models": ["digits"],
+            "prometheus_alert_patience": 0.01,
+            "prometheus_keda_targets": ["keda-operator.keda:8080", "[2001:db8::1]:8080"],
+            "prometheus_dcgm_targets": ["192.0.2.7:9400"],
+            "prometheus_extra_scrape_configs": [{"job_name": "gpus"}],
+        },
+        {
+            "prometheus_secrets": ["central"],
+            "prometheus_alertmanagers": [
+                {"url": "https://alerts.example.org/am", "token_file": "/etc/prometheus-secrets/central/token"},
+                {"url": "http://alertmanager.monitoring:9093"},
+            ],
+            "prometheus_remote_write": [
+                {
+                    "url": "https://central.example.org/api/v1/write",
+                    "basic_auth": {"username": "cms", "password_file": "/etc/prometheus-secrets/central/password"},
+                    "tls_config": {"ca_file": "/etc/ssl/certs/ca-certificates.crt"},
+                    "write_relabel_configs": [{"source_labels": ["__name__"], "action": "keep"}],
+                }
+            ],
+        },
+        {"prometheus_extra_scrape_configs": [{"job_name": "dcgm"}], "prometheus_objectives": {"latency_ms": 0}},
         {"prometheus_persistent": False, "prometheus_clients_from": []},
         {"prometheus_pod_spec_overrides": {"containers": [{"name": "prometheus", "env": [{"name": "A"}]}]}},
     ],
@@ -99,6 +123,51 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
         ),
         ({"prometheus_extra_rules": [{"name": "a"}, {"name": "a"}]}, r"extra_rules\[1\]\.name .*of this name already"),
         ({"prometheus_extra_rules": [{"name": "supersonic-main"}]}, r"extra_rules\[0\]\.name .*of this name already"),
+        ({"prometheus_extra_rules": [{"name": "supersonic-main-alerts"}]}, r"extra_rules\[0\]\.name .*of this name already"),
+        (
+            {"prometheus_extra_scrape_configs": [{"job_name": "keda"}], "prometheus_keda_targets": ["a:1"]},
+            r"scrape_configs\[0\]\.job_name is 'keda': .*of this name already",
+        ),
+        ({"prometheus_objectives": {"availability": 99.9}}, r"objectives\.availability is 99\.9: .*a share between 0 and 1"),
+        ({"prometheus_objectives": {"latency_share": 1.0}}, r"objectives\.latency_share is 1\.0: .*between 0 and 1"),
+        ({"prometheus_objectives": {"error_share": 0.0}}, r"objectives\.error_share is 0\.0"),
+        ({"prometheus_objectives": {"latency_ms": 300}}, r"objectives\.latency_ms is 300: Envoy counts requests up to 1, 5,"),
+        ({"prometheus_objectives": {"servers": -1}}, r"objectives\.servers is -1: .*0 or more"),
+        ({"prometheus_objectives": {"queue_ms": 0.0}}, r"objectives\.queue_ms is 0\.0: .*1 or more"),
+        ({"prometheus_objectives": {"avail": 0.9}}, r"prometheus_objectives\.avail"),
+        ({"prometheus_alert_patience": 0.0}, r"prometheus_alert_patience is 0\.0: .*above 0"),
+        ({"prometheus_models": [""]}, r"prometheus_models\[0\] .*no name of a model"),
+        ({"prometheus_runbook_url": "docs/runbook.md"}, r"prometheus_runbook_url .*an address such as"),
+        ({"prometheus_keda_targets": ["http://a:8080"]}, r"keda_targets\[0\] .*host:port, without http"),
+        ({"prometheus_dcgm_targets": ["dcgm"]}, r"dcgm_targets\[0\] .*host:port"),
+        ({"prometheus_alertmanagers": [{"url": "alerts:9093"}]}, r"alertmanagers\[0\]\.url is 'alerts:9093': .*http://host"),
+        (
+            {"prometheus_alertmanagers": [{"url": "http://a", "token_file": "token"}]},
+            r"alertmanagers\[0\]\.token_file .*a whole path, such as /etc/prometheus-secrets/NAME/KEY",
+        ),
+        (
+            {"prometheus_alertmanagers": [{"url": "http://a", "token_file": "/etc/prometheus-secrets/b/c"}]},
+            r"alertmanagers\[0\]\.token_file .*the Secret 'b' is not in prometheus_secrets",
+        ),
+        ({"prometheus_remote_write": [{"name": "a"}]}, r"remote_write\[0\]\.url.*has to be http"),
+        (
+            {"prometheus_remote_write": [{"url": "http://a", "basic_auth": {"password": "geheim-1"}}]},
+            r"remote_write\[0\]\.basic_auth\.password.*name its file: password_file",
+        ),
+        (
+            {
+                "prometheus_remote_write": [{"url": "http://a"}],
+                "prometheus_extra_configuration": {"remote_write": [{"url": "http://b"}]},
+            },
+            r"extra_configuration\.remote_write: prometheus_remote_write is that already",
+        ),
+        (
+            {
+                "prometheus_alertmanagers": [{"url": "http://a"}],
+                "prometheus_extra_configuration": {"alerting": {}},
+            },
+            r"extra_configuration\.alerting: prometheus_alertmanagers is that already",
+        ),
         ({"prometheus_extra_configuration": {"rule_files": []}}, r"configuration\.rule_files: rules go into"),
         ({"prometheus_external_labels": {"a-b": "c"}}, r"external_labels\.a-b .*no name of a label"),
         ({"prometheus_external_labels": {"a": 1}}, r"external_labels\.a is 1: .*put it in quotes"),

@@ -1,0 +1,210 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Alerts fire for real: each fault is made in an instance of its own, told in seconds, and undone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
+from ansible_collections.fastml.supersonic.tests.harness.autoscaling import ScaledInstance
+from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
+from ansible_collections.fastml.supersonic.tests.harness.images import have_image
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import KUBECONFIG, LOCAL
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
+from ansible_collections.fastml.supersonic.tests.load import Endpoint
+
+NAME = "alarmed"
+TOKEN = "alarmed-0123456789abcdefghij"
+# Minutes are seconds.
+WATCHED: dict[str, Any] = {
+    "prometheus_alert_patience": 0.02,
+    "prometheus_evaluation_interval": 2,
+    "prometheus_runbook_url": "https://example.org/runbook",
+}
+
+
+class Alarmed(ScaledInstance):
+    """An instance, what fires of it, and clients."""
+
+    def look(self) -> dict[str, Any]:
+        result = run_module(
+            "prometheus_query_info",
+            {
+                "kubeconfig": str(KUBECONFIG),
+                "url": f"http://{NAME}-prometheus.{self.namespace}.svc.cluster.local:9090",
+                "instance": {"name": NAME, "namespace": self.namespace, "rules": True},
+            },
+        )
+        assert "alerts" in result, result
+        return result
+
+    def firing(self) -> dict[str, dict[str, Any]]:
+        return {alert["name"]: alert for alert in self.look()["alerts"] if alert["state"] == "firing"}
+
+    def fires(self, *names: str, seconds: float = 60) -> dict[str, dict[str, Any]]:
+        """Wait until these fire."""
+        found: dict[str, dict[str, Any]] = until(lambda: (now := self.firing()).keys() >= set(names) and now, seconds)
+        return found
+
+    def quiet(self, seconds: float = 90) -> None:
+        """Wait until nothing fires any more."""
+        until(lambda: not self.firing(), seconds)
+
+    def ask(self, count: int, token: str = TOKEN) -> set[str]:
+        """So many requests, a few at a time; how they ended."""
+        values = numpy.array([[1, 2, 3, 4]], dtype=numpy.float32)
+        given = triton.InferInput("INPUT0", [1, 4], "FP32")
+        given.set_data_from_numpy(values)
+        address = self.address()
+
+        def one(_number: int) -> str:
+            with Endpoint(address).client() as client:
+                try:
+                    client.infer("identity", [given], headers={"authorization": f"Bearer {token}"}, client_timeout=20)
+                except InferenceServerException as exc:
+                    return str(exc.status())
+            return "OK"
+
+        with ThreadPoolExecutor(4) as pool:
+            return set(pool.map(one, range(count)))
+
+    def deployment(self, part: str) -> str:
+        return f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{NAME}-{part}"
+
+    def replicas_of(self, part: str, count: int) -> None:
+        self.cluster.patch(self.deployment(part), {"spec": {"replicas": count}})
+
+
+@pytest.fixture(scope="module")
+def alarmed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alarmed]:
+    with locked(LOCAL / "images.lock"):
+        have_image(cluster, IMAGE, "prometheus-local")
+    folder = tmp_path_factory.mktemp("alarmed")
+    variables = {
+        "supersonic_components": ["prometheus"],
+        "envoy_tokens": {"cms": TOKEN},
+        "verify_token": TOKEN,
+        "model_repository_test_load": False,
+        "prometheus_image": "docker.io/fastml/prometheus-local:3.13.5",
+        "prometheus_persistent": False,
+        "prometheus_resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
+        "prometheus_termination_grace": 1,
+        **WATCHED,
+    }
+    instance = Alarmed(cluster, folder, NAME, variables)
+    try:
+        instance.site("--skip-tags", "verify")
+        yield instance
+    finally:
+        instance.remove()
+
+
+def test_an_instance_that_is_well_is_silent(alarmed: Alarmed) -> None:
+    assert alarmed.ask(8) == {"OK"}
+    alarmed.quiet()
+    found = alarmed.look()
+    assert not found["failed"], found
+    assert found["rules"]["problems"] == []
+    assert {group["name"]: bool(group["alerting"]) for group in found["rules"]["groups"]} == {
+        f"supersonic-{NAME}": False, f"supersonic-{NAME}-alerts": True
+    }  # fmt: skip
+    assert all(group["evaluated_ago"] < 10 for group in found["rules"]["groups"])
+    begin = time.monotonic()
+    while time.monotonic() < begin + 15:
+        assert not alarmed.firing()
+        time.sleep(1)
+
+
+def test_the_proof_asks_prometheus(alarmed: Alarmed) -> None:
+    done = alarmed.run("playbooks/verify.yml")
+    assert done.code == 0, done.output
+    assert "Prometheus scrapes 2 targets, 0 do not answer" in done.text
+    broken = alarmed.run("playbooks/verify.yml", verify_prometheus="always", verify_wait_timeout=1,
+                         supersonic_prometheus_url="http://nothing.nowhere.svc:9090")  # fmt: skip
+    assert broken.code != 0
+    assert "Prometheus (Service nowhere/nothing port 9090) cannot be reached" in broken.text
+
+
+def test_clients_that_are_refused(alarmed: Alarmed) -> None:
+    assert alarmed.ask(80, token="a-token-that-nobody-was-given") == {"StatusCode.UNAUTHENTICATED"}
+    found = alarmed.fires("SupersonicRejections")
+    alert = found["SupersonicRejections"]
+    assert alert["severity"] == "warning"
+    assert alert["summary"] == f"{alarmed.namespace}/{NAME}: many requests are refused"
+    assert "of the requests are refused; up to 10 % is usual." in alert["description"]
+    assert alert["runbook_url"] == "https://example.org/runbook#supersonicrejections"
+    assert alert["since"].startswith("20")
+    # Whoever may not come in is no failure of the service.
+    assert not found.keys() & {"SupersonicErrors", "SupersonicErrorBudgetBurns"}
+    alarmed.quiet()
+
+
+def test_a_pool_scaled_to_nothing_under_requests(alarmed: Alarmed) -> None:
+    alarmed.replicas_of("triton", 0)
+    try:
+        until(lambda: alarmed.ready("triton", 0), 60)
+        until(lambda: alarmed.ask(20) == {"StatusCode.UNAVAILABLE"}, 30)
+
+        def told() -> bool:
+            alarmed.ask(20)
+            wanted = {"SupersonicPoolDown", "SupersonicNoServerForRequests", "SupersonicErrors", "SupersonicErrorBudgetBurns"}
+            return alarmed.firing().keys() >= wanted
+
+        until(told, 60)
+        assert "SupersonicEndpointDown" not in alarmed.firing()
+    finally:
+        alarmed.replicas_of("triton", 1)
+    until(lambda: alarmed.ready("triton", 1), 90)
+    until(lambda: alarmed.ask(4) == {"OK"}, 30)
+
+
+def test_a_server_that_does_not_start(alarmed: Alarmed) -> None:
+    """Beside the one that serves, as in a rollout of what cannot run."""
+    (server,) = alarmed.cluster.there(alarmed.deployment("triton"))["spec"]["template"]["spec"]["containers"]
+    sleeping = {"name": server["name"], "command": ["sleep", "3600"], "args": []}
+    change = {"spec": {"template": {"spec": {"containers": [sleeping]}}}}
+    alarmed.cluster.patch(alarmed.deployment("triton"), change, kind="strategic-merge")
+    try:
+        alert = alarmed.fires("SupersonicTargetDown", seconds=90)["SupersonicTargetDown"]
+        assert alert["labels"]["pod"].startswith(f"{NAME}-triton-")
+        assert "SupersonicPoolDown" not in alarmed.firing()
+    finally:
+        done = alarmed.run("site.yml", "--tags", "triton", "--skip-tags", "verify")
+    assert done.code == 0, done.output
+
+
+def test_the_endpoint_is_gone(alarmed: Alarmed) -> None:
+    alarmed.replicas_of("envoy", 0)
+    try:
+        alert = alarmed.fires("SupersonicEndpointDown")["SupersonicEndpointDown"]
+        assert alert["severity"] == "critical"
+    finally:
+        alarmed.replicas_of("envoy", 1)
+    until(lambda: alarmed.ready("envoy", 1), 60)
+    until(lambda: "SupersonicEndpointDown" not in alarmed.firing(), 60)
+
+
+def test_a_model_that_is_missing_and_a_certificate_that_expires(alarmed: Alarmed) -> None:
+    made = certificate("localhost", days=5)
+    done = alarmed.run(
+        "site.yml", "--tags", "envoy,prometheus", "--skip-tags", "verify",
+        prometheus_models=["identity", "no-such-model"],
+        envoy_tls_certificate=made.pem, envoy_tls_private_key=made.key_pem,
+    )  # fmt: skip
+    assert done.code == 0, done.output
+    found = alarmed.fires("SupersonicModelNotLoaded", "SupersonicCertificateExpires", seconds=90)
+    assert found["SupersonicModelNotLoaded"]["labels"]["model"] == "no-such-model"
+    assert found["SupersonicCertificateExpires"]["severity"] == "warning"
+    assert "It is good for 4 more days" in found["SupersonicCertificateExpires"]["description"]
