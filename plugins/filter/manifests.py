@@ -54,6 +54,7 @@ class FilterModule:
             "envoy_token_bucket": _gateway.token_bucket,
             "envoy_token_bytes": _gateway.token_bytes,
             "gpu_demands": _gpus.gpu_demands,
+            "grafana_access": _monitoring.grafana_access,
             "image_version": _render.image_version,
             "ingress_annotations": _exposure.ingress_annotations,
             "ingress_service_annotations": _exposure.ingress_service_annotations,

@@ -67,7 +67,6 @@ def _shown(variables: Variables) -> Iterator[Finding]:
     for key, value in (variables.get("grafana_metric_labels") or {}).items():
         if value and not _LABEL.fullmatch(str(value)):
             yield Finding("grafana_metric_labels", "this is no name of a label.", value, f".{key}")
-    yield from _url("grafana_tempo_url", variables)
 
 
 def _url(name: str, variables: Variables) -> Iterator[Finding]:

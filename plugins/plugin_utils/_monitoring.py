@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 
@@ -28,3 +29,15 @@ def secret_fingerprint(secrets: Mapping[str, str], salt: str) -> str:
     which more people may read than a Secret."""
     plain = json.dumps({str(key): str(value) for key, value in secrets.items()}, sort_keys=True)
     return hashlib.scrypt(plain.encode(), salt=str(salt).encode(), n=2**14, r=8, p=1, dklen=8).hex()
+
+
+def grafana_access(source: Mapping[str, Any], authorization: str = "", authorities: str = "") -> dict[str, Any]:
+    """A data source of Grafana's provisioning that shows a header and trusts authorities, each from a file."""
+    plain, secret = dict(source.get("jsonData") or {}), dict(source.get("secureJsonData") or {})
+    if authorization:
+        plain["httpHeaderName1"] = "Authorization"
+        secret["httpHeaderValue1"] = f"$__file{{{authorization}}}"
+    if authorities:
+        plain["tlsAuthWithCACert"] = True
+        secret["tlsCACert"] = f"$__file{{{authorities}}}"
+    return {**source, "jsonData": plain, **({"secureJsonData": secret} if secret else {})}

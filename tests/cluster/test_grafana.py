@@ -54,7 +54,8 @@ class Life:
         found = {}
         for plural, group in KINDS.items():
             for item in self.cluster.api.list(f"{group}/namespaces/{self.namespace}/{plural}", plural):
-                if item["metadata"]["name"] == f"{NAME}-grafana":
+                # Nobody waits for what goes.
+                if item["metadata"]["name"] == f"{NAME}-grafana" and "deletionTimestamp" not in item["metadata"]:
                     found[plural] = item
         return found
 
