@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """The role grafana on the real API, in a namespace that lets nothing in but restricted pods. Its image cannot be had
-here, so that no Grafana starts, and nobody waits for it."""
+here, so that no Grafana starts, and nobody waits for it; an existing one is a server that answers as its API is
+documented."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, until
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, instance_inventory, run_playbook
 
@@ -48,6 +50,8 @@ class Life:
     runs: dict[str, Run] = field(default_factory=dict)
     objects: dict[str, dict[str, Object]] = field(default_factory=dict)
     pods: list[Object] = field(default_factory=list)
+    grafana: Grafana = field(default_factory=lambda: Grafana(TOKEN))
+    delivered: dict[str, Any] = field(default_factory=dict)
 
     def look(self) -> dict[str, Object]:
         """What there is of the instance, by kind."""
@@ -91,11 +95,18 @@ def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         run("fewer", **EVERYTHING, grafana_admin_password=PASSWORD + "-2", grafana_dashboards=["service"])
         run("existing", grafana_mode="existing")
         run("existing again", grafana_mode="existing")
+        api = {"grafana_mode": "existing", "grafana_delivery": "api", "grafana_url": found.grafana.url,
+               "grafana_token": TOKEN, "grafana_datasource": "prometheus"}  # fmt: skip
+        run("by the API", **api)
+        found.delivered = dict(found.grafana.dashboards)
+        run("by the API again", **api)
+        run("away from the API", **api, grafana_state="absent")
         run("absent", grafana_state="absent", grafana_wait=True)
         run("absent, and the claim", grafana_state="absent", grafana_wait=True, grafana_remove_claim=True)
         run("absent again", grafana_state="absent", grafana_remove_claim=True)
         yield found
     finally:
+        found.grafana.stop()
         cluster.remove_namespace(namespace)
 
 
@@ -145,7 +156,7 @@ def test_secrets_are_in_no_output(life: Life) -> None:
         assert TOKEN not in done.output
 
 
-@pytest.mark.parametrize("step", ["again", "existing again", "absent again"])
+@pytest.mark.parametrize("step", ["again", "existing again", "by the API again", "absent again"])
 def test_a_second_run_changes_nothing(life: Life, step: str) -> None:
     assert life.runs[step].code == 0, life.runs[step].output
     assert life.runs[step].changed(NAME) == 0
@@ -177,6 +188,18 @@ def test_an_existing_one_gets_dashboards_alone(life: Life) -> None:
     assert {json.loads(text)["uid"] for text in found["data"].values()} == {
         f"supersonic-{key}" for key in ("service", "servers", "models", "scaling", "gateway")
     }
+
+
+def test_the_api_of_an_existing_one_gets_them(life: Life) -> None:
+    assert life.runs["by the API"].code == 0, life.runs["by the API"].output
+    # What was applied before goes.
+    assert set(life.objects["by the API"]) == {"persistentvolumeclaims"}
+    assert set(life.delivered) == {
+        f"supersonic-{key}" for key in ("service", "servers", "models", "scaling", "gateway")
+    }
+    assert life.runs["away from the API"].code == 0, life.runs["away from the API"].output
+    assert life.grafana.dashboards == {}
+    assert life.grafana.folders == {}
 
 
 def test_nothing_is_left(life: Life) -> None:
