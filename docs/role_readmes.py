@@ -84,6 +84,7 @@ EXAMPLE: dict[str, Any] = {
     "verify_golden_directories": ["/data/models"],
     "autoscaler_min_replicas": 1,
     "autoscaler_max_replicas": 8,
+    "grafana_admin_secret": {"name": "grafana-admin"},
 }
 
 

@@ -10,6 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
+from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import (
+    dashboard_answers,
+    dashboard_files,
+    dashboard_queries,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     service_gpu_query,
@@ -39,6 +44,9 @@ class FilterModule:
             "autoscaler_triggers": _autoscaler.triggers,
             "autoscaler_unusable": _autoscaler.unusable,
             "command_flags": _render.command_flags,
+            "dashboard_answers": dashboard_answers,
+            "dashboard_files": dashboard_files,
+            "dashboard_queries": dashboard_queries,
             "envoy_access_policies": _gateway.access_policies,
             "envoy_heap_bytes": _gateway.heap_bytes,
             "envoy_load_check": _gateway.load_check,
@@ -48,6 +56,7 @@ class FilterModule:
             "envoy_token_bucket": _gateway.token_bucket,
             "envoy_token_bytes": _gateway.token_bytes,
             "gpu_demands": _gpus.gpu_demands,
+            "grafana_access": _monitoring.grafana_access,
             "image_version": _render.image_version,
             "ingress_annotations": _exposure.ingress_annotations,
             "ingress_service_annotations": _exposure.ingress_service_annotations,
@@ -61,6 +70,7 @@ class FilterModule:
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "same_cluster": _clusters.same_cluster,
             "service_gpu_query": service_gpu_query,
+            "secret_fingerprint": _monitoring.secret_fingerprint,
             "service_alerts": service_alerts,
             "service_queries": service_queries,
             "service_rules": service_rules,

@@ -24,6 +24,7 @@ DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 PUBLISH_NOTHING = "publish no models (model_repository_sources: [])"
 NO_PROMETHEUS = "take prometheus off supersonic_components, or set prometheus_mode to existing"
 NAME_AUTHENTICATION = "name a TriggerAuthentication that is there in autoscaler_authentication_ref"
+NAME_SECRET = f"{NAME_AUTHENTICATION}, and where Grafana is deployed a Secret that is there in grafana_admin_secret"
 REPLACE_SERVERS = "set triton_model_rollout to rolling"
 WITHOUT = {
     "pods/portforward": (
@@ -31,11 +32,15 @@ WITHOUT = {
         "rolling where it is explicit"
     ),
     "poddisruptionbudgets.policy": "set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}",
-    "networkpolicies.networking.k8s.io": "set triton_network_policy and envoy_network_policy to false",
-    "persistentvolumeclaims": f"{PUBLISH_NOTHING} and set prometheus_persistent to false where Prometheus is deployed",
+    "networkpolicies.networking.k8s.io": (
+        "set triton_network_policy and envoy_network_policy to false, and so grafana_network_policy"
+    ),
+    "persistentvolumeclaims": (
+        f"{PUBLISH_NOTHING} and set prometheus_persistent and grafana_persistent to false where they are deployed"
+    ),
     "pods/exec": PUBLISH_NOTHING,
     "pods/log": REPLACE_SERVERS,
-    "ingresses.networking.k8s.io": "set envoy_ingress to {}",
+    "ingresses.networking.k8s.io": "set envoy_ingress and grafana_ingress to {}",
     "grpcroutes.gateway.networking.k8s.io": "set envoy_gateway_route to {}",
     "backendtlspolicies.gateway.networking.k8s.io": "leave out envoy_gateway_route.backend_tls",
     "routes.route.openshift.io": "set envoy_openshift_route to {}",
@@ -46,7 +51,7 @@ WITHOUT = {
     "roles.rbac.authorization.k8s.io": NO_PROMETHEUS,
     "rolebindings.rbac.authorization.k8s.io": NO_PROMETHEUS,
     "triggerauthentications.keda.sh": NAME_AUTHENTICATION,
-    "secrets": NAME_AUTHENTICATION,
+    "secrets": NAME_SECRET,
     "podmonitors.monitoring.coreos.com": "set prometheus_pod_monitor to never",
     "prometheusrules.monitoring.coreos.com": "set prometheus_rule to never",
 }

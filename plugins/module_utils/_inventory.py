@@ -26,6 +26,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _benchmark_problems,
     _gateway_problems,
     _gpu_problems,
+    _grafana_problems,
     _keda_problems,
     _prometheus_problems,
     _proof_problems,
@@ -123,9 +124,11 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     "keda_wait_timeout": (1, None),
     **_autoscaler_problems.LIMITS,
     **_gpu_problems.LIMITS,
+    **_grafana_problems.LIMITS,
     **_prometheus_problems.LIMITS,
     **_benchmark_problems.LIMITS,
     "verify_certificate_days": (0, None),
+    "verify_dashboards_timeout": (0, None),
     "verify_repeat": (1, None),
     "verify_timeout": (1, None),
     "verify_wait_timeout": (0, None),
@@ -143,16 +146,18 @@ RESOURCES = (
     "model_repository_resources",
     "benchmark_resources",
     "prometheus_resources",
+    "grafana_resources",
     "keda_operator_resources",
     "keda_metrics_resources",
     "keda_webhooks_resources",
 )
-QUANTITIES = ("triton_shared_memory_size", "model_repository_size", "prometheus_size")
+QUANTITIES = ("triton_shared_memory_size", "model_repository_size", "prometheus_size", "grafana_size")
 IMAGES = (
     "triton_image",
     "envoy_image",
     "model_repository_image",
     "prometheus_image",
+    "grafana_image",
     "benchmark_image",
     "gpu_operator_proof_image",
 )
@@ -169,6 +174,8 @@ NAMES = (
     "envoy_tls_secret",
     "prometheus_storage_class",
     "prometheus_priority_class_name",
+    "grafana_storage_class",
+    "grafana_priority_class_name",
 )
 # Path of the clients' requests, by what Envoy is told to take.
 GRPC_PATH, HTTP_PATH = "/inference.GRPCInferenceService", "/v2"
@@ -198,8 +205,19 @@ LOAD_BALANCER = (
 PROBES = ("triton_startup_probe", "triton_readiness_probe", "triton_liveness_probe")
 BUDGETS = ("triton_pod_disruption_budget", "envoy_pod_disruption_budget")
 ROLLING_UPDATES = ("triton_rolling_update", "envoy_rolling_update")
-OVERRIDES = ("triton_pod_spec_overrides", "envoy_pod_spec_overrides", "prometheus_pod_spec_overrides")
-PEERS = ("triton_metrics_from", "envoy_metrics_from", "envoy_clients_from", "prometheus_clients_from")
+OVERRIDES = (
+    "triton_pod_spec_overrides",
+    "envoy_pod_spec_overrides",
+    "prometheus_pod_spec_overrides",
+    "grafana_pod_spec_overrides",
+)
+PEERS = (
+    "triton_metrics_from",
+    "envoy_metrics_from",
+    "envoy_clients_from",
+    "prometheus_clients_from",
+    "grafana_clients_from",
+)
 # What variables are to Kubernetes.
 KUBERNETES_TYPES = {
     **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("triton", "envoy") for name, field in (
@@ -230,7 +248,7 @@ KUBERNETES_TYPES = {
         ("tolerations", "tolerations"),
     )},
     "keda_image_pull_secrets": TYPES["PodSpec"]["imagePullSecrets"],
-    **{f"prometheus_{name}": TYPES["PodSpec"][field] for name, field in (
+    **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("prometheus", "grafana") for name, field in (
         ("affinity", "affinity"),
         ("image_pull_secrets", "imagePullSecrets"),
         ("node_selector", "nodeSelector"),
@@ -238,6 +256,7 @@ KUBERNETES_TYPES = {
         ("tolerations", "tolerations"),
     )},
     "prometheus_security_context": TYPES["Container"]["securityContext"],
+    "grafana_security_context": TYPES["Container"]["securityContext"],
     **dict.fromkeys(RESOURCES, "ResourceRequirements"),
     **dict.fromkeys(PROBES, "Probe"),
     **dict.fromkeys(BUDGETS, "PodDisruptionBudgetSpec"),
@@ -613,6 +632,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _gateway,
         _proof,
         _observed,
+        _grafana,
         _benchmark,
         _autoscaler,
         _load_balancer,
@@ -694,7 +714,7 @@ def _common(variables: Variables) -> Iterator[Problem]:
             )
     for name in ("supersonic_labels", "triton_pod_labels", "triton_service_labels", "benchmark_pod_labels",
                  "envoy_pod_labels", "envoy_service_labels",
-                 "prometheus_pod_labels", "prometheus_operator_labels"):  # fmt: skip
+                 "prometheus_pod_labels", "prometheus_operator_labels", "grafana_pod_labels"):  # fmt: skip
         for key, value in (variables.get(name) or {}).items():
             if not LABEL_KEY.fullmatch(str(key)):
                 yield Problem(name, "this is no key of a Kubernetes label.", key, f".{key}")
@@ -707,9 +727,10 @@ def _common(variables: Variables) -> Iterator[Problem]:
                 )
     for name in ("supersonic_annotations", "triton_annotations", "triton_pod_annotations",
                  "triton_service_annotations", "envoy_annotations", "envoy_pod_annotations",
-                 "envoy_service_annotations", "prometheus_annotations", "prometheus_pod_annotations"):  # fmt: skip
+                 "envoy_service_annotations", "prometheus_annotations", "prometheus_pod_annotations",
+                 "grafana_annotations", "grafana_pod_annotations"):  # fmt: skip
         yield from _annotations(name, "", variables.get(name))
-    for name in ("envoy_ingress", "envoy_gateway_route", "envoy_openshift_route"):
+    for name in ("envoy_ingress", "envoy_gateway_route", "envoy_openshift_route", "grafana_ingress"):
         yield from _annotations(name, ".annotations", (variables.get(name) or {}).get("annotations"))
 
 
@@ -968,6 +989,7 @@ def _containers(variables: Variables) -> Iterator[Problem]:
         ("triton_pod_spec_overrides", seen),
         ("envoy_pod_spec_overrides", envoys),
         ("prometheus_pod_spec_overrides", {"prometheus"}),
+        ("grafana_pod_spec_overrides", {"grafana"}),
     ):
         overrides = variables.get(variable) or {}
         for part in ("containers", "initContainers"):
@@ -1221,6 +1243,11 @@ def _proof(variables: _Read) -> Iterator[Problem]:
 
 def _observed(variables: _Read) -> Iterator[Problem]:
     for finding in _prometheus_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _grafana(variables: _Read) -> Iterator[Problem]:
+    for finding in _grafana_problems.findings(variables):
         yield Problem(*finding)
 
 
@@ -1679,6 +1706,7 @@ IDENTITY = (
     "supersonic_context",
     "envoy_ingress",
     "envoy_openshift_route",
+    "grafana_ingress",
 )
 # What an instance's objects are called besides its own name (the naming contract).
 PARTS = frozenset({"triton", "envoy", "models", "prometheus", "grafana", "tempo", "otel-collector"})
@@ -1716,7 +1744,7 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
 
 def _same_host(other: str, theirs: Variables, mine: Variables) -> Iterator[Problem]:
     """A name leads to one instance: another Ingress or Route of the same one is ignored, or takes requests away."""
-    for name in ("envoy_ingress", "envoy_openshift_route"):
+    for name in ("envoy_ingress", "envoy_openshift_route", "grafana_ingress"):
         one, two = theirs.get(name), mine.get(name)
         if not isinstance(one, Mapping) or not isinstance(two, Mapping) or not two.get("host"):
             continue

@@ -182,7 +182,7 @@ class Queries:
     def client_latency(self) -> str:
         """Mean time (ms) from the first byte of a request at Envoy to the last one of its answer."""
         above, below = (
-            f"sum(rate({self.clients(f'envoy_http_downstream_rq_time_{part}')}[{self.window}s]))"
+            f"sum(rate({self.clients(f'envoy_http_downstream_rq_time_{part}')}[{self._range()}]))"
             for part in ("sum", "count")
         )
         return self._while_seen(f"({self._ratio(above, below)})")
@@ -266,12 +266,7 @@ class Queries:
 
         One with several executions at a time is at work once.
         """
-        # Time for each request is time for each execution, however many requests it has.
-        executing = (
-            f"{self._rate('nv_inference_exec_count')} * ({self._computing()}) "
-            f"/ ({self._rate('nv_inference_request_success')} > 0)"
-        )
-        return self._or_zero(f"sum(clamp_max(sum by ({self._pod}) ({executing}) / 1e6, 1))")
+        return self._or_zero(f"sum({self._busy()})")
 
     @property
     def utilization(self) -> str:
@@ -411,11 +406,11 @@ class Queries:
 
     def _rates(self, *counters: str) -> str:
         """Together; a counter is there from the first time on that it counts."""
-        added = " or ".join(f"rate({counter}[{self.window}s])" for counter in counters)
+        added = " or ".join(f"rate({counter}[{self._range()}])" for counter in counters)
         return self._while_seen(f"({self._or_zero(f'sum({added})')})")
 
     def _quantile(self, share: float) -> str:
-        buckets = f"sum by (le) (rate({self.clients('envoy_http_downstream_rq_time_bucket')}[{self.window}s]))"
+        buckets = f"sum by (le) (rate({self.clients('envoy_http_downstream_rq_time_bucket')}[{self._range()}]))"
         # NaN of no requests is not even 0.
         return self._while_seen(f"({self._or_zero(f'histogram_quantile({share!r}, {buckets}) >= 0')})")
 
@@ -446,7 +441,11 @@ class Queries:
 
     def _rate(self, metric: str, window: int = 0) -> str:
         ensembles = [f'model!~"{_alternatives(self.ensembles)}"'] if self.ensembles else []
-        return f"rate({self.selector(metric, 'triton', *ensembles)}[{window or self.window}s])"
+        return f"rate({self.selector(metric, 'triton', *ensembles)}[{self._range(window)}])"
+
+    def _range(self, window: int = 0) -> str:
+        """What rates and means are taken over."""
+        return f"{window or self.window}s"
 
     def _sum(self, metric: str) -> str:
         return f"sum({self._rate(metric)})"
@@ -456,6 +455,15 @@ class Queries:
         return " + ".join(
             self._rate(f"nv_inference_compute_{part}_duration_us", window) for part in ("input", "infer", "output")
         )
+
+    def _busy(self) -> str:
+        """Share of its time for which each server executes something."""
+        # Time for each request is time for each execution, however many requests it has.
+        executing = (
+            f"{self._rate('nv_inference_exec_count')} * ({self._computing()}) "
+            f"/ ({self._rate('nv_inference_request_success')} > 0)"
+        )
+        return f"clamp_max(sum by ({self._pod}) ({executing}) / 1e6, 1)"
 
     def _most_in_compute(self) -> str:
         return f"max(sum by ({self._pod}) ({self._computing(self.learning_window)})) / 1e6"
@@ -483,6 +491,321 @@ class Queries:
     def _nothing(self) -> str:
         """0 while an Envoy is scraped, or was within the short window."""
         return f"0 * count(last_over_time({self._envoys('envoy_cluster_membership_total')}[{self.short_window}s]))"
+
+
+@dataclass(frozen=True)
+class Breakdowns(Queries):
+    """What people look at: the quantities over the range of a graph, and what they are made of by server, accelerator,
+    model, reason and client. These have a series for each, and as many labels as are said.
+
+    rate_range: over which rates and means are taken instead of the window, such as Grafana's $__rate_interval.
+    """
+
+    rate_range: str = ""
+
+    def _range(self, window: int = 0) -> str:
+        return self.rate_range if self.rate_range and not window else super()._range(window)
+
+    # ---- where the time of a request goes (ms), beside client_latency -------------------------------------------
+
+    @property
+    def compute_input_time(self) -> str:
+        """Mean time that the input of a request takes to get to where it is computed."""
+        return self._per_request("nv_inference_compute_input_duration_us")
+
+    @property
+    def compute_infer_time(self) -> str:
+        """Mean time that a request is computed, without its input and output."""
+        return self._per_request("nv_inference_compute_infer_duration_us")
+
+    @property
+    def compute_output_time(self) -> str:
+        """Mean time that the output of a request takes."""
+        return self._per_request("nv_inference_compute_output_duration_us")
+
+    # ---- by server ----------------------------------------------------------------------------------------------
+
+    @property
+    def inference_rate_by_server(self) -> str:
+        return self._sum_by("nv_inference_count", self._pod)
+
+    @property
+    def request_rate_by_server(self) -> str:
+        return self._sum_by("nv_inference_request_success", self._pod)
+
+    @property
+    def busy_by_server(self) -> str:
+        """Share of its time for which a server executes something."""
+        return f"{self._busy()} or 0 * {self._sum_by('nv_inference_count', self._pod)}"
+
+    @property
+    def waiting_by_server(self) -> str:
+        """Requests that wait in a server."""
+        return self._most("nv_inference_pending_request_count", self._pod, total=True)
+
+    @property
+    def cpu_by_server(self) -> str:
+        """Share of the processors of its node, as Triton sees it."""
+        return self._most("nv_cpu_utilization", self._pod)
+
+    @property
+    def memory_by_server(self) -> str:
+        """Share of the memory of its node."""
+        used, total = (self._most(f"nv_cpu_memory_{kind}_bytes", self._pod) for kind in ("used", "total"))
+        return f"{used} / {total}"
+
+    @property
+    def pinned_memory_by_server(self) -> str:
+        """Share of the memory that Triton keeps for copies to accelerators."""
+        used, total = (self._most(f"nv_pinned_memory_pool_{kind}_bytes", self._pod) for kind in ("used", "total"))
+        return f"{used} / ({total} > 0)"
+
+    # ---- by accelerator -----------------------------------------------------------------------------------------
+
+    @property
+    def gpus(self) -> str:
+        """Accelerators that servers tell of."""
+        return f"count({self._most('nv_gpu_utilization', *self._gpu)})"
+
+    @property
+    def gpu_utilization(self) -> str:
+        return self._most("nv_gpu_utilization", *self._gpu)
+
+    @property
+    def gpu_memory(self) -> str:
+        """Share that is used."""
+        return self._gpu_share("nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes")
+
+    @property
+    def gpu_power(self) -> str:
+        """Watts."""
+        return self._most("nv_gpu_power_usage", *self._gpu)
+
+    @property
+    def gpu_power_share(self) -> str:
+        """Share of the limit."""
+        return self._gpu_share("nv_gpu_power_usage", "nv_gpu_power_limit")
+
+    # ---- by model -----------------------------------------------------------------------------------------------
+
+    @property
+    def inference_rate_by_model(self) -> str:
+        return self._sum_by("nv_inference_count", "model")
+
+    @property
+    def request_rate_by_model(self) -> str:
+        return self._sum_by("nv_inference_request_success", "model")
+
+    @property
+    def batch_size_by_model(self) -> str:
+        return self._ratio_by("model", self._rate("nv_inference_count"), "nv_inference_exec_count")
+
+    @property
+    def queue_time_by_model(self) -> str:
+        return self._time_by_model(self._rate("nv_inference_queue_duration_us"))
+
+    @property
+    def compute_time_by_model(self) -> str:
+        return self._time_by_model(self._computing())
+
+    @property
+    def failure_rate_by_model(self) -> str:
+        return self._sum_by("nv_inference_request_failure", "model", "reason")
+
+    @property
+    def waiting_by_model(self) -> str:
+        return self._most("nv_inference_pending_request_count", "model", total=True)
+
+    @property
+    def servers_by_model(self) -> str:
+        """Servers that have a model."""
+        return f"count by (model) ({self._most('nv_inference_count', 'model', self._pod)})"
+
+    # ---- at Envoy -----------------------------------------------------------------------------------------------
+
+    @property
+    def servers_known_by_envoy(self) -> str:
+        return self._most(self._pool("envoy_cluster_membership_total"), self._pod)
+
+    @property
+    def servers_healthy_by_envoy(self) -> str:
+        return self._most(self._pool("envoy_cluster_membership_healthy"), self._pod)
+
+    @property
+    def servers_ejected_by_envoy(self) -> str:
+        """Servers that get no requests for a while, since requests to them have failed."""
+        return self._most(self._pool("envoy_cluster_outlier_detection_ejections_active"), self._pod)
+
+    @property
+    def requests_at_servers(self) -> str:
+        """Requests that Envoys have at servers."""
+        return self._or_zero(f"sum({self._envoys('envoy_cluster_upstream_rq_active')})")
+
+    @property
+    def requests_waiting_for_connection(self) -> str:
+        return self._or_zero(f"sum({self._envoys('envoy_cluster_upstream_rq_pending_active')})")
+
+    @property
+    def server_latency(self) -> str:
+        """Mean time (ms) from Envoy to a server and back, each try for itself."""
+        took, tries = (self._envoy_rate(f"envoy_cluster_upstream_rq_time_{part}") for part in ("sum", "count"))
+        return self._ratio(took, tries)
+
+    @property
+    def connections(self) -> str:
+        """Connections of clients."""
+        return self._or_zero(f"sum({self.clients('envoy_http_downstream_cx_active')})")
+
+    @property
+    def connections_to_servers(self) -> str:
+        return self._or_zero(f"sum({self._envoys('envoy_cluster_upstream_cx_active')})")
+
+    @property
+    def connection_failures(self) -> str:
+        """Connections to servers per second that failed."""
+        return self._or_zero(self._envoy_rate("envoy_cluster_upstream_cx_connect_fail"))
+
+    @property
+    def tries_by_kind(self) -> Mapping[str, str]:
+        """Tries per second besides the first one of each request."""
+        return {
+            said: self._or_zero(self._envoy_rate(f"envoy_cluster_upstream_rq_retry{kind}"))
+            for said, kind in (
+                ("tried again", ""),
+                ("then answered", "_success"),
+                ("not tried again: too many are", "_overflow"),
+                ("not tried again: often enough", "_limit_exceeded"),
+            )
+        }
+
+    @property
+    def rejections_by_reason(self) -> Mapping[str, str]:
+        """Requests per second that Envoy has refused."""
+        counted = {
+            # Whatever names a client, the last filter that could refuses; it has no counter of its own.
+            "no valid token": self._ended({"UNAUTHENTICATED": REFUSED_STATUSES["UNAUTHENTICATED"]}),
+            "no rule lets them in": self.clients("envoy_http_rbac_denied"),
+            "too many per second": self.selector("envoy_http_local_rate_limit_rate_limited", "envoy"),
+            "too many in flight": self._envoys("envoy_cluster_upstream_rq_active_overflow"),
+            "too many wait for a connection": self._envoys("envoy_cluster_upstream_rq_pending_overflow"),
+            "no healthy server": self._envoys("envoy_cluster_upstream_cx_none_healthy"),
+        }
+        return {said: self._or_zero(f"sum(rate({selector}[{self._range()}]))") for said, selector in counted.items()}
+
+    @property
+    def answers_by_status(self) -> Mapping[str, str]:
+        """Requests per second that failed or were refused, by the gRPC status that clients got."""
+        return {
+            status: self._or_zero(f"sum(rate({self._ended({status: code})}[{self._range()}]))")
+            for status, code in {**FAILED_STATUSES, **REFUSED_STATUSES}.items()
+        }
+
+    @property
+    def connections_refused(self) -> str:
+        """Connections of clients per second that were closed at once: too many there."""
+        refused = self.selector("envoy_listener_downstream_global_cx_overflow", "envoy")
+        return self._or_zero(f"sum(rate({refused}[{self._range()}]))")
+
+    @property
+    def request_rate_by_client(self) -> str:
+        """Requests that went on to servers, of clients with tokens or limits of their own."""
+        passed = self.selector("envoy_vhost_vcluster_upstream_rq_total", "envoy")
+        return f"sum by (envoy_virtual_cluster) (rate({passed}[{self._range()}]))"
+
+    @property
+    def overflow_rate_by_client(self) -> str:
+        """Requests per second that were refused since too many of the client were in flight."""
+        of_clients = 'envoy_cluster_name=~"triton(_http)?_client_.*"'
+        refused = self.selector("envoy_cluster_upstream_rq_active_overflow", "envoy", of_clients)
+        return f"sum by (envoy_cluster_name) (rate({refused}[{self._range()}]))"
+
+    @property
+    def breakers_open(self) -> Mapping[str, str]:
+        """Envoys one of whose limits is reached: nothing more goes on to servers through them."""
+        return {
+            said: self._or_zero(f"sum({self._envoys(f'envoy_cluster_circuit_breakers_default_{kind}_open')})")
+            for said, kind in (
+                ("connections", "cx"),
+                ("requests", "rq"),
+                ("requests that wait for a connection", "rq_pending"),
+                ("tries", "rq_retry"),
+            )
+        }
+
+    @property
+    def memory_by_envoy(self) -> str:
+        return self._most("envoy_server_memory_allocated", self._pod, part="envoy", total=True)
+
+    @property
+    def certificate_days(self) -> str:
+        """Days until the first certificate of an Envoy is no longer good; of none that is never."""
+        days = self.selector("envoy_server_days_until_first_cert_expiring", "envoy")
+        return f"min({days} < 1e5)"
+
+    # ---- scaling ------------------------------------------------------------------------------------------------
+
+    @property
+    def keda_values(self) -> str:
+        """What KEDA has read of each trigger."""
+        return f"max by (metric) ({self._scaled('keda_scaler_metrics_value', 'scaledObject', '')})"
+
+    @property
+    def keda_errors(self) -> str:
+        """Errors per second in reading a trigger."""
+        errors = self._scaled("keda_scaler_detail_errors_total", "scaledObject", "", f"[{self._range()}]")
+        return f"sum by (metric) ({errors})"
+
+    def autoscaler(self, what: str) -> str:
+        """Replicas by kube-state-metrics: status_desired, status_current, spec_min or spec_max."""
+        metric = f"kube_horizontalpodautoscaler_{what}_replicas"
+        return f"max({self._scaled(metric, 'horizontalpodautoscaler', 'keda-hpa-')})"
+
+    @property
+    def autoscaler_targets(self) -> str:
+        """Thresholds of the HorizontalPodAutoscaler by kube-state-metrics."""
+        metric = "kube_horizontalpodautoscaler_spec_target_metric"
+        return f"max by (metric_name) ({self._scaled(metric, 'horizontalpodautoscaler', 'keda-hpa-')})"
+
+    # ---- parts --------------------------------------------------------------------------------------------------
+
+    @property
+    def _gpu(self) -> tuple[str, str]:
+        return self._pod, "gpu_uuid"
+
+    def _gpu_share(self, used: str, total: str) -> str:
+        return f"{self._most(used, *self._gpu)} / ({self._most(total, *self._gpu)} > 0)"
+
+    def _sum_by(self, metric: str, *labels: str) -> str:
+        return f"sum by ({', '.join(labels)}) ({self._rate(metric)})"
+
+    def _ratio_by(self, label: str, above: str, below: str, scale: int = 1) -> str:
+        """0 where nothing was done, so that what is there stays in sight."""
+        done = self._sum_by(below, label)
+        scaled = f" / {scale}" if scale != 1 else ""
+        return f"sum by ({label}) ({above}) / ({done} > 0){scaled} or 0 * {done}"
+
+    def _time_by_model(self, took: str) -> str:
+        return self._ratio_by("model", took, "nv_inference_request_success", 1000)
+
+    def _most(self, metric: str, *labels: str, part: str = "triton", total: bool = False) -> str:
+        """A gauge by labels. The most, since a target may be scraped twice, unless several belong together."""
+        selector = metric if "{" in metric else self.selector(metric, part)
+        return f"{'sum' if total else 'max'} by ({', '.join(labels)}) ({selector})"
+
+    def _pool(self, metric: str) -> str:
+        return self.selector(metric, "envoy", f'envoy_cluster_name="{CLUSTER}"')
+
+    def _envoy_rate(self, metric: str) -> str:
+        return f"sum(rate({self._envoys(metric)}[{self._range()}]))"
+
+    def _scaled(self, metric: str, key: str, prefix: str, over: str = "") -> str:
+        """What others tell of what scales the servers. Their own label namespace is exported_ where they are scraped as
+        pods of another one."""
+        found = [
+            f'{metric}{{{label}="{self.namespace}",{key}="{prefix}{self.name}-triton"}}{over}'
+            for label in ("exported_namespace", "namespace")
+        ]
+        return " or ".join(f"rate({item})" if over else item for item in found)
 
 
 def _greatest(*expressions: str) -> str:

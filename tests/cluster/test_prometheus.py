@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, service_queries
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
+from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, removed, until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -45,7 +47,8 @@ SMALL = {
 class Site:
     """The Prometheus of a site on this machine: it scrapes pods through the API server, and takes a token."""
 
-    def __init__(self, instance: Instance, folder: Path, *, scrapes: bool) -> None:
+    def __init__(self, instance: Instance, folder: Path, *, scrapes: bool, dropped: str = "") -> None:
+        """dropped: metrics that the site does not keep."""
         connection = instance.cluster.api.connection
         files = {"ca_file": connection.ca_pem, "cert_file": connection.cert_pem, "key_file": connection.key_pem}
         folder.mkdir()
@@ -57,6 +60,7 @@ class Site:
             "scheme": "https",
             "tls_config": {name: str(folder / name) for name in files},
             "static_configs": list(self._targets(instance)),
+            "metric_relabel_configs": [{"source_labels": ["__name__"], "regex": dropped, "action": "drop"}],
         }
         self.server = Prometheus(
             program("prometheus", folder), folder / "server", {"scrape_configs": [job] if scrapes else []}
@@ -97,6 +101,34 @@ class Life:
     # Of the operator, by kind.
     told: dict[str, list[Object]] = field(default_factory=dict)
     told_after: dict[str, list[Object]] = field(default_factory=dict)
+
+    def look_at_dashboards(self, stack: contextlib.ExitStack, folder: Path) -> None:
+        """As the proof does, with a Grafana of the site's to ask, and where metrics are missing."""
+        play = folder / "dashboards.yml"
+        role = {"name": "fastml.supersonic.verify", "tasks_from": "dashboards", "rolespec_validate": False}
+        play.write_text(
+            json.dumps(
+                [
+                    {
+                        "hosts": "all",
+                        "gather_facts": False,
+                        "tasks": [{"name": "See", "ansible.builtin.include_role": role}],
+                    }
+                ]
+            )
+        )
+        grafana = Grafana(TOKEN)
+        stack.callback(grafana.stop)
+        grafana.datasources = {"supersonic-prometheus": ("OK", "Successfully queried the Prometheus API.")}
+        asked = {"verify_grafana_url": grafana.url, "verify_grafana_token": TOKEN}
+        self.runs["dashboards"] = self.instance.run(play, **asked)
+        grafana.datasources = {"supersonic-prometheus": ("ERROR", "connection refused")}
+        self.runs["unhealthy"] = self.instance.run(play, **asked)
+        self.runs["unknown"] = self.instance.run(play, **asked, verify_grafana_datasource="mimir")
+        self.runs["no entry"] = self.instance.run(play, **{**asked, "verify_grafana_token": "wrong-token-77"})
+        poor = Site(self.instance, folder / "poor", scrapes=True, dropped="envoy_server_.*|nv_inference_count")
+        stack.callback(poor.stop)
+        self.runs["dropped"] = self.instance.run(play, **poor.variables)
 
     def look(self, **options: Any) -> dict[str, Any]:
         """Ask the managed one by a port-forward."""
@@ -151,6 +183,7 @@ def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             runs["managed"] = instance.run(play)
             found.told_after = operator_objects(instance)
         runs["managed again"] = instance.run(play)
+        found.look_at_dashboards(stack, folder)
         yield found
 
 
@@ -224,6 +257,48 @@ def test_quantities_have_their_values(life: Life) -> None:
     assert found["server_parallelism"] == 1
     for name in ("requests_in_flight", "queue_time", "failure_rate", "requests_without_server", "servers_wanted"):
         assert found[name] == 0
+
+
+def test_every_panel_has_data_or_a_reason(life: Life) -> None:
+    done = life.runs["dashboards"]
+    assert done.code == 0, done.output
+    assert done.changed(NAME) == 0
+    assert re.search(r"Dashboards: \d+ of \d+ queries have data", done.text)
+    assert "no data: Servers / GPUs / gpus: Triton tells of the accelerators that it sees itself" in done.text
+    assert "no data: Gateway / Certificate / certificate: The Envoys have no certificate" in done.text
+    # Of KEDA and of what is not there at all; whatever servers and Envoys tell is there.
+    missing = re.findall(r"no data: (\w+) / ([^/]+) /", done.text)
+    assert {(dashboard, panel) for dashboard, panel in missing if "GPU" not in panel} == {
+        ("Gateway", "Certificate"),
+        ("Gateway", "Requests by client"),
+        ("Gateway", "Refused by client"),
+        ("Scaling", "KEDA errors"),
+        ("Scaling", "Errors in reading triggers"),
+        ("Scaling", "Triggers as KEDA reads them"),
+        ("Scaling", "Replicas of the autoscaler"),
+    }
+
+
+def test_metrics_that_are_dropped_are_noticed(life: Life) -> None:
+    done = life.runs["dropped"]
+    assert done.code != 0
+    assert "has no data for panels that have some as soon as an Envoy is scraped" in done.text
+    assert "Gateway / Memory by Envoy / {{kubernetes_pod_name}}" in done.text
+    # A server is scraped, so that it is no reason that there is none.
+    assert "Models / Inferences per second by model / {{model}}" in done.text
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("unhealthy", "cannot use its data source supersonic-prometheus: connection refused. Look at the address"),
+        ("unknown", "cannot use its data source mimir: Data source not found. Set verify_grafana_datasource"),
+        ("no entry", "Give verify_grafana_token a service account that may query data sources"),
+    ],
+)
+def test_a_data_source_that_grafana_cannot_use_is_told(life: Life, step: str, message: str) -> None:
+    assert life.runs[step].code != 0
+    assert message in life.runs[step].text
 
 
 def test_who_may_ask(life: Life, cluster: Cluster) -> None:

@@ -84,7 +84,7 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
     assert pvc == (
         "We may not patch, create and delete persistentvolumeclaims in the namespace cms (supersonic_namespace). Ask "
         "for a Role with these verbs on it, or publish no models (model_repository_sources: []) and set "
-        "prometheus_persistent to false where Prometheus is deployed."
+        "prometheus_persistent and grafana_persistent to false where they are deployed."
     )
     assert len(Poor.asked) == len(set(Poor.asked))
 
@@ -103,7 +103,7 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
             FEATURES["disruption_budgets"],
             "on it, or set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}.",
         ),
-        (FEATURES["network_policies"], "on it, or set triton_network_policy and envoy_network_policy to false."),
+        (FEATURES["network_policies"], "on it, or set triton_network_policy and envoy_network_policy to false, and"),
         (
             FEATURES["publishing"][1:2],
             "create, patch and delete pods in the namespace cms (supersonic_namespace). Ask for",

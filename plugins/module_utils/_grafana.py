@@ -1,0 +1,271 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Dashboards in a Grafana that is there already, by its HTTP API.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+Only the folder is touched that is named, and in it only dashboards whose uid begins with ours.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import typing as t
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlencode, urlsplit
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import TAG
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import authorities_context
+
+Object = dict[str, t.Any]
+# What a Grafana answers is short but for a dashboard.
+_SHOWN = 300
+
+
+class Grafana:
+    """One Grafana. Raises SupersonicError for whatever goes wrong."""
+
+    def __init__(
+        self, url: str, token: str, *, authorities: str = "", validate: bool = True, timeout: float = 30.0
+    ) -> None:
+        parts = urlsplit(url)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.username
+            or parts.query
+            or parts.fragment
+        ):
+            raise SupersonicError(
+                "url must be http://HOST:PORT or https://HOST:PORT, with a path where Grafana has one, and without "
+                "a user."
+            )
+        self.url = url.rstrip("/")
+        self._token = token
+        self._timeout = timeout
+        context = authorities_context(authorities, validate) if parts.scheme == "https" else None
+        handlers = [urllib.request.HTTPSHandler(context=context)] if context else []
+        # A log-in that it sends us to would answer with a page.
+        self._opener = urllib.request.build_opener(_Stay, *handlers)
+
+    def call(self, method: str, path: str, what: str, body: t.Any = None) -> t.Any:
+        """What it answers; None where there is nothing of this name."""
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Accept": "application/json",
+            "User-Agent": "fastml.supersonic",
+        }
+        data = None
+        if body is not None:
+            data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
+        try:
+            with self._opener.open(request, timeout=self._timeout) as response:
+                return self._parsed(response.read(), what)
+        except urllib.error.HTTPError as error:
+            text = error.read()
+            if error.code == 404 and method in ("GET", "DELETE") and _message(text):
+                return None
+            raise SupersonicError(self._sentence(error, text, what)) from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise SupersonicError(f"Grafana ({self.url}) cannot be reached: {reason}.") from error
+
+    def _parsed(self, text: bytes, what: str) -> t.Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise SupersonicError(
+                f"Grafana ({self.url}) has no API there: {what} gave no JSON. Correct the URL, its path included."
+            ) from error
+
+    def _sentence(self, error: urllib.error.HTTPError, text: bytes, what: str) -> str:
+        where = f"Grafana ({self.url})"
+        said = _message(text)
+        if error.code == 401:
+            return f"{where} does not accept the token: it answered 401 to {what}."
+        if error.code == 403:
+            return (
+                f"{where} does not let us {what}{f' ({said})' if said else ''}. Give the service account the role "
+                "Editor, or the permissions on folders and dashboards that it lacks."
+            )
+        if 300 <= error.code < 400:
+            place = error.headers.get("Location", "elsewhere")
+            return f"{where} sends us to {place}: is a log-in in front of it? Give the URL behind it."
+        if error.code == 404:
+            return f"{where} has no API of Grafana there (status 404). Correct the URL, its path included."
+        said = said or text[:_SHOWN].decode(errors="replace").strip()
+        return f"{where} answered {error.code} when asked to {what}: {said}"
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_arguments: t.Any, **_more: t.Any) -> None:
+        return None
+
+
+def _message(text: bytes) -> str:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return ""
+    return str(found.get("message") or "") if isinstance(found, dict) else ""
+
+
+@dataclass
+class Outcome:
+    """What was done, or would be: the action for each thing, and texts to compare."""
+
+    folder: str = "unchanged"
+    dashboards: dict[str, str] = field(default_factory=dict)
+    before: dict[str, t.Any] = field(default_factory=dict)
+    after: dict[str, t.Any] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> bool:
+        return {self.folder, *self.dashboards.values()} != {"unchanged"}
+
+
+def bring(
+    grafana: Grafana, folder: Mapping[str, str], dashboards: Mapping[str, t.Any], *, check: bool = False
+) -> Outcome:
+    """Have these dashboards in the folder, and none of ours besides."""
+    wanted = _wanted(dashboards)
+    found = Outcome()
+    _folder(grafana, folder, found, check=check)
+    for uid, dashboard in wanted.items():
+        there = grafana.call("GET", f"/api/dashboards/uid/{quote(uid, safe='')}", f"read the dashboard {uid}")
+        if there is not None and (there.get("meta") or {}).get("provisioned"):
+            raise SupersonicError(
+                f"The dashboard {uid} of Grafana ({grafana.url}) comes from its provisioning, so that nobody can "
+                "change it by the API. Take it away there, or leave it out here."
+            )
+        place = (there or {}).get("meta", {}).get("folderUid") or ""
+        if there is not None and place == folder["uid"] and covers(dashboard, there["dashboard"]):
+            found.dashboards[uid] = "unchanged"
+            continue
+        found.dashboards[uid] = "created" if there is None else "updated"
+        if there is not None:
+            # What Grafana has added is no difference.
+            found.before[uid] = {"folder": place, **common(dashboard, there["dashboard"])}
+        found.after[uid] = {"folder": folder["uid"], **dashboard}
+        if not check:
+            body = {"dashboard": {**dashboard, "id": None}, "folderUid": folder["uid"], "overwrite": True,
+                    "message": "fastml.supersonic"}  # fmt: skip
+            grafana.call("POST", "/api/dashboards/db", f"save the dashboard {uid}", body)
+    if found.folder != "created":
+        _remove(grafana, [uid for uid in ours(grafana, folder["uid"]) if uid not in wanted], found, check=check)
+    return found
+
+
+def take_away(grafana: Grafana, folder: Mapping[str, str], *, check: bool = False) -> Outcome:
+    """Remove our dashboards from the folder, and the folder if nothing else is in it."""
+    found = Outcome()
+    path = f"/api/folders/{quote(folder['uid'], safe='')}"
+    if grafana.call("GET", path, f"read the folder {folder['uid']}") is None:
+        return found
+    everything = [item["uid"] for item in _search(grafana, folder["uid"])]
+    mine = ours(grafana, folder["uid"])
+    _remove(grafana, mine, found, check=check)
+    if set(everything) <= set(mine):
+        found.folder = "deleted"
+        found.before["folder"] = dict(folder)
+        if not check:
+            grafana.call("DELETE", path, f"remove the folder {folder['uid']}")
+    return found
+
+
+def unhealthy(grafana: Grafana, datasource: str) -> str:
+    """What Grafana says of a data source that it cannot use; "" of one that it can."""
+    name = f"ask for the health of the data source {datasource}"
+    try:
+        answer = grafana.call("GET", f"/api/datasources/uid/{quote(datasource, safe='')}/health", name)
+    except SupersonicError as error:
+        return str(error)
+    if answer is None:
+        return f"Grafana ({grafana.url}) has no data source with the uid {datasource}."
+    if answer.get("status") == "OK":
+        return ""
+    return f"Grafana ({grafana.url}) cannot use its data source {datasource}: {answer.get('message')}"
+
+
+def _wanted(dashboards: Mapping[str, t.Any]) -> dict[str, Object]:
+    found: dict[str, Object] = {}
+    for name, item in dashboards.items():
+        try:
+            dashboard = json.loads(item) if isinstance(item, str) else dict(item)
+            uid = str(dashboard["uid"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SupersonicError(f"dashboards.{name} is no JSON of a dashboard with a uid.") from error
+        if not uid.startswith(f"{TAG}-"):
+            raise SupersonicError(f"dashboards.{name} has the uid {uid}; ours begin with {TAG}-.")
+        found[uid] = dashboard
+    return found
+
+
+def _folder(grafana: Grafana, folder: Mapping[str, str], found: Outcome, *, check: bool) -> None:
+    uid, title = folder["uid"], folder["title"]
+    path = f"/api/folders/{quote(uid, safe='')}"
+    there = grafana.call("GET", path, f"read the folder {uid}")
+    if there is not None and there.get("title") == title:
+        return
+    found.after["folder"] = dict(folder)
+    if there is None:
+        found.folder = "created"
+        if not check:
+            grafana.call("POST", "/api/folders", f"make the folder {uid}", dict(folder))
+        return
+    found.folder = "updated"
+    found.before["folder"] = {"uid": uid, "title": there.get("title")}
+    if not check:
+        grafana.call("PUT", path, f"rename the folder {uid}", {"title": title, "overwrite": True})
+
+
+def _search(grafana: Grafana, folder: str, tag: str = "") -> list[Object]:
+    query = {"folderUIDs": folder, "limit": 5000, **({"tag": tag, "type": "dash-db"} if tag else {})}
+    found: list[Object] = grafana.call("GET", f"/api/search?{urlencode(query)}", f"search the folder {folder}") or []
+    return found
+
+
+def ours(grafana: Grafana, folder: str) -> list[str]:
+    """Our dashboards in a folder."""
+    return sorted(item["uid"] for item in _search(grafana, folder, TAG) if item["uid"].startswith(f"{TAG}-"))
+
+
+def _remove(grafana: Grafana, uids: Iterable[str], found: Outcome, *, check: bool) -> None:
+    for uid in uids:
+        found.dashboards[uid] = "deleted"
+        found.before[uid] = {"uid": uid}
+        if not check:
+            grafana.call("DELETE", f"/api/dashboards/uid/{quote(uid, safe='')}", f"remove the dashboard {uid}")
+
+
+# ---- what Grafana adds -----------------------------------------------------------------------------------------------
+def covers(wanted: t.Any, there: t.Any) -> bool:
+    """Whether all that is wanted is there. Grafana adds an id, a version and what it takes for defaults."""
+    if isinstance(wanted, Mapping):
+        return isinstance(there, Mapping) and all(
+            value is None or (key in there and covers(value, there[key])) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(there, list)
+            and len(wanted) == len(there)
+            and all(covers(one, other) for one, other in zip(wanted, there, strict=True))
+        )
+    return bool(wanted == there)
+
+
+def common(wanted: t.Any, there: t.Any) -> t.Any:
+    """What is there of the keys that are wanted."""
+    if isinstance(wanted, Mapping) and isinstance(there, Mapping):
+        return {key: common(value, there[key]) for key, value in wanted.items() if key in there}
+    if isinstance(wanted, list) and isinstance(there, list) and len(wanted) == len(there):
+        return [common(one, other) for one, other in zip(wanted, there, strict=True)]
+    return there
