@@ -48,7 +48,7 @@ local: $(VENV)/local  ## The whole service on a real Kubernetes on this machine,
 	ansible-playbook playbooks/local.yml -i $(INVENTORY)
 
 # The images come beside those of `make local`; the first time they are built (about ten minutes).
-IMAGES := ["triton-local", "envoy-local", "prometheus-local", "perf-analyzer-local", \
+IMAGES := ["triton-local", "envoy-local", "prometheus-local", "otel-collector-local", "perf-analyzer-local", \
   "keda", "keda-metrics-apiserver", "keda-admission-webhooks"]
 AUTOSCALING := {"supersonic_components": ["keda", "prometheus", "autoscaler"], "local_cluster_images": $(IMAGES)}
 
