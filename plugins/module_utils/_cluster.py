@@ -32,7 +32,9 @@ WITHOUT = {
     ),
     "poddisruptionbudgets.policy": "set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}",
     "networkpolicies.networking.k8s.io": "set triton_network_policy and envoy_network_policy to false",
-    "persistentvolumeclaims": f"{PUBLISH_NOTHING} and set prometheus_persistent to false where Prometheus is deployed",
+    "persistentvolumeclaims": (
+        f"{PUBLISH_NOTHING} and set prometheus_persistent and tempo_persistent to false where these are deployed"
+    ),
     "pods/exec": PUBLISH_NOTHING,
     "pods/log": REPLACE_SERVERS,
     "ingresses.networking.k8s.io": "set envoy_ingress to {}",
@@ -289,13 +291,13 @@ def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) ->
     for name in wanted:
         if name and name not in names and by_hand is not None and name not in by_hand:
             problems.append(
-                f"There is no storage class {name} (model_repository_storage_class or prometheus_storage_class, or "
-                f"preflight_storage_classes where that is set). The cluster has {listed}."
+                f"There is no storage class {name} (model_repository_storage_class, prometheus_storage_class or "
+                f"tempo_storage_class, or preflight_storage_classes where that is set). The cluster has {listed}."
             )
         elif not name and not default:
             problems.append(
-                "The cluster has no default storage class, so model_repository_storage_class and "
-                f"prometheus_storage_class, where there are claims, have to name one. It has {listed}."
+                "The cluster has no default storage class, so model_repository_storage_class, prometheus_storage_class and "
+                f"tempo_storage_class, where there are claims, have to name one. It has {listed}."
             )
     return problems
 

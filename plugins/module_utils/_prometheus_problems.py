@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus, _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
 
@@ -81,7 +81,7 @@ def _where(variables: Variables) -> Iterator[Finding]:
     authorities = variables.get("supersonic_prometheus_ca_certificates")
     if authorities:
         try:
-            _prometheus.tls_context(authorities, True)
+            _web.tls_context(authorities, True)
         except SupersonicError:
             yield Finding(
                 "supersonic_prometheus_ca_certificates", "it has no certificates in PEM (-----BEGIN CERTIFICATE-----)."
