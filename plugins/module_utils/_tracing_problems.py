@@ -39,6 +39,11 @@ MOST_OF_ITS_OWN = 1.0
 # Of one Envoy: with some servers behind it each of them still has time to send what it has.
 MOST_PER_SECOND = 200
 # Parts of the configurations that others rely on.
+# Variables of the environment that are set in pods which trace.
+_ENVIRONMENT = {
+    "envoy_env": ("POD_NAME", "OTEL_RESOURCE_ATTRIBUTES"),
+    "triton_env": ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",),
+}
 _COLLECTOR_KEYS = {
     "receivers": {"otlp": "Envoys and servers send to it"},
     "service": {"extensions": "the pod's probes ask health_check"},
@@ -50,6 +55,7 @@ def findings(variables: Variables) -> Iterator[Finding]:
     yield from _shared(variables)
     yield from _envoy(variables)
     yield from _triton(variables)
+    yield from _environment(variables)
     yield from _collector(variables)
     yield from _tempo(variables)
 
@@ -73,6 +79,16 @@ def percent(name: str, tracing: Mapping[str, Any], most: float = 100) -> Iterato
             value,
             ".sampling_percent",
         )
+
+
+def _environment(variables: Variables) -> Iterator[Finding]:
+    for name, ours in _ENVIRONMENT.items():
+        tracing = variables.get(f"{name.removesuffix('_env')}_tracing") or {}
+        if tracing.get("enabled") is False or not (traced(variables) or tracing.get("endpoint") or tracing.get("url")):
+            continue
+        for index, item in enumerate(variables.get(name) or []):
+            if item.get("name") in ours:
+                yield Finding(name, "pods that trace have this one already.", item["name"], f"[{index}].name")
 
 
 def _shared(variables: Variables) -> Iterator[Finding]:
