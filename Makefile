@@ -138,6 +138,10 @@ benchmark-gateway: $(VENV)/dev  ## Envoy's cost, balance, 20,000 requests at onc
 	  -e '{"local_cluster_images": ["triton-local", "envoy-local", "perf-analyzer-local"]}'
 	python tests/benchmark/gateway.py $(BENCHMARK)
 
+.PHONY: benchmark-tracing
+benchmark-tracing: $(VENV)/dev  ## What traces cost at 1,000 requests/s, on loopback; five minutes, BENCHMARK="--turns 1"
+	python tests/benchmark/tracing.py $(BENCHMARK)
+
 .PHONY: molecule
 molecule: $(VENV)/dev local  ## The life of an instance from check mode on an empty cluster to nothing left
 	molecule test --all
