@@ -181,9 +181,8 @@ def check_target(run: Run, pool: ThreadPoolExecutor, target: Target, goldens: Se
     requests = requests_of(target, goldens)
     try:
         # Of each server one request, so that no limit of traces is reached.
-        pairs = [
-            (line, request, run.settings.trace and number == 0) for line in lines for number, request in enumerate(requests)
-        ]
+        traced = run.settings.trace
+        pairs = [(line, request, traced and request is requests[0]) for line in lines for request in requests]
         checks += pool.map(lambda pair: check_one(run, *pair), pairs)
         if target.certificate is not None:
             checks += [check_certificate(line, target.certificate) for line in lines if line.failure is None]

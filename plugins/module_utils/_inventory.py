@@ -221,6 +221,8 @@ PEERS = (
     "otel_collector_metrics_from",
     "tempo_clients_from",
 )
+# Components of one pod each, that take the same variables.
+OBSERVERS = ("prometheus", "otel_collector", "tempo")
 # What variables are to Kubernetes.
 KUBERNETES_TYPES = {
     **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("triton", "envoy") for name, field in (
@@ -251,14 +253,14 @@ KUBERNETES_TYPES = {
         ("tolerations", "tolerations"),
     )},
     "keda_image_pull_secrets": TYPES["PodSpec"]["imagePullSecrets"],
-    **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("prometheus", "otel_collector", "tempo") for name, field in (
+    **{f"{role}_{name}": TYPES["PodSpec"][field] for role in OBSERVERS for name, field in (
         ("affinity", "affinity"),
         ("image_pull_secrets", "imagePullSecrets"),
         ("node_selector", "nodeSelector"),
         ("pod_security_context", "securityContext"),
         ("tolerations", "tolerations"),
     )},
-    **{f"{role}_security_context": TYPES["Container"]["securityContext"] for role in ("prometheus", "otel_collector", "tempo")},
+    **{f"{role}_security_context": TYPES["Container"]["securityContext"] for role in OBSERVERS},
     **dict.fromkeys(RESOURCES, "ResourceRequirements"),
     **dict.fromkeys(PROBES, "Probe"),
     **dict.fromkeys(BUDGETS, "PodDisruptionBudgetSpec"),

@@ -110,7 +110,8 @@ class Collector(Web):
             said = body[:200].decode(errors="replace").strip()
             raise SupersonicError(
                 f"The collector ({self.address}) does not take spans there: it answered {status}"
-                f"{f' ({said})' if said else ''}. The URL ends in /v1/traces, and the port is that of OTLP over HTTP, mostly 4318."
+                f"{f' ({said})' if said else ''}. The URL ends in /v1/traces, and the port is that of OTLP over HTTP, "
+                "mostly 4318."
             )
 
 

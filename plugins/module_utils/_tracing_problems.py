@@ -33,8 +33,8 @@ _SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # Of Go, as the collector and Tempo take them.
 _DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(h|m|s|ms|us))+")
-# What a server traces by itself comes on top of what Envoy lets through, and one that traced each of thousands of requests
-# per second crashed.
+# What a server traces by itself comes on top of what Envoy lets through, and one that traced each of thousands of
+# requests per second crashed.
 MOST_OF_ITS_OWN = 1.0
 # Of one Envoy: with some servers behind it each of them still has time to send what it has.
 MOST_PER_SECOND = 200
@@ -166,7 +166,8 @@ def _triton(variables: Variables) -> Iterator[Finding]:
     if enabled and "trace-config" in (variables.get("triton_flags") or {}):
         yield Finding(
             "triton_flags",
-            "it would take the place of what triton_tracing sets. Leave it out, or set triton_tracing.enabled to false.",
+            "it would take the place of what triton_tracing sets. Leave it out, or set triton_tracing.enabled to "
+            "false.",
             None,
             ".trace-config",
         )
@@ -174,8 +175,8 @@ def _triton(variables: Variables) -> Iterator[Finding]:
     if enabled and envoy is not None and not (envoy.get("endpoint") or traced(variables)):
         yield Finding(
             name,
-            "Envoy does not trace, so every context that clients send reaches the servers, which trace all of them and crash "
-            "under load. Set supersonic_tracing.endpoint, or envoy_tracing.",
+            "Envoy does not trace, so every context that clients send reaches the servers, which trace all of them and "
+            "crash under load. Set supersonic_tracing.endpoint, or envoy_tracing.",
         )
     elif enabled and envoy is not None and envoy.get("enabled") is False:
         yield Finding(
@@ -193,12 +194,14 @@ def _collector(variables: Variables) -> Iterator[Finding]:
         return
     endpoint = (variables.get("supersonic_tracing") or {}).get("endpoint")
     if mode == "existing" and not endpoint:
-        yield Finding("otel_collector_mode", "an existing collector has an address: set supersonic_tracing.endpoint.", mode)
+        yield Finding(
+            "otel_collector_mode", "an existing collector has an address: set supersonic_tracing.endpoint.", mode
+        )
     if mode == "managed" and endpoint:
         yield Finding(
             "supersonic_tracing",
-            "the managed collector has an address of its own. Leave it out, set otel_collector_mode: existing, or have the "
-            "managed one send there (otel_collector_exporters).",
+            "the managed collector has an address of its own. Leave it out, set otel_collector_mode: existing, or have "
+            "the managed one send there (otel_collector_exporters).",
             endpoint,
             ".endpoint",
         )
@@ -286,8 +289,8 @@ def _url(name: str, url: str, path: str, what: str) -> Iterator[Finding]:
     except SupersonicError:
         yield Finding(
             name,
-            f"it has to be http://HOST:PORT or https://HOST:PORT, with a path where {what} has one, and without a user, a "
-            "query or a fragment.",
+            f"it has to be http://HOST:PORT or https://HOST:PORT, with a path where {what} has one, and without a user, "
+            "a query or a fragment.",
             # One with a user may have a password too.
             None if "@" in url else url,
             path,

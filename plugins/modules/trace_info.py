@@ -14,13 +14,14 @@ author:
 description:
   - Asks an OpenTelemetry collector whether it takes spans, and what it has done with them so far.
   - Looks traces up in a Tempo, and says which services have no span in them and which spans do not hang together.
-  - Changes nothing. What only listens inside of the cluster is reached by a port-forward through the Kubernetes API server.
+  - Changes nothing. What only listens inside of the cluster is reached by a port-forward through the Kubernetes API
+    server.
 options:
   collector_url:
     description:
       - Where a collector takes OTLP over HTTP, V(http://HOST:4318/v1/traces). It is sent a request without spans.
-      - When the host is the name of a Service, V(NAME.NAMESPACE.svc) or longer, one of the pods behind it is reached by a
-        port-forward. So it is with the other URLs.
+      - When the host is the name of a Service, V(NAME.NAMESPACE.svc) or longer, one of the pods behind it is reached by
+        a port-forward. So it is with the other URLs.
     type: str
   collector_metrics_url:
     description:
@@ -28,7 +29,8 @@ options:
     type: str
   before:
     description:
-      - RV(counters) of an earlier call. Since then spans have to have been accepted, and none refused or lost on the way on.
+      - RV(counters) of an earlier call. Since then spans have to have been accepted, and none refused or lost on the
+        way on.
     type: dict
     default: {}
   tempo_url:
@@ -56,8 +58,8 @@ options:
     default: []
   services:
     description:
-      - Names of services that each trace has to have spans of, in the order in which they call each other - of each a span has
-        to be right below one of the service before it.
+      - Names of services that each trace has to have spans of, in the order in which they call each other - of each a
+        span has to be right below one of the service before it.
     type: list
     elements: str
     default: []

@@ -4,9 +4,9 @@
 
 """What traces cost, on loopback: `make benchmark-tracing`.
 
-One server, and Envoys in front of it that trace nothing, 1 % and everything, and one whose clients sample everything, in
-turns, at a steady rate. Prints latency, the processor time of Envoy and Triton for each request, and how many requests the
-server traced. Everything here runs on the same few cores, so that only differences tell something.
+One server, and Envoys in front of it that trace nothing, 1 % and everything, and one whose clients sample everything,
+in turns, at a steady rate. Prints latency, the processor time of Envoy and Triton for each request, and how many
+requests the server traced. Everything here runs on the same few cores, so that only differences tell something.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def main() -> None:
     columns = list(next(iter(found.values())))
     print("\n| | " + " | ".join(columns) + " |\n|---" + "|---" * len(columns) + "|")
     for name, seen_figures in found.items():
-        print(f"| {name} | " + " | ".join(f"{statistics.median(seen_figures[column]):.3g}" for column in columns) + " |")
+        cells = (f"{statistics.median(seen_figures[column]):.3g}" for column in columns)
+        print(f"| {name} | {' | '.join(cells)} |")
     sys.exit(0 if alive else "the server has fallen")
 
 

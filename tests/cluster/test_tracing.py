@@ -4,8 +4,8 @@
 
 """The role otel_collector on a real instance: requests of the proof, and one of a client, found end to end.
 
-The collector writes every span into its log, where the tests read it. The manifests of Tempo, whose image is in no package
-registry, are applied to the real API, and nobody waits for its pod.
+The collector writes every span into its log, where the tests read it. The manifests of Tempo, whose image is in no
+package registry, are applied to the real API, and nobody waits for its pod.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +42,8 @@ VARIABLES: dict[str, Any] = {
 }
 # What the collector's debug exporter writes of a span.
 _SPAN = re.compile(
-    r"Trace ID\s*: (?P<trace>\w+)\n\s*Parent ID\s*: (?P<parent>\w*)\n\s*ID\s*: (?P<id>\w+)\n\s*Name\s*: (?P<name>[^\n]+)"
+    r"Trace ID\s*: (?P<trace>\w+)\n\s*Parent ID\s*: (?P<parent>\w*)\n\s*ID\s*: (?P<id>\w+)\n"
+    r"\s*Name\s*: (?P<name>[^\n]+)"
 )
 
 
@@ -61,15 +61,15 @@ class Life:
         path = f"/api/v1/namespaces/{self.instance.namespace}/pods/{pod['metadata']['name']}/log"
         log = self.instance.cluster.api.text(path, "log of the collector")
         # As lines of JSON, in each of which is the text of a batch.
-        text = "\n".join(
-            str(entry.get("msg", "")) for line in log.splitlines() if line.startswith("{") for entry in [json.loads(line)]
-        )
+        entries = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+        text = "\n".join(str(entry.get("msg", "")) for entry in entries)
         found = []
         for part in re.split(r"(?m)^ResourceSpans #", text):
             service = re.search(r"service\.name: Str\(([^)]+)\)", part)
             for span in _SPAN.finditer(part):
                 if span["trace"] == trace_id:
-                    found.append(Span(trace_id, span["id"], span["parent"], span["name"], service[1] if service else ""))
+                    name = service[1] if service else ""
+                    found.append(Span(trace_id, span["id"], span["parent"], span["name"], name))
         return found
 
 
@@ -87,7 +87,8 @@ def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         tempo = {"supersonic_components": ["otel_collector", "tempo"], "tempo_wait": False, "tempo_size": "64Mi"}
         found.runs["tempo"] = instance.run("site.yml", "--tags", "tempo", **tempo)
         base = f"/apis/apps/v1/namespaces/{instance.namespace}/deployments"
-        found.tempo = [item for item in cluster.api.list(base, "deployments") if item["metadata"]["name"] == f"{NAME}-tempo"]
+        deployments = cluster.api.list(base, "deployments")
+        found.tempo = [item for item in deployments if item["metadata"]["name"] == f"{NAME}-tempo"]
         found.runs["tempo again"] = instance.run("site.yml", "--tags", "tempo", **tempo)
         yield found
 
@@ -124,7 +125,8 @@ def test_a_golden_request_is_one_trace_from_envoy_to_the_model(life: Life) -> No
     trace_id = next(check["trace_id"] for check in result["checks"] if check["trace_id"])
     spans = until(lambda: len(found := life.spans(trace_id)) >= 5 and found, 30)
     assert problems_of(spans, SERVICES) == []
-    assert sorted(span.name for span in spans) == ["InferRequest", "compute", "identity", "ingress", "router triton egress"]
+    names = ["InferRequest", "compute", "identity", "ingress", "router triton egress"]
+    assert sorted(span.name for span in spans) == names
 
 
 def test_metrics_of_spans_and_the_graph_are_there(life: Life) -> None:

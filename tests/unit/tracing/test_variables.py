@@ -150,7 +150,7 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
         ({"triton_tracing": {"queue_size": 0}}, r"triton_tracing\.queue_size .*1 or more"),
         ({"triton_tracing": {"url": "a"}}, r"triton_tracing\.url .*http://HOST:PORT"),
         (
-            {"supersonic_components": [], "triton_tracing": {"queue_size": 100}},
+            {"supersonic_components": [], "triton_tracing": {"schedule_delay": 100}},
             r"triton_tracing: nobody takes the spans",
         ),
         (

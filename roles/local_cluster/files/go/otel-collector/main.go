@@ -1,11 +1,15 @@
-// Command otel-collector is the OpenTelemetry collector with the components that the role otel_collector uses, and
+// Copyright (c) 2026, fastml.supersonic contributors
+// GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Program otel-collector is the OpenTelemetry collector with the components that the role otel_collector uses, and
 // no others: a distribution with all of them takes an hour to build.
 package main
 
 import (
 	"log"
 
-	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/servicegraphconnector"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/signaltometricsconnector"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/spanmetricsconnector"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/fileexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusexporter"
@@ -47,7 +51,7 @@ func factories() (otelcol.Factories, error) {
 		return all, err
 	}
 	if all.Connectors, err = otelcol.MakeFactoryMap[connector.Factory](
-		servicegraphconnector.NewFactory(),
+		signaltometricsconnector.NewFactory(),
 		spanmetricsconnector.NewFactory(),
 	); err != nil {
 		return all, err
