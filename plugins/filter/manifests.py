@@ -36,6 +36,7 @@ class FilterModule:
             "autoscaler_triggers": _autoscaler.triggers,
             "autoscaler_unusable": _autoscaler.unusable,
             "command_flags": _render.command_flags,
+            "duration_seconds": _monitoring.duration_seconds,
             "envoy_access_policies": _gateway.access_policies,
             "envoy_heap_bytes": _gateway.heap_bytes,
             "envoy_load_check": _gateway.load_check,

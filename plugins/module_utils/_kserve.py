@@ -80,9 +80,7 @@ class Client(abc.ABC):
     """What both protocols offer. Every method raises CallError when there is no good answer."""
 
     @abc.abstractmethod
-    def infer(
-        self, golden: Golden, timeout: float, headers: Sequence[tuple[str, str]] = ()
-    ) -> list[Tensor]:
+    def infer(self, golden: Golden, timeout: float, headers: Sequence[tuple[str, str]] = ()) -> list[Tensor]:
         """Send a golden request, with further headers, and return all outputs."""
 
     @abc.abstractmethod
@@ -186,9 +184,7 @@ class GrpcClient(Client):
         self._stub = stubs.GRPCInferenceServiceStub(self._channel)
         self._metadata = [(name.lower(), value) for name, value in endpoint.headers]
 
-    def infer(
-        self, golden: Golden, timeout: float, headers: Sequence[tuple[str, str]] = ()
-    ) -> list[Tensor]:
+    def infer(self, golden: Golden, timeout: float, headers: Sequence[tuple[str, str]] = ()) -> list[Tensor]:
         request = self._messages.ModelInferRequest(model_name=golden.model, model_version=golden.version)
         for key, value in golden.parameters.items():
             _set_parameter(request.parameters[key], value)
@@ -236,9 +232,7 @@ class GrpcClient(Client):
     def close(self) -> None:
         self._channel.close()
 
-    def _call(
-        self, method: t.Any, request: t.Any, timeout: float, headers: Sequence[tuple[str, str]] = ()
-    ) -> t.Any:
+    def _call(self, method: t.Any, request: t.Any, timeout: float, headers: Sequence[tuple[str, str]] = ()) -> t.Any:
         try:
             return method(request, timeout=timeout, metadata=[*self._metadata, *headers])
         except self._grpc.RpcError as exc:
@@ -286,9 +280,7 @@ class HttpClient(Client):
         self._endpoint = endpoint
         self._idle: list[_HttpConnection] = []
 
-    def infer(
-        self, golden: Golden, timeout: float, headers: Sequence[tuple[str, str]] = ()
-    ) -> list[Tensor]:
+    def infer(self, golden: Golden, timeout: float, headers: Sequence[tuple[str, str]] = ()) -> list[Tensor]:
         head, body = http_request(golden)
         own = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
         path = f"{_model_path(golden.model, golden.version)}/infer"

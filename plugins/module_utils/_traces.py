@@ -56,9 +56,7 @@ def spans_of(document: Mapping[str, t.Any]) -> Iterator[Span]:
     inner = document.get("trace")
     whole = inner if isinstance(inner, Mapping) else document
     for part in whole.get("resourceSpans") or whole.get("batches") or []:
-        attributes = {
-            str(item["key"]): item["value"] for item in (part.get("resource") or {}).get("attributes") or []
-        }
+        attributes = {str(item["key"]): item["value"] for item in (part.get("resource") or {}).get("attributes") or []}
         service = str((attributes.get("service.name") or {}).get("stringValue", ""))
         for scope in part.get("scopeSpans") or part.get("instrumentationLibrarySpans") or []:
             for span in scope.get("spans") or []:

@@ -48,8 +48,12 @@ class Address:
 
 
 def parse_address(
-    url: str | None, service: Mapping[str, t.Any] | None = None, *, what: str = "Prometheus", option: str = "url",
-    default_port: str = ""
+    url: str | None,
+    service: Mapping[str, t.Any] | None = None,
+    *,
+    what: str = "Prometheus",
+    option: str = "url",
+    default_port: str = "",
 ) -> Address:
     """url or service; a URL with the name of a Service is reached like one, since nobody else knows that name."""
     if service:
@@ -125,9 +129,7 @@ class Web:
                 if not reused:
                     raise SupersonicError(self._why(endpoint, exc)) from exc
 
-    def _exchange(
-        self, endpoint: Endpoint, target: str, sent: bytes | None
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    def _exchange(self, endpoint: Endpoint, target: str, sent: bytes | None) -> tuple[int, Mapping[str, str], bytes]:
         if self._connection is None:
             connection = http.client.HTTPConnection(self.address.host, self.address.port or None)
             connection.sock = endpoint.connect(self._timeout)

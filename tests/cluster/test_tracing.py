@@ -36,9 +36,7 @@ VARIABLES: dict[str, Any] = {
     "otel_collector_image": IMAGE,
     "otel_collector_debug": True,
     "otel_collector_resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
-    "otel_collector_extra_configuration": {
-        "connectors": {"spanmetrics": {"metrics_flush_interval": "1s"}, "servicegraph": {"metrics_flush_interval": "1s"}}
-    },
+    "otel_collector_extra_configuration": {"connectors": {"spanmetrics": {"metrics_flush_interval": "1s"}}},
 }
 # What the collector's debug exporter writes of a span.
 _SPAN = re.compile(

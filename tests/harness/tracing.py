@@ -4,7 +4,7 @@
 
 """Traced instances on loopback: real Envoys, servers and a collector, each with what the roles write for it.
 
-    python tests/harness/tracing.py --address 127.0.0.1:8001 --model identity --rate 1000 --seconds 10
+python tests/harness/tracing.py --address 127.0.0.1:8001 --model identity --rate 1000 --seconds 10
 """
 
 from __future__ import annotations
@@ -41,12 +41,7 @@ IMAGE = "docker.io/fastml/otel-collector-local:0.161.0"
 STARTS = 3
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 # Otherwise every test would wait for a quarter of a minute.
-QUICK = {
-    "connectors": {
-        "spanmetrics": {"metrics_flush_interval": "1s"},
-        "servicegraph": {"metrics_flush_interval": "1s", "store": {"ttl": "2s"}},
-    }
-}
+QUICK = {"connectors": {"spanmetrics": {"metrics_flush_interval": "1s"}}}
 SOURCES = CLONE / "roles" / "local_cluster" / "files" / "models" / "sources"
 PIPELINE = """
 name: "pipeline"

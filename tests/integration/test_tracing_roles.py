@@ -140,12 +140,20 @@ def test_what_it_sends_goes_where_it_is_wanted(rendered: Path) -> None:
         configuration = yaml.safe_load(text)
         return configuration["exporters"], configuration["service"]["pipelines"]["traces"]["exporters"]
 
-    assert exporters("defaults")[1] == ["spanmetrics", "servicegraph"]
+    assert exporters("defaults")[1] == ["spanmetrics", "signaltometrics/graph"]
     found, used = exporters("both")
-    assert used == ["otlp/tempo", "spanmetrics", "servicegraph"]
+    assert used == ["otlp/tempo", "spanmetrics", "signaltometrics/graph"]
     assert found["otlp/tempo"]["endpoint"] == "main-tempo.both.svc.cluster.local:4317"
     found, used = exporters("everything")
-    assert used == ["otlp/tempo", "otlp/central", "otlphttp/archive", "otlp/near", "debug", "spanmetrics", "servicegraph"]
+    assert used == [
+        "otlp/tempo",
+        "otlp/central",
+        "otlphttp/archive",
+        "otlp/near",
+        "debug",
+        "spanmetrics",
+        "signaltometrics/graph",
+    ]
     # A dollar is one to the collector only when it is written twice.
     assert found["otlp/central"]["headers"] == {"x-scope-orgid": "pay$$", "authorization": "${env:HEADER_0_0}"}
     (variable,) = container(rendered / "everything" / "otel_collector.yaml")["env"]
@@ -178,7 +186,9 @@ def test_envoys_and_servers_send_to_the_collector(rendered: Path) -> None:
     """By the naming contract, or where the site's is."""
     for case, host in (("both", "main-otel-collector.both.svc.cluster.local"), ("site", "otel.monitoring")):
         envoy = of_kind(rendered / case / "envoy.yaml", "ConfigMap")["data"]["envoy.yaml"]
-        (cluster,) = (item for item in yaml.safe_load(envoy)["static_resources"]["clusters"] if item["name"] == "tracing")
+        (cluster,) = (
+            item for item in yaml.safe_load(envoy)["static_resources"]["clusters"] if item["name"] == "tracing"
+        )
         endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
         assert endpoint["address"]["socket_address"] == {"address": host, "port_value": 4317}
         flags = container(rendered / case / "triton.yaml")["args"]

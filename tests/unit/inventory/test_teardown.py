@@ -20,7 +20,9 @@ METRICS = (
     'What Prometheus has recorded in the claim main-prometheus in the namespace cms is left: -e \'{"teardown_metrics": '
     "true}' removes it."
 )
-TRACES = "The traces in the claim main-tempo in the namespace cms are left: -e '{\"teardown_traces\": true}' removes them."
+TRACES = (
+    "The traces in the claim main-tempo in the namespace cms are left: -e '{\"teardown_traces\": true}' removes them."
+)
 STAYS = "The namespace 'cms' is left, the sets main-prometheus-applyset are still in it."
 
 
@@ -60,9 +62,7 @@ def test_what_is_left_is_named(
 
 @pytest.mark.parametrize(("name", "variable"), [("prometheus", "teardown_metrics"), ("tempo", "teardown_traces")])
 def test_what_was_recorded_goes_only_when_that_is_said(tmp_path: Path, name: str, variable: str) -> None:
-    (role,) = [
-        role for play in PLAYS for role in play.get("roles", []) if role["role"] == f"fastml.supersonic.{name}"
-    ]
+    (role,) = [role for play in PLAYS for role in play.get("roles", []) if role["role"] == f"fastml.supersonic.{name}"]
     tasks = yaml.safe_load((CLONE / "roles" / name / "tasks" / "main.yml").read_text())
     (apply,) = [task for task in tasks if "fastml.supersonic.manifests" in task]
     keep = apply["fastml.supersonic.manifests"]["keep"]

@@ -22,6 +22,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._traces import (
     read_counters,
     spans_of,
 )
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._monitoring import duration_seconds
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page
 
@@ -101,6 +102,13 @@ def test_what_is_missing_of_a_trace_is_said(rows: list[Row], problems: list[str]
     assert problems_of([Span(TRACE, *row) for row in rows], SERVICES) == problems
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1.5ms", 0.0015), ("100us", 0.0001), ("2s", 2.0), ("1h30m", 5400.0), ("1m0.5s", 60.5)]
+)
+def test_times_are_seconds(text: str, seconds: float) -> None:
+    assert duration_seconds(text) == seconds
+
+
 def test_counters_of_a_collector_are_read() -> None:
     page = """# TYPE otelcol_receiver_accepted_spans_total counter
 otelcol_receiver_accepted_spans_total{receiver="otlp",transport="grpc"} 12
@@ -145,7 +153,8 @@ def tempo() -> Iterator[Tempo]:
 
 def ask(tempo: Tempo, **options: Any) -> dict[str, Any]:
     return run_module(
-        "trace_info", {"tempo_url": f"http://{tempo.address}/tempo", "tempo_token": TOKEN, "services": SERVICES, **options}
+        "trace_info",
+        {"tempo_url": f"http://{tempo.address}/tempo", "tempo_token": TOKEN, "services": SERVICES, **options},
     )
 
 

@@ -88,7 +88,10 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
             {"supersonic_tracing": {"endpoint": "a:4317"}},
             r"supersonic_tracing\.endpoint .*set otel_collector_mode: existing",
         ),
-        ({**ELSEWHERE, "supersonic_tracing": {"endpoint": "http://a:4317"}}, r"supersonic_tracing\.endpoint .*host:port"),
+        (
+            {**ELSEWHERE, "supersonic_tracing": {"endpoint": "http://a:4317"}},
+            r"supersonic_tracing\.endpoint .*host:port",
+        ),
         (
             {**ELSEWHERE, "supersonic_tracing": {"endpoint": "a:4317", "http_url": "a:4318"}},
             r"supersonic_tracing\.http_url .*http://HOST:PORT",
@@ -145,7 +148,10 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
         ({"otel_collector_security_context": {"root": True}}, r"otel_collector_security_context.*root"),
         ({"envoy_tracing": {"requests_per_second": 1000}}, r"envoy_tracing\.requests_per_second .*from 1 to 200"),
         ({"envoy_tracing": {"sampling_percent": -1}}, r"envoy_tracing\.sampling_percent .*from 0 to 100"),
-        ({"triton_tracing": {"sampling_percent": 50}}, r"triton_tracing\.sampling_percent .*crash under load.*1 or less"),
+        (
+            {"triton_tracing": {"sampling_percent": 50}},
+            r"triton_tracing\.sampling_percent .*crash under load.*1 or less",
+        ),
         ({"triton_tracing": {"batch_size": 10000}}, r"triton_tracing\.batch_size .*not larger than the queue \(8192\)"),
         ({"triton_tracing": {"queue_size": 0}}, r"triton_tracing\.queue_size .*1 or more"),
         ({"triton_tracing": {"url": "a"}}, r"triton_tracing\.url .*http://HOST:PORT"),
