@@ -289,8 +289,8 @@ def _url(name: str, url: str, path: str, what: str) -> Iterator[Finding]:
     except SupersonicError:
         yield Finding(
             name,
-            f"it has to be http://HOST:PORT or https://HOST:PORT, with a path where {what} has one, and without a user, "
-            "a query or a fragment.",
+            f"it has to be http://HOST:PORT or https://HOST:PORT, with a path where {what} has one, and without a "
+            "user, a query or a fragment.",
             # One with a user may have a password too.
             None if "@" in url else url,
             path,

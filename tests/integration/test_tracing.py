@@ -156,7 +156,7 @@ def test_what_a_client_does_not_sample_reaches_nobody(instance: Traced) -> None:
 
 
 def test_servers_trace_what_they_are_told_to_whatever_the_flag_says(instance: Traced) -> None:
-    """Why Envoy has to keep contexts away: asked directly, a server traces those that are not sampled too, and no others."""
+    """Why Envoy has to keep contexts away: asked directly, a server traces those that are not sampled too."""
     trace_id, span_id, header = context(sampled=False)
     before = set(instance.collector.traces())
     infer(instance.triton.grpc)

@@ -1,8 +1,11 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the roles otel_collector and tempo write, by the collector's own judge, by Kubernetes' schemas, and by what Tempo's
-documentation has of its configuration: its program is in no package registry, so that nobody else can judge it here."""
+"""What the roles otel_collector and tempo write, by the collector's own judge and by Kubernetes' schemas.
+
+The configuration of Tempo is compared with what its documentation has: its program is in no package registry, so that
+nobody else can judge it here.
+"""
 
 from __future__ import annotations
 
