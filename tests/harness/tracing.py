@@ -214,13 +214,14 @@ def traced(
     """cases: variables of the Envoys; server: those of the server."""
     ports = free_ports(2)
     tracing = {"endpoint": f"127.0.0.1:{ports[0]}", "http_url": f"http://127.0.0.1:{ports[1]}/v1/traces"}
+    elsewhere = {"otel_collector_mode": "existing"}
     manifests = render(
         folder / "rendered",
         {
             "collector": {"otel_collector_extra_configuration": QUICK},
-            "server": {"supersonic_tracing": tracing, **server},
+            "server": {**elsewhere, "supersonic_tracing": tracing, **server},
             **{
-                case: {**variables, "supersonic_tracing": {**tracing, **variables.get("supersonic_tracing", {})}}
+                case: {**elsewhere, **variables, "supersonic_tracing": {**tracing, **variables.get("supersonic_tracing", {})}}
                 for case, variables in cases.items()
             },
         },

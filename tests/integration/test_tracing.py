@@ -34,7 +34,7 @@ ARRIVES_S = 20.0
 RATE, SECONDS = 1000, 12
 SERVICES = ["main-envoy", "main-triton"]
 CASES: dict[str, dict[str, Any]] = {
-    "all": {"supersonic_tracing": {"sampling_percent": 100}, "envoy_http": True},
+    "everything": {"supersonic_tracing": {"sampling_percent": 100}, "envoy_http": True},
     "some": {"supersonic_tracing": {"sampling_percent": 1}},
     "none": {"supersonic_tracing": {"sampling_percent": 0}},
 }
@@ -108,7 +108,7 @@ def test_one_call_is_one_trace_below_the_client_s_span(instance: Traced) -> None
 
 def test_the_same_over_http(instance: Traced) -> None:
     trace_id, span_id, header = context()
-    infer_http(instance.envoys["all"].address, traceparent=header)
+    infer_http(instance.envoys["everything"].address, traceparent=header)
     spans = whole(instance, trace_id, 5)
     found = {name.replace("_http", ""): above.replace("_http", "") for name, above in tree(spans).items()}
     assert found == one_call(span_id, *IDENTITY)
@@ -116,7 +116,7 @@ def test_the_same_over_http(instance: Traced) -> None:
 
 def test_a_call_without_a_context_has_a_trace_of_its_own(instance: Traced) -> None:
     before = set(instance.collector.traces())
-    infer(instance.envoys["all"].address)
+    infer(instance.envoys["everything"].address)
     until(lambda: any(len(spans) >= 5 for name, spans in instance.collector.traces().items() if name not in before))
     (trace_id,) = set(instance.collector.traces()) - before
     assert tree(instance.collector.spans(trace_id)) == one_call("", *IDENTITY)
@@ -245,7 +245,7 @@ def test_golden_requests_are_traced(instance: Traced) -> None:
             "trace": True,
             "targets": [
                 {"name": "Envoy", "address": instance.envoys["none"].address, "repeat": 2},
-                {"name": "HTTP", "address": instance.envoys["all"].address, "protocol": "http"},
+                {"name": "HTTP", "address": instance.envoys["everything"].address, "protocol": "http"},
             ],
         },
     )
