@@ -49,7 +49,7 @@ local: $(VENV)/local  ## The whole service on a real Kubernetes on this machine,
 	ansible-playbook playbooks/local.yml -i $(INVENTORY)
 
 # The images come beside those of `make local`; the first time they are built (about ten minutes).
-IMAGES := ["triton-local", "envoy-local", "prometheus-local", "perf-analyzer-local", \
+IMAGES := ["triton-local", "envoy-local", "prometheus-local", "otel-collector-local", "perf-analyzer-local", \
   "keda", "keda-metrics-apiserver", "keda-admission-webhooks"]
 AUTOSCALING := {"supersonic_components": ["keda", "prometheus", "autoscaler"], "local_cluster_images": $(IMAGES)}
 
@@ -144,6 +144,10 @@ benchmark-gateway: $(VENV)/dev  ## Envoy's cost, balance, 20,000 requests at onc
 	ansible-playbook playbooks/local.yml -i $(INVENTORY) \
 	  -e '{"local_cluster_images": ["triton-local", "envoy-local", "perf-analyzer-local"]}'
 	python tests/benchmark/gateway.py $(BENCHMARK)
+
+.PHONY: benchmark-tracing
+benchmark-tracing: $(VENV)/dev  ## What traces cost at 1,000 requests/s, on loopback; five minutes, BENCHMARK="--turns 1"
+	python tests/benchmark/tracing.py $(BENCHMARK)
 
 .PHONY: molecule
 molecule: $(VENV)/dev local  ## The life of an instance from check mode on an empty cluster to nothing left

@@ -47,6 +47,7 @@ class FilterModule:
             "dashboard_answers": dashboard_answers,
             "dashboard_files": dashboard_files,
             "dashboard_queries": dashboard_queries,
+            "duration_seconds": _monitoring.duration_seconds,
             "envoy_access_policies": _gateway.access_policies,
             "envoy_heap_bytes": _gateway.heap_bytes,
             "envoy_load_check": _gateway.load_check,

@@ -36,7 +36,8 @@ WITHOUT = {
         "set triton_network_policy and envoy_network_policy to false, and so grafana_network_policy"
     ),
     "persistentvolumeclaims": (
-        f"{PUBLISH_NOTHING} and set prometheus_persistent and grafana_persistent to false where they are deployed"
+        f"{PUBLISH_NOTHING} and set prometheus_persistent, tempo_persistent and grafana_persistent to false where these are "
+        "deployed"
     ),
     "pods/exec": PUBLISH_NOTHING,
     "pods/log": REPLACE_SERVERS,
@@ -294,13 +295,13 @@ def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) ->
     for name in wanted:
         if name and name not in names and by_hand is not None and name not in by_hand:
             problems.append(
-                f"There is no storage class {name} (model_repository_storage_class or prometheus_storage_class, or "
-                f"preflight_storage_classes where that is set). The cluster has {listed}."
+                f"There is no storage class {name} (model_repository_storage_class, prometheus_storage_class or "
+                f"tempo_storage_class, or preflight_storage_classes where that is set). The cluster has {listed}."
             )
         elif not name and not default:
             problems.append(
-                "The cluster has no default storage class, so model_repository_storage_class and "
-                f"prometheus_storage_class, where there are claims, have to name one. It has {listed}."
+                "The cluster has no default storage class, so model_repository_storage_class, prometheus_storage_class "
+                f"and tempo_storage_class, where there are claims, have to name one. It has {listed}."
             )
     return problems
 

@@ -62,6 +62,7 @@ def _judge(
         try:
             done = subprocess.run(
                 [program, "--mode", "validate", "--config-path", path, "--log-level", "warning"],
+                env={**os.environ, **_environment(container)},
                 capture_output=True,
                 text=True,
                 timeout=SECONDS,
@@ -74,6 +75,11 @@ def _judge(
         texts = [text for level, text in lines if level in ("critical", "error")]
         raise SupersonicError(f"Envoy refuses this configuration: {(texts or [done.stderr[-500:]])[-1]}")
     return [text for level, text in lines if level == "warning"]
+
+
+def _environment(container: Mapping[str, t.Any]) -> dict[str, str]:
+    """What the pod's manifest says of it: some of what Envoy reads is there. Values from elsewhere are unknown here."""
+    return {item["name"]: str(item["value"]) for item in container.get("env") or [] if "value" in item}
 
 
 def _lay_out(

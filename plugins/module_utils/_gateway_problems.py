@@ -82,7 +82,6 @@ def findings(variables: Variables) -> Iterator[Finding]:
     yield from _limits(variables)
     yield from _load_limit(variables)
     yield from _server_wait(variables)
-    yield from _tracing(variables)
     yield from _gpu_metrics(variables)
     yield from _further(variables)
 
@@ -364,21 +363,6 @@ def _server_wait(variables: Variables) -> Iterator[Finding]:
             f"a request that waits is silent, so that envoy_stream_idle_timeout ({idle}) ends it before. Set it lower.",
             wait,
         )
-
-
-def _tracing(variables: Variables) -> Iterator[Finding]:
-    name = "envoy_tracing"
-    tracing = variables.get(name) or {}
-    if not tracing:
-        return
-    endpoint = str(tracing.get("endpoint") or "")
-    if not re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}", endpoint):
-        yield Finding(
-            name, "it has to be host:port of a collector, such as otel-collector:4317.", endpoint, ".endpoint"
-        )
-    percent = float(tracing.get("sampling_percent", 1))
-    if not 0 <= percent <= 100:
-        yield Finding(name, "it has to be from 0 to 100.", percent, ".sampling_percent")
 
 
 def _gpu_metrics(variables: Variables) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import itertools
 import threading
 import time
 import typing as t
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,6 +68,7 @@ class Settings:
     wait: float = 0.0
     retry_wrong_answers: bool = False
     parallel: int = 8
+    trace: bool = False
 
 
 @dataclass
@@ -86,6 +88,7 @@ class Check:
     absolute: Deviation | None = None
     relative: Deviation | None = None
     certificate: dict[str, t.Any] | None = None
+    trace_id: str = ""
 
     def as_dict(self) -> dict[str, t.Any]:
         return {
@@ -101,6 +104,7 @@ class Check:
             "max_absolute": self.absolute.as_dict() if self.absolute else None,
             "max_relative": self.relative.as_dict() if self.relative else None,
             "certificate": self.certificate,
+            "trace_id": self.trace_id or None,
         }
 
 
@@ -176,7 +180,9 @@ def check_target(run: Run, pool: ThreadPoolExecutor, target: Target, goldens: Se
     checks, lines = open_lines(run, target)
     requests = requests_of(target, goldens)
     try:
-        pairs = [(line, request) for line in lines for request in requests]
+        # Of each server one request, so that no limit of traces is reached.
+        traced = run.settings.trace
+        pairs = [(line, request, traced and request is requests[0]) for line in lines for request in requests]
         checks += pool.map(lambda pair: check_one(run, *pair), pairs)
         if target.certificate is not None:
             checks += [check_certificate(line, target.certificate) for line in lines if line.failure is None]
@@ -221,13 +227,19 @@ def find_servers(run: Run, target: Target) -> tuple[list[Place], list[Absence]]:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def check_one(run: Run, line: Line, golden: Golden | Question) -> Check:
+def check_one(run: Run, line: Line, golden: Golden | Question, traced: bool = False) -> Check:
     """Send one request as often as the target asks for; the first failure ends it."""
     check = Check(line.target.layer, line.place.name, line.target.protocol, golden.model, golden.name)
     total = 0.0
+    context: tuple[tuple[str, str], ...] = ()
+    # What is refused reaches no server, and has no trace that tells anything.
+    if traced and isinstance(golden, Golden) and not (line.target.expect_error or golden.error):
+        check.trace_id, context = begin_trace()
     try:
         for number in range(line.target.repeat):
-            seconds, comparison = attempt(run, line, partial(exchange, run, line, golden, number), golden)
+            # One call is one trace: that of the first.
+            headers = context if number == 0 else ()
+            seconds, comparison = attempt(run, line, partial(exchange, run, line, golden, number, headers), golden)
             total += seconds
             check.requests += 1
             check.latency_ms = total / check.requests * 1000
@@ -239,6 +251,12 @@ def check_one(run: Run, line: Line, golden: Golden | Question) -> Check:
             check.absolute = larger(check.absolute, failure.comparison.absolute)
             check.relative = larger(check.relative, failure.comparison.relative)
     return check
+
+
+def begin_trace() -> tuple[str, tuple[tuple[str, str], ...]]:
+    """A new trace that is to be sampled: its id, and the header that says so (https://www.w3.org/TR/trace-context)."""
+    trace_id, span_id = uuid.uuid4().hex, uuid.uuid4().hex[:16]
+    return trace_id, (("traceparent", f"00-{trace_id}-{span_id}-01"),)
 
 
 def check_certificate(line: Line, wanted: _certificate.Wanted) -> Check:
@@ -347,21 +365,25 @@ def call(run: Run, line: Line, golden: Golden) -> list[Tensor]:
         raise explain(client, line.place.endpoint, exc, run.settings.timeout, golden) from exc
 
 
-def send_request(client: Client, request: Golden | Question, timeout: float) -> list[Tensor]:
+def send_request(
+    client: Client, request: Golden | Question, timeout: float, headers: Sequence[tuple[str, str]] = ()
+) -> list[Tensor]:
     """Send a golden request and return its outputs, or call a method, which has none. Raises CallError."""
     if isinstance(request, Question):
         client.ask(request.name, request.model, timeout)
         return []
-    return client.infer(request, timeout)
+    return client.infer(request, timeout, headers)
 
 
-def exchange(run: Run, line: Line, golden: Golden | Question, number: int) -> tuple[float, Comparison]:
+def exchange(
+    run: Run, line: Line, golden: Golden | Question, number: int, headers: Sequence[tuple[str, str]] = ()
+) -> tuple[float, Comparison]:
     """Send one request. Returns how long it took and how the answer compares; raises Failure when that is wrong."""
     client = line.client(number)
     refusal = line.target.expect_error or golden.error
     started = time.monotonic()
     try:
-        answer = send_request(client, golden, run.settings.timeout)
+        answer = send_request(client, golden, run.settings.timeout, headers)
     except CallError as exc:
         seconds = time.monotonic() - started
         failure = explain(client, line.place.endpoint, exc, run.settings.timeout, golden)

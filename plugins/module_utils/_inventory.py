@@ -30,6 +30,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _keda_problems,
     _prometheus_problems,
     _proof_problems,
+    _tracing_problems,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
 from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
@@ -126,6 +127,7 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     **_gpu_problems.LIMITS,
     **_grafana_problems.LIMITS,
     **_prometheus_problems.LIMITS,
+    **_tracing_problems.LIMITS,
     **_benchmark_problems.LIMITS,
     "verify_certificate_days": (0, None),
     "verify_dashboards_timeout": (0, None),
@@ -147,17 +149,21 @@ RESOURCES = (
     "benchmark_resources",
     "prometheus_resources",
     "grafana_resources",
+    "otel_collector_resources",
+    "tempo_resources",
     "keda_operator_resources",
     "keda_metrics_resources",
     "keda_webhooks_resources",
 )
-QUANTITIES = ("triton_shared_memory_size", "model_repository_size", "prometheus_size", "grafana_size")
+QUANTITIES = ("triton_shared_memory_size", "model_repository_size", "prometheus_size", "tempo_size", "grafana_size")
 IMAGES = (
     "triton_image",
     "envoy_image",
     "model_repository_image",
     "prometheus_image",
     "grafana_image",
+    "otel_collector_image",
+    "tempo_image",
     "benchmark_image",
     "gpu_operator_proof_image",
 )
@@ -176,6 +182,9 @@ NAMES = (
     "prometheus_priority_class_name",
     "grafana_storage_class",
     "grafana_priority_class_name",
+    "otel_collector_priority_class_name",
+    "tempo_storage_class",
+    "tempo_priority_class_name",
 )
 # Path of the clients' requests, by what Envoy is told to take.
 GRPC_PATH, HTTP_PATH = "/inference.GRPCInferenceService", "/v2"
@@ -210,6 +219,8 @@ OVERRIDES = (
     "envoy_pod_spec_overrides",
     "prometheus_pod_spec_overrides",
     "grafana_pod_spec_overrides",
+    "otel_collector_pod_spec_overrides",
+    "tempo_pod_spec_overrides",
 )
 PEERS = (
     "triton_metrics_from",
@@ -217,7 +228,12 @@ PEERS = (
     "envoy_clients_from",
     "prometheus_clients_from",
     "grafana_clients_from",
+    "otel_collector_clients_from",
+    "otel_collector_metrics_from",
+    "tempo_clients_from",
 )
+# Components of one pod each, that take the same variables.
+OBSERVERS = ("prometheus", "otel_collector", "tempo", "grafana")
 # What variables are to Kubernetes.
 KUBERNETES_TYPES = {
     **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("triton", "envoy") for name, field in (
@@ -248,15 +264,14 @@ KUBERNETES_TYPES = {
         ("tolerations", "tolerations"),
     )},
     "keda_image_pull_secrets": TYPES["PodSpec"]["imagePullSecrets"],
-    **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("prometheus", "grafana") for name, field in (
+    **{f"{role}_{name}": TYPES["PodSpec"][field] for role in OBSERVERS for name, field in (
         ("affinity", "affinity"),
         ("image_pull_secrets", "imagePullSecrets"),
         ("node_selector", "nodeSelector"),
         ("pod_security_context", "securityContext"),
         ("tolerations", "tolerations"),
     )},
-    "prometheus_security_context": TYPES["Container"]["securityContext"],
-    "grafana_security_context": TYPES["Container"]["securityContext"],
+    **{f"{role}_security_context": TYPES["Container"]["securityContext"] for role in OBSERVERS},
     **dict.fromkeys(RESOURCES, "ResourceRequirements"),
     **dict.fromkeys(PROBES, "Probe"),
     **dict.fromkeys(BUDGETS, "PodDisruptionBudgetSpec"),
@@ -633,6 +648,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _proof,
         _observed,
         _grafana,
+        _traces,
         _benchmark,
         _autoscaler,
         _load_balancer,
@@ -714,7 +730,8 @@ def _common(variables: Variables) -> Iterator[Problem]:
             )
     for name in ("supersonic_labels", "triton_pod_labels", "triton_service_labels", "benchmark_pod_labels",
                  "envoy_pod_labels", "envoy_service_labels",
-                 "prometheus_pod_labels", "prometheus_operator_labels", "grafana_pod_labels"):  # fmt: skip
+                 "prometheus_pod_labels", "prometheus_operator_labels", "grafana_pod_labels",
+                 "otel_collector_pod_labels", "tempo_pod_labels"):  # fmt: skip
         for key, value in (variables.get(name) or {}).items():
             if not LABEL_KEY.fullmatch(str(key)):
                 yield Problem(name, "this is no key of a Kubernetes label.", key, f".{key}")
@@ -728,7 +745,9 @@ def _common(variables: Variables) -> Iterator[Problem]:
     for name in ("supersonic_annotations", "triton_annotations", "triton_pod_annotations",
                  "triton_service_annotations", "envoy_annotations", "envoy_pod_annotations",
                  "envoy_service_annotations", "prometheus_annotations", "prometheus_pod_annotations",
-                 "grafana_annotations", "grafana_pod_annotations"):  # fmt: skip
+                 "grafana_annotations", "grafana_pod_annotations",
+                 "otel_collector_annotations", "otel_collector_pod_annotations",
+                 "tempo_annotations", "tempo_pod_annotations"):  # fmt: skip
         yield from _annotations(name, "", variables.get(name))
     for name in ("envoy_ingress", "envoy_gateway_route", "envoy_openshift_route", "grafana_ingress"):
         yield from _annotations(name, ".annotations", (variables.get(name) or {}).get("annotations"))
@@ -990,6 +1009,8 @@ def _containers(variables: Variables) -> Iterator[Problem]:
         ("envoy_pod_spec_overrides", envoys),
         ("prometheus_pod_spec_overrides", {"prometheus"}),
         ("grafana_pod_spec_overrides", {"grafana"}),
+        ("otel_collector_pod_spec_overrides", {"otel-collector"}),
+        ("tempo_pod_spec_overrides", {"tempo"}),
     ):
         overrides = variables.get(variable) or {}
         for part in ("containers", "initContainers"):
@@ -1248,6 +1269,11 @@ def _observed(variables: _Read) -> Iterator[Problem]:
 
 def _grafana(variables: _Read) -> Iterator[Problem]:
     for finding in _grafana_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _traces(variables: _Read) -> Iterator[Problem]:
+    for finding in _tracing_problems.findings(variables):
         yield Problem(*finding)
 
 

@@ -80,8 +80,8 @@ class Client(abc.ABC):
     """What both protocols offer. Every method raises CallError when there is no good answer."""
 
     @abc.abstractmethod
-    def infer(self, golden: Golden, timeout: float) -> list[Tensor]:
-        """Send a golden request and return all outputs."""
+    def infer(self, golden: Golden, timeout: float, headers: Sequence[tuple[str, str]] = ()) -> list[Tensor]:
+        """Send a golden request, with further headers, and return all outputs."""
 
     @abc.abstractmethod
     def live(self, timeout: float) -> bool: ...
@@ -184,7 +184,7 @@ class GrpcClient(Client):
         self._stub = stubs.GRPCInferenceServiceStub(self._channel)
         self._metadata = [(name.lower(), value) for name, value in endpoint.headers]
 
-    def infer(self, golden: Golden, timeout: float) -> list[Tensor]:
+    def infer(self, golden: Golden, timeout: float, headers: Sequence[tuple[str, str]] = ()) -> list[Tensor]:
         request = self._messages.ModelInferRequest(model_name=golden.model, model_version=golden.version)
         for key, value in golden.parameters.items():
             _set_parameter(request.parameters[key], value)
@@ -193,7 +193,7 @@ class GrpcClient(Client):
             request.raw_input_contents.append(tensor.raw)
         for name in golden.requested:
             request.outputs.add(name=name)
-        answer = self._call(self._stub.ModelInfer, request, timeout)
+        answer = self._call(self._stub.ModelInfer, request, timeout, headers)
         if len(answer.raw_output_contents) != len(answer.outputs):
             raise CallError("INTERNAL", "the answer does not carry its outputs as raw contents, as Triton's do")
         return [
@@ -232,9 +232,9 @@ class GrpcClient(Client):
     def close(self) -> None:
         self._channel.close()
 
-    def _call(self, method: t.Any, request: t.Any, timeout: float) -> t.Any:
+    def _call(self, method: t.Any, request: t.Any, timeout: float, headers: Sequence[tuple[str, str]] = ()) -> t.Any:
         try:
-            return method(request, timeout=timeout, metadata=self._metadata)
+            return method(request, timeout=timeout, metadata=[*self._metadata, *headers])
         except self._grpc.RpcError as exc:
             raise CallError(exc.code().name, exc.details() or "") from exc
 
@@ -280,11 +280,11 @@ class HttpClient(Client):
         self._endpoint = endpoint
         self._idle: list[_HttpConnection] = []
 
-    def infer(self, golden: Golden, timeout: float) -> list[Tensor]:
+    def infer(self, golden: Golden, timeout: float, headers: Sequence[tuple[str, str]] = ()) -> list[Tensor]:
         head, body = http_request(golden)
-        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+        own = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
         path = f"{_model_path(golden.model, golden.version)}/infer"
-        answer, payload = self._exchange("POST", path, timeout, head + body, headers)
+        answer, payload = self._exchange("POST", path, timeout, head + body, {**own, **dict(headers)})
         return http_answer(answer, payload)
 
     def live(self, timeout: float) -> bool:

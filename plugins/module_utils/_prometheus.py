@@ -13,36 +13,31 @@ becomes of rules, and why targets are down, is told where they do.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import itertools
 import json
 import math
 import re
-import ssl
 import statistics
 import time
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     CLUSTERS,
     INSTANCE_LABEL,
     LABELS,
     Queries,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Tunnel
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import authorities_context, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._web import Address, Web
 
 DEFAULT_PORT = "9090"
-# Of Prometheus itself; a path that is no API of its gets its web page.
-_JSON = "application/json"
-_SERVICE_HOST = re.compile(r"(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?", re.I)
 # What is read of how often targets are scraped.
 _INTERVAL_SECONDS = 600
 # The last ones: whoever has changed the interval wants to know the new one.
@@ -55,87 +50,23 @@ PARTS = ("triton", "envoy")
 _MISSED, _ANSWER_SECONDS = 3, 5
 
 
-# ---- where it is -----------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Address:
-    """A Prometheus: its URL's parts, and the Service in the cluster that leads to it, if that is the way."""
-
-    host: str
-    port: int
-    path: str = ""
-    tls: bool = False
-    service: Mapping[str, str] | None = None
-
-    def __str__(self) -> str:
-        if self.service:
-            return f"Service {self.service['namespace']}/{self.service['name']} port {self.service['port']}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.path}"
-
-
 def parse_address(url: str | None, service: Mapping[str, t.Any] | None) -> Address:
-    """url or service; a URL with the name of a Service is reached like one, since nobody else knows that name."""
-    if service:
-        port = str(service.get("port") or DEFAULT_PORT)
-        return Address(
-            "localhost", 0, service={"namespace": service["namespace"], "name": service["name"], "port": port}
-        )
-    try:
-        parts = urlsplit(url or "")
-        port_number = parts.port
-    except ValueError as exc:
-        raise SupersonicError(f"url is '{url}', which is no URL: {exc}.") from exc
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise SupersonicError(
-            f"url is '{_public(url or '')}'; it must be http://HOST:PORT or https://HOST:PORT, with a path where "
-            "Prometheus has one, and without a user, a query or a fragment."
-        )
-    tls = parts.scheme == "https"
-    number = port_number or (443 if tls else 80)
-    found = _SERVICE_HOST.fullmatch(parts.hostname)
-    inside = {"namespace": found["namespace"], "name": found["name"], "port": str(number)} if found else None
-    return Address(parts.hostname, number, parts.path.rstrip("/"), tls, inside)
-
-
-def _public(url: str) -> str:
-    return re.sub(r"//[^@/]*@", "//...@", url)
-
-
-def tls_context(authorities: str, validate: bool) -> ssl.SSLContext:
-    """authorities: PEM texts; those of the system without."""
-    try:
-        return authorities_context(authorities, validate)
-    except (ssl.SSLError, ValueError) as exc:
-        raise SupersonicError(f"ca_certificates has no certificates in PEM: {exc}.") from exc
+    """See _web.parse_address()."""
+    return _web.parse_address(url, service, default_port=DEFAULT_PORT)
 
 
 class Refused(SupersonicError):
     """It has answered, and would answer the same again."""
 
 
-class Prometheus:
+class Prometheus(Web):
     """One Prometheus. Raises SupersonicError for whatever goes wrong."""
 
-    def __init__(
-        self,
-        address: Address,
-        resolver: Resolver,
-        *,
-        token: str = "",
-        authorities: str = "",
-        validate: bool = True,
-        timeout: float = 30.0,
-    ) -> None:
-        self.address = address
+    name = "Prometheus"
+
+    def __init__(self, address: Address, resolver: Resolver, **options: t.Any) -> None:
+        super().__init__(address, resolver, **options)
         self.warnings: dict[str, None] = {}
-        self._headers = {"Accept": _JSON, "User-Agent": "fastml.supersonic"}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
-        self._timeout = timeout
-        self._resolver = resolver
-        self._context = tls_context(authorities, validate) if address.tls else None
-        self._endpoint: Endpoint | None = None
-        self._connection: http.client.HTTPConnection | None = None
 
     def query(self, expression: str, what: str = "") -> dict[str, t.Any]:
         """The data of an answer: resultType and result."""
@@ -147,7 +78,7 @@ class Prometheus:
         return found
 
     def get(self, path: str, query: Mapping[str, str | Sequence[str]], what: str) -> dict[str, t.Any]:
-        status, headers, body = self._request(f"{self.address.path}{path}?{urlencode(query, doseq=True)}")
+        status, headers, body = self.request(f"{self.address.path}{path}?{urlencode(query, doseq=True)}")
         try:
             answer = json.loads(body)
         except ValueError:
@@ -165,7 +96,7 @@ class Prometheus:
         if isinstance(answer, dict) and answer.get("error") and status not in (401, 403):
             return f"{where} refuses {what}: {answer['error']}."
         if status in (401, 403):
-            sent = "does not accept the token" if "Authorization" in self._headers else "wants a token (token)"
+            sent = "does not accept the token" if "Authorization" in self.headers else "wants a token (token)"
             return f"{where} {sent}: it answered {status} to {what}."
         if 300 <= status < 400:
             place = headers.get("Location", "elsewhere")
@@ -173,66 +104,6 @@ class Prometheus:
         if status < 300 or status == 404:
             return f"{where} has no API of Prometheus there (status {status}). Correct the URL, its path included."
         return f"{where} answered {status} to {what}: {body[:300].decode(errors='replace').strip()}"
-
-    # ---- connections ---------------------------------------------------------------------------------------------
-
-    def _request(self, target: str) -> tuple[int, Mapping[str, str], bytes]:
-        while True:
-            reused = self._connection is not None
-            endpoint = self._endpoint = self._endpoint or self._open()
-            try:
-                return self._exchange(endpoint, target)
-            except (OSError, http.client.HTTPException) as exc:
-                self.close()
-                # An idle connection that was closed says nothing about the server.
-                if not reused:
-                    raise SupersonicError(self._why(endpoint, exc)) from exc
-
-    def _exchange(self, endpoint: Endpoint, target: str) -> tuple[int, Mapping[str, str], bytes]:
-        if self._connection is None:
-            connection = http.client.HTTPConnection(self.address.host, self.address.port or None)
-            connection.sock = endpoint.connect(self._timeout)
-            # Left alone it would connect anew by itself, past the tunnels.
-            connection.auto_open = 0
-            self._connection = connection
-        self._connection.request("GET", target, headers=self._headers)
-        response = self._connection.getresponse()
-        body = response.read()
-        if response.will_close:
-            self.close()
-        return response.status, dict(response.headers), body
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-
-    def _open(self) -> Endpoint:
-        address = self.address
-        tunnels: tuple[Tunnel, ...] = ()
-        if address.service:
-            target = Target("service", address.service, "Prometheus", "http")
-            places, absences = self._resolver.resolve(target)
-            if absences:
-                raise SupersonicError(f"Prometheus ({address}) cannot be reached: {absences[0].reason}.")
-            tunnels = places[0].endpoint.tunnels
-        if self._context:
-            way = tunnels[0].path if tunnels else (address.host, address.port)
-            tunnels = (self._resolver.relay.to_tls(way, self._context, address.host), *tunnels)
-        return Endpoint("http", address.host, address.port, tunnels, address.tls)
-
-    def _why(self, endpoint: Endpoint, exc: Exception) -> str:
-        # A tunnel hears of it a moment after its client.
-        limit = time.monotonic() + 0.5
-        while endpoint.tunnels and time.monotonic() < limit:
-            for tunnel in reversed(endpoint.tunnels):
-                if tunnel.error is not None:
-                    return f"Prometheus ({self.address}) cannot be reached: {tunnel.error}."
-            time.sleep(0.02)
-        if isinstance(exc, TimeoutError):
-            return f"Prometheus ({self.address}) gave no answer within {self._timeout:g} s."
-        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc) or type(exc).__name__
-        return f"Prometheus ({self.address}) cannot be reached: {reason}."
 
 
 # ---- answers ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus, _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import LATENCY_BOUNDS
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
@@ -92,7 +92,7 @@ def _where(variables: Variables) -> Iterator[Finding]:
     authorities = variables.get("supersonic_prometheus_ca_certificates")
     if authorities:
         try:
-            _prometheus.tls_context(authorities, True)
+            _web.tls_context(authorities, True)
         except SupersonicError:
             yield Finding(
                 "supersonic_prometheus_ca_certificates", "it has no certificates in PEM (-----BEGIN CERTIFICATE-----)."

@@ -256,6 +256,12 @@ options:
     description: How many requests may be on their way at a time.
     type: int
     default: 8
+  trace:
+    description:
+      - Send the first golden request to each server with the context of a new trace that is to be sampled (the header
+        C(traceparent)). Its id is RV(checks[].trace_id). Requests that have to be refused are not traced.
+    type: bool
+    default: false
   report:
     description:
       - File to write the outcome to, as JSON - C(time) (ISO 8601, UTC), C(passed), C(message), C(targets) and
@@ -406,6 +412,9 @@ checks:
     certificate:
       description: The certificate that was judged, as in RV(targets).
       type: dict
+    trace_id:
+      description: Id of the trace, with O(trace); null where none was begun.
+      type: str
     latency_ms:
       description: Mean time of these answers.
       type: float
@@ -497,6 +506,7 @@ SPEC: dict[str, t.Any] = {
     "wait": {"type": "float", "default": 0},
     "retry_wrong_answers": {"type": "bool", "default": False},
     "parallel": {"type": "int", "default": 8},
+    "trace": {"type": "bool", "default": False},
     "report": {"type": "path"},
     "record": {
         "type": "dict",
@@ -605,6 +615,7 @@ def settings(params: dict[str, t.Any]) -> _inference.Settings:
         wait=params["wait"],
         retry_wrong_answers=params["retry_wrong_answers"],
         parallel=params["parallel"],
+        trace=params["trace"],
     )
 
 

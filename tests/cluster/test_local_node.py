@@ -232,6 +232,7 @@ def test_images_of_the_tests_are_imported_while_the_node_runs(role: Role) -> Non
     # perf_analyzer does not know its own version.
     programs = {
         "prometheus-local": ("prometheus", "prometheus, version 3."),
+        "otel-collector-local": ("/otelcol-contrib", "otel-collector version 0."),
         "perf-analyzer-local": ("perf_analyzer", "Perf Analyzer Version"),
     }
     changed, actions = role.run(images=["triton-local", "envoy-local", *programs])

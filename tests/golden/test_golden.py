@@ -37,7 +37,10 @@ def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return request.param.name, folder
 
 
-@pytest.mark.parametrize("role", ["model_repository", "triton", "envoy", "prometheus", "grafana", "autoscaler"])
+@pytest.mark.parametrize(
+    "role",
+    ["model_repository", "triton", "envoy", "prometheus", "otel_collector", "tempo", "grafana", "autoscaler"],
+)
 def test_every_option_is_rendered(role: str) -> None:
     """The hosts of `options` together set whatever the manifests of a role are made from."""
     folder = render.CLONE / "roles" / role

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ STARTS = 3
 
 class Envoy:
     """A running proxy: gRPC goes to the servers at grpc, everything else to those at http."""
+
+    environment: Mapping[str, str] | None = None
 
     def __init__(
         self,
@@ -48,9 +51,8 @@ class Envoy:
             self.port, self.admin_port = free_ports(2)
             config = scratch / f"envoy-{attempt}.json"
             config.write_text(json.dumps(configuration(), indent=1))
-            self.process = Process(
-                [str(program()), "--config-path", str(config), *arguments], scratch / f"envoy-{attempt}.log"
-            )
+            command = [str(program()), "--config-path", str(config), *arguments]
+            self.process = Process(command, scratch / f"envoy-{attempt}.log", self.environment)
             try:
                 self.process.wait_until(lambda: http_status(f"http://127.0.0.1:{self.admin_port}/ready") == 200, 20)
                 return
@@ -89,8 +91,11 @@ class DeployedEnvoy(Envoy):
         documents = [document for document in yaml.safe_load_all(manifests.read_text()) if document]
         (config_map,) = (item for item in documents if item["kind"] == "ConfigMap")
         (deployment,) = (item for item in documents if item["kind"] == "Deployment")
-        pod = deployment["spec"]["template"]["spec"]
-        container = pod["containers"][1 if beside else 0]
+        template = deployment["spec"]["template"]["spec"]
+        container = template["containers"][1 if beside else 0]
+        given = {item["name"]: item["value"] for item in container.get("env") or [] if "value" in item}
+        pod = {name: value.replace("$(POD_NAME)", scratch.name) for name, value in given.items()}
+        self.environment = {**os.environ, **pod}
         option, path, *arguments = container["args"]
         assert option == "--config-path"
         self.folder = scratch / "files"
@@ -98,7 +103,7 @@ class DeployedEnvoy(Envoy):
         secrets[deployment["metadata"]["name"]] = config_map
         sources = {
             volume["name"]: secrets.get((volume.get("secret") or {}).get("secretName") or volume["configMap"]["name"])
-            for volume in pod["volumes"]
+            for volume in template["volumes"]
             if "secret" in volume or "configMap" in volume
         }
         found = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"] if sources.get(mount["name"])}

@@ -58,6 +58,10 @@ class Process:
     def pid(self) -> int:
         return self._child.pid
 
+    @property
+    def running(self) -> bool:
+        return self._child.poll() is None
+
     def wait_until(self, answers: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while not answers():

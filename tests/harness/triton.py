@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status
@@ -64,9 +64,18 @@ def _unpack(scratch: Path) -> Path:
 class Triton:
     """A running server: address of each interface, and the process."""
 
-    def __init__(self, models: Path, scratch: Path, options: Sequence[str] = (), *, wait: bool = True) -> None:
+    def __init__(
+        self,
+        models: Path,
+        scratch: Path,
+        options: Sequence[str] = (),
+        *,
+        wait: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._models = models
         self._options = options
+        self._variables = environment or {}
         self._server = server_directory()
         scratch.mkdir(parents=True, exist_ok=True)
         for attempt in range(STARTS):
@@ -99,7 +108,8 @@ class Triton:
 
     def _environment(self) -> dict[str, str]:
         # The python backend takes the python3 that it finds first, and that environment's libraries.
-        return {**os.environ, "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+        path = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, **self._variables, "PATH": path}
 
     @property
     def grpc(self) -> str:

@@ -84,7 +84,7 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
     assert pvc == (
         "We may not patch, create and delete persistentvolumeclaims in the namespace cms (supersonic_namespace). Ask "
         "for a Role with these verbs on it, or publish no models (model_repository_sources: []) and set "
-        "prometheus_persistent and grafana_persistent to false where they are deployed."
+        "prometheus_persistent, tempo_persistent and grafana_persistent to false where these are deployed."
     )
     assert len(Poor.asked) == len(set(Poor.asked))
 
@@ -143,10 +143,10 @@ def test_gpus_name_their_variables(api: Api) -> None:
 
 def test_storage_classes_name_their_variables(api: Api) -> None:
     assert problems(api, storage_classes=["fast", "", "by-hand", "slow"]) == [
-        "There is no storage class fast (model_repository_storage_class or prometheus_storage_class, or "
-        "preflight_storage_classes where that is set). The cluster has slow.",
-        "The cluster has no default storage class, so model_repository_storage_class and prometheus_storage_class, "
-        "where there are claims, have to name one. It has slow.",
+        "There is no storage class fast (model_repository_storage_class, prometheus_storage_class or "
+        "tempo_storage_class, or preflight_storage_classes where that is set). The cluster has slow.",
+        "The cluster has no default storage class, so model_repository_storage_class, prometheus_storage_class and "
+        "tempo_storage_class, where there are claims, have to name one. It has slow.",
     ]
 
 

@@ -20,18 +20,24 @@ METRICS = (
     'What Prometheus has recorded in the claim main-prometheus in the namespace cms is left: -e \'{"teardown_metrics": '
     "true}' removes it."
 )
+TRACES = (
+    "The traces in the claim main-tempo in the namespace cms are left: -e '{\"teardown_traces\": true}' removes them."
+)
 STAYS = "The namespace 'cms' is left, the sets main-prometheus-applyset are still in it."
 
 
 @pytest.mark.parametrize(
-    ("objects", "left", "lines"),
+    ("objects", "traces", "left", "lines"),
     [
-        ([], [], ["Nothing of main is left."]),
-        ([{**KEPT, "action": "deleted"}], [], ["Nothing of main is left."]),
-        ([KEPT, {**KEPT, "kind": "Namespace"}], [STAYS], [METRICS, STAYS]),
+        ([], [], [], ["Nothing of main is left."]),
+        ([{**KEPT, "action": "deleted"}], [], [], ["Nothing of main is left."]),
+        ([KEPT, {**KEPT, "kind": "Namespace"}], [], [STAYS], [METRICS, STAYS]),
+        ([], [{**KEPT, "name": "main-tempo"}], [STAYS], [TRACES, STAYS]),
     ],
 )
-def test_what_is_left_is_named(tmp_path: Path, objects: list[Any], left: list[str], lines: list[str]) -> None:
+def test_what_is_left_is_named(
+    tmp_path: Path, objects: list[Any], traces: list[Any], left: list[str], lines: list[str]
+) -> None:
     (task,) = [task for play in PLAYS for task in play.get("tasks", []) if task["name"] == "Say what is left"]
     variables = {
         "ansible_connection": "local",
@@ -43,6 +49,7 @@ def test_what_is_left_is_named(tmp_path: Path, objects: list[Any], left: list[st
         "model_repository_sources": [],
         "teardown_models": False,
         "__prometheus_result": {"objects": objects},
+        "__tempo_result": {"objects": traces},
         "__triton_result": {"left": left},
     }
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"main": variables}}}))
@@ -53,16 +60,15 @@ def test_what_is_left_is_named(tmp_path: Path, objects: list[Any], left: list[st
     assert yaml.safe_load(said)["msg"].split("\n") == lines
 
 
-def test_what_was_recorded_goes_only_when_that_is_said(tmp_path: Path) -> None:
-    (role,) = [
-        role for play in PLAYS for role in play.get("roles", []) if role["role"] == "fastml.supersonic.prometheus"
-    ]
-    tasks = yaml.safe_load((CLONE / "roles" / "prometheus" / "tasks" / "main.yml").read_text())
+@pytest.mark.parametrize(("name", "variable"), [("prometheus", "teardown_metrics"), ("tempo", "teardown_traces")])
+def test_what_was_recorded_goes_only_when_that_is_said(tmp_path: Path, name: str, variable: str) -> None:
+    (role,) = [role for play in PLAYS for role in play.get("roles", []) if role["role"] == f"fastml.supersonic.{name}"]
+    tasks = yaml.safe_load((CLONE / "roles" / name / "tasks" / "main.yml").read_text())
     (apply,) = [task for task in tasks if "fastml.supersonic.manifests" in task]
     keep = apply["fastml.supersonic.manifests"]["keep"]
     said = {"ansible.builtin.debug": {"msg": "Kept: {{ keep | join('+') }}."}}
     play = {"hosts": "all", "gather_facts": False, "tasks": [{**said, "vars": {**role["vars"], "keep": keep}}]}
-    hosts = {"no": {"teardown_metrics": False}, "yes": {"teardown_metrics": "true"}}
+    hosts = {"no": {variable: False}, "yes": {variable: "true"}}
     shared = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": shared, "hosts": hosts}}))
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))

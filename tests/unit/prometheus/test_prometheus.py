@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus, _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 
 
@@ -55,7 +55,7 @@ def test_a_service_by_name() -> None:
 
 def test_authorities_that_are_none() -> None:
     with pytest.raises(SupersonicError, match="ca_certificates has no certificates in PEM"):
-        _prometheus.tls_context("nonsense", True)
+        _web.tls_context("nonsense", True)
 
 
 POD = "main-envoy-7c9d8f-abcde"

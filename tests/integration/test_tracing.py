@@ -1,0 +1,293 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call, one trace: a real Envoy, a real Triton and a real collector, each with what the roles write for it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._traces import Span, problems_of
+from ansible_collections.fastml.supersonic.tests.harness.gateway import CHANNEL
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.programs import program
+from ansible_collections.fastml.supersonic.tests.harness.tracing import (
+    Traced,
+    context,
+    steady,
+    traced,
+    write_models,
+)
+
+# Spans are sent by Envoy every five seconds, and every second by a server.
+ARRIVES_S = 20.0
+RATE, SECONDS = 1000, 12
+SERVICES = ["main-envoy", "main-triton"]
+CASES: dict[str, dict[str, Any]] = {
+    "everything": {"supersonic_tracing": {"sampling_percent": 100}, "envoy_http": True},
+    "some": {"supersonic_tracing": {"sampling_percent": 1}},
+    "none": {"supersonic_tracing": {"sampling_percent": 0}},
+}
+
+
+@pytest.fixture(scope="module")
+def collector_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return program("otel-collector", tmp_path_factory.mktemp("build")) / "otel-collector"
+
+
+@pytest.fixture(scope="module")
+def instance(collector_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+    folder = tmp_path_factory.mktemp("tracing")
+    with traced(collector_program, folder, write_models(folder / "models"), CASES) as running:
+        yield running
+
+
+def infer(address: str, model: str = "identity", **headers: str) -> None:
+    values = numpy.arange(4, dtype=numpy.float32).reshape(1, 4)
+    given = triton_grpc.InferInput("INPUT0", values.shape, "FP32")
+    given.set_data_from_numpy(values)
+    with triton_grpc.InferenceServerClient(address, channel_args=CHANNEL) as client:
+        answer = client.infer(model, [given], headers=headers, client_timeout=20)
+    assert numpy.array_equal(answer.as_numpy("OUTPUT0"), values if model == "identity" else values * 2)
+
+
+def infer_http(address: str, **headers: str) -> None:
+    values = numpy.arange(4, dtype=numpy.float32).reshape(1, 4)
+    given = triton_http.InferInput("INPUT0", values.shape, "FP32")
+    given.set_data_from_numpy(values)
+    with triton_http.InferenceServerClient(address) as client:
+        assert numpy.array_equal(client.infer("identity", [given], headers=headers).as_numpy("OUTPUT0"), values)
+
+
+def whole(instance: Traced, trace_id: str, count: int) -> list[Span]:
+    """The spans of a trace, once so many are there."""
+    until(lambda: len(instance.collector.spans(trace_id)) >= count, ARRIVES_S)
+    return instance.collector.spans(trace_id)
+
+
+def tree(spans: list[Span]) -> dict[str, str]:
+    """Name of each span, with its service, and that of the span above it."""
+    names = {span.span_id: f"{span.service} {span.name}" for span in spans}
+    assert len(names) == len(spans)
+    found = {names[span.span_id]: names.get(span.parent_id, span.parent_id) for span in spans}
+    assert len(found) == len(spans), spans
+    return found
+
+
+def one_call(client: str, *below: tuple[str, str]) -> dict[str, str]:
+    """What a call through Envoy leaves: each span and the one above it. client: the span of the client."""
+    return {
+        "main-envoy ingress": client,
+        "main-envoy router triton egress": "main-envoy ingress",
+        "main-triton InferRequest": "main-envoy router triton egress",
+        **{f"main-triton {name}": f"main-triton {above}" for name, above in below},
+    }
+
+
+IDENTITY = (("identity", "InferRequest"), ("compute", "identity"))
+
+
+def test_one_call_is_one_trace_below_the_client_s_span(instance: Traced) -> None:
+    trace_id, span_id, header = context()
+    # Also where Envoy samples nothing by itself.
+    infer(instance.envoys["none"].address, traceparent=header)
+    spans = whole(instance, trace_id, 5)
+    assert tree(spans) == one_call(span_id, *IDENTITY)
+    assert problems_of(spans, SERVICES) == []
+
+
+def test_the_same_over_http(instance: Traced) -> None:
+    trace_id, span_id, header = context()
+    infer_http(instance.envoys["everything"].address, traceparent=header)
+    spans = whole(instance, trace_id, 5)
+    found = {name.replace("_http", ""): above.replace("_http", "") for name, above in tree(spans).items()}
+    assert found == one_call(span_id, *IDENTITY)
+
+
+def test_a_call_without_a_context_has_a_trace_of_its_own(instance: Traced) -> None:
+    before = set(instance.collector.traces())
+    infer(instance.envoys["everything"].address)
+    until(lambda: any(len(spans) >= 5 for name, spans in instance.collector.traces().items() if name not in before))
+    (trace_id,) = set(instance.collector.traces()) - before
+    assert tree(instance.collector.spans(trace_id)) == one_call("", *IDENTITY)
+
+
+def test_the_steps_of_an_ensemble_are_below_it(instance: Traced) -> None:
+    trace_id, span_id, header = context()
+    infer(instance.envoys["none"].address, "pipeline", traceparent=header)
+    spans = whole(instance, trace_id, 8)
+    assert problems_of(spans, SERVICES) == []
+    above = {span.span_id: span for span in spans}
+    found = sorted(
+        (span.name, above[span.parent_id].name)
+        for span in spans
+        if span.service == "main-triton" and span.name != "InferRequest"
+    )
+    assert found == [
+        ("accelerator", "pipeline"),
+        ("compute", "accelerator"),
+        ("compute", "identity"),
+        ("identity", "pipeline"),
+        ("pipeline", "InferRequest"),
+    ]
+    assert above[next(span.span_id for span in spans if span.name == "ingress")].parent_id == span_id
+
+
+def test_what_a_client_does_not_sample_reaches_nobody(instance: Traced) -> None:
+    """Triton traces every context that it is sent: Envoy keeps those away that are not sampled."""
+    (unsampled, _span, header), (sampled, _other, last) = context(sampled=False), context()
+    for case in CASES:
+        infer(instance.envoys[case].address, traceparent=header)
+    infer(instance.envoys["none"].address)
+    infer(instance.envoys["none"].address, traceparent=last)
+    # What came before has come as well by then.
+    whole(instance, sampled, 5)
+    assert instance.collector.spans(unsampled) == []
+
+
+def test_servers_trace_what_they_are_told_to_whatever_the_flag_says(instance: Traced) -> None:
+    """Why Envoy has to keep contexts away: asked directly, a server traces those that are not sampled too."""
+    trace_id, span_id, header = context(sampled=False)
+    before = set(instance.collector.traces())
+    infer(instance.triton.grpc)
+    infer(instance.triton.grpc, traceparent=header)
+    spans = whole(instance, trace_id, 3)
+    assert {span.parent_id for span in spans if span.name == "InferRequest"} == {span_id}
+    assert set(instance.collector.traces()) - before == {trace_id}
+
+
+def test_resources_say_where_a_span_is_from(instance: Traced) -> None:
+    trace_id, _span, header = context()
+    infer(instance.envoys["none"].address, traceparent=header)
+    whole(instance, trace_id, 5)
+    found = {}
+    for document in instance.collector.documents():
+        for part in document["resourceSpans"]:
+            values = {item["key"]: item["value"].get("stringValue") for item in part["resource"]["attributes"]}
+            if any(span["traceId"] == trace_id for scope in part["scopeSpans"] for span in scope["spans"]):
+                found[values["service.name"]] = values
+    assert set(found) == set(SERVICES)
+    for service, values in found.items():
+        assert values["service.namespace"] == "main"
+        assert values["k8s.namespace.name"] == ("none" if service == "main-envoy" else "server")
+        assert values["k8s.pod.name"] == ("none" if service == "main-envoy" else "triton-pod")
+
+
+def test_spans_are_counted_and_the_graph_is_known(instance: Traced) -> None:
+    _trace, _span, header = context()
+    infer(instance.envoys["none"].address, traceparent=header)
+
+    def page() -> str:
+        text = instance.collector.page("span_metrics")
+        wanted = (
+            r'traces_spanmetrics_calls_total\{[^}]*service_name="main-triton"[^}]*\} [1-9]',
+            r'traces_spanmetrics_calls_total\{[^}]*triton_model_name="identity"[^}]*\} [1-9]',
+            r'traces_spanmetrics_duration_seconds_bucket\{[^}]*service_name="main-envoy"[^}]*\} [1-9]',
+            r'traces_service_graph_request_total\{[^}]*client="main-envoy"[^}]*server="main-triton"[^}]*\} [1-9]',
+        )
+        return text if all(re.search(pattern, text) for pattern in wanted) else ""
+
+    assert until(page, 30), instance.collector.page("span_metrics")
+
+
+def test_the_module_sees_that_spans_arrive(instance: Traced) -> None:
+    options = {"collector_url": instance.collector.url, "collector_metrics_url": instance.collector.metrics_url}
+    first = run_module("trace_info", options)
+    assert not first["failed"], first
+    assert first["counters"]["accepted"] > 0
+    assert first["counters"]["refused"] == first["counters"]["failed"] == 0
+    # Nothing has come since.
+    silent = run_module("trace_info", {**options, "before": {**first["counters"], "accepted": 10**9}})
+    assert silent["failed"]
+    assert "has accepted no span since" in silent["msg"]
+    _trace, _span, header = context()
+    infer(instance.envoys["none"].address, traceparent=header)
+    again = run_module("trace_info", {**options, "before": first["counters"], "wait_timeout": 30})
+    assert not again["failed"], again
+    assert again["counters"]["accepted"] > first["counters"]["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda url: url.replace("/v1/traces", "/v1/nothing"), "does not take spans there: it answered 404"),
+        (lambda _url: "http://127.0.0.1:1/v1/traces", "cannot be reached: Connection refused"),
+    ],
+    ids=["path", "nobody"],
+)
+def test_a_collector_that_takes_no_spans_is_told(instance: Traced, change: Any, message: str) -> None:
+    result = run_module("trace_info", {"collector_url": change(instance.collector.url)})
+    assert result["failed"]
+    assert message in result["msg"]
+
+
+def test_golden_requests_are_traced(instance: Traced) -> None:
+    values = {"datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+    golden = {
+        "model": "identity",
+        "request": {"inputs": [{"name": "INPUT0", **values}]},
+        "response": {"outputs": [{"name": "OUTPUT0", **values}]},
+    }
+    result = run_module(
+        "inference_check",
+        {
+            "requests": [{**golden, "name": "one"}, {**golden, "name": "two"}],
+            "trace": True,
+            "targets": [
+                {"name": "Envoy", "address": instance.envoys["none"].address, "repeat": 2},
+                {"name": "HTTP", "address": instance.envoys["everything"].address, "protocol": "http"},
+            ],
+        },
+    )
+    assert not result["failed"], result
+    traces = [check["trace_id"] for check in result["checks"]]
+    # One of each server.
+    assert [bool(trace) for trace in traces] == [True, False, True, False]
+    for trace_id in filter(None, traces):
+        assert problems_of(whole(instance, trace_id, 5), SERVICES) == []
+        assert len(instance.collector.spans(trace_id)) == 5
+
+
+# ---- under load ----------------------------------------------------------------------------------------------------
+def test_a_hundredth_is_traced_under_load_and_nobody_falls(instance: Traced) -> None:
+    """1,000 requests in a second at 1 %: the share is what was asked for, and each trace reaches the server."""
+    before = set(instance.collector.traces())
+    found = steady(instance.envoys["some"].address, "identity", RATE, SECONDS)
+    assert found.failed == 0, found.errors
+    assert found.sent == RATE * SECONDS
+    # Both have sent what they had.
+    time.sleep(8)
+    traces = {name: spans for name, spans in instance.collector.traces().items() if name not in before}
+    # Of 12,000 draws of 1 % five standard deviations to both sides.
+    assert 66 <= len(traces) <= 174
+    # The chance that a second has more than its limit is small, and then its traces end at Envoy.
+    joined = [spans for spans in traces.values() if {span.service for span in spans} == set(SERVICES)]
+    assert len(joined) >= 0.9 * len(traces)
+    for spans in joined:
+        assert problems_of(spans, SERVICES) == []
+    assert instance.triton.process.running
+    assert "queue is full" not in instance.triton.process.log.read_text(errors="replace")
+
+
+def test_clients_that_sample_everything_do_no_harm(instance: Traced) -> None:
+    """Without Envoy's limit this is what crashed servers."""
+    before = set(instance.collector.traces())
+    found = steady(instance.envoys["none"].address, "identity", RATE, SECONDS, sampled=True)
+    assert found.failed == 0, found.errors
+    time.sleep(8)
+    traces = {name: spans for name, spans in instance.collector.traces().items() if name not in before}
+    joined = sum({span.service for span in spans} >= {"main-triton"} for spans in traces.values())
+    # 20 in a second, and a second more at each end.
+    assert 20 <= joined <= 20 * (SECONDS + 2)
+    assert instance.triton.process.running
+    assert "queue is full" not in instance.triton.process.log.read_text(errors="replace")
