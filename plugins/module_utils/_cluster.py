@@ -36,8 +36,8 @@ WITHOUT = {
         "set triton_network_policy and envoy_network_policy to false, and so grafana_network_policy"
     ),
     "persistentvolumeclaims": (
-        f"{PUBLISH_NOTHING} and set prometheus_persistent, tempo_persistent and grafana_persistent to false where these "
-        "are deployed"
+        f"{PUBLISH_NOTHING} and set prometheus_persistent, tempo_persistent and grafana_persistent to false where "
+        "these are deployed"
     ),
     "pods/exec": PUBLISH_NOTHING,
     "pods/log": REPLACE_SERVERS,
