@@ -6,8 +6,8 @@
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
-Each says how bad it is (critical: users are not served, or soon will not be; warning: look at it today), what is wrong in
-numbers, what to do in one sentence, and where the runbook has more. Without data all of them are silent but the one
+Each says how bad it is (critical: users are not served, or soon will not be; warning: look at it today), what is wrong
+in numbers, what to do in one sentence, and where the runbook has more. Without data all of them are silent but the one
 that means that there is none.
 """
 
@@ -16,9 +16,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     CLUSTER,
     INSTANCE_LABEL,
@@ -27,7 +28,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
     Queries,
     windows,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 
 RUNBOOK = "https://github.com/fastmachinelearning/fastml.supersonic/blob/main/docs/runbook.md"
 # What is scraped of an instance, by the naming contract.
@@ -52,8 +52,8 @@ class Objectives:
 
     availability: share of requests that the service does not fail, over any time. latency_ms, latency_share: share of
     requests that are answered within so many ms; 0 for no such objective. queue_ms: mean wait at servers. error_share,
-    rejection_share: of a few minutes, beyond which somebody looks. servers: healthy ones that have to be there always; 0
-    for a pool that may be empty. certificate_days: that a certificate still has to be good for.
+    rejection_share: of a few minutes, beyond which somebody looks. servers: healthy ones that always have to be there;
+    0 for a pool that may be empty. certificate_days: that a certificate still has to be good for.
     """
 
     availability: float = 0.999
@@ -83,9 +83,9 @@ class Alert(NamedTuple):
 class Alerts:
     """The alerts of one instance.
 
-    patience: factor of all times, to try alerts in seconds. retention: seconds for which samples are kept, 0 where nobody
-    knows. volume: bytes of the volume of the Prometheus, 0 where it is not ours. models: that have to be loaded. keda,
-    dcgm: whether metrics of these are there.
+    patience: factor of all times, to try alerts in seconds. retention: seconds for which samples are kept, 0 where
+    nobody knows. volume: bytes of the volume of the Prometheus, 0 where it is not ours. models: that have to be loaded.
+    keda, dcgm: whether metrics of these are there.
     """
 
     namespace: str
@@ -124,7 +124,8 @@ class Alerts:
         known = self._envoys("envoy_cluster_membership_total", f'envoy_cluster_name="{CLUSTER}"')
         yield Alert(
             "SupersonicEndpointDown", CRITICAL, 60, f"sum(absent_over_time({known}[{self._short}s]))",
-            "no Envoy is scraped", "No metrics of an Envoy came lately: there is none, or Prometheus does not reach it.",
+            "no Envoy is scraped",
+            "No metrics of an Envoy came lately: there is none, or Prometheus does not reach it.",
             "See whether the pods of the Envoys are ready, and then whether Prometheus is let in",
         )  # fmt: skip
         if self.objectives.servers > 0:
@@ -152,20 +153,20 @@ class Alerts:
         yield Alert(
             "SupersonicQueueLong", WARNING, 300, f"{self._record('queue_time')} > {self.objectives.queue_ms!r}",
             "requests wait too long at servers",
-            f'They wait {{{{ $value | printf "%.0f" }}}} ms on average; the objective is {self.objectives.queue_ms:g} ms.',
+            f'They wait {{{{ $value | printf "%.0f" }}}} ms on average; {self.objectives.queue_ms:g} ms are promised.',
             "Give the pool more servers, or find who sends that much",
         )  # fmt: skip
 
     def _objectives(self) -> Iterator[Alert]:
         """What clients see, against what is promised."""
         aims = self.objectives
-        for name, quantity, share, seconds, text, do in (
+        for name, rate, share, seconds, text, do in (
             ("SupersonicErrors", "error_rate", aims.error_share, 300, "fail",
              "See which status it is and at which layer: golden requests tell (playbooks/verify.yml)"),
             ("SupersonicRejections", "rejection_rate", aims.rejection_share, 600, "are refused",
-             "See by the status and the access log who is refused: for a limit, for want of rights or with a bad token"),
+             "See by the status and the access log who is refused: for a limit, want of rights or a bad token"),
         ):  # fmt: skip
-            found = self._share(quantity, self._window(seconds))
+            found = self._share(rate, self._window(seconds))
             yield Alert(
                 name, WARNING, 60, f"{found} > {share!r}", f"many requests {text}",
                 f"{{{{ $value | humanizePercentage }}}} of the requests {text}; up to {_percent(share)} is usual.", do,
@@ -173,20 +174,21 @@ class Alerts:
         budgets = [("SupersonicErrorBudgetBurns", "error_rate", 1 - aims.availability, "fail",
                     "See the runbook of SupersonicErrors")]  # fmt: skip
         if self._has_latency:
-            budgets.append(("SupersonicLatencyBudgetBurns", "slow_rate", 1 - aims.latency_share,
-                            f"take more than {aims.latency_ms:g} ms",
-                            "See whether requests wait or servers have become slow: queue_time and compute_time"))  # fmt: skip
-        for name, quantity, budget, text, do in budgets:
-            for long, short, rate, severity in BURN_RATES:
+            do = "See whether requests wait or servers have become slow: queue_time and compute_time"
+            text = f"take more than {aims.latency_ms:g} ms"
+            budgets.append(("SupersonicLatencyBudgetBurns", "slow_rate", 1 - aims.latency_share, text, do))
+        for name, rate, budget, text, do in budgets:
+            for long, short, speed, severity in BURN_RATES:
                 if self.retention and long > self.retention:
                     continue
-                limit = round(rate * budget, 9)
+                limit = round(speed * budget, 9)
                 # The short window ends the alert soon after the trouble has ended.
-                over = (f"{self._share(quantity, self._window(seconds))} > {limit!r}" for seconds in (long, short))
+                over = (f"{self._share(rate, self._window(seconds))} > {limit!r}" for seconds in (long, short))
                 yield Alert(
                     name, severity, 0, " and ".join(over), f"too many requests {text}",
-                    f"{{{{ $value | humanizePercentage }}}} of the requests of {_words(long)} {text}: {rate:g} times what the "
-                    f"objective allows ({_percent(budget)}).", do, {"window": _words(long).replace(" ", "")},
+                    f"{{{{ $value | humanizePercentage }}}} of the requests of {_words(long)} {text}, and many still: "
+                    f"more than {speed:g} times what the objective allows ({_percent(budget)}).",
+                    do, {"window": _words(long).replace(" ", "")},
                 )  # fmt: skip
 
     def _models(self) -> Iterator[Alert]:
@@ -219,13 +221,14 @@ class Alerts:
         yield Alert(
             "SupersonicTargetDown", WARNING, 600, f"max by ({pod}) (up{{{ours}}}) == 0",
             f"the pod {{{{ $labels.{pod} }}}} is not scraped",
-            f"The pod {{{{ $labels.{pod} }}}} is there and does not answer Prometheus: a server is loading its models, or cannot.",
+            f"The pod {{{{ $labels.{pod} }}}} does not answer Prometheus: a server is loading its models, or cannot.",
             "See its log and whether it is ready",
         )  # fmt: skip
         if self.keda:
-            errors = f'keda_scaler_detail_errors_total{{namespace="{self.namespace}",scaledObject="{self.name}-triton"}}'
+            ours = f'{{namespace="{self.namespace}",scaledObject="{self.name}-triton"}}'
             yield Alert(
-                "SupersonicScalerBlind", WARNING, 120, f"sum(increase({errors}[{self._window(300)}s])) > 0",
+                "SupersonicScalerBlind", WARNING, 120,
+                f"sum(increase(keda_scaler_detail_errors_total{ours}[{self._window(300)}s])) > 0",
                 "the scaler cannot read its metric",
                 "{{ $value | humanize }} questions of KEDA had no answer: the number of servers stays as it is.",
                 "Read KEDA's log, and ask Prometheus from where KEDA is",
@@ -246,7 +249,7 @@ class Alerts:
         yield Alert(
             "SupersonicTokenKeysUnknown", CRITICAL, 60, f"{failed} > 0 unless {fetched} > 0",
             "the keys of an issuer of tokens cannot be fetched",
-            "{{ $value | humanize }} times they were asked for in vain; once those that are known are old, every JWT is refused.",
+            "{{ $value | humanize }} times they were asked for in vain; an Envoy that starts now refuses every JWT.",
             "Ask the address of envoy_jwt_issuers[].jwks_uri from the cluster",
         )  # fmt: skip
         yield from self._volumes()
@@ -322,9 +325,8 @@ class Alerts:
 
     @property
     def _queries(self) -> Queries:
-        return Queries(
-            self.namespace, self.name, labels=self.labels, ensembles=self.ensembles, **windows(self.scrape_interval)
-        )
+        chosen: dict[str, Any] = windows(self.scrape_interval)
+        return Queries(self.namespace, self.name, labels=self.labels, ensembles=self.ensembles, **chosen)
 
     @property
     def _short(self) -> int:
@@ -348,10 +350,10 @@ class Alerts:
         least = max(4 * self.evaluation_interval, self._queries.window)
         return math.ceil(max(seconds * self.patience, least))
 
-    def _share(self, quantity: str, seconds: int) -> str:
-        """Of the answers of a window; of too few requests there is none."""
-        some, every = (f"avg_over_time({self._record(which)}[{seconds}s])" for which in (quantity, "answer_rate"))
-        return f"({some} >= {FEW / seconds:.6g}) / {every}"
+    def _share(self, rate: str, seconds: int) -> str:
+        """Of the answers of a window, while there were more than a few of them."""
+        some, every = (f"sum_over_time({self._record(which)}[{seconds}s])" for which in (rate, "answer_rate"))
+        return f"({some} >= {FEW / self.evaluation_interval:.6g}) / {every}"
 
     def _slow(self) -> str:
         """Requests per second that took longer than the objective."""
@@ -389,7 +391,7 @@ def duration(text: Any) -> float:
 
 def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Templates give texts where numbers are meant, and objectives and labels may be a part of them."""
-    numbers = {item.name: type(item.default) for item in fields(Objectives)}
+    numbers: dict[str, Any] = {key: type(value) for key, value in asdict(Objectives()).items()}
     kinds: dict[str, Any] = {
         **dict.fromkeys(("patience", "scrape_interval", "evaluation_interval"), float),
         "retention": duration,

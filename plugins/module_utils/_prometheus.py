@@ -6,8 +6,8 @@
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
-Only /api/v1/query is needed, by GET: proxies in front of a site's Prometheus often let nothing else through. What rules say of
-themselves, and why targets are down, is told where they do.
+Only /api/v1/query is needed, by GET: proxies in front of a site's Prometheus often let nothing else through. What
+becomes of rules, and why targets are down, is told where they do.
 """
 
 from __future__ import annotations
@@ -314,15 +314,18 @@ def _rule_problems(prometheus: Prometheus, where: str, groups: Sequence[Mapping[
     who = f"Prometheus ({prometheus.address})"
     if not groups:
         yield (
-            f"{who} has no rules of {where}: nothing is recorded, and nobody is told of anything. Have it read those of the "
-            "role prometheus (prometheus_rule)."
+            f"{who} has no rules of {where}: nothing is recorded, and nobody is told of anything. Have it read those "
+            "of the role prometheus (prometheus_rule)."
         )
     for group in groups:
         ago, interval = group["evaluated_ago"], group["interval"]
         if ago is None:
             yield f"{who} has not yet evaluated the rules {group['name']} of {where}."
         elif ago > _MISSED * interval + _ANSWER_SECONDS:
-            yield f"{who} has last evaluated the rules {group['name']} of {where} {ago:.0f} s ago, and should every {interval:g} s."
+            yield (
+                f"{who} has last evaluated the rules {group['name']} of {where} {ago:.0f} s ago, and should every "
+                f"{interval:g} s."
+            )
         for rule, error in group["errors"].items():
             yield f"{who} cannot evaluate the rule {rule} of {where}: {error}."
 
@@ -340,7 +343,8 @@ def _alert(name: str, alert: Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _urgency(alert: Mapping[str, t.Any]) -> tuple[bool, bool, str, str]:
-    return alert["state"] != "firing", alert["severity"] != "critical", alert["name"], str(sorted(alert["labels"].items()))
+    labels = str(sorted(alert["labels"].items()))
+    return alert["state"] != "firing", alert["severity"] != "critical", alert["name"], labels
 
 
 def _alerts_by_query(prometheus: Prometheus, matchers: str) -> list[dict[str, t.Any]]:
@@ -353,7 +357,8 @@ def _alerts_by_query(prometheus: Prometheus, matchers: str) -> list[dict[str, t.
     found = []
     for item in prometheus.vector(f"ALERTS{{{matchers}}}", "the alerts of the instance"):
         labels = {key: value for key, value in item["metric"].items() if key not in ("__name__", "alertstate")}
-        alert = {"state": item["metric"]["alertstate"], "labels": labels, "activeAt": begun.get(tuple(sorted(labels.items())), "")}
+        since = begun.get(tuple(sorted(labels.items())), "")
+        alert = {"state": item["metric"]["alertstate"], "labels": labels, "activeAt": since}
         found.append(_alert(labels["alertname"], alert))
     return sorted(found, key=_urgency)
 
@@ -462,7 +467,8 @@ def look_at(prometheus: Prometheus, namespace: str, name: str, pods: Mapping[str
         return found
     for item in targets:
         metric = item["metric"]
-        target = {"pod": metric[labels["pod"]], **{key: metric.get(key, "") for key in ("instance", "job", "container", "node")}}
+        more = {key: metric.get(key, "") for key in ("instance", "job", "container", "node")}
+        target = {"pod": metric[labels["pod"]], **more}
         (found.up if float(item["value"][1]) == 1 else found.down).append(target)
     for group in (found.up, found.down):
         group.sort(key=lambda target: (target["pod"], target["instance"], target["job"]))

@@ -147,8 +147,8 @@ def _told(variables: Variables) -> Iterator[Finding]:
                 if name in _PLAIN_SECRETS:
                     yield Finding(
                         variable,
-                        f"whoever may read ConfigMaps would see it. Put it into a Secret, and name its file: {name}_file: "
-                        f"{SECRETS_FOLDER}NAME/KEY.",
+                        "whoever may read ConfigMaps would see it. Put it into a Secret, and name its file: "
+                        f"{name}_file: {SECRETS_FOLDER}NAME/KEY.",
                         None,
                         path,
                     )

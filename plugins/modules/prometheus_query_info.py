@@ -162,8 +162,8 @@ found:
       type: bool
     targets_up:
       description:
-        - Targets that answered, each with C(pod), C(instance) (its address) and C(job), and with C(container) and C(node) where
-          the site gives these labels.
+        - Targets that answered, each with C(pod), C(instance) (its address) and C(job), and with C(container) and
+          C(node) where the site gives these labels.
       type: list
       elements: dict
     targets_down:
@@ -181,8 +181,9 @@ rules:
   contains:
     groups:
       description:
-        - Each with C(name), C(interval) and C(evaluated_ago) (seconds; V(null) where it was not yet), the numbers of rules
-          C(recording) and C(alerting), and C(errors) by rule. V(null) where Prometheus tells nothing of its rules.
+        - Each with C(name), C(interval) and C(evaluated_ago) (seconds; V(null) where it was not yet), the numbers of
+          rules C(recording) and C(alerting), and C(errors) by rule.
+        - V(null) where Prometheus tells nothing of its rules.
       type: list
       elements: dict
     problems:
@@ -240,6 +241,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._targets import 
 def main() -> None:
     """Run the module."""
     place = {"name": {"type": "str", "required": True}, "namespace": {"type": "str", "required": True}}
+    looks = {"pods": {"type": "bool", "default": True}, "rules": {"type": "bool", "default": False}}
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str"},
@@ -251,7 +253,7 @@ def main() -> None:
             "ca_certificates": {"type": "str"},
             "validate_prometheus_certs": {"type": "bool", "default": True},
             "queries": {"type": "dict", "default": {}},
-            "instance": {"type": "dict", "options": {**place, "pods": {"type": "bool", "default": True}, "rules": {"type": "bool", "default": False}}},
+            "instance": {"type": "dict", "options": {**place, **looks}},
             "wait_timeout": {"type": "int", "default": 0},
             "timeout": {"type": "float", "default": 30},
             **CONNECTION_SPEC,

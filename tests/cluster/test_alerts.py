@@ -19,7 +19,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache imp
 from ansible_collections.fastml.supersonic.tests.harness.autoscaling import ScaledInstance
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.keda import NAMESPACE, Keda
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, removed, until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import KUBECONFIG, LOCAL
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
@@ -159,8 +160,8 @@ def test_a_pool_scaled_to_nothing_under_requests(alarmed: Alarmed) -> None:
 
         def told() -> bool:
             alarmed.ask(20)
-            wanted = {"SupersonicPoolDown", "SupersonicNoServerForRequests", "SupersonicErrors", "SupersonicErrorBudgetBurns"}
-            return alarmed.firing().keys() >= wanted
+            wanted = ("PoolDown", "NoServerForRequests", "Errors", "ErrorBudgetBurns")
+            return alarmed.firing().keys() >= {f"Supersonic{name}" for name in wanted}
 
         until(told, 60)
         assert "SupersonicEndpointDown" not in alarmed.firing()
@@ -173,16 +174,21 @@ def test_a_pool_scaled_to_nothing_under_requests(alarmed: Alarmed) -> None:
 def test_a_server_that_does_not_start(alarmed: Alarmed) -> None:
     """Beside the one that serves, as in a rollout of what cannot run."""
     (server,) = alarmed.cluster.there(alarmed.deployment("triton"))["spec"]["template"]["spec"]["containers"]
-    sleeping = {"name": server["name"], "command": ["sleep", "3600"], "args": []}
-    change = {"spec": {"template": {"spec": {"containers": [sleeping]}}}}
-    alarmed.cluster.patch(alarmed.deployment("triton"), change, kind="strategic-merge")
+
+    def start(command: list[str], arguments: list[str]) -> None:
+        container = {"name": server["name"], "command": command, "args": arguments}
+        change = {"spec": {"template": {"spec": {"containers": [container]}}}}
+        alarmed.cluster.patch(alarmed.deployment("triton"), change, kind="strategic-merge")
+
+    start(["sleep", "3600"], [])
     try:
         alert = alarmed.fires("SupersonicTargetDown", seconds=90)["SupersonicTargetDown"]
         assert alert["labels"]["pod"].startswith(f"{NAME}-triton-")
         assert "SupersonicPoolDown" not in alarmed.firing()
     finally:
-        done = alarmed.run("site.yml", "--tags", "triton", "--skip-tags", "verify")
-    assert done.code == 0, done.output
+        start(server["command"], server["args"])
+    until(lambda: alarmed.ready("triton", 1), 90)
+    until(lambda: "SupersonicTargetDown" not in alarmed.firing(), 30)
 
 
 def test_the_endpoint_is_gone(alarmed: Alarmed) -> None:
@@ -196,12 +202,43 @@ def test_the_endpoint_is_gone(alarmed: Alarmed) -> None:
     until(lambda: "SupersonicEndpointDown" not in alarmed.firing(), 60)
 
 
+def test_a_scaler_that_cannot_read_its_metric(alarmed: Alarmed, keda: Keda) -> None:
+    assert keda.sound()
+    done = alarmed.run(
+        "site.yml", "--tags", "prometheus", "--skip-tags", "verify",
+        prometheus_keda_targets=[f"keda-operator.{NAMESPACE}:8080"],
+    )  # fmt: skip
+    assert done.code == 0, done.output
+    trigger = {
+        "type": "prometheus",
+        "metadata": {"serverAddress": "http://nobody.nowhere.svc:9090", "query": "vector(1)", "threshold": "1"},
+    }
+    scaled = {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": f"{NAME}-triton"},
+        "spec": {
+            "scaleTargetRef": {"name": f"{NAME}-triton"},
+            "pollingInterval": 2,
+            "minReplicaCount": 1,
+            "maxReplicaCount": 2,
+            "triggers": [trigger],
+        },
+    }
+    alarmed.cluster.create(alarmed.scaled_object.rpartition("/")[0], scaled)
+    with removed(alarmed.cluster, alarmed.scaled_object):
+        alert = alarmed.fires("SupersonicScalerBlind", seconds=120)["SupersonicScalerBlind"]
+        assert "questions of KEDA had no answer" in alert["description"]
+
+
 def test_a_model_that_is_missing_and_a_certificate_that_expires(alarmed: Alarmed) -> None:
     made = certificate("localhost", days=5)
+    (alarmed.inventory.parent / "authority.pem").write_text(made.pem)
     done = alarmed.run(
         "site.yml", "--tags", "envoy,prometheus", "--skip-tags", "verify",
         prometheus_models=["identity", "no-such-model"],
         envoy_tls_certificate=made.pem, envoy_tls_private_key=made.key_pem,
+        verify_envoy_tls={"server_name": "localhost", "ca_cert": str(alarmed.inventory.parent / "authority.pem")},
     )  # fmt: skip
     assert done.code == 0, done.output
     found = alarmed.fires("SupersonicModelNotLoaded", "SupersonicCertificateExpires", seconds=90)

@@ -212,8 +212,9 @@ def test_the_operator_is_told_where_there_is_one(life: Life) -> None:
     assert done.code == 0, done.output
     (monitor,), (rule,) = life.told["podmonitors"], life.told["prometheusrules"]
     assert monitor["metadata"]["name"] == rule["metadata"]["name"] == f"{NAME}-prometheus"
-    recorded = {item["record"] for group in rule["spec"]["groups"] for item in group["rules"]}
-    assert recorded == {f"supersonic:{name}" for name in QUANTITIES}
+    recording, alerting = rule["spec"]["groups"]
+    assert {item["record"] for item in recording["rules"]} == {f"supersonic:{name}" for name in QUANTITIES}
+    assert "SupersonicEndpointDown" in {item.get("alert") for item in alerting["rules"]}
     assert life.runs["existing again"].changed(NAME) == 0
     assert life.told_after == {"podmonitors": [], "prometheusrules": []}
 
@@ -227,6 +228,12 @@ def test_every_pod_is_scraped_by_the_managed_one(life: Life) -> None:
     assert found["scrape_interval"] == pytest.approx(2, abs=0.5)
     assert [target["job"] for target in found["targets_up"]] == ["envoy", "envoy", "triton"]
     assert found["pods_missing"] == []
+    for target in found["targets_up"]:
+        assert target["container"].startswith(target["job"])
+        assert target["node"]
+    # The end of the role has seen them evaluated.
+    assert [group["errors"] for group in result["rules"]["groups"]] == [{}, {}]
+    assert result["rules"]["problems"] == []
 
 
 def test_a_second_run_changes_nothing(life: Life) -> None:

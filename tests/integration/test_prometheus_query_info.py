@@ -67,7 +67,8 @@ def prometheus(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     # Of the instance own one rule cannot be evaluated.
     broken = {"record": "supersonic:up", "expr": "up * on () up", "labels": {"namespace": "cms", "supersonic": "own"}}
     quick = service_alerts("main", "cms", scrape_interval=1, evaluation_interval=1, patience=0.005)
-    groups = {"supersonic-main": service_rules("main", "cms"), "supersonic-main-alerts": quick, "supersonic-own": [broken]}
+    recording = service_rules("main", "cms")
+    groups = {"supersonic-main": recording, "supersonic-main-alerts": quick, "supersonic-own": [broken]}
     (scratch / "rules.json").write_text(
         json.dumps({"groups": [{"name": name, "interval": "1s", "rules": rules} for name, rules in groups.items()]})
     )

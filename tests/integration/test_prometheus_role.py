@@ -75,7 +75,12 @@ CASES: dict[str, dict[str, Any]] = {
         "prometheus_pod_annotations": {"e": "f"},
         "prometheus_pod_spec_overrides": {"hostNetwork": False},
     },
-    "small": {"prometheus_alerts": False, "prometheus_persistent": False, "prometheus_network_policy": False, "prometheus_size": "1Gi"},
+    "small": {
+        "prometheus_alerts": False,
+        "prometheus_persistent": False,
+        "prometheus_network_policy": False,
+        "prometheus_size": "1Gi",
+    },
     "open": {"prometheus_clients_from": []},
     "site": {
         **SITE,

@@ -207,9 +207,7 @@ class Series:
             within = sum(rate for time, rate in took.items() if time <= bound)
             counters.append(("envoy_http_downstream_rq_time_bucket", {**front, **label}, within))
         for metric, labels, rate in counters:
-            self.add(
-                metric, labels, [rate * SCRAPE * step if step < end else STALE for step in range(SCRAPES + 1)]
-            )
+            self.add(metric, labels, [rate * SCRAPE * step if step < end else STALE for step in range(SCRAPES + 1)])
         for status, rate in statuses.items():
             values = [rate * SCRAPE * step if since <= step < end else STALE for step in range(SCRAPES + 1)]
             self.add("envoy_cluster_grpc", {**servers, "grpc_status": str(status)}, values)
@@ -503,7 +501,9 @@ def cases() -> Iterable[Case]:
     keys = ("kubernetes_namespace", "kubernetes_pod_name")
     yield Case(
         "labels of the site's own",
-        Series().servers(2, steady, keys=keys).envoy(5.0, keys=keys)
+        Series()
+        .servers(2, steady, keys=keys)
+        .envoy(5.0, keys=keys)
         .clients({0: 70.0, 13: 10.0}, took={20.0: 80.0}, keys=keys),
         {**quiet, "requests_in_flight": 5.0, "answer_rate": 80.0, "error_rate": 10.0, "client_latency": 20.0},
         {"labels": {"namespace": keys[0], "pod": keys[1]}},

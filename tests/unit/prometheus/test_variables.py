@@ -123,15 +123,24 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
         ),
         ({"prometheus_extra_rules": [{"name": "a"}, {"name": "a"}]}, r"extra_rules\[1\]\.name .*of this name already"),
         ({"prometheus_extra_rules": [{"name": "supersonic-main"}]}, r"extra_rules\[0\]\.name .*of this name already"),
-        ({"prometheus_extra_rules": [{"name": "supersonic-main-alerts"}]}, r"extra_rules\[0\]\.name .*of this name already"),
+        (
+            {"prometheus_extra_rules": [{"name": "supersonic-main-alerts"}]},
+            r"extra_rules\[0\]\.name .*of this name already",
+        ),
         (
             {"prometheus_extra_scrape_configs": [{"job_name": "keda"}], "prometheus_keda_targets": ["a:1"]},
-            r"scrape_configs\[0\]\.job_name is 'keda': .*of this name already",
+            r'scrape_configs\[0\]\.job_name is "keda": .*of this name already',
         ),
-        ({"prometheus_objectives": {"availability": 99.9}}, r"objectives\.availability is 99\.9: .*a share between 0 and 1"),
+        (
+            {"prometheus_objectives": {"availability": 99.9}},
+            r"availability is 99\.9: .*a share between 0 and 1",
+        ),
         ({"prometheus_objectives": {"latency_share": 1.0}}, r"objectives\.latency_share is 1\.0: .*between 0 and 1"),
         ({"prometheus_objectives": {"error_share": 0.0}}, r"objectives\.error_share is 0\.0"),
-        ({"prometheus_objectives": {"latency_ms": 300}}, r"objectives\.latency_ms is 300: Envoy counts requests up to 1, 5,"),
+        (
+            {"prometheus_objectives": {"latency_ms": 300}},
+            r"latency_ms is 300: Envoy counts requests up to 1, 5,",
+        ),
         ({"prometheus_objectives": {"servers": -1}}, r"objectives\.servers is -1: .*0 or more"),
         ({"prometheus_objectives": {"queue_ms": 0.0}}, r"objectives\.queue_ms is 0\.0: .*1 or more"),
         ({"prometheus_objectives": {"avail": 0.9}}, r"prometheus_objectives\.avail"),
@@ -140,7 +149,10 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
         ({"prometheus_runbook_url": "docs/runbook.md"}, r"prometheus_runbook_url .*an address such as"),
         ({"prometheus_keda_targets": ["http://a:8080"]}, r"keda_targets\[0\] .*host:port, without http"),
         ({"prometheus_dcgm_targets": ["dcgm"]}, r"dcgm_targets\[0\] .*host:port"),
-        ({"prometheus_alertmanagers": [{"url": "alerts:9093"}]}, r"alertmanagers\[0\]\.url is 'alerts:9093': .*http://host"),
+        (
+            {"prometheus_alertmanagers": [{"url": "alerts:9093"}]},
+            r'alertmanagers\[0\]\.url is "alerts:9093": .*http://host',
+        ),
         (
             {"prometheus_alertmanagers": [{"url": "http://a", "token_file": "token"}]},
             r"alertmanagers\[0\]\.token_file .*a whole path, such as /etc/prometheus-secrets/NAME/KEY",
