@@ -64,6 +64,14 @@ def _shown(variables: Variables) -> Iterator[Finding]:
     dashboards = variables.get("grafana_dashboards")
     if dashboards is not None and not dashboards:
         yield Finding("grafana_dashboards", "without a dashboard there is nothing to do here.", list(dashboards))
+    scraped, told = variables.get("prometheus_scrape_interval"), variables.get("grafana_scrape_interval")
+    if scraped is not None and told is not None and float(told) < float(scraped):
+        yield Finding(
+            "grafana_scrape_interval",
+            f"pods are scraped every {scraped} s (prometheus_scrape_interval), so that graphs would be empty. Set it "
+            f"to {scraped}.",
+            told,
+        )
     for key, value in (variables.get("grafana_metric_labels") or {}).items():
         if value and not _LABEL.fullmatch(str(value)):
             yield Finding("grafana_metric_labels", "this is no name of a label.", value, f".{key}")

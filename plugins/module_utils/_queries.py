@@ -689,6 +689,7 @@ class Breakdowns(Queries):
             "too many in flight": self._envoys("envoy_cluster_upstream_rq_active_overflow"),
             "too many wait for a connection": self._envoys("envoy_cluster_upstream_rq_pending_overflow"),
             "no healthy server": self._envoys("envoy_cluster_upstream_cx_none_healthy"),
+            "no memory left": self.clients("envoy_http_downstream_rq_overload_close"),
         }
         return {said: self._or_zero(f"sum(rate({selector}[{self._range()}]))") for said, selector in counted.items()}
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import statistics
 import threading
 import time
@@ -19,6 +20,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -30,6 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _panels
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import dashboard_files
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
 from ansible_collections.fastml.supersonic.tests.harness.gateway import CHANNEL, bearer, deployed
+from ansible_collections.fastml.supersonic.tests.harness.models import CLONE
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page, Prometheus
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
@@ -38,9 +41,10 @@ NAME, NAMESPACE = "main", "cms"
 TOKEN = "0123456789abcdefghij-cms"
 SERVER = "main-triton-6d4b75cb6d-abcde"
 ENVOY = "main-envoy-7c9d8f6b5-abcde"
-# One request at a time, 20 ms each: with so many clients a request takes that much longer, so that what the client's
-# own program takes does not matter.
-CLIENTS, BATCH = 8, 2
+# One request at a time, 100 ms each: with so many clients a request takes that much longer, so that what the client's
+# own program takes does not matter, also on a machine that has much else to do.
+SERVICE_MS, CLIENTS, BATCH = 100, 8, 2
+SOURCES = CLONE / "roles" / "local_cluster" / "files" / "models" / "sources"
 WINDOW = 15
 GPU_PAGE = """\
 nv_gpu_utilization{gpu_uuid="GPU-1"} 0.85
@@ -169,8 +173,21 @@ NEVER = {
 }
 
 
+def write_models(repository: Path) -> Path:
+    """A model that is slow, and one that nobody asks."""
+    for name in ("accelerator", "identity"):
+        (repository / name / "1").mkdir(parents=True)
+        shutil.copyfile(SOURCES / name / "model.py", repository / name / "1" / "model.py")
+        text = (SOURCES / name / "config.pbtxt").read_text()
+        (repository / name / "config.pbtxt").write_text(
+            text.replace('string_value: "20"', f'string_value: "{SERVICE_MS}"')
+        )
+    assert str(SERVICE_MS) in (repository / "accelerator" / "config.pbtxt").read_text()
+    return repository
+
+
 @pytest.fixture(scope="module")
-def service(triton: Triton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("dashboards")
     (folder / "rules.json").write_text(
         json.dumps(
@@ -179,6 +196,8 @@ def service(triton: Triton, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     )
     cases = {"main": {"envoy_tokens": {"cms": TOKEN}, "envoy_client_limits": {"cms": {"in_flight": 100}}}}
     with contextlib.ExitStack() as stack:
+        triton = Triton(write_models(folder / "models"), folder / "triton")
+        stack.callback(triton.stop)
         envoy = stack.enter_context(deployed(folder, cases, [triton.grpc]))["main"]
         pages = {name: Page(text) for name, text in (("gpu", GPU_PAGE), ("keda", KEDA_PAGE), ("state", STATE_PAGE))}
         for page in pages.values():

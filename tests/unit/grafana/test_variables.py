@@ -79,6 +79,7 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
         ({"grafana_dashboards": []}, r"grafana_dashboards .*nothing to do"),
         ({"grafana_dashboards": ["gpus"]}, r"grafana_dashboards\[0\] .*one of service, servers"),
         ({"grafana_scrape_interval": 0}, r"grafana_scrape_interval is 0: .*1 or more"),
+        ({"prometheus_scrape_interval": 15}, r"grafana_scrape_interval is 2: .*every 15 s .*Set it to 15"),
         ({"grafana_metric_labels": {"pod": "a-b"}}, r"grafana_metric_labels\.pod .*no name of a label"),
         ({"grafana_metric_labels": {"node": "a"}}, r"grafana_metric_labels\.node.*"),
         ({"grafana_root_url": "grafana:3000"}, r"grafana_root_url: it has to be http://HOST:PORT"),
