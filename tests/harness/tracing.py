@@ -245,18 +245,13 @@ def context(trace_id: str = "", *, sampled: bool = True) -> tuple[str, str, str]
 def steady(
     address: str, model: str, rate: float, seconds: float, *, connections: int = 4, sampled: bool = False
 ) -> dict[str, Any]:
-    """What clients of tests/steady.py have seen, in a process of their own. sampled: each request has a context of its own that says that it is."""
-    command = [
-        sys.executable,
-        str(CLONE / "tests/steady.py"),
-        "--address",
-        address,
-        "--model",
-        model,
-        "--rate",
-        str(rate),
-    ]
-    command += ["--seconds", str(seconds), "--connections", str(connections), *(["--sampled"] if sampled else [])]
+    """What clients of tests/steady.py have seen, in a process of their own.
+
+    sampled: each request has a context of its own that says that it is.
+    """
+    given = {"address": address, "model": model, "rate": rate, "seconds": seconds, "connections": connections}
+    command = [sys.executable, str(CLONE / "tests/steady.py"), *(f"--{name}={value}" for name, value in given.items())]
+    command += ["--sampled"] if sampled else []
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds * 4 + 60)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
