@@ -16,7 +16,7 @@ import json
 import re
 import time
 import typing as t
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
@@ -229,22 +229,26 @@ def _not_grown(now: Mapping[str, int], before: Mapping[str, t.Any]) -> Iterator[
 
 
 def look_up(
-    open_web: Callable[[], Tempo], trace_ids: Iterable[str], services: Sequence[str], seconds: float
+    open_web: Callable[[], Tempo], wanted: Mapping[str, Sequence[str]], services: Sequence[str], seconds: float
 ) -> tuple[dict[str, dict[str, t.Any]], list[str]]:
-    """What there is of each trace, and what is wrong with them."""
+    """What there is of each trace, and of which of those who have sent them none is whole."""
 
     def look() -> tuple[dict[str, dict[str, t.Any]], list[str]]:
-        traces, problems = {}, []
+        traces: dict[str, dict[str, t.Any]] = {}
+        problems = []
         with contextlib.closing(open_web()) as tempo:
-            for trace_id in trace_ids:
-                spans = tempo.trace(trace_id)
-                wrong = problems_of(spans, services) if spans else ["nothing of it is there"]
-                traces[trace_id] = {
-                    "spans": len(spans),
-                    "services": sorted({span.service for span in spans}),
-                    "problems": wrong,
-                }
-                problems += [f"Trace {trace_id}: {text}." for text in wrong]
+            for sender, trace_ids in wanted.items():
+                for trace_id in trace_ids:
+                    spans = tempo.trace(trace_id)
+                    traces[trace_id] = {
+                        "sender": sender,
+                        "spans": len(spans),
+                        "services": sorted({span.service for span in spans}),
+                        "problems": problems_of(spans, services) if spans else ["nothing of it is there"],
+                    }
+                if all(traces[trace_id]["problems"] for trace_id in trace_ids):
+                    told = "; ".join(f"{name}: {', '.join(traces[name]['problems'])}" for name in trace_ids)
+                    problems.append(f"Of {sender} no trace is whole ({told or 'there is none'}).")
         return traces, problems
 
     return until(look, seconds)

@@ -258,8 +258,8 @@ options:
     default: 8
   trace:
     description:
-      - Send the first golden request to each server with the context of a new trace that is to be sampled (the header
-        C(traceparent)). Its id is RV(checks[].trace_id). Requests that have to be refused are not traced.
+      - Send the first three golden requests to each server with the context of a new trace that is to be sampled (the
+        header C(traceparent)). Its id is RV(checks[].trace_id). Requests that have to be refused are not traced.
     type: bool
     default: false
   report:

@@ -52,10 +52,10 @@ options:
     default: true
   traces:
     description:
-      - Ids of traces that Tempo has to have, 32 hexadecimal digits each.
-    type: list
-    elements: str
-    default: []
+      - Traces that Tempo has to have, as lists of ids, 32 hexadecimal digits each, by the name of who has sent them. Of
+        each one has to be whole - servers miss some of the contexts that come over gRPC.
+    type: dict
+    default: {}
   services:
     description:
       - Names of services that each trace has to have spans of, in the order in which they call each other - of each a
@@ -95,10 +95,10 @@ EXAMPLES = r"""
         tls: {}
   register: proof
 
-- name: Are their traces whole?
+- name: Is one of their traces whole?
   fastml.supersonic.trace_info:
     tempo_url: http://main-tempo.cms.svc.cluster.local:3200
-    traces: "{{ proof.checks | map(attribute='trace_id') }}"
+    traces: {Envoy: "{{ proof.checks | map(attribute='trace_id') | select }}"}
     services: [main-envoy, main-triton]
     wait_timeout: 60
 """
@@ -114,7 +114,7 @@ traces:
   returned: when O(tempo_url) is given
   type: dict
   sample:
-    0af7651916cd43dd8448eb211c80319c: {spans: 5, services: [main-envoy, main-triton], problems: []}
+    0af7651916cd43dd8448eb211c80319c: {sender: Envoy, spans: 5, services: [main-envoy, main-triton], problems: []}
 """
 
 from functools import partial
@@ -139,7 +139,7 @@ def main() -> None:
             "tempo_token": {"type": "str", "no_log": True},
             "tempo_ca_certificates": {"type": "str"},
             "validate_tempo_certs": {"type": "bool", "default": True},
-            "traces": {"type": "list", "elements": "str", "default": []},
+            "traces": {"type": "dict", "default": {}},
             "services": {"type": "list", "elements": "str", "default": []},
             "wait_timeout": {"type": "int", "default": 0},
             "timeout": {"type": "float", "default": 10},
@@ -149,9 +149,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
-    for trace_id in options["traces"]:
-        if not _traces.TRACE_ID.fullmatch(trace_id):
-            module.fail_json(msg=f"traces has '{trace_id}', which is no id: 32 hexadecimal digits, not all of them 0.")
+    for sender, found in options["traces"].items():
+        for trace_id in found if isinstance(found, list) else [found]:
+            if not isinstance(found, list) or not _traces.TRACE_ID.fullmatch(str(trace_id)):
+                what = "which is no list of ids: 32 hexadecimal digits, not all of them 0"
+                module.fail_json(msg=f"traces.{sender} has '{trace_id}', {what}.")
     if options["traces"] and not options["tempo_url"]:
         module.fail_json(msg="traces are looked up in a Tempo: give tempo_url.")
     resolver = Resolver(options)

@@ -66,13 +66,13 @@ def main() -> None:
                     after = processor_seconds(envoy.process), processor_seconds(instance.triton.process)
                     time.sleep(8)
                     figures = {
-                        "p50 (ms)": seen.p50,
-                        "p99 (ms)": seen.p99,
-                        "Envoy (us per request)": (after[0] - before[0]) / seen.sent * 1e6,
-                        "Triton (us per request)": (after[1] - before[1]) / seen.sent * 1e6,
-                        "failed": seen.failed,
-                        "requests per second": seen.sent / seen.seconds,
-                        "traced by the server (%)": (server_traces(instance) - known) / seen.sent * 100,
+                        "p50 (ms)": seen["p50"],
+                        "p99 (ms)": seen["p99"],
+                        "Envoy (us per request)": (after[0] - before[0]) / seen["sent"] * 1e6,
+                        "Triton (us per request)": (after[1] - before[1]) / seen["sent"] * 1e6,
+                        "failed": seen["failed"],
+                        "requests per second": seen["sent"] / seen["seconds"],
+                        "traced by the server (%)": (server_traces(instance) - known) / seen["sent"] * 100,
                     }
                     print(name, json.dumps(figures), flush=True)
                     for figure, value in figures.items():

@@ -2,34 +2,24 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Traced instances on loopback: real Envoys, servers and a collector, each with what the roles write for it.
-
-python tests/harness/tracing.py --address 127.0.0.1:8001 --model identity --rate 1000 --seconds 10
-"""
+"""Traced instances on loopback: real Envoys, servers and a collector, each with what the roles write for it."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import collections
 import contextlib
 import json
 import shutil
-import statistics
 import subprocess
 import sys
-import time
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
-import numpy
 import yaml
-from tritonclient.grpc import service_pb2
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._traces import Span, spans_of
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
@@ -39,7 +29,6 @@ from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
 IMAGE = "docker.io/fastml/otel-collector-local:0.161.0"
 STARTS = 3
-INFER = "/inference.GRPCInferenceService/ModelInfer"
 # Otherwise every test would wait for a quarter of a minute.
 QUICK = {"connectors": {"spanmetrics": {"metrics_flush_interval": "1s"}}}
 SOURCES = CLONE / "roles" / "local_cluster" / "files" / "models" / "sources"
@@ -253,87 +242,16 @@ def context(trace_id: str = "", *, sampled: bool = True) -> tuple[str, str, str]
 
 
 # ---- steady load ---------------------------------------------------------------------------------------------------
-@dataclass
-class Steady:
-    """What clients at a steady rate have seen; times in milliseconds."""
-
-    sent: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-    p50: float = 0.0
-    p99: float = 0.0
-    errors: dict[str, int] = field(default_factory=dict)
-
-
-def request_bytes(model: str) -> bytes:
-    """A request to a model that takes four numbers."""
-    request = service_pb2.ModelInferRequest(model_name=model)
-    request.inputs.add(name="INPUT0", datatype="FP32", shape=[1, 4])
-    request.raw_input_contents.append(numpy.arange(4, dtype=numpy.float32).tobytes())
-    return request.SerializeToString()
-
-
-async def send(address: str, model: str, rate: float, seconds: float, connections: int, sampled: bool) -> Steady:
-    """So many requests in a second, whether they are answered or not."""
-    channels = [
-        grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _n in range(connections)
-    ]
-    calls = [channel.unary_unary(INFER) for channel in channels]
-    message, latencies, found = request_bytes(model), [], Steady()
-    errors: collections.Counter[str] = collections.Counter()
-
-    async def one(number: int) -> None:
-        begin = time.perf_counter()
-        headers = [("traceparent", context()[2])] if sampled else None
-        try:
-            await calls[number % connections](message, timeout=20, metadata=headers)
-        except grpc.aio.AioRpcError as error:
-            errors[f"{error.code().name}: {error.details()}"] += 1
-        else:
-            latencies.append((time.perf_counter() - begin) * 1000)
-
-    begin = time.perf_counter()
-    tasks = []
-    for number in range(int(rate * seconds)):
-        late = begin + number / rate - time.perf_counter()
-        if late > 0:
-            await asyncio.sleep(late)
-        tasks.append(asyncio.create_task(one(number)))
-    await asyncio.gather(*tasks)
-    found.sent, found.failed, found.errors = len(tasks), sum(errors.values()), dict(errors)
-    found.seconds = time.perf_counter() - begin
-    if len(latencies) > 1:
-        cuts = statistics.quantiles(latencies, n=100)
-        found.p50, found.p99 = cuts[49], cuts[98]
-    for channel in channels:
-        await channel.close()
-    return found
-
-
 def steady(
     address: str, model: str, rate: float, seconds: float, *, connections: int = 4, sampled: bool = False
-) -> Steady:
-    """The same from a process of its own. sampled: each request has a context of its own that says that it is."""
-    command = [sys.executable, __file__, "--address", address, "--model", model, "--rate", str(rate)]
-    command += ["--seconds", str(seconds), "--connections", str(connections), *(["--sampled"] if sampled else [])]
+) -> dict[str, Any]:
+    """What clients of tests/steady.py have seen, in a process of their own.
+
+    sampled: each request has a context of its own that says that it is.
+    """
+    given = {"address": address, "model": model, "rate": rate, "seconds": seconds, "connections": connections}
+    command = [sys.executable, str(CLONE / "tests/steady.py"), *(f"--{name}={value}" for name, value in given.items())]
+    command += ["--sampled"] if sampled else []
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds * 4 + 60)
-    return Steady(**json.loads(done.stdout))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--address", required=True)
-    parser.add_argument("--model", default="identity")
-    parser.add_argument("--rate", type=float, default=1000)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--connections", type=int, default=4)
-    parser.add_argument("--sampled", action="store_true")
-    options = parser.parse_args()
-    found = asyncio.run(
-        send(options.address, options.model, options.rate, options.seconds, options.connections, options.sampled)
-    )
-    print(json.dumps(vars(found)))
-
-
-if __name__ == "__main__":
-    main()
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

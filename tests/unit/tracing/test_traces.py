@@ -27,6 +27,7 @@ from ansible_collections.fastml.supersonic.tests.harness.modules import run_modu
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+LOST = "1af7651916cd43dd8448eb211c80319d"
 SERVICES = ["main-envoy", "main-triton"]
 TOKEN = "a-planted-token-77"
 # Id, id above, name, service.
@@ -160,19 +161,25 @@ def ask(tempo: Tempo, **options: Any) -> dict[str, Any]:
 
 def test_a_trace_is_waited_for_until_it_is_whole(tempo: Tempo) -> None:
     tempo.rows = list(WHOLE)
-    result = ask(tempo, traces=[TRACE], wait_timeout=10)
+    result = ask(tempo, traces={"Envoy": [LOST, TRACE]}, wait_timeout=10)
     assert not result["failed"], result
-    assert result["traces"] == {TRACE: {"spans": 4, "services": SERVICES, "problems": []}}
+    # One of each sender is enough.
+    assert result["traces"] == {
+        LOST: {"sender": "Envoy", "spans": 0, "services": [], "problems": ["nothing of it is there"]},
+        TRACE: {"sender": "Envoy", "spans": 4, "services": SERVICES, "problems": []},
+    }
     assert tempo.looks == 2
 
 
 def test_a_trace_that_never_comes_is_told(tempo: Tempo) -> None:
-    result = ask(tempo, traces=[TRACE], wait_timeout=1)
+    result = ask(tempo, traces={"Envoy": [TRACE]}, wait_timeout=1)
     assert result["failed"]
-    assert result["msg"] == f"Trace {TRACE}: nothing of it is there."
+    assert result["msg"] == f"Of Envoy no trace is whole ({TRACE}: nothing of it is there)."
     tempo.rows = WHOLE[:2]
-    result = ask(tempo, traces=[TRACE], wait_timeout=1)
-    assert result["msg"] == f"Trace {TRACE}: it has no span of main-triton."
+    result = ask(tempo, traces={"Envoy": [TRACE, LOST]}, wait_timeout=1)
+    assert result["msg"] == (
+        f"Of Envoy no trace is whole ({TRACE}: it has no span of main-triton; {LOST}: nothing of it is there)."
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,11 +187,12 @@ def test_a_trace_that_never_comes_is_told(tempo: Tempo) -> None:
     [
         ({"tempo_token": "wrong-token-78"}, "does not accept the token: it answered 401 to a test"),
         ({"tempo_token": None}, "wants a token (tempo_token)"),
-        ({"tempo_url": "{url}/elsewhere", "traces": [TRACE]}, "answered 404 to a test"),
+        ({"tempo_url": "{url}/elsewhere", "traces": {"a": [TRACE]}}, "answered 404 to a test"),
         ({"tempo_url": "http://127.0.0.1:1"}, "Tempo (http://127.0.0.1:1) cannot be reached: Connection refused"),
         ({"tempo_url": "127.0.0.1:1"}, "tempo_url is '127.0.0.1:1'; it must be http://HOST:PORT"),
-        ({"traces": ["0" * 32]}, "which is no id"),
-        ({"traces": ["TRACE"]}, "which is no id"),
+        ({"traces": {"a": ["0" * 32]}}, "which is no list of ids"),
+        ({"traces": {"a": ["TRACE"]}}, "which is no list of ids"),
+        ({"traces": {"a": TRACE}}, "which is no list of ids"),
     ],
 )
 def test_what_is_wrong_with_tempo_is_said(tempo: Tempo, options: dict[str, Any], message: str) -> None:
@@ -197,5 +205,5 @@ def test_what_is_wrong_with_tempo_is_said(tempo: Tempo, options: dict[str, Any],
 
 
 def test_traces_without_a_tempo_are_refused() -> None:
-    result = run_module("trace_info", {"collector_url": "http://127.0.0.1:1/v1/traces", "traces": [TRACE]})
+    result = run_module("trace_info", {"collector_url": "http://127.0.0.1:1/v1/traces", "traces": {"a": [TRACE]}})
     assert result["msg"] == "traces are looked up in a Tempo: give tempo_url."
