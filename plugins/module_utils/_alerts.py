@@ -41,6 +41,8 @@ BURN_RATES = ((3600, 300, 14.4, "critical"), (21600, 1800, 6.0, "critical"), (25
 FEW = 10
 # XIDs of programs that crash, which say nothing about the GPU.
 XIDS_OF_PROGRAMS = (13, 31, 43, 45)
+# Seconds between two scrapes of what is not the instance's own.
+SLOW_SCRAPE = 15
 # Seconds.
 UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 CRITICAL, WARNING = "critical", "warning"
@@ -228,7 +230,7 @@ class Alerts:
             ours = f'{{namespace="{self.namespace}",scaledObject="{self.name}-triton"}}'
             yield Alert(
                 "SupersonicScalerBlind", WARNING, 120,
-                f"sum(increase(keda_scaler_detail_errors_total{ours}[{self._window(300)}s])) > 0",
+                f"sum(increase(keda_scaler_detail_errors_total{ours}[{self._window(300, SLOW_SCRAPE)}s])) > 0",
                 "the scaler cannot read its metric",
                 "{{ $value | humanize }} questions of KEDA had no answer: the number of servers stays as it is.",
                 "Read KEDA's log, and ask Prometheus from where KEDA is",
@@ -345,9 +347,9 @@ class Alerts:
     def _clients(self, metric: str, *more: str) -> str:
         return self._queries.clients(metric, *more)
 
-    def _window(self, seconds: float) -> int:
+    def _window(self, seconds: float, scrape: float = 0) -> int:
         """Never so short that it would have none of the recorded samples, or too few to see a counter move."""
-        least = max(4 * self.evaluation_interval, self._queries.window)
+        least = max(4 * self.evaluation_interval, 4 * scrape, self._queries.window)
         return math.ceil(max(seconds * self.patience, least))
 
     def _share(self, rate: str, seconds: int) -> str:

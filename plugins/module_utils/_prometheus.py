@@ -281,7 +281,7 @@ def look_at_rules(prometheus: Prometheus, namespace: str, name: str) -> Rules:
     try:
         # Older ones do not choose by name, and tell all.
         told = prometheus.get("/api/v1/rules", {"rule_group[]": names}, "its rules")["groups"]
-    except Refused as error:
+    except SupersonicError as error:
         where = ",".join(f'{key}="{value}"' for key, value in ours.items())
         return Rules(None, _alerts_by_query(prometheus, where), [f"What its rules do is not known: {error}"])
     found = Rules([])

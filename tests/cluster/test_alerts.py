@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from ansible_collections.fastml.supersonic.tests.harness.certificates import cer
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.keda import NAMESPACE, Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, removed, until
+from ansible_collections.fastml.supersonic.tests.harness.models import write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import KUBECONFIG, LOCAL
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
@@ -93,11 +95,17 @@ def alarmed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with locked(LOCAL / "images.lock"):
         have_image(cluster, IMAGE, "prometheus-local")
     folder = tmp_path_factory.mktemp("alarmed")
+    shutil.copytree(LOCAL / "models" / "identity", folder / "models" / "identity")
+    write_model(folder / "models", "broken", initialize="raise ValueError('weights are missing')")
     variables = {
         "supersonic_components": ["prometheus"],
         "envoy_tokens": {"cms": TOKEN},
         "verify_token": TOKEN,
+        "model_repository_sources": [str(folder / "models")],
         "model_repository_test_load": False,
+        "triton_model_control_mode": "explicit",
+        "triton_load_models": ["*"],
+        "triton_open_model_control": True,
         "prometheus_image": "docker.io/fastml/prometheus-local:3.13.5",
         "prometheus_persistent": False,
         "prometheus_resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
@@ -202,6 +210,22 @@ def test_the_endpoint_is_gone(alarmed: Alarmed) -> None:
     until(lambda: "SupersonicEndpointDown" not in alarmed.firing(), 60)
 
 
+def test_servers_with_different_models(alarmed: Alarmed) -> None:
+    alarmed.replicas_of("triton", 2)
+    until(lambda: alarmed.ready("triton", 2), 90)
+    first, *_others = (pod["metadata"]["name"] for pod in alarmed.pods("triton").values())
+    server = f"/api/v1/namespaces/{alarmed.namespace}/pods/{first}:8000/proxy/v2/repository/models/identity"
+    alarmed.cluster.api.call("POST", f"{server}/unload", "unload a model", body={})
+    try:
+        alert = alarmed.fires("SupersonicServersDisagree", seconds=90)["SupersonicServersDisagree"]
+        assert "1 times a server lacks a model" in alert["description"]
+    finally:
+        # Either of them may be the one that stays.
+        alarmed.cluster.api.call("POST", f"{server}/load", "load a model", body={})
+        alarmed.replicas_of("triton", 1)
+    until(lambda: alarmed.ready("triton", 1), 60)
+
+
 def test_a_scaler_that_cannot_read_its_metric(alarmed: Alarmed, keda: Keda) -> None:
     assert keda.sound()
     done = alarmed.run(
@@ -231,17 +255,17 @@ def test_a_scaler_that_cannot_read_its_metric(alarmed: Alarmed, keda: Keda) -> N
         assert "questions of KEDA had no answer" in alert["description"]
 
 
-def test_a_model_that_is_missing_and_a_certificate_that_expires(alarmed: Alarmed) -> None:
+def test_a_model_that_cannot_be_loaded_and_a_certificate_that_expires(alarmed: Alarmed) -> None:
     made = certificate("localhost", days=5)
     (alarmed.inventory.parent / "authority.pem").write_text(made.pem)
     done = alarmed.run(
         "site.yml", "--tags", "envoy,prometheus", "--skip-tags", "verify",
-        prometheus_models=["identity", "no-such-model"],
+        prometheus_models=["identity", "broken"],
         envoy_tls_certificate=made.pem, envoy_tls_private_key=made.key_pem,
         verify_envoy_tls={"server_name": "localhost", "ca_cert": str(alarmed.inventory.parent / "authority.pem")},
     )  # fmt: skip
     assert done.code == 0, done.output
     found = alarmed.fires("SupersonicModelNotLoaded", "SupersonicCertificateExpires", seconds=90)
-    assert found["SupersonicModelNotLoaded"]["labels"]["model"] == "no-such-model"
+    assert found["SupersonicModelNotLoaded"]["labels"]["model"] == "broken"
     assert found["SupersonicCertificateExpires"]["severity"] == "warning"
     assert "It is good for 4 more days" in found["SupersonicCertificateExpires"]["description"]

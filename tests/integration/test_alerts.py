@@ -427,34 +427,48 @@ def test_a_wrong_expectation_is_noticed(promtool: Path, tmp_path: Path) -> None:
     assert "SupersonicPoolDown" in judge(promtool, tmp_path, alerts(), [wrong])
 
 
-# Minutes, and errors per second of 100 answers, after four days without any; which windows tell when, in minutes.
-DAYS = 4 * 1440
-OUTAGES: dict[str, tuple[Sequence[tuple[int, float]], Mapping[int, Sequence[str]]]] = {
-    "all requests of two minutes": (((2, 100.0), (60, 0.0)), {0: [], 2: ["1h"], 9: [], 60: []}),
-    "a fifth of the requests of ten minutes": (((10, 20.0), (60, 0.0)), {3: [], 10: ["1h"], 20: []}),
-    "few, for hours": (((240, 1.2), (60, 0.0)), {60: [], 170: [], 190: ["6h"], 280: []}),
-    "very few, for days": (((4320, 0.15), (600, 0.0)), {1440: [], 2160: [], 4300: ["3d"], 4700: []}),
-    "fewer than the objective allows": (((4320, 0.09),), {300: [], 4300: []}),
-}
+@dataclass
+class Outage:
+    """Minutes, and errors per second of 100 answers, after minutes without any; which windows tell when."""
+
+    name: str
+    windows: tuple[str, ...]
+    healthy: int
+    steps: tuple[tuple[int, float], ...]
+    told: Mapping[int, Sequence[str]]
+    patience: float = 1.0
 
 
-def test_how_fast_a_budget_may_be_spent(promtool: Path, tmp_path: Path) -> None:
-    rules = [rule for rule in alerts() if rule.get("alert") == "SupersonicErrorBudgetBurns"]
+# Three days take promtool minutes, and a tenth of them seconds.
+DAY, TENTH = 144, 0.1
+HOURS = ("1h", "6h")
+OUTAGES = [
+    Outage("all requests of two minutes", HOURS, 480, ((2, 100.0), (60, 0.0)), {0: [], 2: ["1h"], 9: [], 60: []}),
+    Outage("a fifth of ten minutes", HOURS, 480, ((10, 20.0), (60, 0.0)), {3: [], 10: ["1h"], 20: []}),
+    Outage("few, for hours", HOURS, 480, ((240, 1.2), (60, 0.0)), {60: [], 170: [], 190: ["6h"], 280: []}),
+    Outage("very few, for days", ("3d",), 4 * DAY, ((3 * DAY, 0.15), (60, 0.0)),
+           {DAY: [], 2 * DAY - 9: [], 2 * DAY + 9: ["3d"], 3 * DAY + 40: []}, TENTH),
+    Outage("fewer than the objective allows", ("3d",), 4 * DAY, ((3 * DAY, 0.09),), {DAY: [], 3 * DAY: []}, TENTH),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.name)
+def test_how_fast_a_budget_may_be_spent(promtool: Path, tmp_path: Path, outage: Outage) -> None:
+    rules = [rule for rule in alerts(patience=outage.patience) if rule.get("alert") == BURN]
     severities = {rule["labels"]["window"]: rule["labels"]["severity"] for rule in rules}
     assert severities == {"1h": "critical", "6h": "critical", "3d": "warning"}
-    tests = []
-    for name, (steps, told) in OUTAGES.items():
-        values = " ".join(f"{value:g}x{minutes - 1}" for minutes, value in ((DAYS, 0.0), *steps))
-        minutes = DAYS + sum(length for length, _value in steps)
-        labels = 'namespace="cms",supersonic="main"'
-        checks = [
-            check(DAYS + minute - 1, {("SupersonicErrorBudgetBurns", severities[window], window): 1 for window in now})
-            for minute, now in told.items()
-        ]
-        series = [{"series": f"supersonic:error_rate{{{labels}}}", "values": values},
-                  {"series": f"supersonic:answer_rate{{{labels}}}", "values": f"100x{minutes}"}]  # fmt: skip
-        tests.append({"name": name, "interval": "1m", "input_series": series, "promql_expr_test": checks})
-    assert not judge(promtool, tmp_path, rules, tests, recorded=False)
+    values = " ".join(f"{value:g}x{minutes - 1}" for minutes, value in ((outage.healthy, 0.0), *outage.steps))
+    labels = 'namespace="cms",supersonic="main"'
+    checks = [
+        check(outage.healthy + minute - 1, {(BURN, severities[window], window): 1 for window in now})
+        for minute, now in outage.told.items()
+    ]
+    minutes = outage.healthy + sum(length for length, _value in outage.steps)
+    series = [{"series": f"supersonic:error_rate{{{labels}}}", "values": values},
+              {"series": f"supersonic:answer_rate{{{labels}}}", "values": f"100x{minutes}"}]  # fmt: skip
+    chosen = [rule for rule in rules if rule["labels"]["window"] in outage.windows]
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": checks}
+    assert not judge(promtool, tmp_path, chosen, [test], recorded=False)
 
 
 @pytest.mark.parametrize(
