@@ -91,6 +91,9 @@ def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         pods = f"/api/v1/namespaces/{namespace}/pods"
         found.pods = until(lambda: cluster.api.list(pods, "pods"), 30)
         run("again", **EVERYTHING)
+        found.runs["site"] = run_playbook(
+            "site.yml", inventory, "--tags", "grafana", extra={**EVERYTHING, "supersonic_components": ["grafana"]}
+        )
         run("another password", "--diff", **EVERYTHING, grafana_admin_password=PASSWORD + "-2")
         run("fewer", **EVERYTHING, grafana_admin_password=PASSWORD + "-2", grafana_dashboards=["service"])
         run("existing", grafana_mode="existing")
@@ -101,6 +104,9 @@ def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         found.delivered = dict(found.grafana.dashboards)
         run("by the API again", **api)
         run("away from the API", **api, grafana_state="absent")
+        run("managed once more", **EVERYTHING)
+        found.runs["teardown"] = run_playbook("playbooks/teardown.yml", inventory, extra={"grafana_wait": True})
+        found.objects["teardown"] = found.look()
         run("absent", grafana_state="absent", grafana_wait=True)
         run("absent, and the claim", grafana_state="absent", grafana_wait=True, grafana_remove_claim=True)
         run("absent again", grafana_state="absent", grafana_remove_claim=True)
@@ -162,6 +168,12 @@ def test_a_second_run_changes_nothing(life: Life, step: str) -> None:
     assert life.runs[step].changed(NAME) == 0
 
 
+def test_the_playbook_asks_the_cluster_and_finds_nothing_to_change(life: Life) -> None:
+    assert life.runs["site"].code == 0, life.runs["site"].output
+    assert life.runs["site"].changed(NAME) == 0
+    assert "What Grafana needs is present" in life.runs["site"].text
+
+
 def template(life: Life, step: str) -> Object:
     found: Object = life.objects[step]["deployments"]["spec"]["template"]
     return found
@@ -200,6 +212,12 @@ def test_the_api_of_an_existing_one_gets_them(life: Life) -> None:
     assert life.runs["away from the API"].code == 0, life.runs["away from the API"].output
     assert life.grafana.dashboards == {}
     assert life.grafana.folders == {}
+
+
+def test_teardown_leaves_the_claim_and_says_so(life: Life) -> None:
+    assert life.runs["teardown"].code == 0, life.runs["teardown"].output
+    assert set(life.objects["teardown"]) == {"persistentvolumeclaims"}
+    assert f"What users of Grafana have made in the claim {NAME}-grafana" in life.runs["teardown"].text
 
 
 def test_nothing_is_left(life: Life) -> None:

@@ -199,7 +199,10 @@ def test_examples_have_what_is_required_and_are_right(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("playbook", "roles"),
-    [("site.yml", ["model_repository", "triton", "envoy"]), ("models.yml", ["model_repository", "triton"])],
+    [
+        ("site.yml", ["model_repository", "triton", "envoy", "prometheus"]),
+        ("models.yml", ["model_repository", "triton"]),
+    ],
 )
 def test_nothing_is_proved_where_check_mode_predicts_changes(playbook: str, roles: list[str]) -> None:
     """Every result of the roles decides."""

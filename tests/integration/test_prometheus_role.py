@@ -211,8 +211,12 @@ def test_the_components_of_the_instance_are_scraped(rendered: dict[str, list[dic
     assert selector["label"].endswith(f"app.kubernetes.io/component in ({','.join(components)})")
     labels = {rule["target_label"] for rule in job["relabel_configs"] if "target_label" in rule}
     assert labels == {"job", "namespace", "pod", "container", "node"}
-    (expression,) = one(rendered["site"], "PodMonitor")["spec"]["selector"]["matchExpressions"]
+    monitor = one(rendered["site"], "PodMonitor")["spec"]
+    (expression,) = monitor["selector"]["matchExpressions"]
     assert expression["values"] == components
+    assert monitor["jobLabel"] == expression["key"] == "app.kubernetes.io/component"
+    for endpoint in monitor["podMetricsEndpoints"]:
+        assert [rule["targetLabel"] for rule in endpoint["relabelings"]] == ["node"]
 
 
 def test_an_existing_one_is_left_alone(rendered: dict[str, list[dict[str, Any]]]) -> None:

@@ -240,6 +240,19 @@ SITE = {
 }
 
 
+def test_preflight_asks_for_what_grafana_needs(api: Api, tmp_path: Path) -> None:
+    own = {"supersonic_components": ["grafana"], "grafana_admin_password": "correct-horse-battery"}
+    told = failure(run(api, tmp_path, "site.yml", {"cms": {**own, "grafana_ingress": {"host": "grafana.example.org"}}}))
+    assert f"We may not {CHANGING} secrets in the namespace cms" in told
+    assert "a Secret that is there in grafana_admin_secret" in told
+    assert f"We may not {CHANGING} ingresses.networking.k8s.io in the namespace cms" in told
+    assert "persistentvolumeclaims" not in told
+    named = {"supersonic_components": ["grafana"], "grafana_admin_secret": {"name": "a"}, "grafana_persistent": True}
+    told = failure(run(api, tmp_path, "site.yml", {"cms": named}))
+    assert f"We may not {CHANGING} persistentvolumeclaims in the namespace cms" in told
+    assert "secrets" not in told
+
+
 def test_preflight_asks_for_what_the_operator_is_told_always(api: Api, tmp_path: Path) -> None:
     told = failure(run(api, tmp_path, "site.yml", {"cms": {**SITE, "prometheus_rule": "always"}}))
     assert "has no kind PrometheusRule of monitoring.coreos.com/v1, which comes with the Prometheus operator" in told
