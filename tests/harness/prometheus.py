@@ -67,7 +67,7 @@ class Prometheus:
 
 
 class Page:
-    """Answers every GET with a text, or as handle says."""
+    """Answers every request with a text, or as answer says."""
 
     def __init__(self, text: str = "") -> None:
         self.text = text
@@ -76,6 +76,8 @@ class Page:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 page.answer(self)
+
+            do_POST = do_GET
 
             def log_message(self, *_arguments: object) -> None:
                 pass

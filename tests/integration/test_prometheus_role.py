@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, windows
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page, Prometheus
 
 sys.path[:0] = [str(CLONE / "tests")]
 import crds
@@ -202,6 +205,52 @@ def test_whom_it_tells_and_what_it_scrapes_besides(rendered: dict[str, list[dict
     plain = yaml.safe_load(one(rendered["defaults"], "ConfigMap")["data"]["prometheus.yml"])
     assert plain.keys() == {"global", "rule_files", "scrape_configs"}
     assert [job["job_name"] for job in plain["scrape_configs"]] == ["supersonic", "prometheus"]
+
+
+class Alertmanager(Page):
+    """Stands for one: what it was sent, and with which token."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, list[dict[str, Any]]]] = []
+        super().__init__()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        alerts = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
+        self.told.append((request.path, request.headers.get("Authorization", ""), alerts))
+        self.reply(request, 200, b"{}")
+
+
+def test_an_alertmanager_is_told(rendered: dict[str, list[dict[str, Any]]], tmp_path: Path) -> None:
+    """As the role has written it, but for the address and TLS; nothing is scraped, so that the endpoint is down."""
+    data = one(rendered["everything"], "ConfigMap")["data"]
+    (tmp_path / "central").mkdir()
+    (tmp_path / "central" / "token").write_text("a-token-of-the-site")
+    text = data["prometheus.yml"].replace("/etc/prometheus-secrets", str(tmp_path))
+    alerting = yaml.safe_load(text)["alerting"]
+    place = alerting["alertmanagers"][0]
+    place["scheme"] = "http"
+    del place["tls_config"], alerting["alertmanagers"][1:]
+    (rule,) = (rule for rule in alerts(one(rendered["everything"], "ConfigMap")) if "EndpointDown" in rule["alert"])
+    groups = [{"name": "alerts", "interval": "1s", "rules": [{**rule, "for": "1s"}]}]
+    manager = Alertmanager()
+    place["static_configs"] = [{"targets": [manager.address]}]
+    scratch = tmp_path / "server"
+    scratch.mkdir()
+    (scratch / "rules.yml").write_text(json.dumps({"groups": groups}))
+    configuration = {"rule_files": ["rules.yml"], "alerting": alerting, "global": {"external_labels": {"site": "nrp"}}}
+    server = Prometheus(program("prometheus", tmp_path), scratch, configuration)
+    try:
+        until(lambda: manager.told, 30)
+    finally:
+        server.stop()
+        manager.stop()
+    path, token, (alert,) = manager.told[0]
+    assert (path, token) == ("/am/api/v2/alerts", "Bearer a-token-of-the-site")
+    assert alert["labels"] == {
+        "alertname": "SupersonicEndpointDown", "namespace": "cms", "supersonic": "main", "severity": "critical",
+        "site": "nrp",
+    }  # fmt: skip
+    assert alert["annotations"]["runbook_url"] == "https://example.org/runbook#supersonicendpointdown"
 
 
 def test_the_components_of_the_instance_are_scraped(rendered: dict[str, list[dict[str, Any]]]) -> None:
