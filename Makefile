@@ -114,8 +114,9 @@ test-cluster: local-for-tests test-on-cluster  ## Modules, roles, playbooks and 
 
 .PHONY: test-on-cluster
 test-on-cluster: $(VENV)/dev
-	pytest -q -n 6 --dist loadfile --no-loadscope-reorder -m "not alone" tests/cluster
-	pytest -q -m alone tests/cluster
+	pytest -q -n 7 --dist loadfile --no-loadscope-reorder -m "not alone" tests/cluster
+# Those that measure, beside those that take away what all others need, and mostly wait.
+	pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m alone tests/cluster
 
 .PHONY: test-loss
 test-loss: $(VENV)/dev local  ## Everything that happens to an instance, three times each, under load: half an hour

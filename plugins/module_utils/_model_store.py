@@ -375,7 +375,8 @@ class Store:
             self.require()
         self._folder(self.root)
         self._check_format()
-        current = self.current()
+        # Refuses what is no link of ours before anything is made.
+        self.current()
         for name in ("objects", "releases", "manifests", "staging"):
             self._folder(self._path(name))
         self._folder(self.staging)
@@ -390,7 +391,8 @@ class Store:
         if self._noted_history() is None:
             # Before anything is put on trial, which would be taken for one of those that were served.
             self._write(self._path("history"), json.dumps(self._history()))
-        return {"current": current, "age": self._age()}
+        # Another publisher may have switched while its lock was waited for.
+        return {"current": self.current(), "age": self._age()}
 
     def missing(self, manifest: str, verify: bool = False) -> list[str]:
         """Names of the contents that have to be sent; with `verify` stored ones are read, and damaged ones count."""

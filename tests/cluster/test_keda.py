@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
+from ansible_collections.fastml.supersonic.tests.harness.autoscaling import held
 from ansible_collections.fastml.supersonic.tests.harness.keda import NAMESPACE, WANTED, Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container, until, workload
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -133,6 +136,41 @@ def test_life_of_keda(cluster: Cluster, keda: Keda, namespace: str, tmp_path: Pa
             again = keda.role(tmp_path)
     assert again.changed("local-cluster") == 1
     assert keda.look()["problems"] == []
+
+
+@pytest.mark.alone
+def test_a_pool_stays_while_keda_is_gone(cluster: Cluster, keda: Keda, namespace: str) -> None:
+    """Its operator, whom the API of metrics asks, does not run for three looks of the HorizontalPodAutoscaler."""
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    for name, replicas in (("demand", 2), ("pool", 1)):
+        cluster.create(path, workload(name=name, replicas=replicas))
+    scaled = scaled_object("pool")
+    scaled["spec"]["triggers"][0]["metadata"]["podSelector"] = "app=demand"
+    cluster.create(f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects", scaled)
+
+    def wanted() -> int:
+        return int(cluster.there(f"{path}/pool")["spec"]["replicas"])
+
+    until(lambda: wanted() == 2, 90)
+    with keda.alone(), without_operator(cluster):
+        held(lambda: wanted() == 2, 45)
+    held(lambda: wanted() == 2, 20)
+
+
+@contextlib.contextmanager
+def without_operator(cluster: Cluster) -> Iterator[None]:
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/keda-operator"
+
+    def ready() -> int:
+        return int(cluster.there(path)["status"].get("readyReplicas") or 0)
+
+    cluster.patch(path, {"spec": {"replicas": 0}})
+    try:
+        until(lambda: ready() == 0, 60)
+        yield
+    finally:
+        cluster.patch(path, {"spec": {"replicas": 1}})
+        until(lambda: ready() == 1, 120)
 
 
 def removed_and_predicted(cluster: Cluster, keda: Keda, folder: Path) -> None:

@@ -21,6 +21,7 @@ import time
 import typing as t
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -487,22 +488,28 @@ def test_two_publishers_at_once(source: Path, tmp_path: Path) -> None:
         shutil.copytree(source, copy)
         (copy / "beta/1/model.py").write_text(f"# {number}\n")
         sources.append(copy)
-    failures: list[Exception] = []
-
-    def work(folder: Path) -> None:
-        try:
-            put(folder, store, keep=10)
-        except SupersonicError as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(folder,)) for folder in sources]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor() as pool:
+        for published in [pool.submit(put, folder, store, keep=10) for folder in sources]:
+            assert published.result()["changed"] is True
     assert len(list((store / "releases").iterdir())) == 6
     assert_sound(store)
+
+
+def test_what_is_served_is_read_once_the_lock_is_there(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    first = put(source, store)["release"]
+    (source / "beta/1/model.py").write_text("# another\n")
+    put(source, store)
+    other, waiting = Store(str(store)), Store(str(store))
+    other.open("somebody on host-a")
+    with ThreadPoolExecutor() as pool:
+        opened = pool.submit(waiting.open, "somebody on host-b", wait=30)
+        while not Path(waiting.staging).is_dir():
+            time.sleep(0.01)
+        other.switch_to(release=first)
+        other.close()
+        assert opened.result()["current"] == first
+    waiting.close()
 
 
 def test_a_living_publisher_is_named(source: Path, tmp_path: Path) -> None:
