@@ -26,7 +26,9 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Clust
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import KUBECONFIG, LOCAL, Instance, Run
 from ansible_collections.fastml.supersonic.tests.harness.pods import connect
-from ansible_collections.fastml.supersonic.tests.harness.tracing import IMAGE
+from ansible_collections.fastml.supersonic.tests.harness.programs import program
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page
+from ansible_collections.fastml.supersonic.tests.harness.tracing import IMAGE, Collector, render
 
 NAME = "seen"
 SERVICES = [f"{NAME}-envoy", f"{NAME}-triton"]
@@ -88,6 +90,32 @@ def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         deployments = cluster.api.list(base, "deployments")
         found.tempo = [item for item in deployments if item["metadata"]["name"] == f"{NAME}-tempo"]
         found.runs["tempo again"] = instance.run("site.yml", "--tags", "tempo", **tempo)
+        # Of another instance, whose collector and Tempo are the site's.
+        tempo_there = Page("echo")
+        stack.callback(tempo_there.stop)
+        manifests = render(folder / "rendered", {"site": {}}, "otel_collector")
+        collector = Collector(
+            program("otel-collector", folder) / "otel-collector",
+            folder / "site",
+            manifests / "site/otel_collector.yaml",
+        )
+        stack.callback(collector.stop)
+        play = folder / "existing.yml"
+        roles = ["fastml.supersonic.otel_collector", "fastml.supersonic.tempo"]
+        tasks = [{"name": f"Have {role}", "ansible.builtin.include_role": {"name": role}} for role in roles]
+        play.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+        there = {
+            "supersonic_name": "other",
+            "otel_collector_mode": "existing",
+            "supersonic_tracing": {"endpoint": collector.endpoint, "http_url": collector.url},
+            "tempo_mode": "existing",
+            "supersonic_tempo_url": f"http://{tempo_there.address}",
+        }
+        found.runs["existing"] = instance.run(play, **there)
+        wrong = {"endpoint": collector.endpoint, "http_url": collector.url.replace("/v1/traces", "/elsewhere")}
+        found.runs["wrong"] = instance.run(
+            play, **{**there, "supersonic_tracing": wrong, "otel_collector_wait_timeout": 1}
+        )
         yield found
 
 
@@ -157,6 +185,13 @@ def test_tempo_is_applied_to_the_real_api(life: Life) -> None:
     assert life.runs["tempo"].code == 0, life.runs["tempo"].output
     assert len(life.tempo) == 1
     assert life.runs["tempo again"].changed(NAME) == 0
+
+
+def test_those_of_the_site_are_asked_and_nothing_is_applied(life: Life) -> None:
+    assert life.runs["existing"].code == 0, life.runs["existing"].output
+    assert life.runs["existing"].changed(NAME) == 0
+    assert life.runs["wrong"].code != 0
+    assert "does not take spans there: it answered 404" in life.runs["wrong"].text
 
 
 def test_nothing_is_left_of_them_but_the_traces(life: Life) -> None:
