@@ -295,13 +295,15 @@ def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) ->
     for name in wanted:
         if name and name not in names and by_hand is not None and name not in by_hand:
             problems.append(
-                f"There is no storage class {name} (model_repository_storage_class, prometheus_storage_class or "
-                f"tempo_storage_class, or preflight_storage_classes where that is set). The cluster has {listed}."
+                f"There is no storage class {name} (model_repository_storage_class, prometheus_storage_class, "
+                "tempo_storage_class, grafana_storage_class, or preflight_storage_classes where that is set). "
+                f"The cluster has {listed}."
             )
         elif not name and not default:
             problems.append(
-                "The cluster has no default storage class, so model_repository_storage_class, prometheus_storage_class "
-                f"and tempo_storage_class, where there are claims, have to name one. It has {listed}."
+                "The cluster has no default storage class, so model_repository_storage_class, prometheus_storage_class, "
+                "tempo_storage_class and grafana_storage_class, where there are claims, have to name one. "
+                f"It has {listed}."
             )
     return problems
 
