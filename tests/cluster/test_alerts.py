@@ -188,7 +188,8 @@ def test_a_server_that_does_not_start(alarmed: Alarmed) -> None:
         change = {"spec": {"template": {"spec": {"containers": [container]}}}}
         alarmed.cluster.patch(alarmed.deployment("triton"), change, kind="strategic-merge")
 
-    start(["sleep", "3600"], [])
+    # Process 1 only ends by signals that it takes.
+    start(["bash", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"], [])
     try:
         alert = alarmed.fires("SupersonicTargetDown", seconds=90)["SupersonicTargetDown"]
         assert alert["labels"]["pod"].startswith(f"{NAME}-triton-")
