@@ -301,9 +301,9 @@ def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) ->
             )
         elif not name and not default:
             problems.append(
-                "The cluster has no default storage class, so model_repository_storage_class, prometheus_storage_class, "
-                "tempo_storage_class and grafana_storage_class, where there are claims, have to name one. "
-                f"It has {listed}."
+                "The cluster has no default storage class, so model_repository_storage_class, "
+                "prometheus_storage_class, tempo_storage_class and grafana_storage_class, where there are claims, have "
+                f"to name one. It has {listed}."
             )
     return problems
 

@@ -143,8 +143,9 @@ def test_gpus_name_their_variables(api: Api) -> None:
 
 def test_storage_classes_name_their_variables(api: Api) -> None:
     assert problems(api, storage_classes=["fast", "", "by-hand", "slow"]) == [
-        "There is no storage class fast (model_repository_storage_class, prometheus_storage_class, tempo_storage_class, "
-        "grafana_storage_class, or preflight_storage_classes where that is set). The cluster has slow.",
+        "There is no storage class fast (model_repository_storage_class, prometheus_storage_class, "
+        "tempo_storage_class, grafana_storage_class, or preflight_storage_classes where that is set). The cluster has "
+        "slow.",
         "The cluster has no default storage class, so model_repository_storage_class, prometheus_storage_class, "
         "tempo_storage_class and grafana_storage_class, where there are claims, have to name one. It has slow.",
     ]
