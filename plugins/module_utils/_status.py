@@ -351,7 +351,10 @@ def verification(path: str) -> Found:
             report = json.load(file)
         passed, when = bool(report["passed"]), str(report["time"])
         checks = [
-            {name: summary.get(name) for name in ("layer", "target", "protocol", "passed", "failed")}
+            {
+                **{name: summary[name] for name in ("layer", "target", "protocol", "failed")},
+                "passed": summary["checks"] - summary["failed"],
+            }
             for summary in report.get("targets") or []
         ]
     except FileNotFoundError:

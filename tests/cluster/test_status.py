@@ -76,7 +76,9 @@ def test_what_the_cluster_has(instance: Instance) -> None:
     assert found["reachable"]
     assert found["unknown"] == {"traffic": "no Prometheus was named"}
     assert found["verification"]["passed"]
-    assert {check["layer"] for check in found["verification"]["checks"]} == {"server", "Envoy"}
+    checks = found["verification"]["checks"]
+    assert {check["layer"] for check in checks} == {"server", "Envoy"}
+    assert all(check["passed"] > 0 and check["failed"] == 0 for check in checks), checks
     pool = found["servers"]
     assert (pool["wanted"], pool["ready"], pool["answering"]) == (2, 2, 2)
     pods = {pod["metadata"]["name"]: pod for pod in instance.pods("triton").values()}

@@ -232,6 +232,16 @@ def test_no_record_of_a_verification(tmp_path: Path, text: str | None, said: str
         _status.verification("")
 
 
+def test_what_the_report_of_a_verification_says(tmp_path: Path) -> None:
+    target = {"layer": "Envoy", "target": "pod cms/main-envoy port 8001", "protocol": "grpc"}
+    report = {"time": "2026-03-01T11:30:00+00:00", "passed": False, "message": "2 of 11 checks failed.",
+              "targets": [{**target, "checks": 11, "failed": 2, "models": ["digits"]}]}  # fmt: skip
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    found = _status.verification(str(tmp_path / "report.json"))
+    assert (found["time"], found["passed"], found["message"]) == (report["time"], False, report["message"])
+    assert found["checks"] == [{**target, "passed": 9, "failed": 2}]
+
+
 # ---- the playbook ----------------------------------------------------------------------------------------------------
 def test_the_playbook_ends_well_where_nobody_can_be_asked(tmp_path: Path) -> None:
     common = {
