@@ -87,7 +87,7 @@ def page(envoy: DeployedEnvoy) -> str:
 
 def measure(perf_analyzer: PerfAnalyzer, envoy: DeployedEnvoy) -> Measured:
     arguments = ["-m", "identity", "-u", envoy.address, "-i", "grpc", "--shape", "INPUT0:4", "--concurrency-range", "1"]
-    arguments += ["--measurement-interval", "2500", "--stability-percentage", "80", "--max-trials", "4"]
+    arguments += ["--measurement-interval", "2500", "--stability-percentage", "999", "--max-trials", "10"]
     found = perf_analyzer.run(
         [*arguments, "--collect-metrics", "--metrics-url", metrics(envoy), "--metrics-interval", "500"]
     )

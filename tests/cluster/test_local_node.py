@@ -98,7 +98,7 @@ class Role:
             command, env=environment, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            wait_for(lambda: run.poll() is not None or ready(), pause=0.01)
+            wait_for(lambda: run.poll() is not None or ready(), seconds=240, pause=0.01)
             assert run.poll() is None, "the run ended before it could be killed"
         finally:
             self._kill(mark)
