@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._traces import S
 from ansible_collections.fastml.supersonic.tests.harness.gateway import CHANNEL
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page
 from ansible_collections.fastml.supersonic.tests.harness.tracing import (
     Traced,
     context,
@@ -291,6 +296,81 @@ def test_golden_requests_are_traced(instance: Traced) -> None:
         spans = whole(instance, traces[:3], 5)
         assert problems_of(spans, SERVICES) == []
         assert len(instance.collector.spans(spans[0].trace_id)) == 5
+
+
+class Busy(Page):
+    """A Tempo of an instance whose clients use up Envoy's limit: of the proof's first requests Envoy's span alone."""
+
+    sent, direct = "1" * 32, "2" * 32
+
+    def __init__(self, later: list[str]) -> None:
+        """later: services that have a span in traces of further requests, each below the one before it."""
+        super().__init__()
+        self.services = {self.sent: SERVICES[:1], self.direct: SERVICES[1:]}
+        self.later = later
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        trace_id = request.path.rpartition("/")[2]
+        batches = [
+            {
+                "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]},
+                "scopeSpans": [
+                    {"spans": [{"traceId": trace_id, "spanId": f"{number + 1:016x}", "parentSpanId": f"{number:016x}"}]}
+                ],
+            }
+            for number, service in enumerate(self.services.get(trace_id, self.later))
+        ]
+        self.reply(request, 200, json.dumps({"batches": batches}).encode())
+
+
+@pytest.mark.parametrize(
+    ("later", "said"),
+    [
+        (SERVICES, r"[1-9]\d* spans of [1-9]\d* traced requests are in Tempo, from Envoy down to the model\."),
+        (SERVICES[:1], r"Of endpoint no trace goes on to a server, though those of servers arrive: clients that sample"),
+    ],
+    ids=["over", "lasting"],
+)
+def test_a_busy_instance_is_proved_later_or_warned_of(
+    instance: Traced, tmp_path: Path, later: list[str], said: str
+) -> None:
+    tempo = Busy(later)
+    values = {"datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+    request = {
+        "request": {"inputs": [{"name": "INPUT0", **values}]},
+        "response": {"outputs": [{"name": "OUTPUT0", **values}]},
+    }
+    golden = tmp_path / "models" / "identity" / "golden"
+    golden.mkdir(parents=True)
+    (golden / "two.json").write_text(json.dumps(request))
+    checks = [
+        {"layer": layer, "target": target, "status": "ok", "trace_id": trace_id}
+        for layer, target, trace_id in (("server", "server", tempo.direct), ("endpoint", "endpoint", tempo.sent))
+    ]
+    variables = {
+        "supersonic_name": "main",
+        "supersonic_namespace": "none",
+        "supersonic_tracing": {"endpoint": instance.collector.endpoint},
+        "supersonic_tempo_url": f"http://{tempo.address}",
+        "verify_golden_directories": [str(tmp_path / "models")],
+        "verify_address": instance.envoys["none"].address,
+        "verify_envoys": False,
+        "verify_trace_timeout": 1,
+        "__verify_result": {"checks": checks},
+        "ansible_python_interpreter": sys.executable,
+    }
+    role = {"name": "fastml.supersonic.verify", "tasks_from": "traces"}
+    task = {"name": "Look for traces", "ansible.builtin.include_role": role}
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": [task]}
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": {"localhost": {}}}}))
+    try:
+        done = run_playbook(tmp_path / "play.yml", tmp_path / "hosts.yml")
+    finally:
+        tempo.stop()
+    assert done.code == 0, done.output
+    assert re.search(said, done.text), done.output
+    assert "Of endpoint no trace is whole" in done.text
 
 
 def test_both_protocols_together_have_one_limit(instance: Traced) -> None:
