@@ -147,10 +147,10 @@ def _envoy(variables: Variables) -> Iterator[Finding]:
     if servers_trace and many > MOST_PER_SECOND:
         yield Finding(
             name,
-            f"each worker (envoy_concurrency) of each Envoy of a pod (envoy_processes) counts for itself in each cluster of "
-            f"servers (two with envoy_http, and as many for each in_flight of envoy_client_limits): these are {many}, "
-            f"each lets one request in a second through, and servers that trace more than {MOST_PER_SECOND} may crash. "
-            "Have fewer of them, or set triton_tracing.enabled to false.",
+            "each worker (envoy_concurrency) of each Envoy of a pod (envoy_processes) counts for itself in each cluster "
+            "of servers (two with envoy_http, and as many again for each in_flight of envoy_client_limits). These are "
+            f"{many}, each lets at least one request in a second through, and servers that trace more than "
+            f"{MOST_PER_SECOND} may crash. Have fewer of them, or set triton_tracing.enabled to false.",
         )
 
 
@@ -194,8 +194,8 @@ def _triton(variables: Variables) -> Iterator[Finding]:
     if enabled and own:
         yield Finding(
             "envoy_configuration_config_map",
-            "servers trace every context that clients send, and the filter that keeps most of them away is a part of our "
-            "configuration, which this one replaces. Set triton_tracing.enabled to false, or leave it out.",
+            "servers trace every context that clients send, and the filter that keeps most of them away is a part of "
+            "our configuration, which this one replaces. Set triton_tracing.enabled to false, or leave it out.",
             own,
         )
     elif enabled and envoy is not None and not (envoy.get("endpoint") or traced(variables)):

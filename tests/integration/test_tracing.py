@@ -327,7 +327,7 @@ class Busy(Page):
     ("later", "said"),
     [
         (SERVICES, r"[1-9]\d* spans of [1-9]\d* traced requests are in Tempo, from Envoy down to the model\."),
-        (SERVICES[:1], r"Of address \S+ no trace goes on to a server, though those of servers arrive: clients that sample"),
+        (SERVICES[:1], r"Of address \S+ no trace goes on to a server, though those of servers arrive: clients that"),
     ],
     ids=["over", "lasting"],
 )

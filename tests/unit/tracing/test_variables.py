@@ -159,8 +159,8 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
         ({"otel_collector_pod_labels": {"a": 1}}, r"otel_collector_pod_labels\.a"),
         ({"otel_collector_security_context": {"root": True}}, r"otel_collector_security_context.*root"),
         ({"envoy_tracing": {"requests_per_second": 1000}}, r"envoy_tracing\.requests_per_second .*from 1 to 200"),
-        ({**MANY, "envoy_concurrency": 17}, r"envoy_tracing: .*these are 204,.*more than 200"),
-        ({**MANY, "envoy_processes": 2}, r"envoy_tracing: .*these are 384,.*more than 200"),
+        ({**MANY, "envoy_concurrency": 17}, r"envoy_tracing: .*These are 204,.*more than 200"),
+        ({**MANY, "envoy_processes": 2}, r"envoy_tracing: .*These are 384,.*more than 200"),
         (
             {"envoy_configuration_config_map": "mine"},
             r"envoy_configuration_config_map is .mine.*Set triton_tracing\.enabled to false",
