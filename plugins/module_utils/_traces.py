@@ -255,8 +255,10 @@ def look_up(
                 return any(span.service == services[-1] for trace_id in trace_ids for span in tempo.trace(trace_id))
 
             for sender, trace_ids in wanted.items():
+                ends = []
                 for trace_id in trace_ids:
                     spans = tempo.trace(trace_id)
+                    ends += [_ends_at_the_first(spans, services)] if spans else []
                     traces[trace_id] = {
                         "sender": sender,
                         "spans": len(spans),
@@ -266,7 +268,7 @@ def look_up(
                 if all(traces[trace_id]["problems"] for trace_id in trace_ids):
                     told = "; ".join(f"{name}: {', '.join(traces[name]['problems'])}" for name in trace_ids)
                     problems[sender] = f"Of {sender} no trace is whole ({told or 'there is none'})."
-                    if _ends_at_the_first([traces[name] for name in trace_ids], services):
+                    if ends and all(ends):
                         limited.append(sender)
                         problems[sender] += f" {_LIMITED}"
             if limited and not (direct and all(sends(trace_ids) for trace_ids in direct.values())):
@@ -278,7 +280,7 @@ def look_up(
     return traces, wrong, {sender: problems[sender] for sender in limited}
 
 
-def _ends_at_the_first(traces: Sequence[Mapping[str, t.Any]], services: Sequence[str]) -> bool:
-    """Whether all that is there of these traces is of the first of several services."""
-    found = [trace["services"] for trace in traces if trace["services"]]
-    return len(services) > 1 and bool(found) and all(names == [services[0]] for names in found)
+def _ends_at_the_first(spans: Sequence[Span], services: Sequence[str]) -> bool:
+    """Whether a trace is whole as far as the first of several services, and has nothing else."""
+    first = services[:1]
+    return len(services) > 1 and {span.service for span in spans} == set(first) and not problems_of(spans, first)

@@ -199,9 +199,10 @@ def test_a_trace_that_never_comes_is_told(tempo: Tempo) -> None:
         (WHOLE[:2], WHOLE[:2], "it has no span of main-triton"),
         (WHOLE[2:], WHOLE[2:], "it has no span of main-envoy"),
         ([], WHOLE[2:], "nothing of it is there"),
+        ([WHOLE[0], (*WHOLE[1][:1], "2222222222222222", *WHOLE[1][2:])], WHOLE[2:], "do not hang together"),
         ([*WHOLE[:2], ("b7ad6b7169203333", "2222222222222222", "InferRequest", "main-triton")], WHOLE[2:], "not hang"),
     ],
-    ids=["limited", "no span of servers", "another's", "no span of envoy", "nothing", "torn"],
+    ids=["limited", "no span of servers", "another's", "no span of envoy", "nothing", "torn at envoy", "torn"],
 )
 def test_a_gateway_that_has_reached_its_limit_is_no_error(
     tempo: Tempo, rows: list[Row], asked: list[Row], error: str
@@ -217,6 +218,7 @@ def test_a_gateway_that_has_reached_its_limit_is_no_error(
     # Each server has to have sent some.
     silent = ask(tempo, traces={"Envoy": [TRACE]}, direct_traces={"server": [DIRECT], "other": [LOST]})
     assert silent["failed"]
+    assert "limited" not in silent or silent["limited"] == []
 
 
 @pytest.mark.parametrize(
