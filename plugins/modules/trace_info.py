@@ -60,8 +60,8 @@ options:
     description:
       - Traces of requests that were sent to the last of O(services) itself, in the same form as O(traces).
       - Where all that is there of a sender's traces is of the first of O(services), a limit of traces on the way may be
-        reached, such as C(envoy_tracing.requests_per_second). That is a warning, not an error, when each sender of these
-        has one in which there are spans of the last service, so that spans of it do arrive.
+        reached, such as C(envoy_tracing.requests_per_second). That is a warning, not an error, when each sender of
+        these has one in which there are spans of the last service, so that spans of it do arrive.
     type: dict
     default: {}
   services:
@@ -114,7 +114,7 @@ EXAMPLES = r"""
 RETURN = r"""
 limited:
   description:
-    - Senders of O(traces) whose traces all end at the first of O(services), while those of O(direct_traces) have arrived.
+    - Senders of O(traces) whose traces all end at the first of O(services), while those of O(direct_traces) are there.
   returned: when O(tempo_url) is given
   type: list
   elements: str
