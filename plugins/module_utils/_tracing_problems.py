@@ -148,8 +148,8 @@ def _envoy(variables: Variables) -> Iterator[Finding]:
         yield Finding(
             name,
             "each worker (envoy_concurrency) of each Envoy of a pod (envoy_processes) counts for itself in each "
-            "cluster of servers (two with envoy_http, and as many again for each in_flight of envoy_client_limits). These "
-            f"are {many}, each lets at least one request in a second through, and servers that trace more than "
+            "cluster of servers (two with envoy_http, and as many again for each in_flight of envoy_client_limits). "
+            f"These are {many}, each lets at least one request in a second through, and servers that trace more than "
             f"{MOST_PER_SECOND} may crash. Have fewer of them, or set triton_tracing.enabled to false.",
         )
 
