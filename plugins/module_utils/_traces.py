@@ -37,6 +37,10 @@ _COUNTERS = {
     ("exporter", "send_failed"): "failed",
 }
 _POLL_SECONDS = 0.5
+_LIMITED = (
+    "Clients that sample many requests may have used up what Envoy passes on in a second "
+    "(envoy_tracing.requests_per_second)."
+)
 
 
 # ---- spans -----------------------------------------------------------------------------------------------------------
@@ -229,17 +233,32 @@ def _not_grown(now: Mapping[str, int], before: Mapping[str, t.Any]) -> Iterator[
 
 
 def look_up(
-    open_web: Callable[[], Tempo], wanted: Mapping[str, Sequence[str]], services: Sequence[str], seconds: float
-) -> tuple[dict[str, dict[str, t.Any]], list[str]]:
-    """What there is of each trace, and of which of those who have sent them none is whole."""
+    open_web: Callable[[], Tempo],
+    wanted: Mapping[str, Sequence[str]],
+    services: Sequence[str],
+    seconds: float,
+    direct: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[dict[str, dict[str, t.Any]], list[str], dict[str, str]]:
+    """What there is of each trace, of which of those who have sent them none is whole, and of which that is no error.
 
-    def look() -> tuple[dict[str, dict[str, t.Any]], list[str]]:
+    A gateway that limits how many traces reach the servers leaves of the others its own spans alone. That is no error
+    where servers that were asked without it (direct) have sent theirs.
+    """
+
+    def look() -> tuple[tuple[dict[str, dict[str, t.Any]], dict[str, str], list[str]], list[str]]:
         traces: dict[str, dict[str, t.Any]] = {}
-        problems = []
+        problems: dict[str, str] = {}
+        limited: list[str] = []
         with contextlib.closing(open_web()) as tempo:
+
+            def sends(trace_ids: Sequence[str]) -> bool:
+                return any(span.service == services[-1] for trace_id in trace_ids for span in tempo.trace(trace_id))
+
             for sender, trace_ids in wanted.items():
+                ends = []
                 for trace_id in trace_ids:
                     spans = tempo.trace(trace_id)
+                    ends += [_ends_at_the_first(spans, services)] if spans else []
                     traces[trace_id] = {
                         "sender": sender,
                         "spans": len(spans),
@@ -248,7 +267,20 @@ def look_up(
                     }
                 if all(traces[trace_id]["problems"] for trace_id in trace_ids):
                     told = "; ".join(f"{name}: {', '.join(traces[name]['problems'])}" for name in trace_ids)
-                    problems.append(f"Of {sender} no trace is whole ({told or 'there is none'}).")
-        return traces, problems
+                    problems[sender] = f"Of {sender} no trace is whole ({told or 'there is none'})."
+                    if ends and all(ends):
+                        limited.append(sender)
+                        problems[sender] += f" {_LIMITED}"
+            if limited and not (direct and all(sends(trace_ids) for trace_ids in direct.values())):
+                limited = []
+        return (traces, problems, limited), list(problems.values())
 
-    return until(look, seconds)
+    (traces, problems, limited), _texts = until(look, seconds)
+    wrong = [text for sender, text in problems.items() if sender not in limited]
+    return traces, wrong, {sender: problems[sender] for sender in limited}
+
+
+def _ends_at_the_first(spans: Sequence[Span], services: Sequence[str]) -> bool:
+    """Whether a trace is whole as far as the first of several services, and has nothing else."""
+    first = services[:1]
+    return len(services) > 1 and {span.service for span in spans} == set(first) and not problems_of(spans, first)

@@ -36,14 +36,14 @@ _DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(h|m|s|ms|us))+")
 # What a server traces by itself comes on top of what Envoy lets through, and one that traced each of thousands of
 # requests per second crashed.
 MOST_OF_ITS_OWN = 1.0
-# Of one Envoy: with some servers behind it each of them still has time to send what it has.
+# Of one pod of Envoys: with some servers behind it each of them still has time to send what it has.
 MOST_PER_SECOND = 200
-# Parts of the configurations that others rely on.
 # Variables of the environment that are set in pods which trace.
 _ENVIRONMENT = {
     "envoy_env": ("POD_NAME", "OTEL_RESOURCE_ATTRIBUTES"),
     "triton_env": ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",),
 }
+# Parts of the configuration that others rely on.
 _COLLECTOR_KEYS = {
     "receivers": {"otlp": "Envoys and servers send to it"},
     "service": {"extensions": "the pod's probes ask health_check"},
@@ -126,7 +126,7 @@ def _shared(variables: Variables) -> Iterator[Finding]:
 def _envoy(variables: Variables) -> Iterator[Finding]:
     name = "envoy_tracing"
     tracing = variables.get(name) or {}
-    if not tracing or tracing.get("enabled") is False:
+    if tracing.get("enabled") is False or not (tracing or traced(variables)):
         return
     endpoint = tracing.get("endpoint")
     if (endpoint or not traced(variables)) and not _ADDRESS.fullmatch(str(endpoint or "")):
@@ -142,6 +142,24 @@ def _envoy(variables: Variables) -> Iterator[Finding]:
             most,
             ".requests_per_second",
         )
+    servers_trace = (variables.get("triton_tracing") or {}).get("enabled") is not False
+    many = counts(variables)
+    if servers_trace and many > MOST_PER_SECOND:
+        yield Finding(
+            name,
+            "each worker (envoy_concurrency) of each Envoy of a pod (envoy_processes) counts for itself in each "
+            "cluster of servers (two with envoy_http, and as many again for each in_flight of envoy_client_limits). "
+            f"These are {many}, each lets at least one request in a second through, and servers that trace more than "
+            f"{MOST_PER_SECOND} may crash. Have fewer of them, or set triton_tracing.enabled to false.",
+        )
+
+
+def counts(variables: Variables) -> int:
+    """How many counts of traced requests a pod of Envoys has: none knows of another."""
+    limits = (variables.get("envoy_client_limits") or {}).values()
+    clusters = 1 + sum(bool(isinstance(limit, Mapping) and limit.get("in_flight")) for limit in limits)
+    workers = int(variables.get("envoy_concurrency") or 1) * int(variables.get("envoy_processes") or 1)
+    return clusters * (2 if variables.get("envoy_http") else 1) * workers
 
 
 def _triton(variables: Variables) -> Iterator[Finding]:
@@ -172,7 +190,15 @@ def _triton(variables: Variables) -> Iterator[Finding]:
             ".trace-config",
         )
     envoy = variables.get("envoy_tracing")
-    if enabled and envoy is not None and not (envoy.get("endpoint") or traced(variables)):
+    own = variables.get("envoy_configuration_config_map")
+    if enabled and own:
+        yield Finding(
+            "envoy_configuration_config_map",
+            "servers trace every context that clients send, and the filter that keeps most of them away is a part of "
+            "our configuration, which this one replaces. Set triton_tracing.enabled to false, or leave it out.",
+            own,
+        )
+    elif enabled and envoy is not None and not (envoy.get("endpoint") or traced(variables)):
         yield Finding(
             name,
             "Envoy does not trace, so every context that clients send reaches the servers, which trace all of them and "

@@ -56,6 +56,14 @@ options:
         each one has to be whole - servers miss some of the contexts that come over gRPC.
     type: dict
     default: {}
+  direct_traces:
+    description:
+      - Traces of requests that were sent to the last of O(services) itself, in the same form as O(traces).
+      - Where all that is there of a sender's traces is of the first of O(services), a limit of traces on the way may be
+        reached, such as C(envoy_tracing.requests_per_second). That is a warning, not an error, when each sender of
+        these has one in which there are spans of the last service, so that spans of it do arrive.
+    type: dict
+    default: {}
   services:
     description:
       - Names of services that each trace has to have spans of, in the order in which they call each other - of each a
@@ -104,6 +112,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+limited:
+  description:
+    - Senders of O(traces) whose traces all end at the first of O(services), while those of O(direct_traces) are there.
+  returned: when O(tempo_url) is given
+  type: list
+  elements: str
+  sample: []
 counters:
   description: Spans that the collector has accepted, refused, sent on (by all exporters together) and failed to send.
   returned: when O(collector_metrics_url) is given
@@ -140,6 +155,7 @@ def main() -> None:
             "tempo_ca_certificates": {"type": "str"},
             "validate_tempo_certs": {"type": "bool", "default": True},
             "traces": {"type": "dict", "default": {}},
+            "direct_traces": {"type": "dict", "default": {}},
             "services": {"type": "list", "elements": "str", "default": []},
             "wait_timeout": {"type": "int", "default": 0},
             "timeout": {"type": "float", "default": 10},
@@ -149,11 +165,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
-    for sender, found in options["traces"].items():
-        for trace_id in found if isinstance(found, list) else [found]:
-            if not isinstance(found, list) or not _traces.TRACE_ID.fullmatch(str(trace_id)):
-                what = "which is no list of ids: 32 hexadecimal digits, not all of them 0"
-                module.fail_json(msg=f"traces.{sender} has '{trace_id}', {what}.")
+    for name in ("traces", "direct_traces"):
+        for sender, found in options[name].items():
+            for trace_id in found if isinstance(found, list) else [found]:
+                if not isinstance(found, list) or not _traces.TRACE_ID.fullmatch(str(trace_id)):
+                    what = "which is no list of ids: 32 hexadecimal digits, not all of them 0"
+                    module.fail_json(msg=f"{name}.{sender} has '{trace_id}', {what}.")
     if options["traces"] and not options["tempo_url"]:
         module.fail_json(msg="traces are looked up in a Tempo: give tempo_url.")
     resolver = Resolver(options)
@@ -182,8 +199,13 @@ def main() -> None:
                 timeout=timeout,
             )
             _traces.answered(open_tempo, seconds)
-            answer["traces"], wrong = _traces.look_up(open_tempo, options["traces"], options["services"], seconds)
+            answer["traces"], wrong, limited = _traces.look_up(
+                open_tempo, options["traces"], options["services"], seconds, options["direct_traces"]
+            )
+            answer["limited"] = sorted(limited)
             problems += wrong
+            for text in limited.values():
+                module.warn(text)
     except SupersonicError as error:
         module.fail_json(msg=str(error), **answer)
     finally:

@@ -153,6 +153,11 @@ class Collector:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[port]}/metrics", timeout=5) as answer:
             return str(answer.read().decode())
 
+    @property
+    def size(self) -> int:
+        """Bytes of all spans so far."""
+        return self._file.stat().st_size if self._file.exists() else 0
+
     def documents(self) -> Iterator[dict[str, Any]]:
         """What was written so far, as OTLP in JSON; the last line may not be whole yet."""
         for line in self._file.read_text().splitlines() if self._file.exists() else []:

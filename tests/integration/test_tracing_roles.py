@@ -10,6 +10,7 @@ nobody else can judge it here.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import _tracing_problems
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.tracing import container, of_kind, render
 
@@ -63,6 +65,14 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "graph": {"supersonic_components": ["otel_collector"], "otel_collector_span_metrics": False},
     "counted": {"supersonic_components": ["otel_collector"], "otel_collector_dimensions": []},
+    "shared": {
+        "supersonic_components": ["otel_collector"],
+        "envoy_http": True,
+        "envoy_processes": 2,
+        "envoy_tokens": {"cms": "0123456789abcdef-cms"},
+        "envoy_client_limits": {"cms": {"in_flight": 5}},
+        "envoy_tracing": {"requests_per_second": 40},
+    },
     "site": {
         "supersonic_components": ["otel_collector", "tempo"],
         "otel_collector_mode": "existing",
@@ -183,6 +193,20 @@ def test_tempo_is_told_what_its_documentation_has(rendered: Path, case: str) -> 
     ports = {port["name"]: port["containerPort"] for port in container(manifests)["ports"]}
     assert ports == {"metrics": configuration["server"]["http_listen_port"], "otlp-grpc": 4317}
     assert configuration["ingester"]["max_block_duration"] == ("5m" if case == "everything" else "30m")
+
+
+def test_everybody_who_counts_traced_requests_has_a_share_of_their_limit(rendered: Path) -> None:
+    def shares(case: str) -> list[int]:
+        """Of each cluster of servers of each Envoy; every worker has one."""
+        documents = yaml.safe_load_all((rendered / case / "envoy.yaml").read_text())
+        texts = [str(item.get("data")) for item in documents if item["kind"] == "ConfigMap"]
+        return [int(share) for text in texts for share in re.findall(r"local most = (\d+)", text)]
+
+    # 20 among two workers; 40 among two workers, two Envoys and four clusters.
+    assert shares("defaults") == [10]
+    assert shares("shared") == [2] * 8
+    variables = {"envoy_concurrency": 2, **CASES["shared"]}
+    assert 2 * len(shares("shared")) == _tracing_problems.counts(variables)
 
 
 def test_envoys_and_servers_send_to_the_collector(rendered: Path) -> None:

@@ -27,6 +27,7 @@ from ansible_collections.fastml.supersonic.tests.harness.modules import run_modu
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+DIRECT = "2af7651916cd43dd8448eb211c80319e"
 LOST = "1af7651916cd43dd8448eb211c80319d"
 SERVICES = ["main-envoy", "main-triton"]
 TOKEN = "a-planted-token-77"
@@ -127,6 +128,7 @@ class Tempo(Page):
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[Row] = []
+        self.others: dict[str, list[Row]] = {}
         self.looks = 0
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
@@ -138,6 +140,9 @@ class Tempo(Page):
             self.looks += 1
             assert request.headers["Accept"] == "application/json"
             rows = self.rows if self.looks > 1 else self.rows[:1]
+            self.reply(request, 200, json.dumps({"batches": parts(rows)}).encode())
+        elif self.others.get(request.path.rpartition("/")[2]):
+            rows = self.others[request.path.rpartition("/")[2]]
             self.reply(request, 200, json.dumps({"batches": parts(rows)}).encode())
         elif request.path.startswith("/tempo/api/traces/"):
             self.reply(request, 404)
@@ -177,9 +182,43 @@ def test_a_trace_that_never_comes_is_told(tempo: Tempo) -> None:
     assert result["msg"] == f"Of Envoy no trace is whole ({TRACE}: nothing of it is there)."
     tempo.rows = WHOLE[:2]
     result = ask(tempo, traces={"Envoy": [TRACE, LOST]}, wait_timeout=1)
-    assert result["msg"] == (
+    assert result["msg"].startswith(
         f"Of Envoy no trace is whole ({TRACE}: it has no span of main-triton; {LOST}: nothing of it is there)."
     )
+    # Nobody knows whether servers send spans at all.
+    assert result["msg"].endswith("(envoy_tracing.requests_per_second).")
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "error"),
+    [
+        # What servers were asked without Envoy is there, so theirs arrive.
+        (WHOLE[:2], WHOLE[2:], ""),
+        (WHOLE[:2], [], "it has no span of main-triton"),
+        # Of Envoy alone, which was not asked.
+        (WHOLE[:2], WHOLE[:2], "it has no span of main-triton"),
+        (WHOLE[2:], WHOLE[2:], "it has no span of main-envoy"),
+        ([], WHOLE[2:], "nothing of it is there"),
+        ([WHOLE[0], (*WHOLE[1][:1], "2222222222222222", *WHOLE[1][2:])], WHOLE[2:], "do not hang together"),
+        ([*WHOLE[:2], ("b7ad6b7169203333", "2222222222222222", "InferRequest", "main-triton")], WHOLE[2:], "not hang"),
+    ],
+    ids=["limited", "no span of servers", "another's", "no span of envoy", "nothing", "torn at envoy", "torn"],
+)
+def test_a_gateway_that_has_reached_its_limit_is_no_error(
+    tempo: Tempo, rows: list[Row], asked: list[Row], error: str
+) -> None:
+    tempo.looks, tempo.rows, tempo.others = 1, rows, {DIRECT: asked}
+    result = ask(tempo, traces={"Envoy": [TRACE, LOST]}, direct_traces={"server": [LOST, DIRECT]}, wait_timeout=1)
+    assert result["failed"] == bool(error), result
+    if error:
+        assert error in result["msg"]
+    else:
+        assert result["limited"] == ["Envoy"]
+        assert "may have used up what Envoy passes on" in str(result["warnings"])
+    # Each server has to have sent some.
+    silent = ask(tempo, traces={"Envoy": [TRACE]}, direct_traces={"server": [DIRECT], "other": [LOST]})
+    assert silent["failed"]
+    assert "limited" not in silent or silent["limited"] == []
 
 
 @pytest.mark.parametrize(

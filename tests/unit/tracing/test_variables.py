@@ -35,6 +35,13 @@ ELSEWHERE = {
     "tempo_mode": "existing",
     "supersonic_tempo_url": "https://tempo.example.org",
 }
+# 5 clients that have limits and the others, 2 protocols, 16 workers: 192 counts.
+MANY: dict[str, Any] = {
+    "envoy_http": True,
+    "envoy_concurrency": 16,
+    "envoy_tokens": {f"client{number}": f"0123456789abcdef-{number:03}" for number in range(6)},
+    "envoy_client_limits": {f"client{number}": {"in_flight": 9} for number in range(5)} | {"client5": {"rate": 9}},
+}
 CENTRAL = {"name": "central", "endpoint": "traces.example.org:4317"}
 
 
@@ -69,6 +76,10 @@ def said(changes: dict[str, Any]) -> list[str]:
         exporter(insecure=True, headers={"x-scope-orgid": "a"}),
         exporter(ca_secret="central", header_secrets={"authorization": {"name": "a", "key": "b"}}),
         {"envoy_tracing": {"requests_per_second": 100, "sampling_percent": 5}},
+        MANY,
+        {**MANY, "envoy_processes": 2, "triton_tracing": {"enabled": False}},
+        {"envoy_configuration_config_map": "mine", "triton_tracing": {"enabled": False}},
+        {"envoy_configuration_config_map": "mine", "supersonic_components": []},
         {"triton_tracing": {"sampling_percent": 1, "queue_size": 100, "batch_size": 100}},
         {"triton_tracing": {"enabled": False}, "envoy_tracing": {"enabled": False}},
         {"triton_tracing": {"enabled": False}, "triton_flags": {"trace-config": ["rate=1"]}},
@@ -148,6 +159,12 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
         ({"otel_collector_pod_labels": {"a": 1}}, r"otel_collector_pod_labels\.a"),
         ({"otel_collector_security_context": {"root": True}}, r"otel_collector_security_context.*root"),
         ({"envoy_tracing": {"requests_per_second": 1000}}, r"envoy_tracing\.requests_per_second .*from 1 to 200"),
+        ({**MANY, "envoy_concurrency": 17}, r"envoy_tracing: .*These are 204,.*more than 200"),
+        ({**MANY, "envoy_processes": 2}, r"envoy_tracing: .*These are 384,.*more than 200"),
+        (
+            {"envoy_configuration_config_map": "mine"},
+            r"envoy_configuration_config_map is .mine.*Set triton_tracing\.enabled to false",
+        ),
         ({"envoy_tracing": {"sampling_percent": -1}}, r"envoy_tracing\.sampling_percent .*from 0 to 100"),
         (
             {"triton_tracing": {"sampling_percent": 50}},
