@@ -1,7 +1,7 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of the role verify tells of the whole proof: requests to a real server, and what comes before and after."""
+"""The report of the role verify tells of the whole proof: requests to a real server, what comes before, and after."""
 
 from __future__ import annotations
 
