@@ -117,8 +117,8 @@ def dashboard_answers(
     """What became of the queries: "shown" (how many have data), "nothing" with the reason, and "problems" that no
     reason explains. answers: as of prometheus_query_info.
 
-    recorded: rules are known to record the instance; encrypted: its Envoys are known to have a certificate. What refutes
-    a reason is no longer one; of the others nobody here knows."""
+    recorded: rules are known to record the instance; encrypted: its Envoys are known to have a certificate. A reason
+    that is refuted is none; of the others nobody here knows."""
     found: dict[str, list[str]] = {"shown": [], "nothing": [], "problems": []}
     servers = bool((answers.get(SERVERS) or {}).get("value"))
     refuted = {

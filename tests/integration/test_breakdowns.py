@@ -69,7 +69,8 @@ def unit_tests(
         }
         for name, (label, values) in expected.items()
     ]
-    test = {"interval": f"{SCRAPE}s", "input_series": SERIES.found + others().found + (more or Series()).found, "promql_expr_test": checks}
+    series = SERIES.found + others().found + (more or Series()).found
+    test = {"interval": f"{SCRAPE}s", "input_series": series, "promql_expr_test": checks}
     (folder / "tests.json").write_text(json.dumps({"fuzzy_compare": True, "tests": [test]}))
     return folder / "tests.json"
 

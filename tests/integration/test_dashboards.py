@@ -46,8 +46,8 @@ ENVOY = "main-envoy-7c9d8f6b5-abcde"
 SERVICE_MS, CLIENTS, BATCH = 100, 8, 2
 SOURCES = CLONE / "roles" / "local_cluster" / "files" / "models" / "sources"
 WINDOW = 15
-# Longer than everything from the start of Prometheus to the end of the load, and how much of the load Prometheus may add
-# to a rate for what it cannot see, from the newest sample to the moment that it is asked for: one scrape of thirty.
+# Longer than everything from the start of Prometheus to the end of the load, and how much of it Prometheus may add to a
+# rate for what it cannot see, from the newest sample to the moment that it is asked for: one scrape of thirty.
 SPAN, EDGES = 120, 0.05
 GPU_PAGE = """\
 nv_gpu_utilization{gpu_uuid="GPU-1"} 0.85
@@ -147,7 +147,6 @@ class Service:
     def value(self, name: str, when: float) -> float:
         (series,) = self.ask(EXPRESSIONS[name], when)
         return float(series["value"][1])
-
 
     def total(self, name: str) -> dict[str, float]:
         """What a rate comes to over the whole load, by the last label: no moment of it decides, however busy this

@@ -1,8 +1,8 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is written into grafana.ini is what Grafana reads there: a comment begins anywhere in a line, a backslash at its end
-goes on in the next one, and quotes around a value are taken off, unless it is in backticks or triple quotes."""
+"""What is written into grafana.ini is what Grafana reads there: a comment begins anywhere in a line, a backslash at its
+end goes on in the next one, and quotes around a value are taken off, unless it is in backticks or triple quotes."""
 
 from __future__ import annotations
 
