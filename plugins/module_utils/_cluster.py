@@ -28,8 +28,8 @@ NAME_SECRET = f"{NAME_AUTHENTICATION}, and where Grafana is deployed a Secret th
 REPLACE_SERVERS = "set triton_model_rollout to rolling"
 WITHOUT = {
     "pods/portforward": (
-        "set verify_servers, verify_envoys and model_repository_test_load to false, and triton_model_rollout to "
-        "rolling where it is explicit"
+        "set verify_servers, verify_envoys and model_repository_test_load to false, triton_model_rollout to rolling "
+        "where it is explicit, and take prometheus, autoscaler, otel_collector and tempo off supersonic_components"
     ),
     "poddisruptionbudgets.policy": "set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}",
     "networkpolicies.networking.k8s.io": (

@@ -97,7 +97,10 @@ def dashboard_queries(
     queries = _read(str(name), str(namespace), rate_range, scrape_interval, labels, ensembles)
     found = _panels.dashboards(queries, thresholds or {"queue_ratio": 1, "queue_time": 1})
     return {
-        f"{item.title} / {panel.title} / {query.legend}": {"query": query.expression, "nothing": panel.nothing}
+        f"{item.title} / {panel.title} / {query.legend}": {
+            "query": query.expression,
+            "nothing": panel.nothing if query.nothing is None else query.nothing,
+        }
         for item in found
         for panel in item.panels()
         for query in panel.queries
@@ -105,16 +108,33 @@ def dashboard_queries(
 
 
 def dashboard_answers(
-    answers: Mapping[str, Mapping[str, Any]], asked: Mapping[str, Mapping[str, str]]
+    answers: Mapping[str, Mapping[str, Any]],
+    asked: Mapping[str, Mapping[str, str]],
+    *,
+    recorded: bool = False,
+    encrypted: bool = False,
 ) -> dict[str, list[str]]:
     """What became of the queries: "shown" (how many have data), "nothing" with the reason, and "problems" that no
-    reason explains. answers: as of prometheus_query_info."""
+    reason explains. answers: as of prometheus_query_info.
+
+    recorded: rules are known to record the instance; encrypted: its Envoys are known to have a certificate. A reason
+    that is refuted is none; of the others nobody here knows."""
     found: dict[str, list[str]] = {"shown": [], "nothing": [], "problems": []}
-    servers = (answers.get(SERVERS) or {}).get("value") or 0
+    servers = bool((answers.get(SERVERS) or {}).get("value"))
+    refuted = {
+        reason
+        for reason, known in (
+            (_panels.NO_SERVERS, servers),
+            # Of a pool at zero nothing may have been learned yet.
+            (_panels.NO_RULES, recorded and servers),
+            (_panels.NO_TLS, encrypted),
+        )
+        if known
+    }
     for name, item in asked.items():
         if (answers.get(name) or {}).get("series"):
             found["shown"].append(name)
-        elif item["nothing"] and not (servers and item["nothing"] == _panels.NO_SERVERS):
+        elif item["nothing"] and item["nothing"] not in refuted:
             found["nothing"].append(f"{name}: {item['nothing']}")
         else:
             found["problems"].append(name)

@@ -11,6 +11,7 @@ Only the folder is touched that is named, and in it only dashboards whose uid be
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import typing as t
@@ -23,6 +24,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import TAG
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import authorities_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._web import Web
 
 Object = dict[str, t.Any]
 # What a Grafana answers is short but for a dashboard.
@@ -193,6 +195,45 @@ def unhealthy(grafana: Grafana, datasource: str) -> str:
     if answer.get("status") == "OK":
         return ""
     return f"Grafana ({grafana.url}) cannot use its data source {datasource}: {answer.get('message')}"
+
+
+class Reader(Web):
+    """A Grafana that is only asked, through the Kubernetes API where it has no other address."""
+
+    name = "Grafana"
+
+    def log_in(self, user: str, password: str) -> None:
+        """Who asks, without a token."""
+        self.headers["Authorization"] = f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+    def problem(self, datasource: str) -> str:
+        """Why it cannot use a data source; "" where it can. Raises SupersonicError where it does not say."""
+        target = f"{self.address.path}/api/datasources/uid/{quote(datasource, safe='')}/health"
+        status, headers, body = self.request(target)
+        where = f"Grafana ({self.address})"
+        if 300 <= status < 400:
+            place = headers.get("Location", "elsewhere")
+            raise SupersonicError(f"{where} sends us to {place}: is a log-in in front of it? Give the URL behind it.")
+        if status in (401, 403):
+            raise SupersonicError(
+                f"{where} answered {status} to who asks for the health of its data sources. Give the token of a "
+                "service account that may query them (role Viewer), or the name and password of a user."
+            )
+        try:
+            answer = json.loads(body)
+            said, well = str(answer.get("message") or ""), answer.get("status") == "OK"
+        except (ValueError, AttributeError) as error:
+            raise SupersonicError(
+                f"{where} has no API there: it answered {status} without JSON. Correct the URL, its path included."
+            ) from error
+        if status == 404:
+            return f"{where} has no data source with the uid {datasource}."
+        if status == 200 and well:
+            return ""
+        return (
+            f"{where} cannot use its data source {datasource}: {said or f'it answered {status}'}. Look at the address "
+            "and the credentials of the data source."
+        )
 
 
 def _wanted(dashboards: Mapping[str, t.Any]) -> dict[str, Object]:

@@ -39,10 +39,13 @@ NO_TRACES = "Only of requests that were traced, in a Tempo that makes a service 
 
 @dataclass(frozen=True)
 class Query:
-    """An expression and what its series are called, in which {{label}} stands for the value of a label."""
+    """An expression and what its series are called, in which {{label}} stands for the value of a label.
+
+    nothing: why it may have no data, where that is another reason than the panel's; "" where it always has some."""
 
     legend: str
     expression: str
+    nothing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -422,10 +425,9 @@ def _scaling(q: Breakdowns, thresholds: Mapping[str, float]) -> Dashboard:
             Query("wanted for requests in flight", q.record("servers_wanted")),
             Query("to stay for requests in flight", q.record("servers_held")),
             Query("to stay for what they compute", q.record("servers_busy_floor")),
-            Query("available", q.servers),
-            Query("reachable", q.servers_reachable),
+            Query("available", q.servers, ""),
+            Query("reachable", q.servers_reachable, ""),
         ),
-        # What is there is always to be seen.
         nothing=NO_RULES,
     )
     replicas = Panel(
@@ -449,7 +451,7 @@ def _scaling(q: Breakdowns, thresholds: Mapping[str, float]) -> Dashboard:
         "The value of each trigger, and the threshold for each server or for all.",
         (
             Query("{{metric}}", q.keda_values),
-            Query("threshold of {{metric_name}}", q.autoscaler_targets),
+            Query("threshold of {{metric_name}}", q.autoscaler_targets, NO_STATE),
         ),
         nothing=NO_KEDA,
     )
@@ -530,8 +532,8 @@ def _scaling(q: Breakdowns, thresholds: Mapping[str, float]) -> Dashboard:
                         "What one server is to have in flight times the servers, beside what is in flight, and what "
                         "lasts of it.",
                         (
-                            Query("in flight", q.requests_in_flight),
-                            Query("lasting", q.lasting_requests),
+                            Query("in flight", q.requests_in_flight, ""),
+                            Query("lasting", q.lasting_requests, ""),
                             Query("room", f"{q.record('server_capacity')} * on () ({q.servers})"),
                         ),
                         nothing=NO_RULES,

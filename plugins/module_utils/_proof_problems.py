@@ -40,6 +40,8 @@ def findings(variables: Variables) -> Iterator[Finding]:
             yield Finding("verify_limits", str(error), limit.get("requests"), f"[{index}]")
     if variables.get("verify_limits") and variables.get("verify_envoys") is False:
         yield Finding("verify_limits", "limits are tried at the Envoys, but verify_envoys is false.")
+    if variables.get("verify_grafana_token") and variables.get("verify_grafana_password"):
+        yield Finding("verify_grafana_password", "Grafana is asked with verify_grafana_token already. Leave one out.")
     yield from _way_in(variables)
 
 

@@ -564,8 +564,8 @@ class Breakdowns(Queries):
 
     @property
     def gpus(self) -> str:
-        """Accelerators that servers tell of."""
-        return f"count({self._most('nv_gpu_utilization', *self._gpu)})"
+        """Accelerators that servers tell of, one that several of them share once."""
+        return f"count({self._most('nv_gpu_utilization', GPU_LABEL)})"
 
     @property
     def gpu_utilization(self) -> str:

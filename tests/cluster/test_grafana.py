@@ -20,6 +20,7 @@ import yaml
 from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, until
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, instance_inventory, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports
 
 NAME = "seen"
 PASSWORD = "a-planted-password-3f1d"
@@ -52,6 +53,8 @@ class Life:
     pods: list[Object] = field(default_factory=list)
     grafana: Grafana = field(default_factory=lambda: Grafana(TOKEN))
     delivered: dict[str, Any] = field(default_factory=dict)
+    # What is in the site's after a teardown.
+    dashboards: dict[str, set[str]] = field(default_factory=dict)
 
     def look(self) -> dict[str, Object]:
         """What there is of the instance, by kind."""
@@ -103,6 +106,15 @@ def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         run("by the API", **api)
         found.delivered = dict(found.grafana.dashboards)
         run("by the API again", **api)
+        (closed,) = free_ports(1)
+        for step, more in {
+            "of another": {},
+            "without Grafana": {"supersonic_components": ["grafana"], "grafana_url": f"http://127.0.0.1:{closed}"},
+            "of their owner": {"supersonic_components": ["grafana"]},
+        }.items():
+            found.runs[f"teardown {step}"] = run_playbook("playbooks/teardown.yml", inventory, extra={**api, **more})
+            found.dashboards[step] = set(found.grafana.dashboards)
+        run("by the API once more", **api)
         run("away from the API", **api, grafana_state="absent")
         run("managed once more", **EVERYTHING)
         found.runs["teardown"] = run_playbook("playbooks/teardown.yml", inventory, extra={"grafana_wait": True})
@@ -212,6 +224,19 @@ def test_the_api_of_an_existing_one_gets_them(life: Life) -> None:
     assert life.runs["away from the API"].code == 0, life.runs["away from the API"].output
     assert life.grafana.dashboards == {}
     assert life.grafana.folders == {}
+
+
+def test_teardown_takes_dashboards_away_where_its_instance_has_brought_them(life: Life) -> None:
+    for step in ("of another", "without Grafana", "of their owner"):
+        assert life.runs[f"teardown {step}"].code == 0, life.runs[f"teardown {step}"].output
+    assert life.dashboards == {
+        "of another": set(life.delivered), "without Grafana": set(life.delivered), "of their owner": set()
+    }  # fmt: skip
+    warning = "WARNING: the dashboards in the folder SuperSONIC are left. Grafana (http://127.0.0.1:"
+    assert warning in life.runs["teardown without Grafana"].text
+    assert "cannot be reached" in life.runs["teardown without Grafana"].text
+    for step in ("of another", "of their owner"):
+        assert warning not in life.runs[f"teardown {step}"].text
 
 
 def test_teardown_leaves_the_claim_and_says_so(life: Life) -> None:

@@ -124,7 +124,7 @@ class Life:
         self.runs["dashboards"] = self.instance.run(play, **asked)
         grafana.datasources = {"supersonic-prometheus": ("ERROR", "connection refused")}
         self.runs["unhealthy"] = self.instance.run(play, **asked)
-        self.runs["unknown"] = self.instance.run(play, **asked, verify_grafana_datasource="mimir")
+        self.runs["unknown"] = self.instance.run(play, **asked, verify_grafana_datasources=["mimir"])
         self.runs["no entry"] = self.instance.run(play, **{**asked, "verify_grafana_token": "wrong-token-77"})
         poor = Site(self.instance, folder / "poor", scrapes=True, dropped="envoy_server_.*|nv_inference_count")
         stack.callback(poor.stop)
@@ -292,8 +292,8 @@ def test_metrics_that_are_dropped_are_noticed(life: Life) -> None:
     ("step", "message"),
     [
         ("unhealthy", "cannot use its data source supersonic-prometheus: connection refused. Look at the address"),
-        ("unknown", "cannot use its data source mimir: Data source not found. Set verify_grafana_datasource"),
-        ("no entry", "Give verify_grafana_token a service account that may query data sources"),
+        ("unknown", "has no data source with the uid mimir."),
+        ("no entry", "Give the token of a service account that may query them"),
     ],
 )
 def test_a_data_source_that_grafana_cannot_use_is_told(life: Life, step: str, message: str) -> None:

@@ -10,6 +10,7 @@ dashboards get an id and a version when they are saved, which are there when the
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from http.server import BaseHTTPRequestHandler
@@ -26,6 +27,8 @@ class Grafana(Page):
         super().__init__()
         self.url = f"http://{self.address}"
         self.token = token
+        # Of its administrator, who has none at first.
+        self.password = ""
         self.role = "Editor"
         self.folders: dict[str, dict[str, Any]] = {}
         self.dashboards: dict[str, dict[str, Any]] = {}
@@ -43,7 +46,10 @@ class Grafana(Page):
         self.reply(request, status, json.dumps(found).encode(), {"Content-Type": "application/json"})
 
     def _asked(self, request: BaseHTTPRequestHandler, body: Any) -> tuple[int, Any]:
-        if request.headers.get("Authorization") != f"Bearer {self.token}":
+        accepted = [f"Bearer {self.token}"]
+        if self.password:
+            accepted.append(f"Basic {base64.b64encode(f'admin:{self.password}'.encode()).decode()}")
+        if request.headers.get("Authorization") not in accepted:
             return 401, {"message": "Invalid API key"}
         parts = urlsplit(request.path)
         method, path, query = request.command, parts.path, parse_qs(parts.query)

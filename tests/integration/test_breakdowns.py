@@ -54,7 +54,9 @@ def promtool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program("prometheus", tmp_path_factory.mktemp("programs")) / "promtool"
 
 
-def unit_tests(expected: Mapping[str, tuple[str, Mapping[str, float]]], folder: Path) -> Path:
+def unit_tests(
+    expected: Mapping[str, tuple[str, Mapping[str, float]]], folder: Path, more: Series | None = None
+) -> Path:
     queries = Breakdowns("cms", "main", rate_range="20s")
     checks = [
         {
@@ -67,7 +69,8 @@ def unit_tests(expected: Mapping[str, tuple[str, Mapping[str, float]]], folder: 
         }
         for name, (label, values) in expected.items()
     ]
-    test = {"interval": f"{SCRAPE}s", "input_series": SERIES.found + others().found, "promql_expr_test": checks}
+    series = SERIES.found + others().found + (more or Series()).found
+    test = {"interval": f"{SCRAPE}s", "input_series": series, "promql_expr_test": checks}
     (folder / "tests.json").write_text(json.dumps({"fuzzy_compare": True, "tests": [test]}))
     return folder / "tests.json"
 
@@ -80,3 +83,12 @@ def test_parts_are_those_of_the_instance_alone(promtool: Path, tmp_path: Path) -
 def test_a_wrong_part_is_noticed(promtool: Path, tmp_path: Path) -> None:
     wrong = {"queue_time_by_model": ("model", {"digits": 35.0, "idle": 0.0})}
     assert run(promtool, unit_tests(wrong, tmp_path)).returncode != 0
+
+
+def test_an_accelerator_that_servers_share_is_one(promtool: Path, tmp_path: Path) -> None:
+    shared = Series()
+    for server, uuid in zip((*SERVERS, SERVERS[1]), ("GPU-1", "GPU-1", "GPU-2"), strict=True):
+        labels = {"namespace": "cms", "pod": server, "gpu_uuid": uuid}
+        shared.add("nv_gpu_utilization", labels, [0.5] * (NOW // SCRAPE + 1))
+    done = run(promtool, unit_tests({"gpus": ("", {"": 2.0})}, tmp_path, shared))
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]

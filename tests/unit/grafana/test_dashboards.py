@@ -259,6 +259,42 @@ def test_no_server_is_no_reason_while_there_are_some(servers: float, refuted: bo
     assert (found["nothing"] == [f"{name}: {_panels.NO_SERVERS}"]) is not refuted
 
 
+@pytest.mark.parametrize(
+    ("name", "reason", "fact"),
+    [
+        ("Scaling / Wanted / wanted", _panels.NO_RULES, "recorded"),
+        ("Scaling / Requests in flight and room for them / room", _panels.NO_RULES, "recorded"),
+        ("Gateway / Certificate / certificate", _panels.NO_TLS, "encrypted"),
+    ],
+)
+def test_a_reason_that_is_refuted_is_none(name: str, reason: str, fact: str) -> None:
+    asked = dashboard_queries("main", "cms", scrape_interval=2)
+    answers: dict[str, Any] = {key: {"value": 1.0, "series": [{}]} for key in asked}
+    answers[name] = {"value": None, "series": []}
+    for known in ({}, {"recorded": fact != "recorded", "encrypted": fact != "encrypted"}):
+        assert dashboard_answers(answers, asked, **known)["nothing"] == [f"{name}: {reason}"]
+    assert dashboard_answers(answers, asked, **{fact: True})["problems"] == [name]
+    # Of a pool at zero nothing may have been learned.
+    answers[SERVERS] = {"value": 0.0, "series": [{}]}
+    asleep = dashboard_answers(answers, asked, **{fact: True})
+    assert (asleep["problems"] == [name]) is (fact == "encrypted")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Scaling / Servers wanted and there / available", ""),
+        ("Scaling / Servers wanted and there / wanted for requests in flight", _panels.NO_RULES),
+        ("Scaling / Requests in flight and room for them / in flight", ""),
+        ("Scaling / Requests in flight and room for them / lasting", ""),
+        ("Scaling / Triggers as KEDA reads them / {{metric}}", _panels.NO_KEDA),
+        ("Scaling / Triggers as KEDA reads them / threshold of {{metric_name}}", _panels.NO_STATE),
+    ],
+)
+def test_a_panel_that_mixes_has_a_reason_for_each_query(name: str, reason: str) -> None:
+    assert dashboard_queries("main", "cms", scrape_interval=2)[name]["nothing"] == reason
+
+
 def test_a_fingerprint_is_another_one_for_other_secrets() -> None:
     one = secret_fingerprint({"a": "b", "c": "d"}, "cms/main")
     assert re.fullmatch(r"[0-9a-f]{16}", one)

@@ -96,8 +96,9 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
         (DEFAULTS["preflight_permissions"][:1], "Ask for a Role with these verbs on it."),
         (
             FEATURES["port_forward"],
-            "on it, or set verify_servers, verify_envoys and model_repository_test_load to false, and "
-            "triton_model_rollout to rolling where it is explicit.",
+            "on it, or set verify_servers, verify_envoys and model_repository_test_load to false, "
+            "triton_model_rollout to rolling where it is explicit, and take prometheus, autoscaler, otel_collector and "
+            "tempo off supersonic_components.",
         ),
         (
             FEATURES["disruption_budgets"],
@@ -121,6 +122,21 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
 def test_missing_rights_name_what_asks_for_them(api: Api, permissions: list[dict[str, Any]], end: str) -> None:
     (text,) = problems(api, permissions=permissions)
     assert end in text
+
+
+def test_what_components_ask_for_is_named_with_them() -> None:
+    """The hint about port-forwards names each component whose feature wants them."""
+    components = {
+        "prometheus": ["prometheus"], "autoscaler": ["autoscaler"], "traces": ["otel_collector", "tempo"]
+    }  # fmt: skip
+    asking = {
+        feature
+        for feature, permissions in FEATURES.items()
+        if any(item["resource"] == "pods/portforward" for item in permissions)
+    }
+    assert asking - {"port_forward"} == set(components)
+    for name in [name for names in components.values() for name in names]:
+        assert name in _cluster.WITHOUT["pods/portforward"]
 
 
 def test_what_lacks_a_verb_is_what_an_instance_does_without() -> None:
