@@ -206,6 +206,14 @@ class Alerts:
                     do, {"window": _words(long).replace(" ", "")},
                 )  # fmt: skip
 
+        proofs = self._told("supersonic_verification_success", f'{INSTANCE_LABEL}="{self.name}"')
+        yield Alert(
+            "SupersonicVerificationFailed", CRITICAL, 0, f"min({' or '.join(proofs)}) == 0",
+            "the last verification has failed",
+            "The last proof of the instance by golden requests has failed.",
+            "Run playbooks/verify.yml, which names the layer and the reason",
+        )  # fmt: skip
+
     def _models(self) -> Iterator[Alert]:
         if self.models:
             servers = f"{self._record('servers')} > 0"
@@ -248,11 +256,8 @@ class Alerts:
                 {"job": "dcgm"},
             )  # fmt: skip
         if self.keda:
-            errors = " or ".join(
-                f'increase(keda_scaler_detail_errors_total{{{label}="{self.namespace}",'
-                f'scaledObject="{self.name}-triton"}}[{self._window(300, SLOW_SCRAPE)}s])'
-                for label in _told("namespace")
-            )
+            told = self._told("keda_scaler_detail_errors_total", f'scaledObject="{self.name}-triton"')
+            errors = " or ".join(f"increase({series}[{self._window(300, SLOW_SCRAPE)}s])" for series in told)
             # 0 where it does not answer.
             gone = ' or max(up{job="keda"}) == 0 or sum(absent(up{job="keda"})) - 1' if self.managed else ""
             yield Alert(
@@ -406,6 +411,12 @@ class Alerts:
     def _envoys(self, metric: str, *more: str) -> str:
         return self._queries.selector(metric, "envoy", *more)
 
+    def _told(self, metric: str, *more: str) -> list[str]:
+        """What others tell of the instance. Their own label namespace is exported_ where they are scraped as pods of
+        another one."""
+        own = [f'{label}="{self.namespace}"' for label in ("exported_namespace", "namespace")]
+        return [f"{metric}{{{','.join((matcher, *more))}}}" for matcher in own]
+
     def _clients(self, metric: str, *more: str) -> str:
         return self._queries.clients(metric, *more)
 
@@ -431,12 +442,6 @@ class Alerts:
     def _time_rate(self, part: str, *more: str) -> str:
         series = self._clients(f"envoy_http_downstream_rq_time_{part}", *more)
         return f"sum(rate({series}[{self._queries.window}s]))"
-
-
-def _told(label: str) -> tuple[str, str]:
-    """What others tell of has labels of its own, which are exported_ where they are scraped as pods of another
-    namespace."""
-    return f"exported_{label}", label
 
 
 def _text(value: str) -> str:

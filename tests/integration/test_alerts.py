@@ -9,6 +9,8 @@ import dataclasses
 import json
 import re
 import subprocess
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import (
     service_alerts,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -309,6 +312,17 @@ def _clients() -> Iterator[Case]:
     yield Case("slow requests, and samples are kept for an hour", slow, {44: hour}, {"retention": 3600})
 
 
+    proof = "supersonic_verification_success"
+    for how, labels in (
+        ("", {"namespace": "cms"}), (", and is scraped as a pod", {"namespace": "monitoring", "exported_namespace": "cms"}),
+    ):  # fmt: skip
+        told = well().add(proof, gauge(*from_fault(0, 1)), **labels, supersonic="main")
+        told.add(proof, gauge((END, 0)), **labels, supersonic="other")
+        yield Case(
+            f"a proof has failed{how}", told, {FAULT - 1: SILENT, FAULT + 1: one("VerificationFailed", "critical")}
+        )
+
+
 def _models() -> Iterator[Case]:
     names = {"models": ["digits", "photons", "digit"]}
     yield Case("models that no server has", well(), {3: SILENT, 12: one("ModelNotLoaded", "critical", count=2)}, names)
@@ -570,6 +584,31 @@ def test_words(
     assert not judge(
         promtool, tmp_path, alerts(), [{"interval": "1m", "input_series": series, "alert_rule_test": [told]}]
     )
+
+
+def test_how_a_proof_has_ended_is_told(promtool: Path, tmp_path: Path) -> None:
+    role = {"name": "fastml.supersonic.verify", "tasks_from": "metrics", "rolespec_validate": False}
+    tasks = [
+        {"name": "Tell", "ansible.builtin.include_role": role,
+         "vars": {"verify_metrics_file": f"{tmp_path}/{name}.prom", **more}}
+        for name, more in (("good", {}), ("bad", {"__verify_succeeded": False}), ("none", {"verify_metrics_file": ""}))
+    ]  # fmt: skip
+    host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable,
+            "supersonic_name": "main", "supersonic_namespace": "cms"}  # fmt: skip
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": {"main": host}}}))
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    done = run_playbook(tmp_path / "play.yml", tmp_path / "hosts.yml")
+    assert done.code == 0, done.output
+    assert not (tmp_path / "none.prom").exists()
+    for name, value in (("good", 1), ("bad", 0)):
+        text = (tmp_path / f"{name}.prom").read_text()
+        command = [str(promtool), "check", "metrics"]
+        checked = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        labels = '{namespace="cms",supersonic="main"}'
+        assert f"\nsupersonic_verification_success{labels} {value}\n" in text
+        (moment,) = re.findall(rf"^supersonic_verification_timestamp_seconds{labels} (\d+)$", text, re.M)
+        assert abs(time.time() - int(moment)) < 600
 
 
 # ---- what they say -------------------------------------------------------------------------------------------------
