@@ -249,7 +249,8 @@ class Alerts:
         )  # fmt: skip
         if self.managed and self.dcgm:
             yield Alert(
-                "SupersonicTargetDown", WARNING, 600, 'max by (instance) (up{job="dcgm"}) == 0 or absent(up{job="dcgm"})',
+                "SupersonicTargetDown", WARNING, 600,
+                'max by (instance) (up{job="dcgm"}) == 0 or absent(up{job="dcgm"})',
                 "an exporter of GPU metrics is not scraped",
                 "The exporter of GPU metrics {{ $labels.instance }} does not answer Prometheus, or there is none.",
                 "See its pod, and whether prometheus_dcgm_targets names it",
@@ -287,7 +288,7 @@ class Alerts:
         yield from self._volumes()
 
     def _keys_unknown(self) -> str:
-        """By issuer where it does not answer, or with an error; of answers without keys only all together are counted."""
+        """By issuer where it does not answer, or with an error; answers without keys are counted all together alone."""
         window = self._window(900)
         each = f"{self.labels['pod']}, envoy_cluster_name"
         good, bad = (
@@ -319,7 +320,7 @@ class Alerts:
             return
         sizes = ("storage_blocks_bytes", "wal_storage_size_bytes", "head_chunks_storage_size_bytes")
         used = " + ".join(self._own(size) for size in sizes)
-        # It drops blocks beyond its limit; more than that is a log that only grows, since it cannot be made into blocks.
+        # It drops blocks beyond its limit; more than that is a log that only grows, since no blocks come of it.
         most = f"clamp_max({OVER_LIMIT!r} * {self._own('retention_limit_bytes')}, {int(VOLUME_SHARE * self.volume)})"
         yield Alert(
             "SupersonicMetricsVolumeFills", WARNING, 600, f"({used}) / {self.volume} and {used} > {most}",
@@ -333,7 +334,8 @@ class Alerts:
             "SupersonicMetricsDropped", WARNING, 0,
             f"time() - {self._own('lowest_timestamp_seconds')} < {kept:.6g} and {dropped} > 0",
             "samples are kept for a very short time",
-            "For want of room the oldest one is {{ $value | humanizeDuration }} old: alerts that look back further are blind.",
+            "For want of room the oldest one is {{ $value | humanizeDuration }} old: "
+            "alerts that look back further are blind.",
             "Raise prometheus_size and prometheus_retention_size",
         )  # fmt: skip
 

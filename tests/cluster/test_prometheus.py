@@ -18,7 +18,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, service_queries, service_rules
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+    QUANTITIES,
+    service_queries,
+    service_rules,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
@@ -48,7 +52,14 @@ class Site:
     """The Prometheus of a site on this machine: it scrapes pods through the API server, and takes a token."""
 
     def __init__(
-        self, instance: Instance, folder: Path, *, scrapes: bool, dropped: str = "", interval: int = 1, ruled: bool = False
+        self,
+        instance: Instance,
+        folder: Path,
+        *,
+        scrapes: bool,
+        dropped: str = "",
+        interval: int = 1,
+        ruled: bool = False,
     ) -> None:
         """dropped: metrics that the site does not keep; interval: seconds between two scrapes; ruled: whether it reads
         what the operator would give it."""
@@ -65,9 +76,8 @@ class Site:
             "static_configs": list(self._targets(instance)),
             "metric_relabel_configs": [{"source_labels": ["__name__"], "regex": dropped, "action": "drop"}],
         }
-        group = {
-            "name": f"supersonic-{NAME}", "interval": "2s", "rules": service_rules(NAME, instance.namespace, labels=LABELS)
-        }  # fmt: skip
+        rules = service_rules(NAME, instance.namespace, labels=LABELS)
+        group = {"name": f"supersonic-{NAME}", "interval": "2s", "rules": rules}
         (folder / "rules.json").write_text(json.dumps({"groups": [group] if ruled else []}))
         configuration = {"rule_files": [str(folder / "rules.json")], "scrape_configs": [job] if scrapes else []}
         self.server = Prometheus(program("prometheus", folder), folder / "server", configuration)

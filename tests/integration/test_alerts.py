@@ -246,7 +246,8 @@ def _served() -> Iterator[Case]:
     rare = [float(minute // 4) for minute in range(END)]
     seldom = well(0.0).set(healthy, gauge((END, 0))).set(none_healthy, rare)
     waits: Fires = {("SupersonicNoServerForRequests", "critical"): 1}
-    yield Case("a rare client finds no server", seldom, {4: SILENT, 12: waits, 44: waits}, {"objectives": {"servers": 0}})
+    empty_pool = {"objectives": {"servers": 0}}
+    yield Case("a rare client finds no server", seldom, {4: SILENT, 12: waits, 44: waits}, empty_pool)
     yield Case(
         "a rare client finds no server that takes an hour to start", seldom, {12: SILENT, 44: SILENT},
         {"objectives": {"servers": 0, "start_seconds": 3600}},
@@ -314,8 +315,9 @@ def _clients() -> Iterator[Case]:
 
     proof = "supersonic_verification_success"
     for how, labels in (
-        ("", {"namespace": "cms"}), (", and is scraped as a pod", {"namespace": "monitoring", "exported_namespace": "cms"}),
-    ):  # fmt: skip
+        ("", {"namespace": "cms"}),
+        (", and is scraped as a pod", {"namespace": "monitoring", "exported_namespace": "cms"}),
+    ):
         told = well().add(proof, gauge(*from_fault(0, 1)), **labels, supersonic="main")
         told.add(proof, gauge((END, 0)), **labels, supersonic="other")
         yield Case(
@@ -353,7 +355,8 @@ def _machinery() -> Iterator[Case]:
     away = well().set("up", gauge(*from_fault(0, 1)), job="keda")
     yield Case("KEDA does not answer", away, {FAULT + 1: SILENT, FAULT + 4: scaler})
     unseen = World([line for line in well() if line.labels.get("job") not in ("keda", "dcgm")])
-    yield Case("nobody is scraped for KEDA and GPUs", unseen, {9: scaler, 12: {**scaler, **one("TargetDown", "warning")}})
+    both = {**scaler, **one("TargetDown", "warning")}
+    yield Case("nobody is scraped for KEDA and GPUs", unseen, {9: scaler, 12: both})
     yield Case("those that a site scrapes by other names", unseen, {44: SILENT}, {"managed": False})
     yield Case(
         "an exporter of GPU metrics does not answer",
@@ -379,9 +382,10 @@ def _machinery() -> Iterator[Case]:
     keyless = one("TokenKeysUnknown", "critical")
     for what, kind in (("is not reached", "5"), ("answers without keys", "2")):
         broken = well().set(failed, counter(*from_fault(0.1))).set(fetched, counter(*from_fault(1 / 300, 2 / 300)))
-        broken.set(answers, counter(*from_fault(0, 1 / 300)), envoy_cluster_name="jwks_1", envoy_response_code_class="2")
-        broken.set(answers, counter(*from_fault(0.1, 1 / 300 if kind == "2" else 0)), envoy_cluster_name="jwks_1",
-                   envoy_response_code_class=kind)  # fmt: skip
+        issuer = {"metric": answers, "envoy_cluster_name": "jwks_1"}
+        broken.set(values=counter(*from_fault(0, 1 / 300)), **issuer, envoy_response_code_class="2")
+        before = 1 / 300 if kind == "2" else 0
+        broken.set(values=counter(*from_fault(0.1, before)), **issuer, envoy_response_code_class=kind)
         yield Case(f"one of two issuers {what}", broken, {FAULT - 1: SILENT, 30: keyless})
     begins = well().set(answers, gauge((3, None), (END - 3, 1)), envoy_response_code_class="2")
     begins.set(answers, [*map(float, range(4)), *gauge((END - 4, 3))], envoy_response_code_class="5")
@@ -400,7 +404,8 @@ def _machinery() -> Iterator[Case]:
     limit = "prometheus_tsdb_retention_limit_bytes"
     most = well().set("prometheus_tsdb_storage_blocks_bytes", gauge(*from_fault(420, 200)))
     yield Case("as much is kept as may be", most, {44: SILENT})
-    large = well().set(limit, gauge((END, 2000))).set("prometheus_tsdb_storage_blocks_bytes", gauge(*from_fault(580, 200)))
+    large = well().set(limit, gauge((END, 2000)))
+    large.set("prometheus_tsdb_storage_blocks_bytes", gauge(*from_fault(580, 200)))
     yield Case("more is to be kept than the volume holds", large, fills)
     dropped = well().set("prometheus_tsdb_size_retentions_total", gauge(*from_fault(1)))
     yield Case("samples are dropped for want of room, and kept for days", dropped, {44: SILENT})
