@@ -261,7 +261,11 @@ def test_a_scaler_that_cannot_read_its_metric(alarmed: Alarmed, keda: Keda) -> N
     }
     alarmed.cluster.create(alarmed.scaled_object.rpartition("/")[0], scaled)
     with removed(alarmed.cluster, alarmed.scaled_object):
-        alert = alarmed.fires("SupersonicScalerBlind", seconds=120)["SupersonicScalerBlind"]
+        # With little patience it also fires until the new Prometheus has first asked KEDA.
+        alert = until(
+            lambda: (now := alarmed.firing().get("SupersonicScalerBlind")) and "questions" in now["description"] and now,
+            120,
+        )
         assert "questions of KEDA had no answer" in alert["description"]
 
 
