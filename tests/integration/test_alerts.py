@@ -596,14 +596,22 @@ def test_how_a_proof_has_ended_is_told(promtool: Path, tmp_path: Path) -> None:
     tasks = [
         {"name": "Tell", "ansible.builtin.include_role": role,
          "vars": {"verify_metrics_file": f"{tmp_path}/{name}.prom", **more}}
-        for name, more in (("good", {}), ("bad", {"__verify_succeeded": False}), ("none", {"verify_metrics_file": ""}))
+        for name, more in (
+            ("good", {}), ("bad", {"__verify_succeeded": False}), ("none", {"verify_metrics_file": ""}),
+            # There is no such folder.
+            ("lost", {"verify_metrics_file": "/proc/none/a.prom", "__verify_succeeded": False}),
+            ("wrong", {"verify_metrics_file": "/proc/none/a.prom"}),
+        )
     ]  # fmt: skip
     host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable,
             "supersonic_name": "main", "supersonic_namespace": "cms"}  # fmt: skip
     (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": {"main": host}}}))
     (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
     done = run_playbook(tmp_path / "play.yml", tmp_path / "hosts.yml")
-    assert done.code == 0, done.output
+    # The last one alone.
+    assert done.code != 0
+    assert done.recap["main"]["failed"] == 1
+    assert done.recap["main"]["ok"] >= 3
     assert not (tmp_path / "none.prom").exists()
     for name, value in (("good", 1), ("bad", 0)):
         text = (tmp_path / f"{name}.prom").read_text()
