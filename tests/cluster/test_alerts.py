@@ -263,7 +263,9 @@ def test_a_scaler_that_cannot_read_its_metric(alarmed: Alarmed, keda: Keda) -> N
     with removed(alarmed.cluster, alarmed.scaled_object):
         # With little patience it also fires until the new Prometheus has first asked KEDA.
         alert = until(
-            lambda: (now := alarmed.firing().get("SupersonicScalerBlind")) and "questions" in now["description"] and now,
+            lambda: (
+                (now := alarmed.firing().get("SupersonicScalerBlind")) and "questions" in now["description"] and now
+            ),
             120,
         )
         assert "questions of KEDA had no answer" in alert["description"]

@@ -312,7 +312,6 @@ def _clients() -> Iterator[Case]:
     hour: Fires = {(latency, "critical", "1h"): 1}
     yield Case("slow requests, and samples are kept for an hour", slow, {44: hour}, {"retention": 3600})
 
-
     proof = "supersonic_verification_success"
     for how, labels in (
         ("", {"namespace": "cms"}),
