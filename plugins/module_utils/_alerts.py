@@ -43,6 +43,12 @@ FEW = 10
 XIDS_OF_PROGRAMS = (13, 31, 43, 45)
 # Seconds between two scrapes of what is not the instance's own.
 SLOW_SCRAPE = 15
+# Of what a Prometheus tells about itself, in the job of the managed one.
+OWN_JOB = '{job="prometheus"}'
+# How far its samples may be beyond the size that is to be kept, and how much of the volume they may take.
+OVER_LIMIT, VOLUME_SHARE = 1.1, 0.95
+# Seconds for which samples are kept at least, however little room there is, before somebody is told.
+LEAST_KEPT = 86400
 # Seconds.
 UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 CRITICAL, WARNING = "critical", "warning"
@@ -55,7 +61,8 @@ class Objectives:
     availability: share of requests that the service does not fail, over any time. latency_ms, latency_share: share of
     requests that are answered within so many ms; 0 for no such objective. queue_ms: mean wait at servers. error_share,
     rejection_share: of a few minutes, beyond which somebody looks. servers: healthy ones that always have to be there;
-    0 for a pool that may be empty. certificate_days: that a certificate still has to be good for.
+    0 for a pool that may be empty. start_seconds: for which requests may find none, as a server takes to start.
+    certificate_days: that a certificate still has to be good for.
     """
 
     availability: float = 0.999
@@ -65,6 +72,7 @@ class Objectives:
     error_share: float = 0.05
     rejection_share: float = 0.1
     servers: int = 1
+    start_seconds: int = 180
     certificate_days: int = 14
 
 
@@ -87,7 +95,7 @@ class Alerts:
 
     patience: factor of all times, to try alerts in seconds. retention: seconds for which samples are kept, 0 where
     nobody knows. volume: bytes of the volume of the Prometheus, 0 where it is not ours. models: that have to be loaded.
-    keda, dcgm: whether metrics of these are there.
+    keda, dcgm: whether metrics of these are there; managed: in jobs of these names.
     """
 
     namespace: str
@@ -104,11 +112,13 @@ class Alerts:
     models: Sequence[str] = ()
     keda: bool = False
     dcgm: bool = False
+    managed: bool = False
 
     def rules(self) -> list[dict[str, Any]]:
         """As a group of Prometheus' rules has them: what is recorded for them, then the alerts."""
         labels = {"namespace": self.namespace, INSTANCE_LABEL: self.name}
-        found = [{"record": f"{PREFIX}slow_rate", "expr": self._slow(), "labels": labels}] if self._has_latency else []
+        recorded = {"timed_rate": self._timed(), "slow_rate": self._slow()} if self._has_latency else {}
+        found = [{"record": f"{PREFIX}{name}", "expr": rate, "labels": labels} for name, rate in recorded.items()]
         return [*found, *(self._rule(alert, labels) for alert in self._all())]
 
     # ---- the alerts ----------------------------------------------------------------------------------------------
@@ -140,7 +150,9 @@ class Alerts:
                 "See why the pods of the servers are not ready, or whether there are any",
             )  # fmt: skip
         yield Alert(
-            "SupersonicNoServerForRequests", CRITICAL, 180, f"{self._record('requests_without_server')} > 0",
+            "SupersonicNoServerForRequests", CRITICAL, self.objectives.start_seconds,
+            # Of rare requests some evaluations see none.
+            f"max_over_time({self._record('requests_without_server')}[{self._lately}s]) > 0",
             "requests find no server",
             f"{{{{ $value | humanize }}}} requests of the last {self._queries.window} s found no healthy server.",
             "See whether servers are starting, and why the others are not ready",
@@ -173,25 +185,34 @@ class Alerts:
                 name, WARNING, 60, f"{found} > {share!r}", f"many requests {text}",
                 f"{{{{ $value | humanizePercentage }}}} of the requests {text}; up to {_percent(share)} is usual.", do,
             )  # fmt: skip
-        budgets = [("SupersonicErrorBudgetBurns", "error_rate", 1 - aims.availability, "fail",
+        budgets = [("SupersonicErrorBudgetBurns", "error_rate", "answer_rate", 1 - aims.availability, "fail",
                     "See the runbook of SupersonicErrors")]  # fmt: skip
         if self._has_latency:
             do = "See whether requests wait or servers have become slow: queue_time and compute_time"
             text = f"take more than {aims.latency_ms:g} ms"
-            budgets.append(("SupersonicLatencyBudgetBurns", "slow_rate", 1 - aims.latency_share, text, do))
-        for name, rate, budget, text, do in budgets:
+            name = "SupersonicLatencyBudgetBurns"
+            budgets.append((name, "slow_rate", "timed_rate", 1 - aims.latency_share, text, do))
+        for name, rate, every, budget, text, do in budgets:
             for long, short, speed, severity in BURN_RATES:
                 if self.retention and long > self.retention:
                     continue
                 limit = round(speed * budget, 9)
                 # The short window ends the alert soon after the trouble has ended.
-                over = (f"{self._share(rate, self._window(seconds))} > {limit!r}" for seconds in (long, short))
+                over = (f"{self._share(rate, self._window(seconds), every)} > {limit!r}" for seconds in (long, short))
                 yield Alert(
                     name, severity, 0, " and ".join(over), f"too many requests {text}",
                     f"{{{{ $value | humanizePercentage }}}} of the requests of {_words(long)} {text}, and many still: "
                     f"more than {speed:g} times what the objective allows ({_percent(budget)}).",
                     do, {"window": _words(long).replace(" ", "")},
                 )  # fmt: skip
+
+        proofs = self._told("supersonic_verification_success", f'{INSTANCE_LABEL}="{self.name}"')
+        yield Alert(
+            "SupersonicVerificationFailed", CRITICAL, 0, f"min({' or '.join(proofs)}) == 0",
+            "the last verification has failed",
+            "The last proof of the instance by golden requests has failed.",
+            "Run playbooks/verify.yml, which names the layer and the reason",
+        )  # fmt: skip
 
     def _models(self) -> Iterator[Alert]:
         if self.models:
@@ -226,13 +247,25 @@ class Alerts:
             f"The pod {{{{ $labels.{pod} }}}} does not answer Prometheus: a server is loading its models, or cannot.",
             "See its log and whether it is ready",
         )  # fmt: skip
-        if self.keda:
-            ours = f'{{namespace="{self.namespace}",scaledObject="{self.name}-triton"}}'
+        if self.managed and self.dcgm:
             yield Alert(
-                "SupersonicScalerBlind", WARNING, 120,
-                f"sum(increase(keda_scaler_detail_errors_total{ours}[{self._window(300, SLOW_SCRAPE)}s])) > 0",
-                "the scaler cannot read its metric",
-                "{{ $value | humanize }} questions of KEDA had no answer: the number of servers stays as it is.",
+                "SupersonicTargetDown", WARNING, 600,
+                'max by (instance) (up{job="dcgm"}) == 0 or absent(up{job="dcgm"})',
+                "an exporter of GPU metrics is not scraped",
+                "The exporter of GPU metrics {{ $labels.instance }} does not answer Prometheus, or there is none.",
+                "See its pod, and whether prometheus_dcgm_targets names it",
+                {"job": "dcgm"},
+            )  # fmt: skip
+        if self.keda:
+            told = self._told("keda_scaler_detail_errors_total", f'scaledObject="{self.name}-triton"')
+            errors = " or ".join(f"increase({series}[{self._window(300, SLOW_SCRAPE)}s])" for series in told)
+            # 0 where it does not answer.
+            gone = ' or max(up{job="keda"}) == 0 or sum(absent(up{job="keda"})) - 1' if self.managed else ""
+            yield Alert(
+                "SupersonicScalerBlind", WARNING, 120, f"sum({errors}) > 0{gone}",
+                "the scaler cannot read its metric, or is gone",
+                "{{ if $value }}{{ $value | humanize }} questions of KEDA had no answer{{ else }}KEDA does not answer "
+                "Prometheus{{ end }}: the number of servers stays as it is.",
                 "Read KEDA's log, and ask Prometheus from where KEDA is",
             )  # fmt: skip
         days = f"min({self._envoys('envoy_server_days_until_first_cert_expiring')})"
@@ -244,17 +277,34 @@ class Alerts:
                     "It is good for {{ $value }} more days; then no client trusts the endpoint.",
                     "Renew it in its Secret: Envoy takes it without a restart",
                 )  # fmt: skip
-        failed, fetched = (
-            f"sum(increase({self._clients(f'envoy_http_jwt_authn_jwks_fetch_{what}')}[{self._window(900)}s]))"
-            for what in ("failed", "success")
-        )
         yield Alert(
-            "SupersonicTokenKeysUnknown", CRITICAL, 60, f"{failed} > 0 unless {fetched} > 0",
+            "SupersonicTokenKeysUnknown", CRITICAL, 60, self._keys_unknown(),
             "the keys of an issuer of tokens cannot be fetched",
-            "{{ $value | humanize }} times they were asked for in vain; an Envoy that starts now refuses every JWT.",
+            "{{ $value | humanize }} times they were asked for in vain"
+            "{{ with $labels.envoy_cluster_name }} (issuer {{ . }}, counted from 0){{ end }}; an Envoy that starts now "
+            "refuses every JWT of it.",
             "Ask the address of envoy_jwt_issuers[].jwks_uri from the cluster",
         )  # fmt: skip
         yield from self._volumes()
+
+    def _keys_unknown(self) -> str:
+        """By issuer where it does not answer, or with an error; answers without keys are counted all together alone."""
+        window = self._window(900)
+        each = f"{self.labels['pod']}, envoy_cluster_name"
+        good, bad = (
+            self._envoys("envoy_cluster_upstream_rq_xx", 'envoy_cluster_name=~"jwks_[0-9]+"', which)
+            for which in ('envoy_response_code_class="2"', 'envoy_response_code_class!="2"')
+        )
+        # A counter is there from the first time on that it counts.
+        answered = f"(increase({good}[{window}s]) > 0 or ({good} unless {good} offset {window}s))"
+        of_one = f"sum by ({each}) (increase({bad}[{window}s])) > 0 unless on ({each}) {answered}"
+        failed, fetched = (
+            f"sum(increase({self._clients(f'envoy_http_jwt_authn_jwks_fetch_{what}')}[{window}s]))"
+            for what in ("failed", "success")
+        )
+        keyless = f"sum(increase({good}[{window}s])) > 4 * {fetched}"
+        of_all = f"{failed} > 0 and ({keyless} or {fetched} == 0)"
+        return f"max by (envoy_cluster_name) ({of_one}) or ({of_all} unless on () ({of_one}))"
 
     def _volumes(self) -> Iterator[Alert]:
         # Only where somebody scrapes kubelets.
@@ -268,39 +318,45 @@ class Alerts:
         )  # fmt: skip
         if not self.volume:
             return
-        parts = ("storage_blocks_bytes", "wal_storage_size_bytes", "head_chunks_storage_size_bytes")
-        used = " + ".join(f'sum(prometheus_tsdb_{part}{{job="prometheus"}})' for part in parts)
+        sizes = ("storage_blocks_bytes", "wal_storage_size_bytes", "head_chunks_storage_size_bytes")
+        used = " + ".join(self._own(size) for size in sizes)
+        # It drops blocks beyond its limit; more than that is a log that only grows, since no blocks come of it.
+        most = f"clamp_max({OVER_LIMIT!r} * {self._own('retention_limit_bytes')}, {int(VOLUME_SHARE * self.volume)})"
         yield Alert(
-            "SupersonicMetricsVolumeFills", WARNING, 600, f"({used}) / {self.volume} > 0.9",
-            "the volume of Prometheus is nearly full",
-            "{{ $value | humanizePercentage }} of it is used; full, nothing more is recorded.",
-            "Raise prometheus_size, or lower prometheus_retention_size",
+            "SupersonicMetricsVolumeFills", WARNING, 600, f"({used}) / {self.volume} and {used} > {most}",
+            "the volume of Prometheus fills",
+            "{{ $value | humanizePercentage }} of it is used, more than is to be kept; full, nothing more is recorded.",
+            "Read its log for what it cannot write; raise prometheus_size, or lower prometheus_retention_size",
         )  # fmt: skip
-        dropped = f'sum(increase(prometheus_tsdb_size_retentions_total{{job="prometheus"}}[{self._window(86400)}s]))'
+        dropped = f"sum(increase(prometheus_tsdb_size_retentions_total{OWN_JOB}[{self._window(86400)}s]))"
+        kept = min(LEAST_KEPT, self.retention or LEAST_KEPT) * self.patience
         yield Alert(
-            "SupersonicMetricsDropped", WARNING, 0, f"{dropped} > 0",
-            "samples are kept for a shorter time than was asked for",
-            "{{ $value | humanize }} times within a day samples were dropped for want of room.",
-            "Raise prometheus_size, or lower prometheus_retention",
+            "SupersonicMetricsDropped", WARNING, 0,
+            f"time() - {self._own('lowest_timestamp_seconds')} < {kept:.6g} and {dropped} > 0",
+            "samples are kept for a very short time",
+            "For want of room the oldest one is {{ $value | humanizeDuration }} old: "
+            "alerts that look back further are blind.",
+            "Raise prometheus_size and prometheus_retention_size",
         )  # fmt: skip
+
+    def _own(self, metric: str) -> str:
+        return f"max(prometheus_tsdb_{metric}{OWN_JOB})"
 
     def _gpus(self) -> Iterator[Alert]:
         if not self.dcgm:
             return
-        # Where the exporter names the pods of GPUs only those of the instance, and all of them where it does not.
-        ours = f'{{namespace=~"({self.namespace})?",pod=~"({self.name}-triton-.*)?"}}'
         xid = " != ".join(str(number) for number in XIDS_OF_PROGRAMS)
         yield Alert(
-            "SupersonicGpuError", CRITICAL, 60, f"DCGM_FI_DEV_XID_ERRORS{ours} > 0 != {xid}",
+            "SupersonicGpuError", CRITICAL, 60, f"({self._gpu('DCGM_FI_DEV_XID_ERRORS')}) > 0 != {xid}",
             "a GPU has failed",
             "The GPU {{ $labels.gpu }} of {{ $labels.Hostname }} told the error XID {{ $value }}.",
             "Take the node out (kubectl drain), and reset the GPU or the node",
         )  # fmt: skip
         hour = self._window(3600)
         worn = " or ".join((
-            *(f"increase({metric}{ours}[{hour}s]) > 0"
+            *(f"({self._gpu(metric, hour)}) > 0"
               for metric in ("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", "DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS")),
-            f"DCGM_FI_DEV_ROW_REMAP_FAILURE{ours} > 0",
+            f"({self._gpu('DCGM_FI_DEV_ROW_REMAP_FAILURE')}) > 0",
         ))  # fmt: skip
         yield Alert(
             "SupersonicGpuMemoryError", WARNING, 60, f"max by (Hostname, gpu) ({worn})",
@@ -308,6 +364,15 @@ class Alerts:
             "The GPU {{ $labels.gpu }} of {{ $labels.Hostname }} has errors of memory that it could not correct.",
             "Reset the GPU when its node can be drained, and have it replaced when they come again",
         )  # fmt: skip
+
+    def _gpu(self, metric: str, over: int = 0) -> str:
+        """Where the exporter names the pods of GPUs only those of the instance, and all of them where it does not."""
+        pod = f"{self.name}-triton-.*"
+        found = (
+            f'{metric}{{exported_namespace="{self.namespace}",exported_pod=~"{pod}"}}',
+            f'{metric}{{namespace=~"({self.namespace})?",pod=~"({pod})?"}}',
+        )
+        return " or ".join(f"increase({series}[{over}s])" if over else series for series in found)
 
     # ---- parts ---------------------------------------------------------------------------------------------------
 
@@ -335,6 +400,10 @@ class Alerts:
         return self._queries.short_window
 
     @property
+    def _lately(self) -> int:
+        return math.ceil(max(60 * self.patience, 2 * self.evaluation_interval))
+
+    @property
     def _has_latency(self) -> bool:
         return self.objectives.latency_ms > 0
 
@@ -344,6 +413,12 @@ class Alerts:
     def _envoys(self, metric: str, *more: str) -> str:
         return self._queries.selector(metric, "envoy", *more)
 
+    def _told(self, metric: str, *more: str) -> list[str]:
+        """What others tell of the instance. Their own label namespace is exported_ where they are scraped as pods of
+        another one."""
+        own = [f'{label}="{self.namespace}"' for label in ("exported_namespace", "namespace")]
+        return [f"{metric}{{{','.join((matcher, *more))}}}" for matcher in own]
+
     def _clients(self, metric: str, *more: str) -> str:
         return self._queries.clients(metric, *more)
 
@@ -352,19 +427,23 @@ class Alerts:
         least = max(4 * self.evaluation_interval, 4 * scrape, self._queries.window)
         return math.ceil(max(seconds * self.patience, least))
 
-    def _share(self, rate: str, seconds: int) -> str:
+    def _share(self, rate: str, seconds: int, every: str = "answer_rate") -> str:
         """Of the answers of a window, while there were more than a few of them."""
-        some, every = (f"sum_over_time({self._record(which)}[{seconds}s])" for which in (rate, "answer_rate"))
-        return f"({some} >= {FEW / self.evaluation_interval:.6g}) / {every}"
+        some, answers = (f"sum_over_time({self._record(which)}[{seconds}s])" for which in (rate, every))
+        return f"({some} >= {FEW / self.evaluation_interval:.6g}) / {answers}"
+
+    def _timed(self) -> str:
+        """Requests per second whose time is known: of those that are refused there may be none."""
+        return self._time_rate("count")
 
     def _slow(self) -> str:
         """Requests per second that took longer than the objective."""
         bound = f'le=~"{self.objectives.latency_ms:g}(\\\\.0)?"'
-        rates = (
-            f"sum(rate({self._clients(f'envoy_http_downstream_rq_time_{part}', *more)}[{self._queries.window}s]))"
-            for part, more in (("count", ()), ("bucket", (bound,)))
-        )
-        return f"clamp_min({' - '.join(rates)}, 0)"
+        return f"clamp_min({self._timed()} - {self._time_rate('bucket', bound)}, 0)"
+
+    def _time_rate(self, part: str, *more: str) -> str:
+        series = self._clients(f"envoy_http_downstream_rq_time_{part}", *more)
+        return f"sum(rate({series}[{self._queries.window}s]))"
 
 
 def _text(value: str) -> str:

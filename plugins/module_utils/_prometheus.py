@@ -45,7 +45,11 @@ _SCRAPES_LOOKED_AT = 6
 # Part by which an interval that is measured may be off the one that was set.
 _INACCURACY = 0.05
 _POLL_SECONDS = 1.0
+# Those that every instance has, and all that are scraped.
 PARTS = ("triton", "envoy")
+ALL_PARTS = (*PARTS, "otel-collector", "tempo")
+# Factor by which pods may be scraped less often than rules are made for.
+_RARE = 1.5
 # Evaluations that may be missed, and what an answer may take, before rules count as stopped.
 _MISSED, _ANSWER_SECONDS = 3, 5
 
@@ -309,8 +313,14 @@ def _as_set(seconds: float) -> float:
     return float(whole) if abs(seconds - whole) <= _INACCURACY * whole else round(seconds, 3)
 
 
-def look_at(prometheus: Prometheus, namespace: str, name: str, pods: Mapping[str, str] | None) -> Scraped:
-    """How an instance is scraped. pods: the ready ones and the part of each, None where nobody knows."""
+def look_at(
+    prometheus: Prometheus,
+    namespace: str,
+    name: str,
+    pods: Mapping[str, str] | None,
+    parts: Sequence[str] = PARTS,
+) -> Scraped:
+    """How the parts of an instance are scraped. pods: the ready ones and the part of each, None where nobody knows."""
     found = Scraped(deployed=pods is None or "envoy" in pods.values())
     if not found.deployed:
         return found
@@ -327,7 +337,7 @@ def look_at(prometheus: Prometheus, namespace: str, name: str, pods: Mapping[str
     found.labels = labels
     rule = Queries(namespace, name).record("requests_in_compute")
     found.recorded = bool(prometheus.vector(rule, "what rules have recorded of the instance"))
-    selector = f'up{{{labels["namespace"]}="{namespace}",{labels["pod"]}=~"{pod_pattern(name)}"}}'
+    selector = f'up{{{labels["namespace"]}="{namespace}",{labels["pod"]}=~"{pod_pattern(name, parts)}"}}'
     targets = prometheus.vector(selector, "the targets of the instance")
     if not targets:
         found.problems.append(
@@ -352,14 +362,16 @@ def look_at(prometheus: Prometheus, namespace: str, name: str, pods: Mapping[str
         found.down = [target for target in found.down if target["pod"] in pods]
     if found.down:
         _add_errors(prometheus, found.down)
-    for part in PARTS:
+    for part in parts:
         ready = [pod for pod, of in (pods or {}).items() if of == part]
         if ready and not scraped.intersection(ready):
             errors = {target["error"] for target in found.down if target["pod"] in ready and target.get("error")}
             reason = f": {'; '.join(sorted(errors))}" if errors else ""
+            # Tempo lets in the Prometheus of its instance alone.
+            who = f" ({part.replace('-', '_')}_metrics_from)" if part != "tempo" else ""
             found.problems.append(
                 f"Prometheus ({prometheus.address}) reaches none of the {len(ready)} ready pods {name}-{part}-* of "
-                f"{where}{reason}. Have it scrape their ports called metrics, and let it in ({part}_metrics_from)."
+                f"{where}{reason}. Have it scrape their ports called metrics, and let it in{who}."
             )
     return found
 
@@ -399,12 +411,12 @@ def _add_errors(prometheus: Prometheus, targets: Iterable[dict[str, t.Any]]) -> 
             target["error"] = errors.get((target["job"], target["instance"]), "")
 
 
-def ready_pods(resolver: Resolver, namespace: str, name: str) -> dict[str, str]:
-    """The pods of an instance that are ready and stay, and the part of each."""
+def ready_pods(resolver: Resolver, namespace: str, name: str, parts: Sequence[str] = PARTS) -> dict[str, str]:
+    """The pods of these parts of an instance that are ready and stay, and the part of each."""
     pods = resolver.api.list(
         f"/api/v1/namespaces/{segment(namespace)}/pods",
         f"pods of the instance {name}",
-        {"labelSelector": f"app.kubernetes.io/instance={name},app.kubernetes.io/component in ({','.join(PARTS)})"},
+        {"labelSelector": f"app.kubernetes.io/instance={name},app.kubernetes.io/component in ({','.join(parts)})"},
     )
     return {
         str(pod["metadata"]["name"]): str(pod["metadata"]["labels"]["app.kubernetes.io/component"])
@@ -417,6 +429,16 @@ def ready_pods(resolver: Resolver, namespace: str, name: str) -> dict[str, str]:
     }
 
 
+def _too_rare(prometheus: Prometheus, found: Scraped, wanted: float) -> Iterator[str]:
+    measured = found.scrape_interval or 0
+    if wanted and measured > _RARE * wanted:
+        yield (
+            f"Prometheus ({prometheus.address}) scrapes the instance every {measured:g} s, but its rules are made for "
+            f"every {wanted:g} s: quantities and alerts would have gaps. Set prometheus_scrape_interval to "
+            f"{math.ceil(measured)}, or have it scraped more often."
+        )
+
+
 def wait_until_scraped(
     prometheus: Prometheus, resolver: Resolver, instance: Mapping[str, t.Any], seconds: float
 ) -> Scraped:
@@ -426,12 +448,15 @@ def wait_until_scraped(
         failure: SupersonicError | None = None
         found = Scraped()
         try:
-            pods = ready_pods(resolver, instance["namespace"], instance["name"]) if instance.get("pods", True) else None
-            found = look_at(prometheus, instance["namespace"], instance["name"], pods)
+            namespace, name, parts = instance["namespace"], instance["name"], instance.get("parts") or PARTS
+            pods = ready_pods(resolver, namespace, name, parts) if instance.get("pods", True) else None
+            found = look_at(prometheus, namespace, name, pods, parts)
             if found.deployed or instance.get("rules"):
-                found.rules = look_at_rules(prometheus, instance["namespace"], instance["name"])
-            if instance.get("rules"):
+                found.rules = look_at_rules(prometheus, namespace, name)
+            # Who tells nothing of rules still has what they record.
+            if instance.get("rules") and not (found.rules.groups is None and found.recorded):
                 found.problems += found.rules.problems
+            found.problems += _too_rare(prometheus, found, instance.get("scrape_interval") or 0)
         except Refused:
             raise
         except SupersonicError as error:

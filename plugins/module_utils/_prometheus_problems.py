@@ -23,6 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problem
 LIMITS: dict[str, tuple[int, int | None]] = {
     "prometheus_scrape_interval": (1, 60),
     "prometheus_evaluation_interval": (1, 60),
+    "prometheus_requests_per_server": (0, None),
     "prometheus_startup_budget": (1, None),
     "prometheus_termination_grace": (1, None),
     "prometheus_wait_timeout": (1, None),
@@ -68,6 +69,7 @@ _TARGET = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
 def findings(variables: Variables) -> Iterator[Finding]:
     """Everything, in the order of the variables in the role's defaults."""
     yield from _where(variables)
+    yield from _capacity(variables)
     yield from _alerts(variables)
     yield from _arguments(variables.get("prometheus_extra_args") or [])
     yield from _kept(variables)
@@ -99,6 +101,20 @@ def _where(variables: Variables) -> Iterator[Finding]:
             )
 
 
+def _capacity(variables: Variables) -> Iterator[Finding]:
+    name, other = "prometheus_requests_per_server", "autoscaler_requests_per_server"
+    ours, theirs = (float(variables.get(key) or 0) for key in (name, other))
+    if 0 < ours < 1:
+        yield Finding(name, "a server with less than one request in flight idles; it has to be 1 or more, or 0.", ours)
+    elif ours and theirs and ours != theirs:
+        yield Finding(
+            name,
+            f"{other} is {theirs:g}, so that alerts would judge by another number of servers than there are to be. Set "
+            "both to the same, or one of them to 0.",
+            ours,
+        )
+
+
 def _alerts(variables: Variables) -> Iterator[Finding]:
     name = "prometheus_objectives"
     aims: Mapping[str, Any] = variables.get(name) or {}
@@ -110,7 +126,7 @@ def _alerts(variables: Variables) -> Iterator[Finding]:
     if latency is not None and float(latency) not in (0, *LATENCY_BOUNDS):
         bounds = ", ".join(str(bound) for bound in LATENCY_BOUNDS)
         yield Finding(name, f"Envoy counts requests up to {bounds} ms, and 0 is no objective.", latency, ".latency_ms")
-    for key, least in (("queue_ms", 1), ("servers", 0), ("certificate_days", 0)):
+    for key, least in (("queue_ms", 1), ("servers", 0), ("start_seconds", 0), ("certificate_days", 0)):
         value = aims.get(key)
         if value is not None and float(value) < least:
             yield Finding(name, f"it has to be {least} or more.", value, f".{key}")

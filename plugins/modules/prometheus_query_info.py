@@ -79,9 +79,23 @@ options:
         default: true
       rules:
         description:
-          - Whether the rules of the role P(fastml.supersonic.prometheus#role) have to be loaded and evaluated.
+          - Whether the rules of the role P(fastml.supersonic.prometheus#role) have to be loaded and evaluated. Of a
+            Prometheus that tells nothing of its rules, what they record has to be there.
         type: bool
         default: false
+      parts:
+        description:
+          - Parts of the instance whose ready pods have to be scraped.
+        type: list
+        elements: str
+        choices: [triton, envoy, otel-collector, tempo]
+        default: [triton, envoy]
+      scrape_interval:
+        description:
+          - Seconds between two scrapes that its rules are made for. It is a failure when pods are scraped clearly less
+            often; V(0) for however often.
+        type: float
+        default: 0
   wait_timeout:
     description:
       - Seconds to wait until everything of O(instance) that is ready is scraped, and how often is known.
@@ -241,7 +255,17 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._targets import 
 def main() -> None:
     """Run the module."""
     place = {"name": {"type": "str", "required": True}, "namespace": {"type": "str", "required": True}}
-    looks = {"pods": {"type": "bool", "default": True}, "rules": {"type": "bool", "default": False}}
+    looks = {
+        "pods": {"type": "bool", "default": True},
+        "rules": {"type": "bool", "default": False},
+        "parts": {
+            "type": "list",
+            "elements": "str",
+            "choices": list(_prometheus.ALL_PARTS),
+            "default": list(_prometheus.PARTS),
+        },
+        "scrape_interval": {"type": "float", "default": 0},
+    }
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str"},

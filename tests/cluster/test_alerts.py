@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -136,9 +137,12 @@ def test_an_instance_that_is_well_is_silent(alarmed: Alarmed) -> None:
         time.sleep(1)
 
 
-def test_the_proof_asks_prometheus(alarmed: Alarmed) -> None:
-    done = alarmed.run("playbooks/verify.yml")
+def test_the_proof_asks_prometheus(alarmed: Alarmed, tmp_path: Path) -> None:
+    told = tmp_path / "proof.prom"
+    done = alarmed.run("playbooks/verify.yml", verify_metrics_file=str(told))
     assert done.code == 0, done.output
+    labels = f'{{namespace="{alarmed.namespace}",supersonic="{NAME}"}}'
+    assert f"supersonic_verification_success{labels} 1\n" in told.read_text()
     assert "Prometheus scrapes 2 targets, 0 do not answer" in done.text
     broken = alarmed.run("playbooks/verify.yml", verify_prometheus="always", verify_wait_timeout=1,
                          supersonic_prometheus_url="http://nothing.nowhere.svc:9090")  # fmt: skip
@@ -147,8 +151,13 @@ def test_the_proof_asks_prometheus(alarmed: Alarmed) -> None:
 
 
 def test_clients_that_are_refused(alarmed: Alarmed) -> None:
-    assert alarmed.ask(80, token="a-token-that-nobody-was-given") == {"StatusCode.UNAUTHENTICATED"}
-    found = alarmed.fires("SupersonicRejections")
+    def told() -> dict[str, dict[str, Any]] | None:
+        # Again and again: of a status that is new the first count, however high, is no rate.
+        assert alarmed.ask(20, token="a-token-that-nobody-was-given") == {"StatusCode.UNAUTHENTICATED"}
+        now = alarmed.firing()
+        return now if "SupersonicRejections" in now else None
+
+    found: dict[str, dict[str, Any]] = until(told, 60)
     alert = found["SupersonicRejections"]
     assert alert["severity"] == "warning"
     assert alert["summary"] == f"{alarmed.namespace}/{NAME}: many requests are refused"
@@ -252,7 +261,13 @@ def test_a_scaler_that_cannot_read_its_metric(alarmed: Alarmed, keda: Keda) -> N
     }
     alarmed.cluster.create(alarmed.scaled_object.rpartition("/")[0], scaled)
     with removed(alarmed.cluster, alarmed.scaled_object):
-        alert = alarmed.fires("SupersonicScalerBlind", seconds=120)["SupersonicScalerBlind"]
+        # With little patience it also fires until the new Prometheus has first asked KEDA.
+        alert = until(
+            lambda: (
+                (now := alarmed.firing().get("SupersonicScalerBlind")) and "questions" in now["description"] and now
+            ),
+            120,
+        )
         assert "questions of KEDA had no answer" in alert["description"]
 
 

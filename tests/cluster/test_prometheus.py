@@ -18,7 +18,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, service_queries
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+    QUANTITIES,
+    service_queries,
+    service_rules,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
@@ -47,8 +51,18 @@ SMALL = {
 class Site:
     """The Prometheus of a site on this machine: it scrapes pods through the API server, and takes a token."""
 
-    def __init__(self, instance: Instance, folder: Path, *, scrapes: bool, dropped: str = "") -> None:
-        """dropped: metrics that the site does not keep."""
+    def __init__(
+        self,
+        instance: Instance,
+        folder: Path,
+        *,
+        scrapes: bool,
+        dropped: str = "",
+        interval: int = 1,
+        ruled: bool = False,
+    ) -> None:
+        """dropped: metrics that the site does not keep; interval: seconds between two scrapes; ruled: whether it reads
+        what the operator would give it."""
         connection = instance.cluster.api.connection
         files = {"ca_file": connection.ca_pem, "cert_file": connection.cert_pem, "key_file": connection.key_pem}
         folder.mkdir()
@@ -56,15 +70,17 @@ class Site:
             (folder / name).write_text(text or "")
         job = {
             "job_name": "site",
-            "scrape_interval": "1s",
+            "scrape_interval": f"{interval}s",
             "scheme": "https",
             "tls_config": {name: str(folder / name) for name in files},
             "static_configs": list(self._targets(instance)),
             "metric_relabel_configs": [{"source_labels": ["__name__"], "regex": dropped, "action": "drop"}],
         }
-        self.server = Prometheus(
-            program("prometheus", folder), folder / "server", {"scrape_configs": [job] if scrapes else []}
-        )
+        rules = service_rules(NAME, instance.namespace, labels=LABELS)
+        group = {"name": f"supersonic-{NAME}", "interval": "2s", "rules": rules}
+        (folder / "rules.json").write_text(json.dumps({"groups": [group] if ruled else []}))
+        configuration = {"rule_files": [str(folder / "rules.json")], "scrape_configs": [job] if scrapes else []}
+        self.server = Prometheus(program("prometheus", folder), folder / "server", configuration)
         self.guard = Guard(self.server.url, TOKEN)
         self.variables = {
             "prometheus_mode": "existing",
@@ -166,8 +182,10 @@ def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         until(lambda: instance.cluster.get(f"/api/v1/namespaces/{instance.namespace}"))
         instance.site("--tags", "model_repository,triton,envoy")
         blind, site = Site(instance, folder / "blind", scrapes=False), Site(instance, folder / "site", scrapes=True)
-        stack.callback(blind.stop)
-        stack.callback(site.stop)
+        ruled = Site(instance, folder / "ruled", scrapes=True, ruled=True)
+        rare = Site(instance, folder / "rare", scrapes=True, ruled=True, interval=4)
+        for server in (blind, site, ruled, rare):
+            stack.callback(server.stop)
         runs["blind"] = instance.run(play, **{**blind.variables, "prometheus_wait_timeout": 3})
         runs["refused"] = instance.run(play, **{**site.variables, "supersonic_prometheus_token": "wrong-token-77"})
         with contextlib.ExitStack() as operator:
@@ -176,9 +194,13 @@ def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                     cluster.create(DEFINITIONS, definition)
                     operator.enter_context(removed(cluster, f"{DEFINITIONS}/{definition['metadata']['name']}"))
             until(lambda: len((cluster.get(f"/apis/{OPERATOR}/v1") or {"resources": []})["resources"]) >= 2)
-            runs["existing"] = instance.run(play, **site.variables)
+            runs["existing"] = instance.run(play, **ruled.variables)
             found.told = operator_objects(instance)
-            runs["existing again"] = instance.run(play, **site.variables)
+            runs["existing again"] = instance.run(play, **ruled.variables)
+            # Nobody gives it the rules; it scrapes less often than they are made for; and those are none of ours.
+            runs["unread"] = instance.run(play, **site.variables, prometheus_wait_timeout=3)
+            runs["rare"] = instance.run(play, **rare.variables, prometheus_wait_timeout=20)
+            runs["no rules"] = instance.run(play, **rare.variables, prometheus_rule="never")
             # The same instance gets one of its own: what told the site's goes.
             runs["managed"] = instance.run(play)
             found.told_after = operator_objects(instance)
@@ -217,6 +239,16 @@ def test_the_operator_is_told_where_there_is_one(life: Life) -> None:
     assert "SupersonicEndpointDown" in {item.get("alert") for item in alerting["rules"]}
     assert life.runs["existing again"].changed(NAME) == 0
     assert life.told_after == {"podmonitors": [], "prometheusrules": []}
+
+
+def test_rules_that_were_applied_have_to_be_loaded_and_fit(life: Life) -> None:
+    unread, rare, none = (life.runs[step] for step in ("unread", "rare", "no rules"))
+    assert unread.code != 0
+    assert f"has no rules of the instance {NAME} in the namespace {life.instance.namespace}" in unread.text
+    assert rare.code != 0
+    assert "scrapes the instance every 4 s, but its rules are made for every 2 s" in rare.text
+    assert "Set prometheus_scrape_interval to 4," in rare.text
+    assert none.code == 0, none.output
 
 
 def test_every_pod_is_scraped_by_the_managed_one(life: Life) -> None:

@@ -9,6 +9,8 @@ import dataclasses
 import json
 import re
 import subprocess
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +26,13 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import (
     service_alerts,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 
 CLONE = Path(__file__).resolve().parents[2]
 # Minutes that each case lasts, when its fault begins, and between two scrapes (seconds).
 END, FAULT, SCRAPE = 45, 10, 60
-ALL = {"models": ["digits"], "keda": True, "dcgm": True, "volume": 1000}
+ALL = {"models": ["digits"], "keda": True, "dcgm": True, "managed": True, "volume": 1000}
 # What fires: the name, with the window where one is told, and the severity.
 POOL_DOWN, ENDPOINT_DOWN = ("SupersonicPoolDown", "critical"), ("SupersonicEndpointDown", "critical")
 Values = list[float | None]
@@ -124,7 +127,13 @@ def well(rate: float = 50.0) -> World:
         world.add("envoy_http_downstream_rq_time_count", even, **front)
         world.add("envoy_server_days_until_first_cert_expiring", gauge((END, 60)), **envoy)
         world.add("envoy_http_jwt_authn_jwks_fetch_failed", flat, **front)
-        world.add("envoy_http_jwt_authn_jwks_fetch_success", counter((END, 1 / 300)), **front)
+        world.add("envoy_http_jwt_authn_jwks_fetch_success", counter((END, 2 / 300)), **front)
+        for issuer in ("jwks_0", "jwks_1"):
+            for kind, rate_of_kind in (("2", 1 / 300), ("5", 0)):
+                world.add(
+                    "envoy_cluster_upstream_rq_xx", counter((END, rate_of_kind)), **envoy,
+                    envoy_cluster_name=issuer, envoy_response_code_class=kind,
+                )  # fmt: skip
         server = pod("triton", number)
         world.add("up", gauge((END, 1)), **server)
         per_request = {"queue_duration_us": 5000, "compute_input_duration_us": 100, "compute_infer_duration_us": 9000,
@@ -140,12 +149,17 @@ def well(rate: float = 50.0) -> World:
     keda = {"namespace": "cms", "scaledObject": "main-triton", "scaler": "prometheusScaler", "triggerIndex": "0"}
     world.add("keda_scaler_detail_errors_total", flat, **keda)
     world.add("keda_scaler_detail_errors_total", counter((END, 1)), **{**keda, "scaledObject": "other-triton"})
+    for job in ("keda", "dcgm"):
+        world.add("up", gauge((END, 1)), job=job, instance=f"{job}:1")
     for claim in ("main-models", "main-prometheus"):
         volume = {"namespace": "cms", "persistentvolumeclaim": claim}
         world.add("kubelet_volume_stats_available_bytes", gauge((END, 50)), **volume)
         world.add("kubelet_volume_stats_capacity_bytes", gauge((END, 100)), **volume)
     for metric in ("storage_blocks_bytes", "wal_storage_size_bytes", "head_chunks_storage_size_bytes"):
         world.add(f"prometheus_tsdb_{metric}", gauge((END, 200)), job="prometheus")
+    world.add("prometheus_tsdb_retention_limit_bytes", gauge((END, 800)), job="prometheus")
+    # Days before the clock of a unit test begins.
+    world.add("prometheus_tsdb_lowest_timestamp_seconds", gauge((END, -1e6)), job="prometheus")
     return world.add("prometheus_tsdb_size_retentions_total", flat, job="prometheus")
 
 
@@ -176,7 +190,7 @@ BURNS: Fires = {(BURN, "critical", "1h"): 1, (BURN, "critical", "6h"): 1, (BURN,
 def cases() -> Iterator[Case]:
     yield Case("an instance that is well", well(), {2: SILENT, 8: SILENT, 25: SILENT, 44: SILENT})
     yield Case("an instance that is idle", well(0.0), {8: SILENT, 44: SILENT})
-    yield Case("nothing but the metrics that come first", World(), {0.5: SILENT, 5: {ENDPOINT_DOWN: 1}})
+    yield Case("nothing but the metrics that come first", World(), {0.5: SILENT, 1.5: {ENDPOINT_DOWN: 1}})
     yield from _served()
     yield from _clients()
     yield from _models()
@@ -225,7 +239,18 @@ def _served() -> Iterator[Case]:
     yield Case(
         "requests wake an empty pool", well(0.0).set(healthy, gauge(*from_fault(2)))
         .set(none_healthy, counter((FAULT - 1, 0), (1, 2), (END - FAULT, 0))),
-        dict.fromkeys((FAULT, FAULT + 2, FAULT + 4, FAULT + 8), SILENT), {"objectives": {"servers": 0}},
+        dict.fromkeys((FAULT, FAULT + 2, FAULT + 4, FAULT + 8), SILENT),
+        {"objectives": {"servers": 0, "start_seconds": 300}},
+    )  # fmt: skip
+    # Each is seen for three of four minutes.
+    rare = [float(minute // 4) for minute in range(END)]
+    seldom = well(0.0).set(healthy, gauge((END, 0))).set(none_healthy, rare)
+    waits: Fires = {("SupersonicNoServerForRequests", "critical"): 1}
+    empty_pool = {"objectives": {"servers": 0}}
+    yield Case("a rare client finds no server", seldom, {4: SILENT, 12: waits, 44: waits}, empty_pool)
+    yield Case(
+        "a rare client finds no server that takes an hour to start", seldom, {12: SILENT, 44: SILENT},
+        {"objectives": {"servers": 0, "start_seconds": 3600}},
     )  # fmt: skip
     active = "envoy_cluster_upstream_rq_active"
     yield Case(
@@ -275,10 +300,28 @@ def _clients() -> Iterator[Case]:
         {FAULT - 1: SILENT, 44: {(latency, "critical", "1h"): 1, (latency, "critical", "6h"): 1,
                                  (latency, "warning", "3d"): 1}},
     )  # fmt: skip
+    refused = {(latency, "critical", "1h"): 1, (latency, "critical", "6h"): 1, (latency, "warning", "3d"): 1,
+               ("SupersonicRejections", "warning"): 1}  # fmt: skip
+    many = World([dataclasses.replace(line) for line in slow])
+    many.set("envoy_http_downstream_rq_completed", counter((END, 500))).set(
+        "envoy_cluster_grpc", counter((END, 450)), grpc_status="7"
+    )
+    yield Case("a fifth of those is slow that are not refused, as nine of ten are", many, {44: refused})
     unpromised = {"objectives": {"latency_ms": 0}}
     yield Case("slow requests, which are none where nothing is promised", slow, {44: SILENT}, unpromised)
     hour: Fires = {(latency, "critical", "1h"): 1}
     yield Case("slow requests, and samples are kept for an hour", slow, {44: hour}, {"retention": 3600})
+
+    proof = "supersonic_verification_success"
+    for how, labels in (
+        ("", {"namespace": "cms"}),
+        (", and is scraped as a pod", {"namespace": "monitoring", "exported_namespace": "cms"}),
+    ):
+        told = well().add(proof, gauge(*from_fault(0, 1)), **labels, supersonic="main")
+        told.add(proof, gauge((END, 0)), **labels, supersonic="other")
+        yield Case(
+            f"a proof has failed{how}", told, {FAULT - 1: SILENT, FAULT + 1: one("VerificationFailed", "critical")}
+        )
 
 
 def _models() -> Iterator[Case]:
@@ -304,6 +347,21 @@ def _machinery() -> Iterator[Case]:
     blind = well().set(values=counter(*from_fault(0.2)), **errors)
     yield Case("KEDA has no answers", blind, {FAULT - 1: SILENT, FAULT + 6: one("ScalerBlind", "warning")})
     yield Case("KEDA has no answers, and is not watched", blind, {44: SILENT}, {"keda": False})
+    scaler = one("ScalerBlind", "warning")
+    site = well().add(errors["metric"], counter(*from_fault(0.2)), namespace="keda", exported_namespace="cms",
+                      scaledObject="main-triton", pod="keda-operator-1")  # fmt: skip
+    yield Case("KEDA has no answers, and is scraped as a pod", site, {FAULT - 1: SILENT, FAULT + 6: scaler})
+    away = well().set("up", gauge(*from_fault(0, 1)), job="keda")
+    yield Case("KEDA does not answer", away, {FAULT + 1: SILENT, FAULT + 4: scaler})
+    unseen = World([line for line in well() if line.labels.get("job") not in ("keda", "dcgm")])
+    both = {**scaler, **one("TargetDown", "warning")}
+    yield Case("nobody is scraped for KEDA and GPUs", unseen, {9: scaler, 12: both})
+    yield Case("those that a site scrapes by other names", unseen, {44: SILENT}, {"managed": False})
+    yield Case(
+        "an exporter of GPU metrics does not answer",
+        well().set("up", gauge(*from_fault(0, 1)), job="dcgm").add("up", gauge((END, 1)), job="dcgm", instance="b:1"),
+        {FAULT + 9: SILENT, FAULT + 12: one("TargetDown", "warning")},
+    )
     days = "envoy_server_days_until_first_cert_expiring"
     expires = "SupersonicCertificateExpires"
     yield Case(
@@ -319,22 +377,44 @@ def _machinery() -> Iterator[Case]:
     unknown = well().set(failed, counter(*from_fault(0.1)))
     yield Case("keys are fetched, not at once", unknown, {44: SILENT})
     unknown = well().set(failed, counter(*from_fault(0.1))).set(fetched, counter(*from_fault(0, 1 / 300)))
+    answers = "envoy_cluster_upstream_rq_xx"
+    keyless = one("TokenKeysUnknown", "critical")
+    for what, kind in (("is not reached", "5"), ("answers without keys", "2")):
+        broken = well().set(failed, counter(*from_fault(0.1))).set(fetched, counter(*from_fault(1 / 300, 2 / 300)))
+        issuer = {"metric": answers, "envoy_cluster_name": "jwks_1"}
+        broken.set(values=counter(*from_fault(0, 1 / 300)), **issuer, envoy_response_code_class="2")
+        before = 1 / 300 if kind == "2" else 0
+        broken.set(values=counter(*from_fault(0.1, before)), **issuer, envoy_response_code_class=kind)
+        yield Case(f"one of two issuers {what}", broken, {FAULT - 1: SILENT, 30: keyless})
+    begins = well().set(answers, gauge((3, None), (END - 3, 1)), envoy_response_code_class="2")
+    begins.set(answers, [*map(float, range(4)), *gauge((END - 4, 3))], envoy_response_code_class="5")
+    begins.set(failed, [*map(float, range(4)), *gauge((END - 4, 3))])
+    yield Case("keys are fetched when Envoy has tried some times", begins, dict.fromkeys((4, 6, 10), SILENT))
     yield Case("keys are not fetched", unknown, {FAULT + 5: SILENT, 30: one("TokenKeysUnknown", "critical")})
     yield Case(
         "a volume fills", well().set("kubelet_volume_stats_available_bytes", gauge(*from_fault(9, 50)),
                                      persistentvolumeclaim="main-models"),
         {FAULT + 9: SILENT, FAULT + 12: one("VolumeFills", "warning")},
     )  # fmt: skip
-    full = well().set("prometheus_tsdb_storage_blocks_bytes", gauge(*from_fault(600, 200)))
-    yield Case(
-        "the volume of Prometheus fills", full, {FAULT + 9: SILENT, FAULT + 12: one("MetricsVolumeFills", "warning")}
-    )
+    full = well().set("prometheus_tsdb_wal_storage_size_bytes", gauge(*from_fault(500, 200)))
+    fills = {FAULT + 9: SILENT, FAULT + 12: one("MetricsVolumeFills", "warning")}
+    yield Case("the log of Prometheus grows beyond what is to be kept", full, fills)
     yield Case("the volume of somebody else's Prometheus", full, {44: SILENT}, {"volume": 0})
+    limit = "prometheus_tsdb_retention_limit_bytes"
+    most = well().set("prometheus_tsdb_storage_blocks_bytes", gauge(*from_fault(420, 200)))
+    yield Case("as much is kept as may be", most, {44: SILENT})
+    large = well().set(limit, gauge((END, 2000)))
+    large.set("prometheus_tsdb_storage_blocks_bytes", gauge(*from_fault(580, 200)))
+    yield Case("more is to be kept than the volume holds", large, fills)
+    dropped = well().set("prometheus_tsdb_size_retentions_total", gauge(*from_fault(1)))
+    yield Case("samples are dropped for want of room, and kept for days", dropped, {44: SILENT})
+    oldest = "prometheus_tsdb_lowest_timestamp_seconds"
+    young = World([dataclasses.replace(line) for line in dropped]).set(oldest, gauge((END, -80000)))
     yield Case(
-        "samples are dropped for want of room",
-        well().set("prometheus_tsdb_size_retentions_total", gauge(*from_fault(1))),
+        "samples are kept for hours", young,
         {FAULT - 1: SILENT, FAULT + 3: one("MetricsDropped", "warning")},
-    )
+    )  # fmt: skip
+    yield Case("a new Prometheus", well().set(oldest, gauge((END, 0))), {44: SILENT})
 
 
 def _gpus() -> Iterator[Case]:
@@ -345,6 +425,9 @@ def _gpus() -> Iterator[Case]:
     yield Case("a program has crashed on a GPU", well().set(xid, gauge(*from_fault(31))), {44: SILENT})
     other = well().add(xid, gauge((END, 79)), gpu="1", Hostname="node1", namespace="atlas", pod="train-0")
     yield Case("somebody else's GPU has failed", other, {44: SILENT})
+    site = well().add(xid, gauge((END, 79)), gpu="1", Hostname="node1", namespace="gpu-operator", pod="dcgm-exporter-1",
+                      exported_namespace="cms", exported_pod="main-triton-6d4b75cb6d-t1")  # fmt: skip
+    yield Case("a GPU of ours, whose exporter is scraped as a pod", site, {44: one("GpuError", "critical")})
     nobodys = well().add(xid, gauge((END, 79)), gpu="1", Hostname="node1")
     yield Case("a GPU of which nobody knows whose it is", nobodys, {44: one("GpuError", "critical")})
     for metric in ("ECC_DBE_VOL_TOTAL", "UNCORRECTABLE_REMAPPED_ROWS", "ROW_REMAP_FAILURE"):
@@ -505,6 +588,39 @@ def test_words(
     assert not judge(
         promtool, tmp_path, alerts(), [{"interval": "1m", "input_series": series, "alert_rule_test": [told]}]
     )
+
+
+def test_how_a_proof_has_ended_is_told(promtool: Path, tmp_path: Path) -> None:
+    role = {"name": "fastml.supersonic.verify", "tasks_from": "metrics", "rolespec_validate": False}
+    tasks = [
+        {"name": "Tell", "ansible.builtin.include_role": role,
+         "vars": {"verify_metrics_file": f"{tmp_path}/{name}.prom", **more}}
+        for name, more in (
+            ("good", {}), ("bad", {"__verify_succeeded": False}), ("none", {"verify_metrics_file": ""}),
+            # There is no such folder.
+            ("lost", {"verify_metrics_file": "/proc/none/a.prom", "__verify_succeeded": False}),
+            ("wrong", {"verify_metrics_file": "/proc/none/a.prom"}),
+        )
+    ]  # fmt: skip
+    host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable,
+            "supersonic_name": "main", "supersonic_namespace": "cms"}  # fmt: skip
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": {"main": host}}}))
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    done = run_playbook(tmp_path / "play.yml", tmp_path / "hosts.yml")
+    # The last one alone.
+    assert done.code != 0
+    assert done.recap["main"]["failed"] == 1
+    assert done.recap["main"]["ok"] >= 3
+    assert not (tmp_path / "none.prom").exists()
+    for name, value in (("good", 1), ("bad", 0)):
+        text = (tmp_path / f"{name}.prom").read_text()
+        command = [str(promtool), "check", "metrics"]
+        checked = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        labels = '{namespace="cms",supersonic="main"}'
+        assert f"\nsupersonic_verification_success{labels} {value}\n" in text
+        (moment,) = re.findall(rf"^supersonic_verification_timestamp_seconds{labels} (\d+)$", text, re.M)
+        assert abs(time.time() - int(moment)) < 600
 
 
 # ---- what they say -------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import s
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import recorded
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus as Asked
-from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import parse_address
+from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import look_at, parse_address
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -83,6 +83,7 @@ def prometheus(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                     (envoy.address, usual),
                     (triton.address, {**usual, "pod": pod("main", "triton")}),
                     (f"127.0.0.1:{closed}", {**usual, "pod": pod("main", "triton", 2)}),
+                    (triton.address, {**usual, "pod": pod("main", "otel-collector")}),
                 ),
                 job("own", (other.address, own)),
                 job("one", (other.address, double)),
@@ -182,6 +183,31 @@ def test_an_instance_that_is_scraped(prometheus: Prometheus) -> None:
     assert not look(prometheus, "own")["found"]["recorded"]
 
 
+def test_parts_that_an_instance_may_have(prometheus: Prometheus) -> None:
+    parts = ["triton", "envoy", "otel-collector", "tempo"]
+    instance = {"name": "main", "namespace": "cms", "pods": False, "parts": parts}
+    found = ask(prometheus.url, instance=instance, wait_timeout=15)["found"]
+    scraped = [pod("main", part) for part in ("envoy", "otel-collector", "triton")]
+    assert [target["pod"] for target in found["targets_up"]] == scraped
+    # One that is ready, and not scraped.
+    ready = {name: name.removeprefix("main-").rsplit("-", 2)[0] for name in (*scraped, pod("main", "tempo"))}
+    asked = Asked(parse_address(prometheus.url, None), None)  # type: ignore[arg-type] # no Service, no resolver
+    with contextlib.closing(asked):
+        (problem,) = look_at(asked, "cms", "main", ready, parts).problems
+    assert "reaches none of the 1 ready pods main-tempo-* of the instance main" in problem
+    assert problem.endswith("and let it in.")
+
+
+def test_pods_that_are_scraped_less_often_than_rules_are_made_for(prometheus: Prometheus) -> None:
+    look(prometheus, "main")
+    instance = {"name": "main", "namespace": "cms", "pods": False}
+    assert not ask(prometheus.url, instance={**instance, "scrape_interval": 1})["failed"]
+    result = ask(prometheus.url, instance={**instance, "scrape_interval": 0.5})
+    assert result["failed"]
+    assert "every 1 s, but its rules are made for every 0.5 s" in result["msg"]
+    assert "Set prometheus_scrape_interval to 1," in result["msg"]
+
+
 def test_a_site_with_labels_of_its_own(prometheus: Prometheus) -> None:
     found = look(prometheus, "own")["found"]
     assert found["labels"] == {"namespace": "kubernetes_namespace", "pod": "kubernetes_pod_name"}
@@ -278,6 +304,7 @@ def test_where_only_queries_are_let_through_alerts_have_no_words(prometheus: Pro
         instance = {"name": "main", "namespace": "cms", "pods": False}
         result = ask(f"http://{guard.address}", token=TOKEN, instance=instance)
         demanded = ask(f"http://{guard.address}", token=TOKEN, instance={**instance, "rules": True})
+        none = ask(f"http://{guard.address}", token=TOKEN, instance={**instance, "name": "own", "rules": True})
     finally:
         guard.stop()
     assert not result["failed"], result
@@ -286,7 +313,10 @@ def test_where_only_queries_are_let_through_alerts_have_no_words(prometheus: Pro
     (alert,) = (alert for alert in result["alerts"] if alert["name"] == "SupersonicPoolDown")
     assert (alert["state"], alert["severity"], alert["summary"]) == ("firing", "critical", "")
     assert alert["since"].startswith("20")
-    assert demanded["failed"]
+    # What they record is there, and of the other one it is not.
+    assert not demanded["failed"], demanded
+    assert none["failed"]
+    assert "What its rules do is not known" in none["msg"]
 
 
 # ---- ways to a Prometheus --------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
         "prometheus_scrape_interval": 30,
         "prometheus_evaluation_interval": 15,
         "prometheus_ensembles": ["pipeline", "b.c"],
+        "prometheus_requests_per_server": 14.4,
         "prometheus_image_pull_secrets": [{"name": "registry"}],
         "prometheus_extra_args": ["--query.timeout=30s"],
         "prometheus_retention": "2d",
@@ -47,7 +48,7 @@ CASES: dict[str, dict[str, Any]] = {
             {"job_name": "blackbox", "static_configs": [{"targets": ["blackbox.monitoring:9115"]}]}
         ],
         "prometheus_keda_targets": ["keda-operator.keda:8080"],
-        "prometheus_dcgm_targets": ["dcgm-exporter.gpu-operator:9400", "192.0.2.9:9400"],
+        "prometheus_dcgm_targets": ["dcgm-pods.gpu-operator:9400", "192.0.2.9:9400", "[2001:db8::1]:94"],
         "prometheus_models": ["digits", "a.b"],
         "prometheus_objectives": {"availability": 0.99, "latency_ms": 500, "servers": 2},
         "prometheus_runbook_url": "https://example.org/runbook",
@@ -151,7 +152,11 @@ def test_prometheus_takes_its_configuration(
     text = data["prometheus.yml"].replace("/etc/prometheus-secrets", str(tmp_path))
     (tmp_path / "central").mkdir()
     (tmp_path / "central" / "token").write_text("x")
-    (tmp_path / "prometheus.yml").write_text(text)
+    # The build of the local cluster finds nobody by DNS; the image of Prometheus does.
+    configuration = yaml.safe_load(text)
+    for job in configuration["scrape_configs"]:
+        job.pop("dns_sd_configs", None)
+    (tmp_path / "prometheus.yml").write_text(json.dumps(configuration))
     (tmp_path / "rules.yml").write_text(data["rules.yml"])
     command = [str(program("prometheus", tmp_path) / "promtool"), "check", "config", str(tmp_path / "prometheus.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -186,6 +191,13 @@ def test_alerts(rendered: dict[str, list[dict[str, Any]]]) -> None:
     assert "< 2" in next(rule["expr"] for rule in every if rule["alert"] == "SupersonicPoolDown")
 
 
+def test_servers_are_wanted_by_what_one_is_to_have(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    for case, own in (("defaults", False), ("everything", True)):
+        groups = yaml.safe_load(one(rendered[case], "ConfigMap")["data"]["rules.yml"])["groups"]
+        (rule,) = (rule for rule in groups[0]["rules"] if rule["record"] == "supersonic:server_capacity")
+        assert rule["expr"].endswith("+ 14.4") == own
+
+
 def test_whom_it_tells_and_what_it_scrapes_besides(rendered: dict[str, list[dict[str, Any]]]) -> None:
     configuration = yaml.safe_load(one(rendered["everything"], "ConfigMap")["data"]["prometheus.yml"])
     first, second = configuration["alerting"]["alertmanagers"]
@@ -200,7 +212,10 @@ def test_whom_it_tells_and_what_it_scrapes_besides(rendered: dict[str, list[dict
     assert configuration["remote_write"] == CASES["everything"]["prometheus_remote_write"]
     jobs = {job["job_name"]: job for job in configuration["scrape_configs"]}
     assert list(jobs) == ["supersonic", "prometheus", "keda", "dcgm", "blackbox"]
-    assert jobs["dcgm"]["static_configs"] == [{"targets": CASES["everything"]["prometheus_dcgm_targets"]}]
+    # Behind a name there may be several.
+    assert jobs["dcgm"]["static_configs"] == [{"targets": ["192.0.2.9:9400", "[2001:db8::1]:94"]}]
+    assert jobs["dcgm"]["dns_sd_configs"] == [{"names": ["dcgm-pods.gpu-operator"], "type": "A", "port": 9400}]
+    assert jobs["keda"]["static_configs"] == [{"targets": ["keda-operator.keda:8080"]}]
     assert jobs["keda"]["honor_labels"]
     plain = yaml.safe_load(one(rendered["defaults"], "ConfigMap")["data"]["prometheus.yml"])
     assert plain.keys() == {"global", "rule_files", "scrape_configs"}

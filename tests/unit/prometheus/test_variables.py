@@ -78,6 +78,9 @@ def said(changes: dict[str, Any]) -> list[str]:
         },
         {"prometheus_extra_scrape_configs": [{"job_name": "dcgm"}], "prometheus_objectives": {"latency_ms": 0}},
         {"prometheus_persistent": False, "prometheus_clients_from": []},
+        {"prometheus_requests_per_server": 14.4, "autoscaler_requests_per_server": 14.4},
+        {"prometheus_requests_per_server": 14.4, "autoscaler_requests_per_server": 0.0},
+        {"prometheus_requests_per_server": 0.0, "autoscaler_requests_per_server": 14.4},
         {"prometheus_pod_spec_overrides": {"containers": [{"name": "prometheus", "env": [{"name": "A"}]}]}},
     ],
 )
@@ -141,6 +144,13 @@ def test_what_is_right_is_not_refused(changes: dict[str, Any]) -> None:
             {"prometheus_objectives": {"latency_ms": 300}},
             r"latency_ms is 300: Envoy counts requests up to 1, 5,",
         ),
+        (
+            {"prometheus_requests_per_server": 12.0, "autoscaler_requests_per_server": 14.4},
+            r"prometheus_requests_per_server is 12\.0: autoscaler_requests_per_server is 14\.4, .*both to the same",
+        ),
+        ({"prometheus_requests_per_server": 0.5}, r"prometheus_requests_per_server is 0\.5: .*1 or more, or 0"),
+        ({"prometheus_requests_per_server": -1.0}, r"prometheus_requests_per_server is -1\.0: .*0 or more"),
+        ({"prometheus_objectives": {"start_seconds": -1}}, r"objectives\.start_seconds is -1: .*0 or more"),
         ({"prometheus_objectives": {"servers": -1}}, r"objectives\.servers is -1: .*0 or more"),
         ({"prometheus_objectives": {"queue_ms": 0.0}}, r"objectives\.queue_ms is 0\.0: .*1 or more"),
         ({"prometheus_objectives": {"avail": 0.9}}, r"prometheus_objectives\.avail"),
