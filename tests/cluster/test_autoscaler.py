@@ -34,6 +34,8 @@ SCALE_DOWNS = int(os.environ.get("SUPERSONIC_SCALE_DOWNS", "2"))
 # Seconds that requests wait for a server, and how long it takes at most until the first one is answered.
 SERVER_WAIT_S = 90
 FROM_ZERO_S = 45
+# Far more than three servers take: where the machine has no time for some of them the others are still enough.
+CLIENTS = 12
 # From the burst to all servers that it takes, and from its end to one, on a machine that others use.
 UP_S, DOWN_S = 90, 150
 
@@ -145,7 +147,7 @@ def test_the_number_of_servers_is_nobody_elses(service: ScaledInstance) -> None:
 
 
 def test_follows_demand_and_stands_outages(scaled: ScaledInstance, tmp_path: Path) -> None:
-    with scaled.load(tmp_path, clients=5) as seen:
+    with scaled.load(tmp_path, clients=CLIENTS) as seen:
         began = time.monotonic()
         until(lambda: scaled.replicas() == 3, UP_S)
         wanted = time.monotonic() - began
@@ -156,8 +158,8 @@ def test_follows_demand_and_stands_outages(scaled: ScaledInstance, tmp_path: Pat
         assert again.changed(scaled.name) == 0, again.output
         assert scaled.replicas() == 3
         answers = table(scaled.scale().text)
-        # Five clients at most, fewer where the machine has no time for them, and a server that takes 1.65 requests.
-        assert 0 < answers["servers_wanted"] < 3.5, answers
+        # A server takes 1.65 requests.
+        assert 0 < answers["servers_wanted"] < CLIENTS / 1.65 + 0.5, answers
         # Prometheus goes, and comes back without what it knew.
         scaled.watched(False)
         held(lambda: scaled.replicas() == 3, OUTAGE_S)

