@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.tests.harness.variables import sentences
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "grafana"
 RIGHT: dict[str, Any] = {
@@ -27,16 +28,7 @@ API = {**EXISTING, "grafana_delivery": "api", "grafana_url": "https://grafana.ex
 
 
 def said(changes: dict[str, Any]) -> list[str]:
-    values = {**RIGHT, **changes}
-    wrong = [
-        problem
-        for name, value in values.items()
-        for problem in (
-            list(_inventory.check_kubernetes(name, value))
-            or list(_inventory.check_value(name, value, SPEC.get(name, {"type": "raw"})))
-        )
-    ]
-    return [problem.sentence() for problem in wrong or _inventory.check_relations(values, files=False)]
+    return sentences({**RIGHT, **changes}, SPEC)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._monitoring import prometheus_retention_size
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
+from ansible_collections.fastml.supersonic.tests.harness.variables import sentences
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "prometheus"
 RIGHT: dict[str, Any] = {
@@ -28,16 +28,7 @@ SITE = {"prometheus_mode": "existing", "supersonic_prometheus_url": "https://pro
 
 
 def said(changes: dict[str, Any]) -> list[str]:
-    values = {**RIGHT, **changes}
-    wrong = [
-        problem
-        for name, value in values.items()
-        for problem in (
-            list(_inventory.check_kubernetes(name, value))
-            or list(_inventory.check_value(name, value, SPEC.get(name, {"type": "raw"})))
-        )
-    ]
-    return [problem.sentence() for problem in wrong or _inventory.check_relations(values, files=False)]
+    return sentences({**RIGHT, **changes}, SPEC)
 
 
 @pytest.mark.parametrize(

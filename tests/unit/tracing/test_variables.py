@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
+from ansible_collections.fastml.supersonic.tests.harness.variables import sentences
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 OPTIONS: dict[str, Any] = {}
@@ -50,16 +50,7 @@ def exporter(**changes: Any) -> dict[str, Any]:
 
 
 def said(changes: dict[str, Any]) -> list[str]:
-    values = {**RIGHT, **changes}
-    wrong = [
-        problem
-        for name, value in values.items()
-        for problem in (
-            list(_inventory.check_kubernetes(name, value))
-            or list(_inventory.check_value(name, value, OPTIONS.get(name, {"type": "raw"})))
-        )
-    ]
-    return [problem.sentence() for problem in wrong or _inventory.check_relations(values, files=False)]
+    return sentences({**RIGHT, **changes}, OPTIONS)
 
 
 @pytest.mark.parametrize(

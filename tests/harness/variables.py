@@ -1,0 +1,25 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is said of a role's variables, without an inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+
+
+def sentences(values: dict[str, Any], options: Mapping[str, Any]) -> list[str]:
+    """What is wrong with each value by its specification, or else with all of them together."""
+    wrong = [
+        problem
+        for name, value in values.items()
+        for problem in (
+            list(_inventory.check_kubernetes(name, value))
+            or list(_inventory.check_value(name, value, options.get(name, {"type": "raw"})))
+        )
+    ]
+    return [problem.sentence() for problem in wrong or _inventory.check_relations(values, files=False)]
