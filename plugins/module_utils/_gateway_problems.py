@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_methods as methods
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import LABELS
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import LABEL_NAME, LABELS
 
 Variables = Mapping[str, Any]
 
@@ -29,7 +29,6 @@ TOKEN_LENGTH = 20
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/-]*")
 # Of a certificate it is a URI (spiffe://example.org/cms), a DNS name or a subject (CN=cms,O=Example).
 _LIMITED_CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/:=, +-]*")
-_METRIC_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 GPU_METRICS_PORT = 8003
 OUR_PORTS = (8001, GPU_METRICS_PORT, *range(9901, 9906), *range(9911, 9916))
 # What a configuration of the user's own replaces as a whole.
@@ -370,7 +369,7 @@ def _gpu_metrics(variables: Variables) -> Iterator[Finding]:
     for key, value in (variables.get(name) or {}).items():
         if key not in LABELS:
             yield Finding(name, f"only {' and '.join(LABELS)} have another name at some sites.", key, f".{key}")
-        elif not isinstance(value, str) or not _METRIC_LABEL.fullmatch(value):
+        elif not isinstance(value, str) or not LABEL_NAME.fullmatch(value):
             yield Finding(name, "this is no name of a label.", value, f".{key}")
     if variables.get("envoy_gpu_metrics") and variables.get("envoy_service_port") == GPU_METRICS_PORT:
         yield Finding(

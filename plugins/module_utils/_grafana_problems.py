@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import PROMETHEUS_UID, TEMPO_UID
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring_problems import SECRET
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import LABEL_NAME
 
 # Largest and smallest of each number.
 LIMITS: dict[str, tuple[float, float | None]] = {
@@ -26,8 +28,6 @@ LIMITS: dict[str, tuple[float, float | None]] = {
 }
 # Below it a password is guessed.
 PASSWORD_LENGTH = 12
-_SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ANNOTATION = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _UID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -73,7 +73,7 @@ def _shown(variables: Variables) -> Iterator[Finding]:
             told,
         )
     for key, value in (variables.get("grafana_metric_labels") or {}).items():
-        if value and not _LABEL.fullmatch(str(value)):
+        if value and not LABEL_NAME.fullmatch(str(value)):
             yield Finding("grafana_metric_labels", "this is no name of a label.", value, f".{key}")
 
 
@@ -105,7 +105,7 @@ def _administrator(variables: Variables) -> Iterator[Finding]:
     if secret:
         if not secret.get("name"):
             yield Finding("grafana_admin_secret", "the key name is missing.")
-        elif not _SECRET.fullmatch(str(secret["name"])):
+        elif not SECRET.fullmatch(str(secret["name"])):
             yield Finding("grafana_admin_secret", "this is no name of a Secret.", secret["name"], ".name")
     if variables.get("grafana_admin_user") == "":
         yield Finding("grafana_admin_user", "the administrator needs a name.")
@@ -119,7 +119,7 @@ def _place(variables: Variables) -> Iterator[Finding]:
     host = ingress.get("host")
     if not host:
         yield Finding("grafana_ingress", "the key host is missing.")
-    elif not _SECRET.fullmatch(str(host)) or len(str(host)) > 253:
+    elif not SECRET.fullmatch(str(host)) or len(str(host)) > 253:
         yield Finding(
             "grafana_ingress",
             "it has to be the DNS name that users have, in lower case and without scheme and port, such as "
@@ -127,7 +127,7 @@ def _place(variables: Variables) -> Iterator[Finding]:
             host,
             ".host",
         )
-    if ingress.get("tls_secret") and not _SECRET.fullmatch(str(ingress["tls_secret"])):
+    if ingress.get("tls_secret") and not SECRET.fullmatch(str(ingress["tls_secret"])):
         yield Finding("grafana_ingress", "this is no name of a Secret.", ingress["tls_secret"], ".tls_secret")
     if ingress.get("tls_secret") and ingress.get("tls") is False:
         yield Finding(
@@ -153,7 +153,7 @@ def _configuration(variables: Variables) -> Iterator[Finding]:
                     name, "a value of grafana.ini is one line of text, a number, true or false.", None, f".{where}"
                 )
     for index, secret in enumerate(variables.get("grafana_secrets") or []):
-        if not _SECRET.fullmatch(str(secret)):
+        if not SECRET.fullmatch(str(secret)):
             yield Finding("grafana_secrets", "this is no name of a Secret.", secret, f"[{index}]")
     yield from _datasources(variables.get("grafana_extra_datasources") or [])
     modes = variables.get("grafana_access_modes")

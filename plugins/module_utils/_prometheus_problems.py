@@ -14,10 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus, _web
+from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import LATENCY_BOUNDS
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring_problems import SECRET, authorities
+from ansible_collections.fastml.supersonic.plugins.module_utils._queries import LABEL_NAME
 
 # Largest and smallest of each number: scrapes further apart than a minute are of no use to anybody here.
 LIMITS: dict[str, tuple[int, int | None]] = {
@@ -31,8 +33,6 @@ LIMITS: dict[str, tuple[int, int | None]] = {
 # As Prometheus takes them.
 _DURATION = re.compile(r"([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?")
 _SIZE = re.compile(r"[0-9]+(B|KB|MB|GB|TB|PB|EB)")
-_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 # Flags that others set, and those that let anybody who reaches the server change it or write to it.
 OWNED_FLAGS = {
     "config.file": "the role writes the configuration",
@@ -91,14 +91,8 @@ def _where(variables: Variables) -> Iterator[Finding]:
             _prometheus.parse_address(url, None)
         except SupersonicError as error:
             yield Finding("supersonic_prometheus_url", str(error).replace("url is", "it is", 1))
-    authorities = variables.get("supersonic_prometheus_ca_certificates")
-    if authorities:
-        try:
-            _web.tls_context(authorities, True)
-        except SupersonicError:
-            yield Finding(
-                "supersonic_prometheus_ca_certificates", "it has no certificates in PEM (-----BEGIN CERTIFICATE-----)."
-            )
+    name = "supersonic_prometheus_ca_certificates"
+    yield from authorities(name, variables.get(name))
 
 
 def _capacity(variables: Variables) -> Iterator[Finding]:
@@ -226,7 +220,7 @@ def _kept(variables: Variables) -> Iterator[Finding]:
 
 def _configuration(variables: Variables) -> Iterator[Finding]:
     for key, value in (variables.get("prometheus_external_labels") or {}).items():
-        if not _LABEL.fullmatch(str(key)):
+        if not LABEL_NAME.fullmatch(str(key)):
             yield Finding("prometheus_external_labels", "this is no name of a label.", key, f".{key}")
         elif not isinstance(value, str):
             yield Finding(
@@ -240,7 +234,7 @@ def _configuration(variables: Variables) -> Iterator[Finding]:
         if key in OWNED_KEYS:
             yield Finding("prometheus_extra_configuration", f"{OWNED_KEYS[key]}.", None, f".{key}")
     for index, name in enumerate(variables.get("prometheus_secrets") or []):
-        if not _SECRET.fullmatch(str(name)):
+        if not SECRET.fullmatch(str(name)):
             yield Finding("prometheus_secrets", "this is no name of a Secret.", name, f"[{index}]")
 
 

@@ -28,6 +28,7 @@ from typing import Any
 
 # Of the labels that say where a series comes from; sites may have others.
 LABELS = {"namespace": "namespace", "pod": "pod"}
+LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 PREFIX = "supersonic:"
 # The label of the recorded series that has the instance's name.
 INSTANCE_LABEL = "supersonic"

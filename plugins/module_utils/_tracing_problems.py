@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.fastml.supersonic.plugins.module_utils import _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring_problems import SECRET, authorities
 
 LIMITS: dict[str, tuple[int, int | None]] = {
     "otel_collector_termination_grace": (1, None),
@@ -29,7 +30,6 @@ LIMITS: dict[str, tuple[int, int | None]] = {
 }
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # Of Go, as the collector and Tempo take them.
 _DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(h|m|s|ms|us))+")
@@ -113,14 +113,8 @@ def _shared(variables: Variables) -> Iterator[Finding]:
     url = variables.get("supersonic_tempo_url")
     if url:
         yield from _url("supersonic_tempo_url", url, "", "Tempo")
-    authorities = variables.get("supersonic_tempo_ca_certificates")
-    if authorities:
-        try:
-            _web.tls_context(authorities, True)
-        except SupersonicError:
-            yield Finding(
-                "supersonic_tempo_ca_certificates", "it has no certificates in PEM (-----BEGIN CERTIFICATE-----)."
-            )
+    name = "supersonic_tempo_ca_certificates"
+    yield from authorities(name, variables.get(name))
 
 
 def _envoy(variables: Variables) -> Iterator[Finding]:
@@ -249,7 +243,7 @@ def _collector(variables: Variables) -> Iterator[Finding]:
         if not _DURATION.fullmatch(str(bucket)):
             yield Finding("otel_collector_buckets", "it has to be a time such as 5ms or 1s.", bucket, f"[{index}]")
     for index, name in enumerate(variables.get("otel_collector_secrets") or []):
-        if not _SECRET.fullmatch(str(name)):
+        if not SECRET.fullmatch(str(name)):
             yield Finding("otel_collector_secrets", "this is no name of a Secret.", name, f"[{index}]")
     extra = variables.get("otel_collector_extra_configuration") or {}
     for key, parts in _COLLECTOR_KEYS.items():
@@ -279,10 +273,10 @@ def _exporter(exporter: Mapping[str, Any], at: str, names: set[str]) -> Iterator
             elif key == "headers" and not isinstance(value, str):
                 yield Finding(variable, "the value of a header is a text; put it in quotes.", value, where)
             elif key == "header_secrets" and not (
-                isinstance(value, Mapping) and set(value) == {"name", "key"} and _SECRET.fullmatch(str(value["name"]))
+                isinstance(value, Mapping) and set(value) == {"name", "key"} and SECRET.fullmatch(str(value["name"]))
             ):
                 yield Finding(variable, "it has to be {name: SECRET, key: KEY} of a Secret that is there.", None, where)
-    if exporter.get("ca_secret") and not _SECRET.fullmatch(str(exporter["ca_secret"])):
+    if exporter.get("ca_secret") and not SECRET.fullmatch(str(exporter["ca_secret"])):
         yield Finding(variable, "this is no name of a Secret.", exporter["ca_secret"], f"{at}.ca_secret")
 
 
