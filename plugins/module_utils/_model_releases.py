@@ -9,7 +9,6 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
-import datetime
 import re
 import typing as t
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     with_patience,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import ID_LENGTH, Begun, readable
+from ansible_collections.fastml.supersonic.plugins.module_utils._timestamp import stamp
 
 SHORTEST_ID = 8
 _ID = re.compile(f"[0-9a-f]{{{SHORTEST_ID},{ID_LENGTH}}}")
@@ -270,9 +270,7 @@ def _lock(lock: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _time(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if seconds is None else stamp(seconds)
 
 
 def differences(models: Models, served: Sequence[dict[str, t.Any]]) -> list[str]:

@@ -11,7 +11,6 @@ Every part is asked by itself. What could not be known has a reason instead, and
 
 from __future__ import annotations
 
-import datetime
 import json
 import math
 import time
@@ -36,6 +35,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
 from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, parse_targets
+from ansible_collections.fastml.supersonic.plugins.module_utils._timestamp import stamp
 
 Found = dict[str, t.Any]
 Points: t.TypeAlias = "list[tuple[float, float | None]]"
@@ -124,11 +124,6 @@ def look(wanted: Wanted, resolver: Resolver, prometheus: Callable[[], Prometheus
     if found["traffic"]:
         unknown.update(found["traffic"].pop("unknown"))
     return found
-
-
-def stamp(seconds: float) -> str:
-    """A time as ISO 8601 in UTC."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # ---- in the cluster --------------------------------------------------------------------------------------------------
