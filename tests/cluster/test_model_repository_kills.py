@@ -234,9 +234,13 @@ def test_blows_at_random_moments(
             assert not result["failed"], result
 
         before = rewrite()
-        duration = complete()
-        at_work = 0
-        for number in range(KILLS):
+        # Blows come within this time of the lock, and earlier after one that came too late: the machine may be busier
+        # while the time is measured than afterwards.
+        reach = longest = 0.6 * complete()
+        at_work, wanted = 0, KILLS // 2 if KILLS >= 20 else 1
+        for number in range(5 * KILLS):
+            if number >= KILLS and at_work >= wanted:
+                break
             release = rewrite()
             blow = blows[number % 4] if number % 4 < len(blows) else None
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -244,7 +248,7 @@ def test_blows_at_random_moments(
                 assert process.stdout.readline() == "locked\n"
                 locked = time.monotonic()
                 name = helper(cluster, volume)
-                time.sleep(max(locked + dice.uniform(0, 0.6) * duration - time.monotonic(), 0))
+                time.sleep(max(locked + dice.uniform(0, reach) - time.monotonic(), 0))
                 if blow is None:
                     # The publisher itself, its helper pod stays behind.
                     process.kill()
@@ -269,8 +273,7 @@ def test_blows_at_random_moments(
             before = release
     with capsys.disabled():
         print(f"\n{hits.total()} blows: " + "; ".join(f"{count} {where}" for where, count in hits.most_common()))
-    # Of few, as in make test, by chance fewer.
-    assert at_work >= (KILLS / 2 if KILLS >= 20 else 1), "most blows hit nothing"
+    assert at_work >= wanted, "most blows hit nothing"
 
 
 # What is killed, how it is put right, and where it is hit at first; later at random.
