@@ -341,11 +341,16 @@ class Takeover:
 
     def _lead(self, service: Object, servers: Object | None) -> None:
         wanted, spec = self._wanted, service["spec"]
+        paused = _paused(self._scaler())
         before = {
             "selector": spec["selector"],
             "ports": spec["ports"],
             "servers": _replicas(servers) if servers else None,
+            "paused": paused,
         }
+        if paused is None:
+            # Without clients it would take away the servers that a way back needs.
+            self._pause(str(_replicas(servers)))
         ports = [
             {**port, "targetPort": ENVOY_PORT} if port.get("name") == "grpc" or len(spec["ports"]) == 1 else port
             for port in spec["ports"]

@@ -12,23 +12,23 @@ version_added: 1.0.0
 author:
   - fastml.supersonic contributors (@fastmachinelearning)
 description:
-  - Leads the clients of a release to an instance of this collection that was deployed beside it, and back, and in the end
-    removes the release.
-  - Clients come in by the Service that is called after the release, whether they use its name, its load balancer or the
-    Ingress before it. That Service stays, with its addresses; its selector becomes that of the instance's Envoys. Open
-    connections stay where they are until the old Envoys, asked at their admin port, send them away (C(GOAWAY)), which a
-    client of gRPC follows without losing a request.
+  - Leads the clients of a release to an instance of this collection that was deployed beside it, and back, and in the
+    end removes the release.
+  - Clients come in by the Service that is called after the release, whether they use its name, its load balancer or
+    the Ingress before it. That Service stays, with its addresses; its selector becomes that of the instance's Envoys.
+    Open connections stay where they are until the old Envoys, asked at their admin port, send them away (C(GOAWAY)),
+    which a client of gRPC follows without losing a request.
   - What the Service was before is noted on it, so that the way back needs no file.
 options:
   action:
     description:
       - V(plan) changes nothing, and says how things are and what would be in the way.
-      - V(take_over) leads the clients to the instance, whose Envoys have to be ready, and waits until they have left the
-        old Envoys. An autoscaler of the release is paused meanwhile.
-      - V(back) leads them to the release again. The instance's Envoys are replaced one by one, which sends their clients
-        there.
-      - V(finish) removes what the release has made, and its records of Helm. Claims stay, and so do the Service and its
-        Ingress unless O(keep_address) says otherwise. There is no way back from it.
+      - V(take_over) leads the clients to the instance, whose Envoys have to be ready, and waits until they have left
+        the old Envoys. An autoscaler of the release is paused meanwhile.
+      - V(back) leads them to the release again. The instance's Envoys are replaced one by one, which sends their
+        clients there.
+      - V(finish) removes what the release has made, and its records of Helm. Claims stay, and so do the Service and
+        its Ingress unless O(keep_address) says otherwise. There is no way back from it.
     type: str
     choices: [plan, take_over, back, finish]
     required: true
@@ -50,11 +50,12 @@ options:
     required: true
   old_servers:
     description: >-
-      With V(take_over), to how many servers the pool of the release goes down once no request is left there, for GPUs that
-      do not suffice for both. Without it the pool stays for a quick way back, which starts those servers again.
+      With V(take_over), to how many servers the pool of the release goes down once no request is left there, for GPUs
+      that do not suffice for both. Without it the pool stays for a quick way back, which starts those servers again.
     type: int
   drain_seconds:
-    description: How long clients may take to leave the old Envoys. What is left then is told, and goes on being answered.
+    description: >-
+      How long clients may take to leave the old Envoys. What is left then is told, and goes on being answered.
     type: float
     default: 120
   wait_seconds:
@@ -63,8 +64,8 @@ options:
     default: 900
   keep_address:
     description: >-
-      Whether the Service of the release, and its Ingress, outlive it with V(finish). With V(false) they are removed too,
-      also by a later run; clients have to use the instance's own by then.
+      Whether the Service of the release, and its Ingress, outlive it with V(finish). With V(false) they are removed
+      too, also by a later run; clients have to use the instance's own by then.
     type: bool
     default: true
 extends_documentation_fragment:
@@ -77,7 +78,8 @@ attributes:
     description: The steps are the difference.
     support: none
   idempotent:
-    description: What is done already is not done again. V(take_over) asks and waits for clients that are left each time.
+    description: >-
+      What is done already is not done again. V(take_over) asks and waits for clients that are left each time.
     support: full
 seealso:
   - module: fastml.supersonic.helm_values_migration
