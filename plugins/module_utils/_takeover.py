@@ -113,8 +113,8 @@ class Takeover:
         self.outcome = Outcome()
         if wanted.old == wanted.name:
             raise SupersonicError(
-                f"name is '{wanted.name}', which is what the release's objects are called. The instance that takes its "
-                "place needs another name: supersonic_name."
+                f"name is '{wanted.name}', which is what the release's objects are called. The instance that takes "
+                "its place needs another name: supersonic_name."
             )
 
     # ---- what is asked for -------------------------------------------------------------------------------------------
@@ -140,16 +140,15 @@ class Takeover:
         said += self._gpus()
         if state:
             said.append(
-                f"The Service leads to {wanted.name} already. back would lead it to {wanted.old} again; finish removes "
-                f"the release for good: {', '.join(self._names(self._to_remove()))}."
+                f"The Service leads to {wanted.name} already. back would lead it to {wanted.old} again; finish "
+                f"removes the release for good: {', '.join(self._names(self._to_remove()))}."
             )
             return
         for why in self._hindrances(service):
             self.outcome.warnings.append(why)
         said.append(
             f"take_over would lead the Service {wanted.old} to the Envoys of {wanted.name}, and send the clients of "
-            "the old "
-            "Envoys there."
+            "the old Envoys there."
         )
 
     def take_over(self) -> None:
@@ -250,9 +249,8 @@ class Takeover:
         if service is None:
             raise SupersonicError(
                 f"There is no Service {self._wanted.old} in the namespace {self._wanted.namespace}, by which clients "
-                "of the "
-                f"release {self._wanted.release} would come. Is the release called otherwise (release), or were its "
-                "objects renamed by nameOverride (old_name)?"
+                f"of the release {self._wanted.release} would come. Is the release called otherwise (release), or "
+                "were its objects renamed by nameOverride (old_name)?"
             )
         return service
 
@@ -313,23 +311,20 @@ class Takeover:
         if selector.get(INSTANCE) != wanted.old or selector.get(COMPONENT) != "envoy":
             yield (
                 f"The Service {wanted.old} does not lead to Envoys of {wanted.old}, as one of the chart does; its "
-                "selector is "
-                f"{json.dumps(selector)}."
+                f"selector is {json.dumps(selector)}."
             )
         ours = self._api.find(self._path("services", wanted.name), f"Service {wanted.name}")
         if ours is None or (ours["spec"].get("selector") or {}).get(INSTANCE) != wanted.name:
             yield (
                 f"There is no Service {wanted.name} of the instance in the namespace {wanted.namespace}. Deploy it "
-                "first "
-                "(site.yml); it has to be in the namespace of the release."
+                "first (site.yml); it has to be in the namespace of the release."
             )
             return
         port: Object = next((port for port in ours["spec"]["ports"] if port.get("name") == "grpc"), {})
         if port.get("appProtocol", "") not in PROTOCOLS:
             yield (
                 f"The Envoys of {wanted.name} speak TLS ({port.get('appProtocol')}), but clients of the release come "
-                "in the "
-                "clear. Leave envoy_tls_* empty until they have changed."
+                "in the clear. Leave envoy_tls_* empty until they have changed."
             )
         for part, what in (("envoy", "Envoy"), ("triton", "server")):
             pool = self._deployment(f"{wanted.name}-{part}")
@@ -396,8 +391,8 @@ class Takeover:
         if not self._until(settled, 60):
             raise SupersonicError(
                 f"The Service {wanted.old} did not come to lead to the Envoys of {owner} alone within 60 s. Look at "
-                "kubectl "
-                f"-n {wanted.namespace} get endpointslices -l kubernetes.io/service-name={wanted.old}, and run again."
+                f"kubectl -n {wanted.namespace} get endpointslices -l kubernetes.io/service-name={wanted.old}, and "
+                "run again."
             )
         self._sleep(SETTLE_SECONDS)
 
@@ -423,8 +418,7 @@ class Takeover:
         if silent:
             self.outcome.warnings.append(
                 f"The admin port ({ADMIN_PORT}) of {', '.join(silent)} does not answer, so that clients stay there "
-                "until they "
-                "connect anew. Look at their connections before finish."
+                "until they connect anew. Look at their connections before finish."
             )
 
     def _wait_until_idle(self) -> None:
@@ -435,10 +429,8 @@ class Takeover:
         if not self._until(idle, self._wanted.drain_seconds):
             self.outcome.warnings.append(
                 f"{self.outcome.connections} connections and {self.outcome.requests} requests are left at the old "
-                "Envoys "
-                f"after {self._wanted.drain_seconds:g} s. They go on being answered, and idle ones move with their "
-                "next "
-                "request. Run again to wait for them."
+                f"Envoys after {self._wanted.drain_seconds:g} s. They go on being answered, and idle ones move with "
+                "their next request. Run again to wait for them."
             )
 
     def _count_left(self) -> None:
@@ -627,8 +619,8 @@ class Takeover:
         if records is None:
             self.outcome.warnings.append(
                 f"We may not read Secrets, so that Helm still knows the release {self._wanted.release}: helm "
-                "uninstall would "
-                f"take the Service away. Have somebody delete the Secrets with owner=helm,name={self._wanted.release}."
+                "uninstall would take the Service away. Have somebody delete the Secrets with "
+                f"owner=helm,name={self._wanted.release}."
             )
             return
         if not records:
