@@ -928,7 +928,8 @@ def _limits(made: Migration) -> None:
 
 def _prometheus_of(made: Migration) -> str:
     return external_prometheus(made.values) or (
-        "http://{{ supersonic_name }}-prometheus.{{ supersonic_namespace }}.svc.{{ supersonic_cluster_domain | default('cluster.local') }}:9090"
+        "http://{{ supersonic_name }}-prometheus.{{ supersonic_namespace }}.svc."
+        "{{ supersonic_cluster_domain | default('cluster.local') }}:9090"
     )
 
 
@@ -1053,7 +1054,9 @@ def _autoscaling(made: Migration) -> None:
     note((*path, "maxReplicaCount"), SAME, "", "autoscaler_max_replicas", always=True)
     for key, variable in (("scaleUp", "autoscaler_scale_up"), ("scaleDown", "autoscaler_scale_down")):
         rules = values.get(*path, key, default={})
-        told = f"{{stabilizationWindowSeconds: {rules.get('stabilizationWindowSeconds')}, policies: [{{type: Pods, value: {rules.get('stepsize')}, periodSeconds: {rules.get('periodSeconds')}}}]}}"
+        window, step, period = (rules.get(name) for name in ("stabilizationWindowSeconds", "stepsize", "periodSeconds"))
+        policy = f"{{type: Pods, value: {step}, periodSeconds: {period}}}"
+        told = f"{{stabilizationWindowSeconds: {window}, policies: [{policy}]}}"
         note(
             (*path, key),
             CHANGED,

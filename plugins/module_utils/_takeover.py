@@ -18,6 +18,7 @@ import base64
 import gzip
 import http.client
 import json
+import re
 import socket
 import time
 import typing as t
@@ -45,6 +46,8 @@ ENVOY_PORT, ADMIN_PORT = 8001, 9901
 SETTLE_SECONDS = 5.0
 _POLL_SECONDS = 0.5
 _ADMIN_SECONDS = 10.0
+# A server in what Envoy says of its clusters, by the port of gRPC that the chart gives it.
+_SERVER = re.compile(r"^triton_grpc_service::([0-9.]+|\[[0-9a-f:]+\]):\d+::cx_active", re.M)
 # Kinds that are never removed: they hold data, or are everybody's.
 KEPT_KINDS = {GroupKind("", "PersistentVolumeClaim"), GroupKind("", "Namespace")}
 # What a release is made of, where Helm has no record of it.
@@ -189,6 +192,7 @@ class Takeover:
         if not self._check:
             self._wait_ready(f"{wanted.old}-triton")
             self._wait_ready(f"{wanted.old}-envoy")
+            self._wait_for_servers()
             for pod in self._old_envoys():
                 self._admin(pod, "POST", "/healthcheck/ok")
         self.outcome.did(f"Led the Service {wanted.old} back to the Envoys of the release.")
@@ -399,8 +403,11 @@ class Takeover:
     # ---- the old Envoys ----------------------------------------------------------------------------------------------
 
     def _envoys(self, owner: str) -> list[Object]:
-        labels = f"app.kubernetes.io/name={chart.LABEL},{INSTANCE}={owner},{COMPONENT}=envoy"
-        pods = self._api.list(self._path("pods"), f"Envoys of {owner}", {"labelSelector": labels})
+        return self._pods(owner, "envoy")
+
+    def _pods(self, owner: str, part: str) -> list[Object]:
+        labels = f"app.kubernetes.io/name={chart.LABEL},{INSTANCE}={owner},{COMPONENT}={part}"
+        pods = self._api.list(self._path("pods"), f"pods of {owner}-{part}", {"labelSelector": labels})
         return [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Running"]
 
     def _old_envoys(self) -> list[str]:
@@ -496,6 +503,27 @@ class Takeover:
             raise SupersonicError(
                 f"Not all pods of {name} are ready, so that clients were not led back to it; they still have their "
                 f"service. Look at kubectl -n {self._wanted.namespace} get pods, and run again."
+            )
+
+    def _wait_for_servers(self) -> None:
+        """Until the old Envoys know the old servers: a name without addresses is remembered for half a minute."""
+
+        def known() -> bool:
+            ready = {
+                str(pod["status"].get("podIP")) for pod in self._pods(self._wanted.old, "triton") if _is_ready(pod)
+            }
+            for envoy in self._old_envoys():
+                text = self._admin(envoy, "GET", "/clusters")
+                if text is not None:
+                    hosts = set(_SERVER.findall(text))
+                    if not hosts or not hosts <= ready:
+                        return False
+            return True
+
+        if not self._until(known, self._wanted.wait_seconds):
+            raise SupersonicError(
+                f"The Envoys of {self._wanted.old} do not know its servers, so that clients were not led back to them; "
+                "they still have their service. Look at their logs, and run again."
             )
 
     def _restart_ours(self) -> None:
@@ -698,6 +726,11 @@ def _note(service: Object) -> dict[str, t.Any]:
             f"The annotation {NOTE} of the Service {service['metadata']['name']} is not what was written there."
         )
     return state
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
 
 
 def _paused(scaler: Object | None) -> str | None:
