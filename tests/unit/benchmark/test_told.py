@@ -17,7 +17,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_report 
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 VARIABLES = CLONE / "roles" / "benchmark" / "vars" / "main.yml"
-MEASURED = {"table": "servers  mean ms\n      1     35.7", "files": ["/a/b/benchmark.json"], "plotted": True}
+MEASURED: dict[str, Any] = {
+    "table": "servers  mean ms\n      1     35.7",
+    "files": ["/a/b/benchmark.json"],
+    "plotted": True,
+}
 ROW = {
     "pool": "1",
     "mean_ms": 35.7,
