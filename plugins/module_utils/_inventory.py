@@ -360,7 +360,8 @@ def unknown_variables(
     own = tuple(f"{name.partition('_')[0]}_" for name in playbook)
     problems: list[Problem] = []
     for name in sorted(set(names) - known):
-        if name.startswith(("_", "ansible_")):
+        # Secrets are called like the variables that they are for, with vault_ before it.
+        if name.startswith(("_", "ansible_", "vault_")):
             continue
         if name in given and name.startswith(own):
             close = difflib.get_close_matches(name, playbook, n=1)
