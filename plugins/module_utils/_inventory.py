@@ -45,6 +45,8 @@ ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 RELEASE = re.compile(r"[0-9a-f]{8,40}")
+# What a secret has before the name of the variable that it is for.
+SECRET = "vault_"
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
 _TEMPLATE = re.compile(r"\{[{%](.*?)[}%]\}", re.S)
 _NAME = re.compile(r"\b[A-Za-z_]\w*")
@@ -360,7 +362,7 @@ def unknown_variables(
     own = tuple(f"{name.partition('_')[0]}_" for name in playbook)
     problems: list[Problem] = []
     for name in sorted(set(names) - known):
-        if name.startswith(("_", "ansible_")):
+        if name.startswith(("_", "ansible_", SECRET)):
             continue
         if name in given and name.startswith(own):
             close = difflib.get_close_matches(name, playbook, n=1)
@@ -403,7 +405,9 @@ def unevaluated(failures: Sequence[Failure], available: Mapping[str, Any]) -> li
         if failing.intersection(way):
             continue
         by = f" by way of {' and '.join(way)}" if way else ""
-        close = difflib.get_close_matches(match[1], available, n=1, cutoff=0.8)
+        # A secret is not meant to be the variable that it is for, whose name it has.
+        others = [name for name in available if name != match[1].removeprefix(SECRET)]
+        close = difflib.get_close_matches(match[1], others, n=1, cutoff=0.8)
         hint = f"Did you mean {close[0]}?" if close else "Set it, or take it out."
         problems.append(Problem(failure.variable, f"it uses the variable {match[1]}{by}, which is not set. {hint}"))
     return problems
