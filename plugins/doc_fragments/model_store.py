@@ -69,7 +69,8 @@ options:
         default: 1000
       arbitrary_user:
         description:
-          - Leave out O(pod.run_as_user) and O(pod.run_as_group), so that the cluster chooses user and groups, as OpenShift does.
+          - Leave out O(pod.run_as_user) and O(pod.run_as_group), so that the cluster chooses user and groups, as
+            OpenShift does.
         type: bool
         default: false
       node_selector:

@@ -26,9 +26,9 @@ from ansible_collections.fastml.supersonic.tests.harness import openshift
 # Rendered by the real playbook, and compared with that by the golden tests.
 RENDERED = Path(__file__).resolve().parents[2] / "golden/expected/options"
 GPU_PROOF = {
-    "namespace": "n", "image": "i", "image_pull_policy": "Always", "command": ["nvidia-smi"], "resource": "nvidia.com/gpu",
-    "count": 1, "memory": "1Gi", "node_selector": {}, "tolerations": [], "affinity": {}, "runtime_class": "",
-    "image_pull_secrets": [], "timeout": 60,
+    "namespace": "n", "image": "i", "image_pull_policy": "Always", "command": ["nvidia-smi"], "count": 1,
+    "resource": "nvidia.com/gpu", "memory": "1Gi", "node_selector": {}, "tolerations": [], "affinity": {},
+    "runtime_class": "", "image_pull_secrets": [], "timeout": 60,
 }  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def test_every_pod_is_let_in() -> None:
         "triton", "envoy", "prometheus", "otel_collector", "tempo", "grafana", "publisher", "clients", "accelerator",
     }  # fmt: skip
     pods["trial"] = _model_trial_pod.pod_on_trial({"spec": pods["triton"]}, "supersonic-models", "1" * 40)
-    assert {name: openshift.refusals(spec) for name, spec in pods.items()} == dict.fromkeys(pods, [])
+    assert {name: openshift.refusals(spec) for name, spec in pods.items()} == {name: [] for name in pods}
     for name, spec in pods.items():
         filled = openshift.admitted(spec)
         assert filled["securityContext"]["runAsNonRoot"] is True, name
@@ -101,6 +101,12 @@ def test_what_is_refused(spec: dict[str, Any], reason: str) -> None:
 
 
 def test_everything_else_of_a_context_stays() -> None:
-    context = {"runAsUser": 1, "runAsGroup": 2, "fsGroup": 3, "fsGroupChangePolicy": "OnRootMismatch", "runAsNonRoot": True}
+    context = {
+        "runAsUser": 1,
+        "runAsGroup": 2,
+        "fsGroup": 3,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "runAsNonRoot": True,
+    }
     assert security_context(context) == context
     assert security_context(context, True) == {"fsGroupChangePolicy": "OnRootMismatch", "runAsNonRoot": True}
