@@ -16,6 +16,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards impo
     dashboard_queries,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
+from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     service_gpu_query,
     service_queries,
@@ -71,6 +72,7 @@ class FilterModule:
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "same_cluster": _clusters.same_cluster,
             "service_gpu_query": service_gpu_query,
+            "security_context": security_context,
             "secret_fingerprint": _monitoring.secret_fingerprint,
             "service_alerts": service_alerts,
             "service_queries": service_queries,

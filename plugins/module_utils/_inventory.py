@@ -28,6 +28,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _gpu_problems,
     _grafana_problems,
     _keda_problems,
+    _openshift_problems,
     _prometheus_problems,
     _proof_problems,
     _tracing_problems,
@@ -641,6 +642,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
     for check in (
         _numbers,
         _common,
+        _openshift_login,
         _images,
         _resources,
         _pods,
@@ -1261,6 +1263,11 @@ def _keda_files(variables: _Read) -> Iterator[Problem]:
         yield Problem(*finding)
 
 
+def _openshift_login(variables: _Read) -> Iterator[Problem]:
+    for finding in _openshift_problems.findings(variables):
+        yield Problem(*finding)
+
+
 def _proof(variables: _Read) -> Iterator[Problem]:
     for finding in _proof_problems.findings(variables):
         yield Problem(*finding)
@@ -1685,7 +1692,8 @@ def _trial(variables: Variables) -> Iterator[Problem]:
 
 def _files(variables: Variables) -> Iterator[Problem]:
     kubeconfig = variables.get("supersonic_kubeconfig")
-    if kubeconfig and not os.path.isfile(expand(kubeconfig)):
+    # A login writes it.
+    if kubeconfig and not os.path.isfile(expand(kubeconfig)) and not variables.get("supersonic_openshift_username"):
         yield Problem("supersonic_kubeconfig", "there is no such file.", kubeconfig)
     yield from _golden_requests(variables)
     for name, what, there in (
@@ -1734,6 +1742,8 @@ IDENTITY = (
     "supersonic_namespace",
     "supersonic_kubeconfig",
     "supersonic_context",
+    "supersonic_openshift_api",
+    "supersonic_openshift_username",
     "envoy_ingress",
     "envoy_openshift_route",
     "grafana_ingress",
@@ -1751,6 +1761,8 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
     name = str(mine.get("supersonic_name"))
     problems: list[Problem] = []
     for other in sorted(instances):
+        if other != host:
+            problems.extend(_same_login(other, instances[other], mine))
         if other == host or _place(instances[other])[:2] != _place(mine)[:2]:
             continue
         problems.extend(_same_host(other, instances[other], mine))
@@ -1772,6 +1784,26 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
     return problems
 
 
+def _same_login(other: str, theirs: Variables, mine: Variables) -> Iterator[Problem]:
+    """A file has the token of one user: hosts may share it, and then they share the login."""
+    if (
+        not mine.get("supersonic_openshift_username")
+        or not _kubeconfig(mine)
+        or _kubeconfig(theirs) != _kubeconfig(mine)
+    ):
+        return
+    for name in ("supersonic_openshift_api", "supersonic_openshift_username"):
+        if mine.get(name) != theirs.get(name):
+            message = (
+                f"host {other} has the same supersonic_kubeconfig, but another {name}. Give each a file of its own."
+            )
+            yield Problem(name, message, mine.get(name))
+
+
+def _kubeconfig(variables: Variables) -> str:
+    return os.path.realpath(expand(str(variables.get("supersonic_kubeconfig") or "")))
+
+
 def _same_host(other: str, theirs: Variables, mine: Variables) -> Iterator[Problem]:
     """A name leads to one instance: another Ingress or Route of the same one is ignored, or takes requests away."""
     for name in ("envoy_ingress", "envoy_openshift_route", "grafana_ingress"):
@@ -1786,8 +1818,10 @@ def _same_host(other: str, theirs: Variables, mine: Variables) -> Iterator[Probl
 def _place(variables: Variables) -> tuple[str, str, str]:
     """The namespace of an instance: of two spellings of one kubeconfig it must not matter which is used."""
     kubeconfig = str(variables.get("supersonic_kubeconfig") or os.environ.get("KUBECONFIG") or "~/.kube/config")
+    login = variables.get("supersonic_openshift_username") and variables.get("supersonic_openshift_api")
     return (
-        os.path.realpath(expand(kubeconfig)),
+        # Each host may have a file for its login.
+        str(login or os.path.realpath(expand(kubeconfig))),
         str(variables.get("supersonic_context") or ""),
         str(variables.get("supersonic_namespace")),
     )
