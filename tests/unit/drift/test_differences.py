@@ -124,6 +124,6 @@ def test_what_others_have_added(added: dict[str, Any], trusted: tuple[str, ...],
 
 def test_what_differs_is_not_added_too() -> None:
     path = ("spec", "containers", _drift.Entry((("name", "envoy"),), LIVE["spec"]["containers"][0], 0), "image")
-    found = dict((each["manager"], fields) for each, fields in _drift.foreign(LIVE, "fastml.supersonic", [path], ()))
+    found = {each["manager"]: fields for each, fields in _drift.foreign(LIVE, "fastml.supersonic", [path], ())}
     # The name identifies the entry of the list, and comes with every field of it.
     assert "spec.containers[envoy].image" not in found.get("kubectl-edit", [])
