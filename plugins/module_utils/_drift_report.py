@@ -64,7 +64,7 @@ def table(reports: Sequence[Mapping[str, t.Any]]) -> str:
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     for each in reports:
         if not each["reachable"]:
-            lines += ["", f"{each['name']}: it could not be asked: {each['why']}"]
+            lines += ["", f"{each['name']}: it was not compared: {each['why']}"]
             continue
         if each["findings"]:
             lines += ["", f"{each['name']} ({each['namespace']})"]
@@ -76,7 +76,7 @@ def table(reports: Sequence[Mapping[str, t.Any]]) -> str:
 
 def _word(each: Mapping[str, t.Any]) -> str:
     if not each["reachable"]:
-        return "unreachable"
+        return "not compared"
     if each["drift"]:
         return "yes"
     return "none found" if each["unknown"] else "none"

@@ -272,8 +272,9 @@ def run(module: t.Any) -> None:
         return
     try:
         work.look()
-    except Unreachable as exc:
-        module.fail_json(msg=mask.text(str(exc)))
     except SupersonicError as exc:
+        # Of several questions at once the cause is the first that failed.
+        if isinstance(exc, Unreachable) or isinstance(exc.__cause__, Unreachable):
+            module.fail_json(msg=mask.text(str(exc.__cause__ or exc)))
         work.unknown.append(f"The set {options.name} was not compared: {exc}")
     module.exit_json(changed=False, findings=mask.deep(work.findings), unknown=mask.deep(work.unknown))

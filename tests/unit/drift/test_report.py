@@ -27,7 +27,7 @@ def one(*findings: dict[str, Any], unknown: tuple[str, ...] = ()) -> dict[str, A
         (one(NOTED), False, "main      none   0       0         0"),
         (one(NOTED, EDITED), True, "main      yes    1       0         0"),
         (one(unknown=("secrets", "secrets")), False, "main      none found  0       0         1"),
-        (report([], "main", "cms", 0.0, "nobody there"), False, "main      unreachable  -       -         -"),
+        (report([], "main", "cms", 0.0, "nobody there"), False, "main      not compared  -       -         -"),
     ],
 )
 def test_an_instance_is_a_line(made: dict[str, Any], drift: bool, row: str) -> None:
