@@ -57,13 +57,22 @@ Object = Mapping[str, t.Any]
 PARTS = ("models", "triton", "envoy", "prometheus", "grafana", "tempo", "otel-collector", "autoscaler")
 # Where objects of an instance may be; those of kinds that a cluster lacks are not there.
 _PLACES = (
-    *(("/api/v1", kind) for kind in ("configmaps", "secrets", "services", "serviceaccounts", "persistentvolumeclaims")),
-    *(("/apis/apps/v1", kind) for kind in ("deployments", "statefulsets", "daemonsets")),
-    *(("/apis/batch/v1", kind) for kind in ("jobs", "cronjobs")),
-    *(("/apis/networking.k8s.io/v1", kind) for kind in ("ingresses", "networkpolicies")),
-    ("/apis/policy/v1", "poddisruptionbudgets"),
-    ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
-    *(("/apis/keda.sh/v1alpha1", kind) for kind in ("scaledobjects", "triggerauthentications")),
+    ("/api/v1", "configmaps", "ConfigMap"),
+    ("/api/v1", "secrets", "Secret"),
+    ("/api/v1", "services", "Service"),
+    ("/api/v1", "serviceaccounts", "ServiceAccount"),
+    ("/api/v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
+    ("/apis/apps/v1", "deployments", "Deployment"),
+    ("/apis/apps/v1", "statefulsets", "StatefulSet"),
+    ("/apis/apps/v1", "daemonsets", "DaemonSet"),
+    ("/apis/batch/v1", "jobs", "Job"),
+    ("/apis/batch/v1", "cronjobs", "CronJob"),
+    ("/apis/networking.k8s.io/v1", "ingresses", "Ingress"),
+    ("/apis/networking.k8s.io/v1", "networkpolicies", "NetworkPolicy"),
+    ("/apis/policy/v1", "poddisruptionbudgets", "PodDisruptionBudget"),
+    ("/apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+    ("/apis/keda.sh/v1alpha1", "scaledobjects", "ScaledObject"),
+    ("/apis/keda.sh/v1alpha1", "triggerauthentications", "TriggerAuthentication"),
 )
 # Their programs read what is mounted when they start. Envoy is asked itself, and Grafana reads dashboards again.
 _READ_ONCE = ("prometheus", "tempo", "otel-collector")
@@ -101,7 +110,7 @@ class Look:
         """Every part. Raises Unreachable when the cluster does not answer."""
         workloads = self._part("Deployments", self._workloads) or []
         pods = self._part("pods", self._pods)
-        sets = self._part("ReplicaSets", self._replica_sets)
+        sets = self._replica_sets()
         self.running["workloads"] = []
         if pods is not None:
             for workload in workloads:
@@ -152,8 +161,12 @@ class Look:
     def _pods(self) -> list[dict[str, t.Any]]:
         return [pod for pod in self._list("/api/v1", "pods", self._selector) if not is_leaving(pod)]
 
-    def _replica_sets(self) -> list[dict[str, t.Any]]:
-        return self._list("/apis/apps/v1", "replicasets", self._selector)
+    def _replica_sets(self) -> list[dict[str, t.Any]] | None:
+        """None where they may not be seen: Deployments then say how many pods are of their template."""
+        try:
+            return self._list("/apis/apps/v1", "replicasets", self._selector)
+        except ApiError:
+            return None
 
     # ---- pods --------------------------------------------------------------------------------------------------------
     def _workload(self, live: Object, pods: Sequence[Object], sets: Sequence[Object] | None) -> dict[str, t.Any]:
@@ -162,7 +175,7 @@ class Look:
         what = f"Deployment/{name}"
         wanted = int(live["spec"].get("replicas", 1))
         ready = int((live.get("status") or {}).get("readyReplicas") or 0)
-        newest = newest_template_hash(live, sets) if sets is not None else None
+        newest = newest_template_hash(live, sets) if sets is not None else _newest_by_count(live, pods)
         old = [pod for pod in pods if newest and _template_hash(pod) != newest]
         if not observed(live):
             self._note(WARNING, RUNNING, "not observed", what, "its controller has not seen the last change yet")
@@ -247,7 +260,13 @@ class Look:
     def _scaled(self, pool: Object) -> None:
         """Somebody who has set the number of servers by hand although an autoscaler decides."""
         wanted = self.wanted
-        found = _status.autoscaler(_status.Wanted(wanted.namespace, wanted.name), self.resolver)
+        try:
+            found = _status.autoscaler(_status.Wanted(wanted.namespace, wanted.name), self.resolver)
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            # A number that no machine has written differs from the inventory's, which is told already.
+            return
         name, replicas = str(pool["metadata"]["name"]), int(pool["spec"].get("replicas", 1))
         self.running["autoscaler"] = {key: found.get(key) for key in ("kind", "text", "paused")}
         if not found["kind"]:
@@ -444,15 +463,23 @@ class Look:
         parents = self._list("/api/v1", "configmaps", f"{ID_LABEL},app.kubernetes.io/managed-by={TOOL}")
         there = {item["metadata"]["name"] for item in parents}
         ids = {each.id: part for part, each in sets.items()}
+        # Whoever may not list a kind that the instance does not have misses nothing of it.
+        used = {
+            kind.kind
+            for item in parents
+            for each in sets.values()
+            if each.parent_name == item["metadata"]["name"]
+            for kind in each.read_parent(item).kinds
+        }
         forbidden: list[str] = []
 
-        def ask(place: tuple[str, str]) -> list[dict[str, t.Any]]:
-            root, plural = place
+        def ask(place: tuple[str, str, str]) -> list[dict[str, t.Any]]:
+            root, plural, kind = place
             try:
                 return self._list(root, plural, f"app.kubernetes.io/part-of=supersonic,{_INSTANCE}={wanted.name}")
             except ApiError as error:
                 if error.status == 403:
-                    forbidden.append(plural)
+                    forbidden.extend([plural] if kind in used else [])
                 elif error.status != 404:
                     raise
                 return []
@@ -460,10 +487,10 @@ class Look:
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(ask, _PLACES))
         left: dict[str, list[str]] = {}
-        for (_root, plural), items in zip(_PLACES, answers, strict=True):
+        for (_root, plural, _kind), items in zip(_PLACES, answers, strict=True):
             for item in items:
                 metadata = item["metadata"]
-                if metadata.get("ownerReferences"):
+                if metadata.get("ownerReferences") or ID_LABEL in (metadata.get("labels") or {}):
                     continue
                 part = ids.get((metadata.get("labels") or {}).get(PART_OF_LABEL, ""))
                 what = f"{plural}/{metadata['name']}"
@@ -520,6 +547,17 @@ def _pods_of(live: Object, pods: Iterable[Object], sets: Sequence[Object] | None
         if sets is None or made[0].get("uid") in mine:
             found.append(pod)
     return found
+
+
+def _newest_by_count(live: Object, pods: Sequence[Object]) -> str | None:
+    """The template of those pods of which there are as many as the Deployment has of its present one."""
+    updated = int((live.get("status") or {}).get("updatedReplicas") or 0)
+    counts: dict[str, int] = {}
+    for pod in pods:
+        name = _template_hash(pod) or ""
+        counts[name] = counts.get(name, 0) + 1
+    fitting = [name for name, count in counts.items() if count == updated]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _template_hash(pod: Object) -> str | None:
