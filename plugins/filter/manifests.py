@@ -25,6 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
     _autoscaler,
     _clusters,
+    _drift,
     _exposure,
     _gateway,
     _gpus,
@@ -48,6 +49,8 @@ class FilterModule:
             "dashboard_answers": dashboard_answers,
             "dashboard_files": dashboard_files,
             "dashboard_queries": dashboard_queries,
+            "drift_report": _drift.drift_report,
+            "drift_table": _drift.drift_table,
             "duration_seconds": _monitoring.duration_seconds,
             "envoy_access_policies": _gateway.access_policies,
             "envoy_heap_bytes": _gateway.heap_bytes,
