@@ -72,7 +72,7 @@ def waves(instances: Iterable[Sequence[t.Any]], serial: t.Any = None) -> list[li
         sizes = [_size(size, len(hosts)) for size in (serial if isinstance(serial, (list, tuple)) else [serial])]
         if not sizes:
             raise SupersonicError("site_serial is an empty list. " + SERIAL)
-    found = []
+    found: list[list[str]] = []
     while hosts:
         size = sizes[min(len(found), len(sizes) - 1)]
         found.append(hosts[:size])
