@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _site_report
+from ansible_collections.fastml.supersonic.plugins.module_utils import _client_lists, _site_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import (
     dashboard_answers,
@@ -44,6 +44,10 @@ class FilterModule:
             "autoscaler_answers": _autoscaler.answers,
             "autoscaler_triggers": _autoscaler.triggers,
             "autoscaler_unusable": _autoscaler.unusable,
+            "clients_entry": _client_lists.entry,
+            "clients_files": _client_lists.files,
+            "clients_servers": _client_lists.servers,
+            "clients_table": _client_lists.table,
             "command_flags": _render.command_flags,
             "dashboard_answers": dashboard_answers,
             "dashboard_files": dashboard_files,
