@@ -180,10 +180,13 @@ def render_in_one_process(playbook: Path, inventory: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
-def instance_inventory(folder: Path, hosts: Mapping[str, Mapping[str, Any]]) -> Path:
-    """A copy of inventories/local whose instances are these hosts: each the local one, but for some variables."""
+def instance_inventory(folder: Path, hosts: Mapping[str, Mapping[str, Any]], clone: Path = CLONE) -> Path:
+    """A copy of inventories/local whose instances are these hosts: each the local one, but for some variables.
+
+    clone: the tree that it is copied from.
+    """
     inventory = folder / "inventory"
-    shutil.copytree(CLONE / "inventories" / "local", inventory)
+    shutil.copytree(clone / "inventories" / "local", inventory)
     local = yaml.safe_load((inventory / "host_vars" / "local.yml").read_text())
     shutil.rmtree(inventory / "host_vars")
     (inventory / "host_vars").mkdir()
