@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import _client_lists, _site_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import (
     dashboard_answers,
@@ -45,6 +46,10 @@ class FilterModule:
             "autoscaler_answers": _autoscaler.answers,
             "autoscaler_triggers": _autoscaler.triggers,
             "autoscaler_unusable": _autoscaler.unusable,
+            "clients_entry": _client_lists.entry,
+            "clients_files": _client_lists.files,
+            "clients_servers": _client_lists.servers,
+            "clients_table": _client_lists.table,
             "command_flags": _render.command_flags,
             "dashboard_answers": dashboard_answers,
             "dashboard_files": dashboard_files,
@@ -80,6 +85,12 @@ class FilterModule:
             "service_alerts": service_alerts,
             "service_queries": service_queries,
             "service_rules": service_rules,
+            "site_failure": _site_report.failure,
+            "site_outcomes": _site_report.outcomes,
+            "site_report": _site_report.report,
+            "site_stopped": _site_report.stopped,
+            "site_table": _site_report.table,
+            "site_waves": _site_report.waves,
             "status_page": _status.status_page,
             "status_table": _status.status_table,
             "status_unreachable": _status.status_unreachable,
