@@ -21,6 +21,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
     service_queries,
     service_rules,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._redact import secret_values
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
     _autoscaler,
     _clusters,
@@ -72,6 +73,7 @@ class FilterModule:
             "same_cluster": _clusters.same_cluster,
             "service_gpu_query": service_gpu_query,
             "secret_fingerprint": _monitoring.secret_fingerprint,
+            "secret_values": secret_values,
             "service_alerts": service_alerts,
             "service_queries": service_queries,
             "service_rules": service_rules,
