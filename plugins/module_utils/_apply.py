@@ -751,12 +751,16 @@ class Run:
                 if (kind, item["metadata"]["name"]) not in going
                 and not item["metadata"].get("ownerReferences")
                 and not item["metadata"].get("deletionTimestamp")
-                and (item["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") != TOOL
-                and (item["metadata"].get("labels") or {}).get(PART_OF_LABEL) != self._set.id
+                # A claim has data, and goes only when its set says so: one that is ours may have lost its set.
+                and (kind == "persistentvolumeclaims" or self._is_strange(item))
                 and not (kind == "configmaps" and item["metadata"]["name"] == "kube-root-ca.crt")
             ]
 
         return sorted(name for names in self._each(found, _MISSED) for name in names)
+
+    def _is_strange(self, item: Object) -> bool:
+        labels = item["metadata"].get("labels") or {}
+        return labels.get("app.kubernetes.io/managed-by") != TOOL and labels.get(PART_OF_LABEL) != self._set.id
 
     # ---- common
 

@@ -26,7 +26,14 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import
     ApplySet,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import CONFIG_MAP, PVC, GroupKind, Resource
+from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
+    CONFIG_MAP,
+    POD,
+    PVC,
+    SECRET,
+    GroupKind,
+    Resource,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import CLAIM_LABEL, claim_label
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
@@ -58,6 +65,8 @@ _LEFT_OUT = frozenset(
     }
 )
 _WORKERS = 6
+_COMPONENT = "app.kubernetes.io/component"
+_CERTIFICATE = "cert-manager.io/certificate-name"
 
 
 class Ours(t.NamedTuple):
@@ -197,6 +206,8 @@ def _by(
         return "its labels say so"
     if labels.get(CLAIM_LABEL) in publishers:
         return "it publishes to the instance's claim"
+    if kind == SECRET and (metadata.get("annotations") or {}).get(_CERTIFICATE) in names and instance in (None, name):
+        return "cert-manager has made it for a Certificate of the instance"
     if kind == PVC and metadata["name"] in claims:
         return "the inventory names it"
     if metadata["name"] in names and instance in (None, name) and not _owners(live):
@@ -233,11 +244,11 @@ def judge(objects: Iterable[Ours], kept: Collection[str], foreign: Collection[st
         for item in found
         if item.group_kind == CONFIG_MAP and (item.live["metadata"].get("labels") or {}).get(ID_LABEL) in sets
     ]
-    fine = {id(item) for item in (*staying, *parents)}
-    return Left([*staying, *parents], [item for item in found if id(item) not in fine])
-
-
-_COMPONENT = "app.kubernetes.io/component"
+    # By its own defaults cert-manager leaves the Secret of a Certificate that is gone.
+    issued = [item for item in found if item.group_kind == SECRET and item.by.startswith("cert-manager")]
+    kept_ones = [*staying, *parents, *issued]
+    fine = {id(item) for item in kept_ones}
+    return Left(kept_ones, [item for item in found if id(item) not in fine])
 
 
 def why_left(item: Ours) -> str:
@@ -252,6 +263,8 @@ def why_left(item: Ours) -> str:
     if controllers:
         return f"its {controllers[0].get('kind')} {controllers[0].get('name')} has it"
     labels = metadata.get("labels") or {}
+    if item.group_kind == POD and CLAIM_LABEL in labels:
+        return "a publication that was killed has left it; the next one clears it up, or delete it"
     if PART_OF_LABEL not in labels and ID_LABEL not in labels:
         return "it is in no set of ours, so that no run removes it: somebody has made or changed it by hand"
     return "nobody has removed it"
@@ -326,4 +339,5 @@ def _if_allowed(api: Api, path: str, what: str) -> Object | None:
 
 def described(item: Ours) -> dict[str, t.Any]:
     """As results of modules have it."""
-    return {"kind": item.group_kind.kind, "group": item.group_kind.group, "name": item.name, "by": item.by}
+    kind = item.group_kind
+    return {"kind": kind.kind, "group": kind.group, "name": item.name, "by": item.by, "why": why_left(item)}
