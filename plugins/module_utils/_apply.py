@@ -32,7 +32,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
     SCALABLE,
     SCALED_OBJECT,
     Scaled,
-    held_by_benchmark,
+    held,
+    holds_replicas,
     leave_replicas,
     only_about_replicas,
     scaled_by_machine,
@@ -360,12 +361,12 @@ class Run:
                     self.mask.learn(plan.live)
             if plan.live is not None:
                 self._set.check_member(str(key), plan.live)
-                if held := held_by_benchmark(key, plan.live):
-                    self.held[held] = None
+                self.held.update(dict.fromkeys(held(key, plan.live)))
                 if plan.live["metadata"].get("deletionTimestamp"):
                     plan.live, plan.deferred = None, not final
                     return
-            if scaled(key, plan.live) and "replicas" in (plan.body.get("spec") or {}):
+            others = scaled(key, plan.live) or holds_replicas(plan.live)
+            if others and "replicas" in (plan.body.get("spec") or {}):
                 plan.body = leave_replicas(plan.body, plan.live, self.options.field_manager)
             while True:
                 try:

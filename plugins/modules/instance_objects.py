@@ -13,7 +13,7 @@ author:
   - fastml.supersonic contributors (@fastmachinelearning)
 description:
   - Lists every object of an instance among all kinds that the API has and that may be listed. It is the instance's by
-    its labels, by one of the sets that M(fastml.supersonic.manifests) keeps, by its name, or because such an object owns
+    its labels, by one of the sets that M(fastml.supersonic.manifests) keeps, by its name, or since such an object owns
     it.
   - After a removal it tells what may be left, such as claims with models, from what should have gone. Changes nothing.
 options:
