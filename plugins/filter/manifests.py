@@ -23,6 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
     service_queries,
     service_rules,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._redact import secret_values
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
     _autoscaler,
     _clusters,
@@ -82,6 +83,7 @@ class FilterModule:
             "service_gpu_query": service_gpu_query,
             "security_context": security_context,
             "secret_fingerprint": _monitoring.secret_fingerprint,
+            "secret_values": secret_values,
             "service_alerts": service_alerts,
             "service_queries": service_queries,
             "service_rules": service_rules,
