@@ -80,7 +80,8 @@ def test_one_process_writes_what_the_playbook_writes(tmp_path: Path) -> None:
         name: {(path.name, path.stat().st_mode, path.read_text()) for path in (tmp_path / name).glob("*/*")}
         for name in ("real", "quick")
     }
-    assert len(files["real"]) == 3
+    assert sorted(name for name, _mode, _text in files["real"])[0] == ".rendered"
+    assert len(files["real"]) == 4
     assert files["quick"] == files["real"]
 
 
