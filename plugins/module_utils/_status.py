@@ -312,6 +312,12 @@ def autoscaler(wanted: Wanted, resolver: Resolver, deployment: Mapping[str, t.An
         found["problems"].append(str(conditions["Ready"].get("message") or "the ScaledObject is not ready"))
     if (conditions.get("Fallback") or {}).get("status") == "True":
         found["problems"].append(str(conditions["Fallback"].get("message") or "its metric cannot be read"))
+    if own is None and not found["paused"] and not found["problems"]:
+        # Which KEDA makes at once, and again where somebody takes it away.
+        found["problems"].append(
+            f"there is no HorizontalPodAutoscaler for the ScaledObject {name}, which KEDA makes: its operator does not "
+            "run, or does not watch the namespace"
+        )
     return found
 
 
