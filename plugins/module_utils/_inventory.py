@@ -28,6 +28,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _gpu_problems,
     _grafana_problems,
     _keda_problems,
+    _preflight_problems,
     _prometheus_problems,
     _proof_problems,
     _tracing_problems,
@@ -646,6 +647,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _envoy,
         _gateway,
         _proof,
+        _preflight,
         _observed,
         _grafana,
         _traces,
@@ -1259,6 +1261,11 @@ def _keda_files(variables: _Read) -> Iterator[Problem]:
 
 def _proof(variables: _Read) -> Iterator[Problem]:
     for finding in _proof_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _preflight(variables: _Read) -> Iterator[Problem]:
+    for finding in _preflight_problems.findings(variables):
         yield Problem(*finding)
 
 
