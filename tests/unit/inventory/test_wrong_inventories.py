@@ -945,8 +945,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("policy-key", {"preflight_policy": {"max_gpu": 2}}, r"preflight_policy\.max_gpu .*Did you mean max_gpus"),
     ("policy-gpus", {"preflight_policy": {"max_gpus": -1}}, r"preflight_policy\.max_gpus is -1.*0 or more"),
-    ("policy-empty", {"preflight_policy": {"source": "a page"}}, r"preflight_policy .*it has no rule\. There are limits_"),
-    ("policy-severity", {"preflight_policy": {"max_gpus": 1, "severity": "warn"}}, r"policy\.severity .*error, warning"),
+    ("policy-empty", {"preflight_policy": {"source": "a page"}}, r"preflight_policy .*it has no rule\. There are"),
+    ("policy-severity", {"preflight_policy": {"max_gpus": 1, "severity": "warn"}}, r"policy\.severity .*error, warn"),
     ("tolerated", {"preflight_tolerated": ["qouta"]}, r"preflight_tolerated\[0\].*Did you mean quota"),
     (
         "role-subject",
