@@ -37,6 +37,7 @@ _FEWER = "ask for less in the *_resources of the inventory or for fewer pods"
 # Nodes whose pods are asked for one by one; of more nodes all pods of the cluster are.
 _FEW_NODES = 16
 _BARE = ("cpu", "memory", "ephemeral-storage")
+_COUNTED = ("services", "services.loadbalancers", "services.nodeports", "configmaps")
 
 
 # ---- quota -----------------------------------------------------------------------------------------------------------
@@ -134,14 +135,19 @@ def needs(pods: Sequence[Object], demands: Object, number: str) -> dict[str, Dec
 
     number: least (what is there without demand), most, or update (the most, and what an update adds for a while).
     """
-    total: dict[str, Decimal] = {"pods": Decimal(0)}
-    surges = [int(item["surge"]) for item in pods] if number == "update" else []
-    for index, pod in enumerate(pods):
-        # Workloads are updated one after the other: the one that adds most decides.
-        more = surges[index] if surges and index == surges.index(max(surges)) else 0
-        count = int(pod["most" if number == "update" else number]) + more
-        total["pods"] += count
-        _add(total, pod, count)
+    if number == "update":
+        total = needs(pods, demands, "most")
+        more: dict[str, Decimal] = {}
+        for pod in pods:
+            # Workloads are updated one after the other: the one that adds most decides.
+            added = {"pods": Decimal(int(pod["surge"]))}
+            _add(added, pod, int(pod["surge"]))
+            more = {name: max(more.get(name, Decimal(0)), amount) for name, amount in {**more, **added}.items()}
+        return {name: amount + more.get(name, 0) for name, amount in total.items()}
+    total = {"pods": Decimal(0)}
+    for pod in pods:
+        total["pods"] += int(pod[number])
+        _add(total, pod, int(pod[number]))
     for claim in demands.get("claims") or []:
         _add_claim(total, claim)
     for name, amount in (demands.get("counts") or {}).items():
@@ -174,12 +180,13 @@ def _against(
                 f"Set {kind}.{resource} in the *_resources of these.",
             )
             continue
-        if key not in wanted["update"] or (held is not None and key in ("secrets",)):
+        if key not in wanted["update"] or key == "secrets":
+            # Those that we have made may often not be listed.
             continue
         limit, taken = quantity(hard[name]) or Decimal(0), quantity(used.get(name, 0)) or Decimal(0)
-        if held is None or (key in ("services", "configmaps") and key not in held):
-            # What we have ourselves is among what is used, and nobody knows how much that is.
-            free, known = limit - taken, False
+        if held is None or key in _COUNTED:
+            # What we have ourselves is among what is used, and nobody can say exactly how much that is.
+            free, known = limit - taken + (held or {}).get(key, Decimal(0)), False
         else:
             free, known = limit - max(Decimal(0), taken - held.get(key, Decimal(0))), True
         short = next((number for number in ("least", "most", "update") if wanted[number].get(key, 0) > free), "")
@@ -190,8 +197,8 @@ def _against(
             f"of {hard[name]} that the ResourceQuota {quota_name} allows, others have taken "
             f"{_plain(limit - free, name)}"
             if known
-            else f"of {hard[name]} that the ResourceQuota {quota_name} allows, {used.get(name, 0)} is taken, how much "
-            "of it by this instance may not be read"
+            else f"of {hard[name]} that the ResourceQuota {quota_name} allows, {used.get(name, 0)} is taken, by this "
+            "instance too where it is there"
         )
         said = {
             "least": f"The instance needs {amount} of {name} at least",
