@@ -61,7 +61,7 @@ def test_quota_and_limits_of_a_namespace(cluster: Cluster, namespace: str) -> No
         "metadata": {"name": "p"},
         "spec": servers("10m")["spec"]["template"]["spec"],
     }
-    with pytest.raises(ApiError, match="must specify limits.memory"):
+    with pytest.raises(ApiError, match=r"must specify limits\.memory"):
         cluster.create(f"{base}/pods", pod)
 
     limit = {"type": "Container", "default": {"memory": "64Mi"}, "max": {"memory": "128Mi"}}
@@ -89,7 +89,8 @@ def test_what_has_to_be_there(cluster: Cluster, namespace: str, ca_file: str) ->
     # Of a class that waits for the first pod; two pods are on one node with it.
     assert rows["claims"] == (
         "warning",
-        "The claim models is ReadWriteOnce, for one node, and up to 2 pods mount it: all of them have to be on that node.",
+        "The claim models is ReadWriteOnce, for one node, and up to 2 pods mount it: all of them have to be on that "
+        "node.",
     )
     # Somebody with no right but to be there stops at nothing of this.
     user = Api(connection(cluster.as_user(cluster.user(namespace, "visitor"), ca_file)))
@@ -104,11 +105,6 @@ def test_a_host_that_somebody_else_has(cluster: Cluster, namespace: str) -> None
     rule = {"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": service}]}}
     kind = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"}
     ours = {**kind, "metadata": {"name": "cms-envoy"}, "spec": {"rules": [rule]}}
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": {"name": "cms-envoy"},
-        "spec": {"rules": [rule]},
-    }
     path = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses"
     cluster.create(path, ours)
     assert found(cluster.api, namespace, ours)["ingress"][0] == "ok"
