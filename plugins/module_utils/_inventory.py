@@ -28,8 +28,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _gpu_problems,
     _grafana_problems,
     _keda_problems,
+    _openshift_problems,
     _prometheus_problems,
     _proof_problems,
+    _renamed_variables,
     _tracing_problems,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
@@ -45,6 +47,9 @@ ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 RELEASE = re.compile(r"[0-9a-f]{8,40}")
+# What a secret has before the name of the variable that it is for.
+SECRET = "vault_"
+_INDEX = re.compile(r"\[[0-9]+\]")
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
 _TEMPLATE = re.compile(r"\{[{%](.*?)[}%]\}", re.S)
 _NAME = re.compile(r"\b[A-Za-z_]\w*")
@@ -350,17 +355,21 @@ def unknown_variables(
     playbook: Collection[str] = (),
 ) -> list[Problem]:
     """Variables that no role knows although their prefix says they are meant for one, and names without such a prefix
-    that are a slip away from a variable that exists.
+    that are a slip away from a variable that exists. Of names that older versions had is said what has become of them.
 
     given: those of the command line; playbook: what the playbook itself takes from there. An inventory may well have
     others that begin alike.
     """
-    known = {*known, *playbook}
+    names, known = set(names), {*known, *playbook}
     starts = tuple(f"{prefix}_" for prefix in prefixes)
     own = tuple(f"{name.partition('_')[0]}_" for name in playbook)
     problems: list[Problem] = []
-    for name in sorted(set(names) - known):
-        if name.startswith(("_", "ansible_")):
+    for name in sorted(names - known):
+        if name.startswith(("_", "ansible_", SECRET)):
+            continue
+        old = _renamed_variables.explanation(name, names)
+        if old:
+            problems.append(Problem(name, old))
             continue
         if name in given and name.startswith(own):
             close = difflib.get_close_matches(name, playbook, n=1)
@@ -403,7 +412,9 @@ def unevaluated(failures: Sequence[Failure], available: Mapping[str, Any]) -> li
         if failing.intersection(way):
             continue
         by = f" by way of {' and '.join(way)}" if way else ""
-        close = difflib.get_close_matches(match[1], available, n=1, cutoff=0.8)
+        # A secret is not meant to be the variable that it is for, whose name it has.
+        others = [name for name in available if name != match[1].removeprefix(SECRET)]
+        close = difflib.get_close_matches(match[1], others, n=1, cutoff=0.8)
         hint = f"Did you mean {close[0]}?" if close else "Set it, or take it out."
         problems.append(Problem(failure.variable, f"it uses the variable {match[1]}{by}, which is not set. {hint}"))
     return problems
@@ -519,6 +530,10 @@ def _unknown_keys(
     by_lower_case = {name.lower(): name for name in known}
     listed = f"There are {', '.join(known)}." if len(known) <= 12 else "The documentation lists all."
     for key in sorted((key for key in value if key not in known), key=str):
+        old = _renamed_variables.explanation(f"{variable}{_INDEX.sub('[]', path)}.{key}", value)
+        if old:
+            yield Problem(variable, old, value[key], f"{path}.{key}", secret)
+            continue
         close = difflib.get_close_matches(str(key).lower(), by_lower_case, n=1)
         hint = f"Did you mean {by_lower_case[close[0]]}?" if close else listed
         yield Problem(variable, f"there is no such key. {hint}", value[key], f"{path}.{key}", secret)
@@ -637,6 +652,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
     for check in (
         _numbers,
         _common,
+        _openshift_login,
         _images,
         _resources,
         _pods,
@@ -1257,6 +1273,11 @@ def _keda_files(variables: _Read) -> Iterator[Problem]:
         yield Problem(*finding)
 
 
+def _openshift_login(variables: _Read) -> Iterator[Problem]:
+    for finding in _openshift_problems.findings(variables):
+        yield Problem(*finding)
+
+
 def _proof(variables: _Read) -> Iterator[Problem]:
     for finding in _proof_problems.findings(variables):
         yield Problem(*finding)
@@ -1681,7 +1702,8 @@ def _trial(variables: Variables) -> Iterator[Problem]:
 
 def _files(variables: Variables) -> Iterator[Problem]:
     kubeconfig = variables.get("supersonic_kubeconfig")
-    if kubeconfig and not os.path.isfile(expand(kubeconfig)):
+    # A login writes it.
+    if kubeconfig and not os.path.isfile(expand(kubeconfig)) and not variables.get("supersonic_openshift_username"):
         yield Problem("supersonic_kubeconfig", "there is no such file.", kubeconfig)
     yield from _golden_requests(variables)
     for name, what, there in (
@@ -1730,6 +1752,8 @@ IDENTITY = (
     "supersonic_namespace",
     "supersonic_kubeconfig",
     "supersonic_context",
+    "supersonic_openshift_api",
+    "supersonic_openshift_username",
     "envoy_ingress",
     "envoy_openshift_route",
     "grafana_ingress",
@@ -1747,6 +1771,8 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
     name = str(mine.get("supersonic_name"))
     problems: list[Problem] = []
     for other in sorted(instances):
+        if other != host:
+            problems.extend(_same_login(other, instances[other], mine))
         if other == host or _place(instances[other])[:2] != _place(mine)[:2]:
             continue
         problems.extend(_same_host(other, instances[other], mine))
@@ -1768,6 +1794,26 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
     return problems
 
 
+def _same_login(other: str, theirs: Variables, mine: Variables) -> Iterator[Problem]:
+    """A file has the token of one user: hosts may share it, and then they share the login."""
+    if (
+        not mine.get("supersonic_openshift_username")
+        or not _kubeconfig(mine)
+        or _kubeconfig(theirs) != _kubeconfig(mine)
+    ):
+        return
+    for name in ("supersonic_openshift_api", "supersonic_openshift_username"):
+        if mine.get(name) != theirs.get(name):
+            message = (
+                f"host {other} has the same supersonic_kubeconfig, but another {name}. Give each a file of its own."
+            )
+            yield Problem(name, message, mine.get(name))
+
+
+def _kubeconfig(variables: Variables) -> str:
+    return os.path.realpath(expand(str(variables.get("supersonic_kubeconfig") or "")))
+
+
 def _same_host(other: str, theirs: Variables, mine: Variables) -> Iterator[Problem]:
     """A name leads to one instance: another Ingress or Route of the same one is ignored, or takes requests away."""
     for name in ("envoy_ingress", "envoy_openshift_route", "grafana_ingress"):
@@ -1782,8 +1828,10 @@ def _same_host(other: str, theirs: Variables, mine: Variables) -> Iterator[Probl
 def _place(variables: Variables) -> tuple[str, str, str]:
     """The namespace of an instance: of two spellings of one kubeconfig it must not matter which is used."""
     kubeconfig = str(variables.get("supersonic_kubeconfig") or os.environ.get("KUBECONFIG") or "~/.kube/config")
+    login = variables.get("supersonic_openshift_username") and variables.get("supersonic_openshift_api")
     return (
-        os.path.realpath(expand(kubeconfig)),
+        # Each host may have a file for its login.
+        str(login or os.path.realpath(expand(kubeconfig))),
         str(variables.get("supersonic_context") or ""),
         str(variables.get("supersonic_namespace")),
     )

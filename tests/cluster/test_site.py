@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,19 +18,19 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.tests.harness.collection import install
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, until
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     CLONE,
     KUBECONFIG,
     Instance,
     Run,
+    install,
     instance_inventory,
     run_playbook,
 )
 
 TOKEN = "a-planted-token-7c2e"
-# What a collection consists of once it is installed somewhere else; nothing of it may need anything more.
-INSTALLED = {"meta", "plugins", "roles", "playbooks", "MANIFEST.json", "FILES.json"}
 # Where objects of an instance are; the parents of the sets are the module's own.
 COLLECTIONS = {
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
@@ -76,22 +72,6 @@ def node(cluster: Cluster) -> Object:
         "taints": found["spec"].get("taints"),
         "allocatable": {name: amount for name, amount in status["allocatable"].items() if "storage" not in name},
     }
-
-
-def install(folder: Path) -> Path:
-    """The collection built, installed and cut down to what a collection consists of; returns where it is searched."""
-    galaxy = [sys.executable, "-m", "ansible", "galaxy", "collection"]
-    place = folder / "collections"
-    subprocess.run([*galaxy, "build", str(CLONE), "--output-path", str(folder)], check=True, capture_output=True)
-    (archive,) = folder.glob("*.tar.gz")
-    # Of no configuration: with the clone's, the collection is installed already and nothing would be done.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    install = [*galaxy, "install", str(archive), "-p", str(place)]
-    subprocess.run(install, check=True, capture_output=True, cwd=folder, env=environment)
-    for path in (place / "ansible_collections" / "fastml" / "supersonic").iterdir():
-        if path.name not in INSTALLED:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return place
 
 
 def render(instance: Instance, folder: Path) -> list[Object]:

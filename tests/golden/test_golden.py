@@ -31,8 +31,8 @@ KUBERNETES = "1.34"
 def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """Name of an inventory and the folder of its manifests."""
     folder = tmp_path_factory.mktemp(request.param.name)
-    # The real playbook, but not for every instance that has options of its own. What is expected comes from it alone.
-    write = render.render_in_one_process if request.param.name == "options" else render.render
+    # The real playbook for one of them. What is expected comes from it alone.
+    write = render.render if request.param.name == "local" else render.render_in_one_process
     write(request.param, folder)
     return request.param.name, folder
 
