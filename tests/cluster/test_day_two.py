@@ -182,7 +182,9 @@ def test_pods_are_replaced_one_by_one_under_load(instance: Instance, tmp_path: P
     assert "Nothing was changed." in refused["msg"]
     until(lambda: instance.healthy_servers() == [2], 60)
     before = {pod["metadata"]["name"] for part in ("triton", "envoy") for pod in instance.pods(part).values()}
-    arguments = ("--clients", "4", "--model", "identity", "--token", TOKENS["ours"][0])
+    token = tmp_path / "token"
+    token.write_text(TOKENS["ours"][0])
+    arguments = ("--clients", "4", "--model", "identity", "--token-file", str(token))
     with load(instance.address(), tmp_path, *arguments) as report:
         drained = module(instance, "instance_drain", node=node, cordon=False, same_node=True, wait_timeout=600)
     assert set(drained["moved"]) == before
