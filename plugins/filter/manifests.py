@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import _client_lists, _site_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import (
     dashboard_answers,
@@ -22,9 +23,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
     service_queries,
     service_rules,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._redact import secret_values
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
     _autoscaler,
     _clusters,
+    _drift,
     _exposure,
     _gateway,
     _gpus,
@@ -44,10 +47,16 @@ class FilterModule:
             "autoscaler_answers": _autoscaler.answers,
             "autoscaler_triggers": _autoscaler.triggers,
             "autoscaler_unusable": _autoscaler.unusable,
+            "clients_entry": _client_lists.entry,
+            "clients_files": _client_lists.files,
+            "clients_servers": _client_lists.servers,
+            "clients_table": _client_lists.table,
             "command_flags": _render.command_flags,
             "dashboard_answers": dashboard_answers,
             "dashboard_files": dashboard_files,
             "dashboard_queries": dashboard_queries,
+            "drift_report": _drift.drift_report,
+            "drift_table": _drift.drift_table,
             "duration_seconds": _monitoring.duration_seconds,
             "envoy_access_policies": _gateway.access_policies,
             "envoy_heap_bytes": _gateway.heap_bytes,
@@ -74,9 +83,16 @@ class FilterModule:
             "service_gpu_query": service_gpu_query,
             "security_context": security_context,
             "secret_fingerprint": _monitoring.secret_fingerprint,
+            "secret_values": secret_values,
             "service_alerts": service_alerts,
             "service_queries": service_queries,
             "service_rules": service_rules,
+            "site_failure": _site_report.failure,
+            "site_outcomes": _site_report.outcomes,
+            "site_report": _site_report.report,
+            "site_stopped": _site_report.stopped,
+            "site_table": _site_report.table,
+            "site_waves": _site_report.waves,
             "status_page": _status.status_page,
             "status_table": _status.status_table,
             "status_unreachable": _status.status_unreachable,

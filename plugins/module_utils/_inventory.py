@@ -31,6 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _openshift_problems,
     _prometheus_problems,
     _proof_problems,
+    _renamed_variables,
     _tracing_problems,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
@@ -46,6 +47,9 @@ ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 RELEASE = re.compile(r"[0-9a-f]{8,40}")
+# What a secret has before the name of the variable that it is for.
+SECRET = "vault_"
+_INDEX = re.compile(r"\[[0-9]+\]")
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
 _TEMPLATE = re.compile(r"\{[{%](.*?)[}%]\}", re.S)
 _NAME = re.compile(r"\b[A-Za-z_]\w*")
@@ -351,17 +355,21 @@ def unknown_variables(
     playbook: Collection[str] = (),
 ) -> list[Problem]:
     """Variables that no role knows although their prefix says they are meant for one, and names without such a prefix
-    that are a slip away from a variable that exists.
+    that are a slip away from a variable that exists. Of names that older versions had is said what has become of them.
 
     given: those of the command line; playbook: what the playbook itself takes from there. An inventory may well have
     others that begin alike.
     """
-    known = {*known, *playbook}
+    names, known = set(names), {*known, *playbook}
     starts = tuple(f"{prefix}_" for prefix in prefixes)
     own = tuple(f"{name.partition('_')[0]}_" for name in playbook)
     problems: list[Problem] = []
-    for name in sorted(set(names) - known):
-        if name.startswith(("_", "ansible_")):
+    for name in sorted(names - known):
+        if name.startswith(("_", "ansible_", SECRET)):
+            continue
+        old = _renamed_variables.explanation(name, names)
+        if old:
+            problems.append(Problem(name, old))
             continue
         if name in given and name.startswith(own):
             close = difflib.get_close_matches(name, playbook, n=1)
@@ -404,7 +412,9 @@ def unevaluated(failures: Sequence[Failure], available: Mapping[str, Any]) -> li
         if failing.intersection(way):
             continue
         by = f" by way of {' and '.join(way)}" if way else ""
-        close = difflib.get_close_matches(match[1], available, n=1, cutoff=0.8)
+        # A secret is not meant to be the variable that it is for, whose name it has.
+        others = [name for name in available if name != match[1].removeprefix(SECRET)]
+        close = difflib.get_close_matches(match[1], others, n=1, cutoff=0.8)
         hint = f"Did you mean {close[0]}?" if close else "Set it, or take it out."
         problems.append(Problem(failure.variable, f"it uses the variable {match[1]}{by}, which is not set. {hint}"))
     return problems
@@ -520,6 +530,10 @@ def _unknown_keys(
     by_lower_case = {name.lower(): name for name in known}
     listed = f"There are {', '.join(known)}." if len(known) <= 12 else "The documentation lists all."
     for key in sorted((key for key in value if key not in known), key=str):
+        old = _renamed_variables.explanation(f"{variable}{_INDEX.sub('[]', path)}.{key}", value)
+        if old:
+            yield Problem(variable, old, value[key], f"{path}.{key}", secret)
+            continue
         close = difflib.get_close_matches(str(key).lower(), by_lower_case, n=1)
         hint = f"Did you mean {by_lower_case[close[0]]}?" if close else listed
         yield Problem(variable, f"there is no such key. {hint}", value[key], f"{path}.{key}", secret)

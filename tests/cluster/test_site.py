@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.tests.harness.collection import install
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, until
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     CLONE,

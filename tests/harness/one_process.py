@@ -46,13 +46,18 @@ class Controller:
         self._inventory = InventoryManager(self._loader, sources=[inventory])
         self._variables = VariableManager(self._loader, self._inventory)
         self._hostvars = HostVars(self._inventory, self._variables, self._loader)
+        self._registered: dict[str, dict[str, Any]] = {}
         self.plays = Playbook.load(playbook, variable_manager=self._variables, loader=self._loader).get_plays()
 
     def hosts(self, play: Play) -> list[Any]:
         return list(self._inventory.get_hosts(play.hosts))
 
     def variables(self, play: Play, task: Task, host: Any) -> tuple[dict[str, Any], Templar]:
-        found = {**self._variables.get_vars(play=play, host=host, task=task), "hostvars": self._hostvars}
+        found = {
+            **self._registered.get(host.name, {}),
+            **self._variables.get_vars(play=play, host=host, task=task),
+            "hostvars": self._hostvars,
+        }
         return found, Templar(loader=self._loader, variables=found)
 
     def run(self, play: Play, task: Task, host: Any) -> dict[str, Any]:
@@ -76,7 +81,12 @@ class Controller:
     def do(self, play: Play, task: Task, host: Any) -> None:
         """Do what a task says."""
         variables, templar = self.variables(play, task, host)
-        if not task._resolve_conditional(task.when, variables):
+        skipped = not task._resolve_conditional(task.when, variables)
+        if task.register:
+            # Of what was done only that counts here.
+            result = {"skipped": True} if skipped else {"removed": [], "others": []}
+            self._registered.setdefault(host.name, {})[task.register] = result
+        if skipped:
             return
         if task.action in (JUDGE, "ansible.builtin.validate_argument_spec"):
             result = self.run(play, task, host)
@@ -95,6 +105,13 @@ class Controller:
             assert not arguments, arguments
             path.write_text(content)
             path.chmod(int(mode, 8))
+        elif task.action == "fastml.supersonic.rendered_folder":
+            # Found by Ansible's loader, which is at work by now.
+            from ansible_collections.fastml.supersonic.plugins.module_utils._rendered_folder import keep
+
+            arguments = templar.template(task.args)
+            folder, kustomization = Path(arguments["path"]), bool(arguments["kustomization"])
+            keep(folder, arguments["files"], kustomization=kustomization, check=False)
         elif task.action == "ansible.builtin.assert":
             conditions = task.args["that"]
             assert templar.evaluate_conditional(conditions), conditions

@@ -199,10 +199,13 @@ def install(folder: Path) -> Path:
     return place
 
 
-def instance_inventory(folder: Path, hosts: Mapping[str, Mapping[str, Any]]) -> Path:
-    """A copy of inventories/local whose instances are these hosts: each the local one, but for some variables."""
+def instance_inventory(folder: Path, hosts: Mapping[str, Mapping[str, Any]], clone: Path = CLONE) -> Path:
+    """A copy of inventories/local whose instances are these hosts: each the local one, but for some variables.
+
+    clone: the tree that it is copied from.
+    """
     inventory = folder / "inventory"
-    shutil.copytree(CLONE / "inventories" / "local", inventory)
+    shutil.copytree(clone / "inventories" / "local", inventory)
     local = yaml.safe_load((inventory / "host_vars" / "local.yml").read_text())
     shutil.rmtree(inventory / "host_vars")
     (inventory / "host_vars").mkdir()

@@ -231,7 +231,8 @@ def run(api: Api, folder: Path, playbook: str, hosts: dict[str, dict[str, Any]],
 def failure(done: Run) -> str:
     """What the task that failed shows, without the line that Ansible itself puts before it."""
     assert done.code == 2, done.output
-    (part,) = done.output.split("fatal: [cms]: FAILED! =>")[1:]
+    # What comes next says that nothing was changed, or that the instance is left out.
+    part = done.output.split("fatal: [cms]: FAILED! =>")[1]
     return " ".join(part.split())
 
 

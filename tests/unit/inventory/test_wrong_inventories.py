@@ -1427,10 +1427,18 @@ def test_a_variable_that_is_wrong_is_not_taken_for_missing() -> None:
         ("triton_open_model_control", {"triton_model_control_mode": "explicit"}),
         ("triton_load_models", {"triton_model_control_mode": "explicit", "triton_model_rollout": "explicit",
                                 "triton_open_model_control": True}),
+        ("envoy_tokens", {"envoy_client_limits": {"*": {"rate": 1}}}),
     ):  # fmt: skip
         without = {name: value for name, value in others.items() if name != variable}
         assert not _inventory.check_relations(without, unjudged=[variable])
     assert _inventory.check_relations({"triton_model_control_mode": "explicit"})
+
+
+def test_secrets_are_called_like_what_they_are_for() -> None:
+    assert not _inventory.unknown_variables(["vault_envoy_tokens"], ["envoy_tokens"], ["envoy"])
+    failure = _inventory.Failure("envoy_tokens", "{{ vault_envoy_tokens }}", "'vault_envoy_tokens' is undefined")
+    (problem,) = _inventory.unevaluated([failure], {"envoy_tokens": ""})
+    assert problem.message.endswith("which is not set. Set it, or take it out.")
 
 
 def test_what_a_playbook_takes_from_the_command_line() -> None:

@@ -1,0 +1,49 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Variables that older versions of the collection had, and what has become of them.
+
+Whoever renames or removes a variable, or a key of one, adds it here in the same change. An inventory with the old name
+is then refused before anything changes, with what to write instead. Nothing has been released yet, so nothing is old.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Change:
+    """What has become of a name: renamed to another one, or removed.
+
+    version: the first one without the old name; new: the new name, a key's without its variable; why: sentences, for
+    what was removed why and what to do instead, for what was renamed how the value differs, where it does.
+    """
+
+    version: str
+    new: str = ""
+    why: str = ""
+
+
+# By variable, or for a key of a dictionary by VARIABLE.KEY (with indexes of lists left out: VARIABLE[].KEY).
+CHANGES: dict[str, Change] = {}
+
+
+def explanation(name: str, present: Container[str] = (), changes: Mapping[str, Change] | None = None) -> str:
+    """What has become of a name, as sentences; "" for one that there never was.
+
+    present: the names that are set beside it.
+    """
+    change = (CHANGES if changes is None else changes).get(name)
+    if change is None:
+        return ""
+    if not change.new:
+        return f"it was removed in fastml.supersonic {change.version}. {change.why}".strip()
+    told = f"it was renamed to {change.new} in fastml.supersonic {change.version}."
+    if change.new in present:
+        told += f" {change.new} is set as well: take the old one out."
+    return f"{told} {change.why}".strip()
