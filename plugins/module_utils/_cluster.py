@@ -44,7 +44,10 @@ DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 PUBLISH_NOTHING = "publish no models (model_repository_sources: [])"
 NO_PROMETHEUS = "take prometheus off supersonic_components, or set prometheus_mode to existing"
 NAME_AUTHENTICATION = "name a TriggerAuthentication that is there in autoscaler_authentication_ref"
-NAME_SECRET = f"{NAME_AUTHENTICATION}, and where Grafana is deployed a Secret that is there in grafana_admin_secret"
+NAME_SECRET = (
+    f"{NAME_AUTHENTICATION}, where Grafana is deployed a Secret that is there in grafana_admin_secret, a "
+    "Secret with the certificate in envoy_tls_secret, and set envoy_tokens to {} and envoy_gpu_metrics to false"
+)
 REPLACE_SERVERS = "set triton_model_rollout to rolling"
 WITHOUT = {
     "pods/portforward": (
