@@ -149,6 +149,13 @@ class _Asked:
         found = self._once("namespace", lambda: self.api.find(path, f"Namespace {self.namespace}"))
         return cast("dict[str, Any] | None", found)
 
+    def one_node(self) -> bool:
+        """Whether it is known that there is a single one."""
+        try:
+            return len(self.nodes()) == 1
+        except ApiError:
+            return False
+
     def absent(self) -> bool:
         """Whether it is known that the namespace is not there."""
         try:
@@ -200,7 +207,9 @@ def _of_demands(cluster: _Asked, instance: str, wanted: Mapping[str, Any]) -> di
         ),
         "claims": present(
             "claims",
-            lambda absent: _preflight_objects.claims(api, namespace, demands, absent=absent, may_come=may_come),
+            lambda absent: _preflight_objects.claims(
+                api, namespace, demands, cluster.one_node, absent=absent, may_come=may_come
+            ),
         ),
         "cvmfs": present("cvmfs", lambda absent: _preflight_objects.cvmfs(api, namespace, demands, absent=absent)),
         "references": present(
