@@ -86,12 +86,8 @@ def test_what_has_to_be_there(cluster: Cluster, namespace: str, ca_file: str) ->
     cluster.create(f"{base}/persistentvolumeclaims", body)
     rows = found(cluster.api, namespace, manifest)
     assert "is of the type Opaque" in rows["secrets"][1]
-    # Of a class that waits for the first pod; two pods are on one node with it.
-    assert rows["claims"] == (
-        "warning",
-        "The claim models is ReadWriteOnce, for one node, and up to 2 pods mount it: all of them have to be on that "
-        "node.",
-    )
+    # Of a class that waits for the first pod; and there is one node only.
+    assert rows["claims"] == ("ok", "It is there, and is bound when the first pod uses it.")
     # Somebody with no right but to be there stops at nothing of this.
     user = Api(connection(cluster.as_user(cluster.user(namespace, "visitor"), ca_file)))
     rows = found(user, namespace, manifest)
