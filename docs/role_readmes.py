@@ -43,6 +43,8 @@ namespace and how its cluster is reached.
   - **`{{ key }}`** ({{ part | kind }}{% if part.required %}, required{% endif %}) {{ part.description | plain }}
 {%- if part.choices %} One of {% for choice in part.choices %}`{{ choice }}`{{ ", " if not loop.last }}{% endfor %}.
 {%- endif %}
+{%- if "default" in part %} Default: `{{ part.default | json }}`.
+{%- endif %}
 
 {% endfor %}
 {% endfor %}

@@ -67,6 +67,12 @@ options:
         description: Group of the user and of the volume.
         type: int
         default: 1000
+      arbitrary_user:
+        description:
+          - Leave out O(pod.run_as_user) and O(pod.run_as_group), so that the cluster chooses user and groups, as
+            OpenShift does.
+        type: bool
+        default: false
       node_selector:
         description: Labels of the nodes that may run the pod.
         type: dict

@@ -17,14 +17,18 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards impo
     dashboard_queries,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
+from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_table import errors, report, table
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     service_gpu_query,
     service_queries,
     service_rules,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._redact import secret_values
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
     _autoscaler,
     _clusters,
+    _drift,
     _exposure,
     _gateway,
     _gpus,
@@ -52,6 +56,8 @@ class FilterModule:
             "dashboard_answers": dashboard_answers,
             "dashboard_files": dashboard_files,
             "dashboard_queries": dashboard_queries,
+            "drift_report": _drift.drift_report,
+            "drift_table": _drift.drift_table,
             "duration_seconds": _monitoring.duration_seconds,
             "envoy_access_policies": _gateway.access_policies,
             "envoy_heap_bytes": _gateway.heap_bytes,
@@ -73,10 +79,15 @@ class FilterModule:
             "model_repository_volumes": _render.model_repository_volumes,
             "model_repository_table": _render.model_repository_table,
             "override_pod_spec": _render.override_pod_spec,
+            "preflight_errors": errors,
+            "preflight_report": report,
+            "preflight_table": table,
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "same_cluster": _clusters.same_cluster,
             "service_gpu_query": service_gpu_query,
+            "security_context": security_context,
             "secret_fingerprint": _monitoring.secret_fingerprint,
+            "secret_values": secret_values,
             "service_alerts": service_alerts,
             "service_queries": service_queries,
             "service_rules": service_rules,

@@ -32,7 +32,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
     SCALABLE,
     SCALED_OBJECT,
     Scaled,
-    held_by_benchmark,
+    held,
+    holds_replicas,
     leave_replicas,
     only_about_replicas,
     scaled_by_machine,
@@ -360,12 +361,12 @@ class Run:
                     self.mask.learn(plan.live)
             if plan.live is not None:
                 self._set.check_member(str(key), plan.live)
-                if held := held_by_benchmark(key, plan.live):
-                    self.held[held] = None
+                self.held.update(dict.fromkeys(held(key, plan.live)))
                 if plan.live["metadata"].get("deletionTimestamp"):
                     plan.live, plan.deferred = None, not final
                     return
-            if scaled(key, plan.live) and "replicas" in (plan.body.get("spec") or {}):
+            others = scaled(key, plan.live) or holds_replicas(plan.live)
+            if others and "replicas" in (plan.body.get("spec") or {}):
                 plan.body = leave_replicas(plan.body, plan.live, self.options.field_manager)
             while True:
                 try:
@@ -751,12 +752,16 @@ class Run:
                 if (kind, item["metadata"]["name"]) not in going
                 and not item["metadata"].get("ownerReferences")
                 and not item["metadata"].get("deletionTimestamp")
-                and (item["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") != TOOL
-                and (item["metadata"].get("labels") or {}).get(PART_OF_LABEL) != self._set.id
+                # A claim has data, and goes only when its set says so: one that is ours may have lost its set.
+                and (kind == "persistentvolumeclaims" or self._is_strange(item))
                 and not (kind == "configmaps" and item["metadata"]["name"] == "kube-root-ca.crt")
             ]
 
         return sorted(name for names in self._each(found, _MISSED) for name in names)
+
+    def _is_strange(self, item: Object) -> bool:
+        labels = item["metadata"].get("labels") or {}
+        return labels.get("app.kubernetes.io/managed-by") != TOOL and labels.get(PART_OF_LABEL) != self._set.id
 
     # ---- common
 

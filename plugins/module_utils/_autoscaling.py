@@ -25,6 +25,10 @@ Object = Mapping[str, t.Any]
 
 # What a benchmark notes on an object that it changes, to put it back afterwards.
 BEFORE_BENCHMARK = "supersonic.fastml.org/before-benchmark"
+# The same of an operator who holds the number of servers, and of a drain that adds one for a while.
+BEFORE_PAUSE = "supersonic.fastml.org/before-pause"
+BEFORE_DRAIN = "supersonic.fastml.org/before-drain"
+PAUSE_MANAGER = "fastml.supersonic.pause"
 
 SCALABLE = frozenset({DEPLOYMENT, STATEFUL_SET, REPLICA_SET})
 HPA = GroupKind("autoscaling", "HorizontalPodAutoscaler")
@@ -53,6 +57,29 @@ def held_by_benchmark(key: Key, live: Object) -> str:
         f"{key}: a benchmark holds the number of servers. If none is running, one was killed, and the pool follows "
         "nobody until it is put back: ansible-playbook playbooks/benchmark.yml -e benchmark_mode=restore."
     )
+
+
+def held(key: Key, live: Object) -> list[str]:
+    """A warning for each who has fixed the number of servers for a while and has not put it back."""
+    annotations = live["metadata"].get("annotations") or {}
+    found = [held_by_benchmark(key, live)]
+    if BEFORE_PAUSE in annotations:
+        found.append(
+            f"{key}: an operator has paused the instance, and the number of servers is left alone. To go on: "
+            "ansible-playbook playbooks/resume.yml."
+        )
+    if BEFORE_DRAIN in annotations:
+        found.append(
+            f"{key}: a drain has added replicas for a while, and their number is left alone. If none is running, one "
+            "was killed: run it again, or playbooks/drain.yml -e drain_action=uncordon puts it back."
+        )
+    return [warning for warning in found if warning]
+
+
+def holds_replicas(live: Object | None) -> bool:
+    """Whether an operator or a drain has fixed the number of replicas on the workload itself."""
+    annotations = (live or {}).get("metadata", {}).get("annotations") or {}
+    return BEFORE_PAUSE in annotations or BEFORE_DRAIN in annotations
 
 
 def targets(autoscalers: Iterable[Object], gone_owners: Iterable[str] = ()) -> set[Scaled]:

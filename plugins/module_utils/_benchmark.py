@@ -432,6 +432,7 @@ def options_of(params: Mapping[str, t.Any]) -> Options:
         image_pull_policy=pod["image_pull_policy"],
         image_pull_secrets=tuple(pod["image_pull_secrets"]),
         user=pod["run_as_user"],
+        arbitrary_user=pod["arbitrary_user"],
         node_selector=pod["node_selector"],
         tolerations=tuple(pod["tolerations"]),
         resources=pod["resources"],

@@ -33,6 +33,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mas
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import why_not_running
 from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Target, Waiter, WaitError
@@ -128,6 +129,8 @@ class Clients:
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     user: int = 1000
+    # The cluster chooses it.
+    arbitrary_user: bool = False
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, t.Any], ...] = ()
     resources: Mapping[str, t.Any] = field(default_factory=dict)
@@ -353,13 +356,16 @@ class Pods:
             "terminationGracePeriodSeconds": 1,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": clients.user,
-                "runAsGroup": clients.user,
-                "fsGroup": clients.user,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": security_context(
+                {
+                    "runAsNonRoot": True,
+                    "runAsUser": clients.user,
+                    "runAsGroup": clients.user,
+                    "fsGroup": clients.user,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                clients.arbitrary_user,
+            ),
             "containers": [
                 {
                     "name": _CONTAINER,

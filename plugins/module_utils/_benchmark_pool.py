@@ -13,9 +13,6 @@ nothing more.
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import json
 import secrets
 import threading
 import time
@@ -24,24 +21,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _kserve
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_BENCHMARK
+from ansible_collections.fastml.supersonic.plugins.module_utils import _hold, _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Busy, Look
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._hold import BENCHMARK, PAUSED, PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target, is_leaving
 
-BEFORE = BEFORE_BENCHMARK
+BEFORE, MANAGER = BENCHMARK
 DYNAMIC = "dynamic"
-MANAGER = "fastml.supersonic.benchmark"
-PAUSED_REPLICAS = "autoscaling.keda.sh/paused-replicas"
-PAUSED = "autoscaling.keda.sh/paused"
-_MERGE = "application/merge-patch+json"
-_CONFLICT = 409
-_ATTEMPTS = 5
-# Of an entry of managedFields, what makes one of its own.
-_OWNER = ("manager", "operation", "subresource", "apiVersion", "fieldsType", "time")
 _POLL_SECONDS = 1.0
 _LOOK_SECONDS = 1.0
 _SAMPLE_SECONDS = 2.0
@@ -132,9 +120,9 @@ class Pool:
 
         def change(live: Mapping[str, t.Any]) -> dict[str, t.Any]:
             before = {"replicas": (live.get("spec") or {}).get("replicas")}
-            return _noting(live, self._run, before, {}, {"replicas": servers})
+            return _hold.noting(live, BENCHMARK, {"run": self._run}, before, {}, {"replicas": servers})
 
-        self._change(self._deployment, self._what, change)
+        _hold.change(self._api, self._deployment, self._what, BENCHMARK, change)
 
     def let_go(self) -> None:
         """Let the autoscaler decide, also where somebody had paused it."""
@@ -150,13 +138,13 @@ class Pool:
     def check_mine(self) -> None:
         """Raise when another benchmark has taken the pool."""
         for path, what in self._places():
-            noted = note(self._api.find(path, what))
+            noted = _hold.note(self._api.find(path, what), BENCHMARK)
             if noted is not None and noted.get("run") != self._run:
                 raise SupersonicError(f"Another benchmark has taken {what}, so this one ends.")
 
     def leftover(self) -> bool:
         """Whether there is something to put back."""
-        return any(note(self._api.find(path, what)) is not None for path, what in self._places())
+        return any(_hold.note(self._api.find(path, what), BENCHMARK) is not None for path, what in self._places())
 
     def _pause(self, annotations: Mapping[str, str | None]) -> None:
         path, what = self._scaled_object()
@@ -164,35 +152,15 @@ class Pool:
         def change(live: Mapping[str, t.Any]) -> dict[str, t.Any]:
             there = live["metadata"].get("annotations") or {}
             before = {name: there.get(name) for name in (PAUSED_REPLICAS, PAUSED)}
-            return _noting(live, self._run, {"annotations": before}, annotations, {})
+            return _hold.noting(live, BENCHMARK, {"run": self._run}, {"annotations": before}, annotations, {})
 
-        self._change(path, what, change)
+        _hold.change(self._api, path, what, BENCHMARK, change)
 
     def _restore(self, path: str, what: str, only_mine: bool) -> bool:
-        noted = note(self._api.find(path, what))
+        noted = _hold.note(self._api.find(path, what), BENCHMARK)
         if noted is None or (only_mine and noted.get("run") != self._run):
             return False
-        self._change(path, what, restored)
-        # What is put back belongs to whoever had it: a manager that stays would be in the way of the next change, and a
-        # field without one stays when whoever applied it drops it.
-        self._change(path, what, lambda live: disowned(live, noted.get("owners") or []))
-        return True
-
-    def _change(self, path: str, what: str, change: Callable[[Mapping[str, t.Any]], dict[str, t.Any] | None]) -> None:
-        """Change an object by what it is now; whatever changes it meanwhile makes this begin again."""
-        for attempt in range(_ATTEMPTS):
-            live = self._api.get(path, what)
-            wanted = change(live)
-            if wanted is None:
-                return
-            wanted.setdefault("metadata", {})["resourceVersion"] = live["metadata"]["resourceVersion"]
-            try:
-                self._api.call("PATCH", path, what, query={"fieldManager": MANAGER}, body=wanted, content_type=_MERGE)
-            except ApiError as exc:
-                if exc.status != _CONFLICT or attempt == _ATTEMPTS - 1:
-                    raise
-            else:
-                return
+        return _hold.restore(self._api, path, what, BENCHMARK)
 
     # ---- what it is --------------------------------------------------------------------------------------------
 
@@ -203,7 +171,7 @@ class Pool:
         while True:
             self.check_mine()
             live = self.deployment()
-            problem = _unsettled(live, wanted)
+            problem = _hold.unsettled(live, wanted)
             if problem is None:
                 return
             if time.monotonic() > limit:
@@ -244,96 +212,8 @@ class Pool:
             raise
 
 
-def note(live: Mapping[str, t.Any] | None) -> dict[str, t.Any] | None:
-    """What a benchmark has noted on an object: `run`, whose it is, and `before`. Nobody can use one that is no JSON."""
-    text = (((live or {}).get("metadata") or {}).get("annotations") or {}).get(BEFORE)
-    if text is None:
-        return None
-    with contextlib.suppress(ValueError):
-        found = json.loads(text)
-        if isinstance(found, dict):
-            return found
-    return {}
-
-
-def _noting(
-    live: Mapping[str, t.Any],
-    run: str,
-    before: Mapping[str, t.Any],
-    annotations: Mapping[str, str | None],
-    spec: Mapping[str, t.Any],
-) -> dict[str, t.Any]:
-    """A change that notes what was there before, unless an earlier one has."""
-    earlier = note(live) or {}
-    fields = [*(("metadata", "annotations", name) for name in annotations), *(("spec", name) for name in spec)]
-    noted = {
-        "run": run,
-        "before": earlier.get("before") or dict(before),
-        "owners": earlier["owners"] if "owners" in earlier else owners(live, fields),
-    }
-    change: dict[str, t.Any] = {"metadata": {"annotations": {**annotations, BEFORE: json.dumps(noted, sort_keys=True)}}}
-    return {**change, "spec": dict(spec)} if spec else change
-
-
-def restored(live: Mapping[str, t.Any]) -> dict[str, t.Any] | None:
-    """The change that puts back what was noted."""
-    noted = note(live)
-    if noted is None:
-        return None
-    before = noted.get("before") or {}
-    change: dict[str, t.Any] = {"metadata": {"annotations": {**(before.get("annotations") or {}), BEFORE: None}}}
-    if before.get("replicas") is not None:
-        change["spec"] = {"replicas": before["replicas"]}
-    return change
-
-
-def owners(live: Mapping[str, t.Any], fields: Iterable[Sequence[str]]) -> list[dict[str, t.Any]]:
-    """Who manages these fields of an object, for `disowned`."""
-    return [
-        {"field": list(field), "entry": {key: entry[key] for key in _OWNER if key in entry}}
-        for field in fields
-        for entry in field_managers(live, *field)
-        if entry.get("manager") != MANAGER
-    ]
-
-
-def disowned(live: Mapping[str, t.Any], before: Iterable[Mapping[str, t.Any]]) -> dict[str, t.Any] | None:
-    """The change that takes a benchmark off the managers of an object's fields, and gives them to their owners."""
-    entries = live["metadata"].get("managedFields") or []
-    others = [copy.deepcopy(entry) for entry in entries if entry.get("manager") != MANAGER]
-    if len(others) == len(entries):
-        return None
-    for owner in before:
-        entry = next((each for each in others if _owner(each) == _owner(owner["entry"])), None)
-        if entry is None:
-            # It had nothing else.
-            entry = dict(owner["entry"])
-            others.append(entry)
-        node = entry.setdefault("fieldsV1", {})
-        for name in owner["field"]:
-            node = node.setdefault(f"f:{name}", {})
-    return {"metadata": {"managedFields": others}}
-
-
-def _owner(entry: Mapping[str, t.Any]) -> tuple[t.Any, ...]:
-    return tuple(entry.get(key) for key in ("manager", "operation", "subresource"))
-
-
 def _ready(live: Mapping[str, t.Any]) -> int:
     return int((live.get("status") or {}).get("readyReplicas") or 0)
-
-
-def _unsettled(live: Mapping[str, t.Any], wanted: int) -> str | None:
-    status = live.get("status") or {}
-    replicas, there = (live.get("spec") or {}).get("replicas"), int(status.get("replicas") or 0)
-    if int(status.get("observedGeneration") or 0) < int(live["metadata"].get("generation") or 0):
-        return "its last change is not seen yet"
-    if replicas != wanted:
-        return f"{replicas} are wanted"
-    leaving = int(status.get("terminatingReplicas") or 0)
-    if (there, _ready(live), leaving) != (wanted, wanted, 0):
-        return f"{_ready(live)} of {there} are ready" + (f", and {leaving} leave" if leaving else "")
-    return None
 
 
 # ---- watched -----------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def connection(params: Mapping[str, t.Any]) -> Connection:
         raise SupersonicError(f"The API server's address '{base.host}' ({base.source}) is no http(s) URL.")
     if (base.cert_pem is None) != (base.key_pem is None):
         raise SupersonicError(f"A client certificate and its key belong together; {base.source} has only one of them.")
-    return replace(base, host=host, proxy=given["proxy"] or base.proxy or _environment_proxy(host))
+    return replace(base, host=host, proxy=given["proxy"] or base.proxy or environment_proxy(host))
 
 
 def api_server(params: Mapping[str, t.Any]) -> str:
@@ -324,7 +324,8 @@ def _names(entries: dict[str, dict[str, t.Any]]) -> str:
     return ", ".join(sorted(entries["contexts"])) or "none"
 
 
-def _environment_proxy(host: str) -> str | None:
+def environment_proxy(host: str) -> str | None:
+    """The proxy that the environment names for an address, unless it excepts it."""
     address = urlsplit(host)
     name = address.hostname or ""
     for pattern in (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(","):

@@ -86,8 +86,11 @@ def findings(variables: Variables) -> Iterator[Finding]:
 
 
 def _named(variables: Variables) -> bool:
-    """Whether clients have names."""
-    return any(variables.get(name) for name in ("envoy_tokens", "envoy_jwt_issuers", "envoy_tls_client_ca"))
+    """Whether clients have names, also where what gives them is wrong itself."""
+    wrong = getattr(variables, "unjudged", ())
+    return any(
+        variables.get(name) or name in wrong for name in ("envoy_tokens", "envoy_jwt_issuers", "envoy_tls_client_ca")
+    )
 
 
 _NAMELESS = "no client has a name here: set envoy_tokens, envoy_jwt_issuers or envoy_tls_client_ca, or leave it out."

@@ -18,6 +18,7 @@ from typing import Any
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Target, Waiter, WaitError
 
@@ -53,12 +54,15 @@ def definition(params: Mapping[str, Any], name: str) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 5,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 1000,
-            "runAsGroup": 1000,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": security_context(
+            {
+                "runAsNonRoot": True,
+                "runAsUser": 1000,
+                "runAsGroup": 1000,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            params["arbitrary_user"],
+        ),
         "containers": [container],
     }
     for key, field in (

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Dashboards in a Grafana that is there already, by its HTTP API.
+"""A Grafana by its HTTP API: dashboards in one that is there already, and what it says of its data sources.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
@@ -12,18 +12,14 @@ Only the folder is touched that is named, and in it only dashboards whose uid be
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import typing as t
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import TAG
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import authorities_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._web import Web
 
 Object = dict[str, t.Any]
@@ -31,85 +27,81 @@ Object = dict[str, t.Any]
 _SHOWN = 300
 
 
-class Grafana:
-    """One Grafana. Raises SupersonicError for whatever goes wrong."""
+class Grafana(Web):
+    """One Grafana, through the Kubernetes API where it has no other address. Raises SupersonicError for whatever goes
+    wrong."""
 
-    def __init__(
-        self, url: str, token: str, *, authorities: str = "", validate: bool = True, timeout: float = 30.0
-    ) -> None:
-        parts = urlsplit(url)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.username
-            or parts.query
-            or parts.fragment
-        ):
-            raise SupersonicError(
-                "url must be http://HOST:PORT or https://HOST:PORT, with a path where Grafana has one, and without "
-                "a user."
-            )
-        self.url = url.rstrip("/")
-        self._token = token
-        self._timeout = timeout
-        context = authorities_context(authorities, validate) if parts.scheme == "https" else None
-        handlers = [urllib.request.HTTPSHandler(context=context)] if context else []
-        # A log-in that it sends us to would answer with a page.
-        self._opener = urllib.request.build_opener(_Stay, *handlers)
+    name = "Grafana"
+
+    def log_in(self, user: str, password: str) -> None:
+        """Who asks, without a token."""
+        self.headers["Authorization"] = f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
     def call(self, method: str, path: str, what: str, body: t.Any = None) -> t.Any:
         """What it answers; None where there is nothing of this name."""
-        headers = {
-            "Authorization": f"Bearer {self._token}",
-            "Accept": "application/json",
-            "User-Agent": "fastml.supersonic",
-        }
-        data = None
-        if body is not None:
-            data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
-        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
-        try:
-            with self._opener.open(request, timeout=self._timeout) as response:
-                return self._parsed(response.read(), what)
-        except urllib.error.HTTPError as error:
-            text = error.read()
-            if error.code == 404 and method in ("GET", "DELETE") and _message(text):
-                return None
-            raise SupersonicError(self._sentence(error, text, what)) from error
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            raise SupersonicError(f"Grafana ({self.url}) cannot be reached: {reason}.") from error
+        sent = None if body is None else json.dumps(body).encode()
+        status, headers, text = self.request(f"{self.address.path}{path}", sent, method)
+        if status < 300:
+            try:
+                return json.loads(text)
+            except ValueError as error:
+                raise SupersonicError(
+                    f"Grafana ({self.address}) has no API there: {what} gave no JSON. Correct the URL, its path "
+                    "included."
+                ) from error
+        if status == 404 and method in ("GET", "DELETE") and _message(text):
+            return None
+        raise SupersonicError(self._sentence(status, headers, text, what))
 
-    def _parsed(self, text: bytes, what: str) -> t.Any:
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise SupersonicError(
-                f"Grafana ({self.url}) has no API there: {what} gave no JSON. Correct the URL, its path included."
-            ) from error
-
-    def _sentence(self, error: urllib.error.HTTPError, text: bytes, what: str) -> str:
-        where = f"Grafana ({self.url})"
+    def _sentence(self, status: int, headers: Mapping[str, str], text: bytes, what: str) -> str:
+        where = f"Grafana ({self.address})"
         said = _message(text)
-        if error.code == 401:
+        if status == 401:
             return f"{where} does not accept the token: it answered 401 to {what}."
-        if error.code == 403:
+        if status == 403:
             return (
                 f"{where} does not let us {what}{f' ({said})' if said else ''}. Give the service account the role "
                 "Editor, or the permissions on folders and dashboards that it lacks."
             )
-        if 300 <= error.code < 400:
-            place = error.headers.get("Location", "elsewhere")
-            return f"{where} sends us to {place}: is a log-in in front of it? Give the URL behind it."
-        if error.code == 404:
+        if 300 <= status < 400:
+            return self._sends_us_on(headers)
+        if status == 404:
             return f"{where} has no API of Grafana there (status 404). Correct the URL, its path included."
         said = said or text[:_SHOWN].decode(errors="replace").strip()
-        return f"{where} answered {error.code} when asked to {what}: {said}"
+        return f"{where} answered {status} when asked to {what}: {said}"
 
+    def _sends_us_on(self, headers: Mapping[str, str]) -> str:
+        # A log-in that it sends us to would answer with a page.
+        place = headers.get("Location", "elsewhere")
+        return f"Grafana ({self.address}) sends us to {place}: is a log-in in front of it? Give the URL behind it."
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_arguments: t.Any, **_more: t.Any) -> None:
-        return None
+    def problem(self, datasource: str) -> str:
+        """Why it cannot use a data source; "" where it can. Raises SupersonicError where it does not say."""
+        target = f"{self.address.path}/api/datasources/uid/{quote(datasource, safe='')}/health"
+        status, headers, body = self.request(target)
+        where = f"Grafana ({self.address})"
+        if 300 <= status < 400:
+            raise SupersonicError(self._sends_us_on(headers))
+        if status in (401, 403):
+            raise SupersonicError(
+                f"{where} answered {status} to who asks for the health of its data sources. Give the token of a "
+                "service account that may query them (role Viewer), or the name and password of a user."
+            )
+        try:
+            answer = json.loads(body)
+            said, well = str(answer.get("message") or ""), answer.get("status") == "OK"
+        except (ValueError, AttributeError) as error:
+            raise SupersonicError(
+                f"{where} has no API there: it answered {status} without JSON. Correct the URL, its path included."
+            ) from error
+        if status == 404:
+            return f"{where} has no data source with the uid {datasource}."
+        if status == 200 and well:
+            return ""
+        return (
+            f"{where} cannot use its data source {datasource}: {said or f'it answered {status}'}. Look at the address "
+            "and the credentials of the data source."
+        )
 
 
 def _message(text: bytes) -> str:
@@ -145,7 +137,7 @@ def bring(
         there = grafana.call("GET", f"/api/dashboards/uid/{quote(uid, safe='')}", f"read the dashboard {uid}")
         if there is not None and (there.get("meta") or {}).get("provisioned"):
             raise SupersonicError(
-                f"The dashboard {uid} of Grafana ({grafana.url}) comes from its provisioning, so that nobody can "
+                f"The dashboard {uid} of Grafana ({grafana.address}) comes from its provisioning, so that nobody can "
                 "change it by the API. Take it away there, or leave it out here."
             )
         place = (there or {}).get("meta", {}).get("folderUid") or ""
@@ -181,59 +173,6 @@ def take_away(grafana: Grafana, folder: Mapping[str, str], *, check: bool = Fals
         if not check:
             grafana.call("DELETE", path, f"remove the folder {folder['uid']}")
     return found
-
-
-def unhealthy(grafana: Grafana, datasource: str) -> str:
-    """What Grafana says of a data source that it cannot use; "" of one that it can."""
-    name = f"ask for the health of the data source {datasource}"
-    try:
-        answer = grafana.call("GET", f"/api/datasources/uid/{quote(datasource, safe='')}/health", name)
-    except SupersonicError as error:
-        return str(error)
-    if answer is None:
-        return f"Grafana ({grafana.url}) has no data source with the uid {datasource}."
-    if answer.get("status") == "OK":
-        return ""
-    return f"Grafana ({grafana.url}) cannot use its data source {datasource}: {answer.get('message')}"
-
-
-class Reader(Web):
-    """A Grafana that is only asked, through the Kubernetes API where it has no other address."""
-
-    name = "Grafana"
-
-    def log_in(self, user: str, password: str) -> None:
-        """Who asks, without a token."""
-        self.headers["Authorization"] = f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
-
-    def problem(self, datasource: str) -> str:
-        """Why it cannot use a data source; "" where it can. Raises SupersonicError where it does not say."""
-        target = f"{self.address.path}/api/datasources/uid/{quote(datasource, safe='')}/health"
-        status, headers, body = self.request(target)
-        where = f"Grafana ({self.address})"
-        if 300 <= status < 400:
-            place = headers.get("Location", "elsewhere")
-            raise SupersonicError(f"{where} sends us to {place}: is a log-in in front of it? Give the URL behind it.")
-        if status in (401, 403):
-            raise SupersonicError(
-                f"{where} answered {status} to who asks for the health of its data sources. Give the token of a "
-                "service account that may query them (role Viewer), or the name and password of a user."
-            )
-        try:
-            answer = json.loads(body)
-            said, well = str(answer.get("message") or ""), answer.get("status") == "OK"
-        except (ValueError, AttributeError) as error:
-            raise SupersonicError(
-                f"{where} has no API there: it answered {status} without JSON. Correct the URL, its path included."
-            ) from error
-        if status == 404:
-            return f"{where} has no data source with the uid {datasource}."
-        if status == 200 and well:
-            return ""
-        return (
-            f"{where} cannot use its data source {datasource}: {said or f'it answered {status}'}. Look at the address "
-            "and the credentials of the data source."
-        )
 
 
 def _wanted(dashboards: Mapping[str, t.Any]) -> dict[str, Object]:

@@ -28,6 +28,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _gpu_problems,
     _grafana_problems,
     _keda_problems,
+    _openshift_problems,
+    _preflight_problems,
     _prometheus_problems,
     _proof_problems,
     _renamed_variables,
@@ -46,6 +48,8 @@ ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 RELEASE = re.compile(r"[0-9a-f]{8,40}")
+# What a secret has before the name of the variable that it is for.
+SECRET = "vault_"
 _INDEX = re.compile(r"\[[0-9]+\]")
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
 _TEMPLATE = re.compile(r"\{[{%](.*?)[}%]\}", re.S)
@@ -362,7 +366,7 @@ def unknown_variables(
     own = tuple(f"{name.partition('_')[0]}_" for name in playbook)
     problems: list[Problem] = []
     for name in sorted(names - known):
-        if name.startswith(("_", "ansible_")):
+        if name.startswith(("_", "ansible_", SECRET)):
             continue
         old = _renamed_variables.explanation(name, names)
         if old:
@@ -409,7 +413,9 @@ def unevaluated(failures: Sequence[Failure], available: Mapping[str, Any]) -> li
         if failing.intersection(way):
             continue
         by = f" by way of {' and '.join(way)}" if way else ""
-        close = difflib.get_close_matches(match[1], available, n=1, cutoff=0.8)
+        # A secret is not meant to be the variable that it is for, whose name it has.
+        others = [name for name in available if name != match[1].removeprefix(SECRET)]
+        close = difflib.get_close_matches(match[1], others, n=1, cutoff=0.8)
         hint = f"Did you mean {close[0]}?" if close else "Set it, or take it out."
         problems.append(Problem(failure.variable, f"it uses the variable {match[1]}{by}, which is not set. {hint}"))
     return problems
@@ -647,6 +653,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
     for check in (
         _numbers,
         _common,
+        _openshift_login,
         _images,
         _resources,
         _pods,
@@ -656,6 +663,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _envoy,
         _gateway,
         _proof,
+        _preflight,
         _observed,
         _grafana,
         _traces,
@@ -1267,8 +1275,18 @@ def _keda_files(variables: _Read) -> Iterator[Problem]:
         yield Problem(*finding)
 
 
+def _openshift_login(variables: _Read) -> Iterator[Problem]:
+    for finding in _openshift_problems.findings(variables):
+        yield Problem(*finding)
+
+
 def _proof(variables: _Read) -> Iterator[Problem]:
     for finding in _proof_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _preflight(variables: _Read) -> Iterator[Problem]:
+    for finding in _preflight_problems.findings(variables):
         yield Problem(*finding)
 
 
@@ -1691,7 +1709,8 @@ def _trial(variables: Variables) -> Iterator[Problem]:
 
 def _files(variables: Variables) -> Iterator[Problem]:
     kubeconfig = variables.get("supersonic_kubeconfig")
-    if kubeconfig and not os.path.isfile(expand(kubeconfig)):
+    # A login writes it.
+    if kubeconfig and not os.path.isfile(expand(kubeconfig)) and not variables.get("supersonic_openshift_username"):
         yield Problem("supersonic_kubeconfig", "there is no such file.", kubeconfig)
     yield from _golden_requests(variables)
     for name, what, there in (
@@ -1740,6 +1759,8 @@ IDENTITY = (
     "supersonic_namespace",
     "supersonic_kubeconfig",
     "supersonic_context",
+    "supersonic_openshift_api",
+    "supersonic_openshift_username",
     "envoy_ingress",
     "envoy_openshift_route",
     "grafana_ingress",
@@ -1757,6 +1778,8 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
     name = str(mine.get("supersonic_name"))
     problems: list[Problem] = []
     for other in sorted(instances):
+        if other != host:
+            problems.extend(_same_login(other, instances[other], mine))
         if other == host or _place(instances[other])[:2] != _place(mine)[:2]:
             continue
         problems.extend(_same_host(other, instances[other], mine))
@@ -1778,6 +1801,26 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
     return problems
 
 
+def _same_login(other: str, theirs: Variables, mine: Variables) -> Iterator[Problem]:
+    """A file has the token of one user: hosts may share it, and then they share the login."""
+    if (
+        not mine.get("supersonic_openshift_username")
+        or not _kubeconfig(mine)
+        or _kubeconfig(theirs) != _kubeconfig(mine)
+    ):
+        return
+    for name in ("supersonic_openshift_api", "supersonic_openshift_username"):
+        if mine.get(name) != theirs.get(name):
+            message = (
+                f"host {other} has the same supersonic_kubeconfig, but another {name}. Give each a file of its own."
+            )
+            yield Problem(name, message, mine.get(name))
+
+
+def _kubeconfig(variables: Variables) -> str:
+    return os.path.realpath(expand(str(variables.get("supersonic_kubeconfig") or "")))
+
+
 def _same_host(other: str, theirs: Variables, mine: Variables) -> Iterator[Problem]:
     """A name leads to one instance: another Ingress or Route of the same one is ignored, or takes requests away."""
     for name in ("envoy_ingress", "envoy_openshift_route", "grafana_ingress"):
@@ -1792,8 +1835,10 @@ def _same_host(other: str, theirs: Variables, mine: Variables) -> Iterator[Probl
 def _place(variables: Variables) -> tuple[str, str, str]:
     """The namespace of an instance: of two spellings of one kubeconfig it must not matter which is used."""
     kubeconfig = str(variables.get("supersonic_kubeconfig") or os.environ.get("KUBECONFIG") or "~/.kube/config")
+    login = variables.get("supersonic_openshift_username") and variables.get("supersonic_openshift_api")
     return (
-        os.path.realpath(expand(kubeconfig)),
+        # Each host may have a file for its login.
+        str(login or os.path.realpath(expand(kubeconfig))),
         str(variables.get("supersonic_context") or ""),
         str(variables.get("supersonic_namespace")),
     )

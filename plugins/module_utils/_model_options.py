@@ -53,6 +53,7 @@ STORE_SPEC: dict[str, t.Any] = {
             "image_pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "run_as_user": {"type": "int", "default": 1000},
             "run_as_group": {"type": "int", "default": 1000},
+            "arbitrary_user": {"type": "bool", "default": False},
             "node_selector": {"type": "dict", "default": {}},
             "tolerations": {"type": "list", "elements": "dict", "default": []},
             "resources": {
@@ -202,6 +203,7 @@ def pod_options(params: Mapping[str, t.Any]) -> PodOptions:
         image_pull_secrets=tuple(pod["image_pull_secrets"]),
         user=pod["run_as_user"],
         group=pod["run_as_group"],
+        arbitrary_user=pod["arbitrary_user"],
         node_selector=pod["node_selector"],
         tolerations=tuple(pod["tolerations"]),
         resources=pod["resources"],

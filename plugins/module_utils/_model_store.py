@@ -22,6 +22,7 @@ pod that has the volume mounted (see `serve`). So it needs Python 3.8, the stand
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import errno
@@ -218,6 +219,7 @@ class Store:
             "find": self.find,
             "drift": self.drift,
             "check_whole": self.check_whole,
+            "read": self.read,
         }
         self._start_living()
         with self._fenced():
@@ -269,6 +271,14 @@ class Store:
         if hashlib.sha256(content).hexdigest()[:ID_LENGTH] != release:
             return None
         return content.decode()
+
+    def read(self, release: str, path: str, offset: int, size: int) -> str:
+        """A part of a file of a release, in base64. The path is one of its manifest."""
+        if not _RELEASE.fullmatch(release) or not {"", ".", ".."}.isdisjoint(path.split("/")):
+            raise StoreError(f"{release}/{path} is no file of a release.")
+        with open(self._path("releases", release, path), "rb") as file:
+            file.seek(offset)
+            return base64.b64encode(file.read(size)).decode()
 
     def require(self) -> None:
         """Raise unless there is a store here."""

@@ -30,6 +30,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exe
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import source_file
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Target, Waiter, WaitError
 
@@ -96,6 +97,8 @@ class PodOptions:
     image_pull_secrets: tuple[str, ...] = ()
     user: int = 1000
     group: int = 1000
+    # The cluster chooses both.
+    arbitrary_user: bool = False
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, t.Any], ...] = ()
     resources: Mapping[str, t.Any] = field(default_factory=dict)
@@ -319,14 +322,17 @@ class Helper:
             "terminationGracePeriodSeconds": 5,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": options.user,
-                "runAsGroup": options.group,
-                "fsGroup": options.group,
-                "fsGroupChangePolicy": "OnRootMismatch",
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": security_context(
+                {
+                    "runAsNonRoot": True,
+                    "runAsUser": options.user,
+                    "runAsGroup": options.group,
+                    "fsGroup": options.group,
+                    "fsGroupChangePolicy": "OnRootMismatch",
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                options.arbitrary_user,
+            ),
             "containers": [
                 {
                     "name": _CONTAINER,

@@ -341,7 +341,8 @@ def chart(rows: Sequence[Mapping[str, t.Any]]) -> list[str]:
         mean = "-" if row["mean_ms"] is None else f"{row['mean_ms']:.0f}"
         full = round(ready / scale)
         drawn = "#" * full + "+" * (round(wanted / scale) - full)
-        lines.append(f"{row['seconds']:7.0f} {load!s:>5} {ready:9.1f} {mean:>8}  {drawn}")
+        # A space at the end of a line, and YAML would show the whole chart in quotes.
+        lines.append(f"{row['seconds']:7.0f} {load!s:>5} {ready:9.1f} {mean:>8}  {drawn}".rstrip())
     return lines
 
 

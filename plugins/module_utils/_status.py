@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_servers, _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_BENCHMARK
+from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_BENCHMARK, BEFORE_PAUSE
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import (
@@ -111,7 +111,7 @@ def look(wanted: Wanted, resolver: Resolver, prometheus: Callable[[], Prometheus
     part("servers", lambda: None if deployment is None else servers(wanted, resolver, deployment))
     part("envoys", lambda: envoys(wanted, resolver))
     part("endpoint", lambda: endpoint(wanted, resolver))
-    part("autoscaler", lambda: autoscaler(wanted, resolver))
+    part("autoscaler", lambda: autoscaler(wanted, resolver, deployment))
     part("release", lambda: release(wanted, resolver))
     part("verification", lambda: verification(wanted.report))
     if found["servers"]:
@@ -275,7 +275,7 @@ def endpoint(wanted: Wanted, resolver: Resolver) -> Found:
     }
 
 
-def autoscaler(wanted: Wanted, resolver: Resolver) -> Found:
+def autoscaler(wanted: Wanted, resolver: Resolver, deployment: Mapping[str, t.Any] | None = None) -> Found:
     """Who decides how many servers there are, between which numbers, and what it wants now."""
     name = f"{wanted.name}-triton"
     scaled = resolver.api.find(wanted.path(_KEDA, "scaledobjects", name), f"ScaledObject {name}")
@@ -285,7 +285,9 @@ def autoscaler(wanted: Wanted, resolver: Resolver) -> Found:
             if (reference.get("kind"), reference.get("name")) == ("Deployment", name):
                 least = int(hpa["spec"].get("minReplicas", 1))
                 return _scaler("HorizontalPodAutoscaler", hpa, least, int(hpa["spec"]["maxReplicas"]))
-        return {"kind": "", "text": "nobody; the number of servers is fixed", "paused": False, "problems": []}
+        paused = BEFORE_PAUSE in ((deployment or {}).get("metadata", {}).get("annotations") or {})
+        text = "nobody; an operator holds the number of servers" if paused else "nobody; the number of servers is fixed"
+        return {"kind": "", "text": text, "paused": paused, "problems": []}
     spec, status = scaled["spec"], scaled.get("status") or {}
     annotations = scaled["metadata"].get("annotations") or {}
     own = None
@@ -303,11 +305,19 @@ def autoscaler(wanted: Wanted, resolver: Resolver) -> Found:
         found.update(paused=True, text=f"paused at {held} servers (else {least} to {most})")
     elif annotations.get("autoscaling.keda.sh/paused") == "true":
         found.update(paused=True, text=f"paused (else {least} to {most} servers)")
+    if BEFORE_PAUSE in annotations:
+        found["text"] += "; by an operator"
     conditions = {entry.get("type"): entry for entry in status.get("conditions") or []}
     if (conditions.get("Ready") or {}).get("status") == "False":
         found["problems"].append(str(conditions["Ready"].get("message") or "the ScaledObject is not ready"))
     if (conditions.get("Fallback") or {}).get("status") == "True":
         found["problems"].append(str(conditions["Fallback"].get("message") or "its metric cannot be read"))
+    if own is None and not found["paused"] and not found["problems"]:
+        # Which KEDA makes at once, and again where somebody takes it away.
+        found["problems"].append(
+            f"there is no HorizontalPodAutoscaler for the ScaledObject {name}, which KEDA makes: its operator does not "
+            "run, or does not watch the namespace"
+        )
     return found
 
 

@@ -26,6 +26,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._targets import 
 
 # A path that is no API of Prometheus' gets its web page.
 _JSON = "application/json"
+_WRITING = ("POST", "PUT", "DELETE")
 _SERVICE_HOST = re.compile(r"(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?", re.I)
 
 
@@ -116,20 +117,27 @@ class Web:
         self._endpoint: Endpoint | None = None
         self._connection: http.client.HTTPConnection | None = None
 
-    def request(self, target: str, body: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body of the answer to a GET, or to a POST of JSON."""
+    def request(self, target: str, body: bytes | None = None, method: str = "") -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of the answer. body: JSON; without another method a POST, and a GET where there is
+        none."""
+        method = method or ("GET" if body is None else "POST")
+        if method in _WRITING:
+            # On a connection of its own nobody has to wonder whether what had no answer was done, and try it again.
+            self.close()
         while True:
             reused = self._connection is not None
             endpoint = self._endpoint = self._endpoint or self._open()
             try:
-                return self._exchange(endpoint, target, body)
+                return self._exchange(endpoint, method, target, body)
             except (OSError, http.client.HTTPException) as exc:
                 self.close()
                 # An idle connection that was closed says nothing about the server.
                 if not reused:
                     raise SupersonicError(self._why(endpoint, exc)) from exc
 
-    def _exchange(self, endpoint: Endpoint, target: str, sent: bytes | None) -> tuple[int, Mapping[str, str], bytes]:
+    def _exchange(
+        self, endpoint: Endpoint, method: str, target: str, sent: bytes | None
+    ) -> tuple[int, Mapping[str, str], bytes]:
         if self._connection is None:
             connection = http.client.HTTPConnection(self.address.host, self.address.port or None)
             connection.sock = endpoint.connect(self._timeout)
@@ -137,7 +145,7 @@ class Web:
             connection.auto_open = 0
             self._connection = connection
         headers = self.headers if sent is None else {**self.headers, "Content-Type": _JSON}
-        self._connection.request("GET" if sent is None else "POST", target, body=sent, headers=headers)
+        self._connection.request(method, target, body=sent, headers=headers)
         response = self._connection.getresponse()
         body = response.read()
         if response.will_close:

@@ -64,6 +64,10 @@ options:
     type: list
     elements: dict
     default: []
+  arbitrary_user:
+    description: Say no user and no group that the pod runs as, so that the cluster chooses them, as OpenShift does.
+    type: bool
+    default: false
   runtime_class:
     description: Runtime class of the pod; empty for the default one.
     type: str
@@ -144,6 +148,7 @@ def main() -> None:
             "node_selector": {"type": "dict", "default": {}},
             "affinity": {"type": "dict", "default": {}},
             "tolerations": {"type": "list", "elements": "dict", "default": []},
+            "arbitrary_user": {"type": "bool", "default": False},
             "runtime_class": {"type": "str", "default": ""},
             "timeout": {"type": "int", "default": 300},
             **CONNECTION_SPEC,

@@ -17,7 +17,10 @@ description:
   - A dashboard that is there is compared key by key; what Grafana has added to it is no difference.
 options:
   url:
-    description: Address of Grafana, V(http://HOST:PORT) or V(https://HOST:PORT), with a path where it has one.
+    description:
+      - Address of Grafana, V(http://HOST:PORT) or V(https://HOST:PORT), with a path where it has one.
+      - That of a Service, V(http://NAME.NAMESPACE.svc.cluster.local:3000), is reached through the Kubernetes
+        API.
     type: str
     required: true
   token:
@@ -62,6 +65,8 @@ options:
     description: Seconds that one answer may take.
     type: float
     default: 30
+extends_documentation_fragment:
+  - fastml.supersonic.connection
 attributes:
   check_mode:
     description: Can run in check mode and tells what would be done.
@@ -100,12 +105,14 @@ dashboards:
 """
 
 import json
-import ssl
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _grafana
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._web import parse_address
 
 
 def main() -> None:
@@ -122,30 +129,34 @@ def main() -> None:
             "dashboards": {"type": "dict", "default": {}},
             "datasource": {"type": "str", "default": ""},
             "timeout": {"type": "float", "default": 30},
+            **CONNECTION_SPEC,
         },
         supports_check_mode=True,
     )
     options = module.params
+    resolver = Resolver(options)
     try:
         grafana = _grafana.Grafana(
-            options["url"],
-            options["token"],
+            parse_address(options["url"], what="Grafana"),
+            resolver,
+            token=options["token"],
             authorities=options["ca_certificates"] or "",
             validate=options["validate_grafana_certs"],
             timeout=options["timeout"],
         )
         if options["state"] == "present":
             # Before anything changes: a dashboard without data is of no use to anybody.
-            problem = _grafana.unhealthy(grafana, options["datasource"]) if options["datasource"] else ""
+            problem = grafana.problem(options["datasource"]) if options["datasource"] else ""
             if problem:
-                module.fail_json(msg=problem)
+                raise SupersonicError(problem)
             found = _grafana.bring(grafana, options["folder"], options["dashboards"], check=module.check_mode)
         else:
             found = _grafana.take_away(grafana, options["folder"], check=module.check_mode)
-    except (ssl.SSLError, ValueError) as error:
-        module.fail_json(msg=f"ca_certificates has no certificates in PEM: {error}.")
+        grafana.close()
     except SupersonicError as error:
         module.fail_json(msg=str(error))
+    finally:
+        resolver.close()
     answer = {"changed": found.changed, "folder": found.folder, "dashboards": found.dashboards}
     if module._diff:
         answer["diff"] = {name: _text(part) for name, part in (("before", found.before), ("after", found.after))}

@@ -82,7 +82,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import Reader
+from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import Grafana
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._web import parse_address
 
@@ -107,7 +107,7 @@ def main() -> None:
     options = module.params
     resolver = Resolver(options)
     try:
-        grafana = Reader(
+        grafana = Grafana(
             parse_address(options["url"], what="Grafana"),
             resolver,
             token=options["token"] or "",

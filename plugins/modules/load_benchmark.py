@@ -157,6 +157,10 @@ options:
         description: User and group that the pods run as, not root.
         type: int
         default: 1000
+      arbitrary_user:
+        description: Leave out O(pod.run_as_user), so that the cluster chooses user and groups, as OpenShift does.
+        type: bool
+        default: false
       node_selector:
         description: Labels of the nodes that they may run on.
         type: dict
@@ -469,6 +473,7 @@ def main() -> None:
                     },
                     "image_pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
                     "run_as_user": {"type": "int", "default": 1000},
+                    "arbitrary_user": {"type": "bool", "default": False},
                     "node_selector": {"type": "dict", "default": {}},
                     "tolerations": {"type": "list", "elements": "dict", "default": []},
                     "resources": {

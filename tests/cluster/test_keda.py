@@ -69,6 +69,21 @@ def test_another_run_changes_nothing_and_existing_passes(keda: Keda, namespace: 
     assert "KEDA is of version 2.21.0, but 9.0 or newer is needed." in old.text
 
 
+def test_what_somebody_else_has_set_is_named_and_can_be_taken_over(keda: Keda, tmp_path: Path) -> None:
+    """Replicas of the webhooks: one more of them is in nobody's way."""
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/keda-admission"
+    keda.cluster.patch(path, {"spec": {"replicas": 2}})
+    try:
+        refused = keda.role(tmp_path)
+        assert refused.code != 0
+        assert "another field manager has set .spec.replicas (owned by " in refused.text
+        assert "or take them over with keda_force_conflicts: true." in refused.text
+        assert keda.role(tmp_path, keda_force_conflicts=True).changed("local-cluster") == 1
+        assert keda.cluster.there(path)["spec"]["replicas"] == 1
+    finally:
+        keda.cluster.patch(path, {"spec": {"replicas": 1}})
+
+
 @pytest.mark.usefixtures("keda")
 @pytest.mark.parametrize(
     ("replicas", "environment", "problems"),

@@ -72,7 +72,7 @@ class Grafana(Page):
             return 200, [
                 {"uid": uid, "title": item["dashboard"]["title"], "type": "dash-db"}
                 for uid, item in self.dashboards.items()
-                if item["meta"]["folderUid"] in query.get("folderUIDs", [])
+                if ("folderUIDs" not in query or item["meta"]["folderUid"] in query["folderUIDs"])
                 and set(query.get("tag", [])) <= set(item["dashboard"].get("tags", []))
             ]
         return 404, {"message": "Not found"}

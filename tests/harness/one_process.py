@@ -10,6 +10,7 @@ that write manifests are stood in for. Tests compare what this gives with what a
 
     python one_process.py judge INVENTORY...          what site.yml says, by host, of the instances that it refuses
     python one_process.py render PLAYBOOK INVENTORY   does what a playbook's tasks say; a refusal ends it
+    python one_process.py demands INVENTORY HOST...   what the lookup instance_demands gives, by host
 
 A process of its own: Ansible's loader of plugins changes what a process imports.
 """
@@ -46,13 +47,18 @@ class Controller:
         self._inventory = InventoryManager(self._loader, sources=[inventory])
         self._variables = VariableManager(self._loader, self._inventory)
         self._hostvars = HostVars(self._inventory, self._variables, self._loader)
+        self._registered: dict[str, dict[str, Any]] = {}
         self.plays = Playbook.load(playbook, variable_manager=self._variables, loader=self._loader).get_plays()
 
     def hosts(self, play: Play) -> list[Any]:
         return list(self._inventory.get_hosts(play.hosts))
 
     def variables(self, play: Play, task: Task, host: Any) -> tuple[dict[str, Any], Templar]:
-        found = {**self._variables.get_vars(play=play, host=host, task=task), "hostvars": self._hostvars}
+        found = {
+            **self._registered.get(host.name, {}),
+            **self._variables.get_vars(play=play, host=host, task=task),
+            "hostvars": self._hostvars,
+        }
         return found, Templar(loader=self._loader, variables=found)
 
     def run(self, play: Play, task: Task, host: Any) -> dict[str, Any]:
@@ -76,7 +82,12 @@ class Controller:
     def do(self, play: Play, task: Task, host: Any) -> None:
         """Do what a task says."""
         variables, templar = self.variables(play, task, host)
-        if not task._resolve_conditional(task.when, variables):
+        skipped = not task._resolve_conditional(task.when, variables)
+        if task.register:
+            # Of what was done only that counts here.
+            result = {"skipped": True} if skipped else {"removed": [], "others": []}
+            self._registered.setdefault(host.name, {})[task.register] = result
+        if skipped:
             return
         if task.action in (JUDGE, "ansible.builtin.validate_argument_spec"):
             result = self.run(play, task, host)
@@ -95,6 +106,13 @@ class Controller:
             assert not arguments, arguments
             path.write_text(content)
             path.chmod(int(mode, 8))
+        elif task.action == "fastml.supersonic.rendered_folder":
+            # Found by Ansible's loader, which is at work by now.
+            from ansible_collections.fastml.supersonic.plugins.module_utils._rendered_folder import keep
+
+            arguments = templar.template(task.args)
+            folder, kustomization = Path(arguments["path"]), bool(arguments["kustomization"])
+            keep(folder, arguments["files"], kustomization=kustomization, check=False)
         elif task.action == "ansible.builtin.assert":
             conditions = task.args["that"]
             assert templar.evaluate_conditional(conditions), conditions
@@ -127,10 +145,25 @@ def render(playbook: str, inventory: str) -> None:
                 controller.do(play, task, host)
 
 
+def demands(inventory: str, *names: str) -> dict[str, Any]:
+    """What the roles of instances ask for, as site.yml has it of the lookup."""
+    controller = Controller(SITE, inventory)
+    found = ((play, task) for play in controller.plays for task in tasks(play.compile()))
+    play, task = next((play, task) for play, task in found if task.action == "fastml.supersonic.cluster_info")
+    results = {}
+    for host in controller.hosts(play):
+        if host.name in names:
+            variables, templar = controller.variables(play, task, host)
+            results[host.name] = templar.template(variables["preflight_demands"])
+    return results
+
+
 if __name__ == "__main__":
     plugins.init_plugin_loader()
     command, *arguments = sys.argv[1:]
-    if command == "judge":
+    if command == "demands":
+        print(json.dumps(demands(*arguments)))
+    elif command == "judge":
         print(json.dumps({host: message for path in arguments for host, message in judge(path).items()}))
     else:
         render(*arguments)

@@ -138,7 +138,7 @@ def test_a_provisioned_dashboard_is_left_alone(grafana: Grafana) -> None:
     ("options", "message"),
     [
         ({"token": "wrong-token-77"}, "does not accept the token"),
-        ({"url": "grafana.example.org"}, "url must be http://HOST:PORT"),
+        ({"url": "grafana.example.org"}, "it must be http://HOST:PORT"),
         ({"url": "http://u:p@grafana"}, "without a user"),
         ({"dashboards": {"a": "{"}}, "dashboards.a is no JSON of a dashboard"),
         ({"dashboards": {"a": '{"uid": "mine"}'}}, "dashboards.a has the uid mine"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -23,6 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus impo
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Guard, Page, Prometheus
@@ -377,3 +379,19 @@ def test_a_refusal_is_not_waited_for(prometheus: Prometheus) -> None:
         guard.stop()
     assert "does not accept the token" in result["msg"]
     assert time.monotonic() - begun < 20
+
+
+def test_the_playbook_of_the_documentation(prometheus: Prometheus, tmp_path: Path) -> None:
+    (section,) = re.findall(
+        r"^## Asking\n.*?```yaml\n(.*?)```", (CLONE / "docs/prometheus.md").read_text(), re.M | re.S
+    )
+    (tmp_path / "ask.yml").write_text(section)
+    instance = {"name": "main", "namespace": "cms", "pods": False}
+    # Waits until everything has been scraped twice.
+    look(prometheus, "main")
+    done = run_playbook(
+        tmp_path / "ask.yml", Path("/dev/null"), extra={"instance": instance, "prometheus_url": prometheus.url}
+    )
+    assert done.code == 0, done.output
+    assert re.search(r"requests wait   0(\.0)? ms\n +in flight       4(\.\d+)?\n +servers ", done.output), done.output
+    assert re.search(r"scraped         \d+ targets every [\d.]+ s\n +alerts          ", done.output), done.output

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_pool
+from ansible_collections.fastml.supersonic.plugins.module_utils import _hold
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import (
     BEFORE,
     MANAGER,
@@ -18,12 +19,20 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool 
     PAUSED_REPLICAS,
     Autoscaler,
     Sum,
-    disowned,
     executed_ns,
     find_autoscaler,
-    note,
-    restored,
 )
+
+note = partial(_hold.note, mark=_hold.BENCHMARK)
+restored = partial(_hold.restored, mark=_hold.BENCHMARK)
+
+
+def noting(live: Any, run: str, before: Any, annotations: Any, spec: Any) -> dict[str, Any]:
+    return _hold.noting(live, _hold.BENCHMARK, {"run": run}, before, annotations, spec)
+
+
+def disowned(live: Any, owners: Any) -> dict[str, Any] | None:
+    return _hold.disowned(live, _hold.BENCHMARK, owners)
 
 
 def scaled(name: str, target: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -76,11 +85,11 @@ def noted(before: Any) -> dict[str, Any]:
 
 
 def test_what_was_there_is_noted_once() -> None:
-    first = _benchmark_pool._noting({"metadata": {}}, "r1", {"replicas": 3}, {}, {"replicas": 1})
+    first = noting({"metadata": {}}, "r1", {"replicas": 3}, {}, {"replicas": 1})
     assert first["spec"] == {"replicas": 1}
     assert note(first) == {"run": "r1", "before": {"replicas": 3}, "owners": []}
     # By then one server is what a benchmark has made, perhaps another one.
-    second = _benchmark_pool._noting({"metadata": first["metadata"]}, "r2", {"replicas": 1}, {}, {"replicas": 2})
+    second = noting({"metadata": first["metadata"]}, "r2", {"replicas": 1}, {}, {"replicas": 2})
     assert note(second) == {"run": "r2", "before": {"replicas": 3}, "owners": []}
 
 
@@ -124,12 +133,12 @@ def test_a_pause_of_the_inventory_belongs_to_whoever_had_set_it() -> None:
     person = managed("kubectl-annotate", "Update", pause)
     live = {"metadata": {"annotations": {PAUSED_REPLICAS: "4"}, "managedFields": [role, person]}}
     before = {"annotations": {PAUSED_REPLICAS: "4", PAUSED: None}}
-    held = _benchmark_pool._noting(live, "r1", before, {PAUSED_REPLICAS: "1", PAUSED: None}, {})
+    held = noting(live, "r1", before, {PAUSED_REPLICAS: "1", PAUSED: None}, {})
     # What the API server makes of it: a value that is another one has one manager.
     changed = managed("fastml.supersonic", "Apply", {"f:spec": {"f:maxReplicaCount": {}}})
     taken = {"metadata": {**held["metadata"], "managedFields": [changed, managed(MANAGER, "Update", pause)]}}
     # The next pool of the same run notes what the first has.
-    again = note(_benchmark_pool._noting(taken, "r1", before, {PAUSED_REPLICAS: "2", PAUSED: None}, {}))
+    again = note(noting(taken, "r1", before, {PAUSED_REPLICAS: "2", PAUSED: None}, {}))
     assert again is not None
     assert again["owners"] == (note(held) or {})["owners"]
     change = disowned(taken, again["owners"])
@@ -142,7 +151,7 @@ def test_a_pause_of_the_inventory_belongs_to_whoever_had_set_it() -> None:
 def test_the_number_of_servers_belongs_to_whoever_had_set_it() -> None:
     role = managed("fastml.supersonic", "Apply", {"f:spec": {"f:replicas": {}}})
     live = {"metadata": {"managedFields": [role]}, "spec": {"replicas": 3}}
-    held = note(_benchmark_pool._noting(live, "r1", {"replicas": 3}, {}, {"replicas": 1})) or {}
+    held = note(noting(live, "r1", {"replicas": 3}, {}, {"replicas": 1})) or {}
     taken = {"metadata": {"managedFields": [managed(MANAGER, "Update", {"f:spec": {"f:replicas": {}}})]}}
     assert disowned(taken, held["owners"]) == {"metadata": {"managedFields": [role]}}
 
@@ -164,7 +173,7 @@ def deployment(wanted: int, there: int, ready: int, leaving: int = 0, seen: int 
     ],
 )
 def test_when_a_pool_is_settled(live: dict[str, Any], expected: str | None) -> None:
-    assert _benchmark_pool._unsettled(live, 2) == expected
+    assert _hold.unsettled(live, 2) == expected
 
 
 def test_servers_that_come_go_and_start_anew_are_summed() -> None:

@@ -52,7 +52,11 @@ class Poor(JsonHandler):
             self.answer({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}, 404)
 
     def do_POST(self) -> None:
-        spec = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["spec"]
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("selfsubjectreviews"):
+            self.answer({"status": {"userInfo": {"username": "system:serviceaccount:ci:deployer"}}})
+            return
+        spec = body["spec"]
         if self.path.endswith("selfsubjectrulesreviews"):
             reading = {"verbs": ["get", "list", "watch"], "apiGroups": ["*"], "resources": ["*"]}
             self.answer({"status": {"resourceRules": [reading]}})
@@ -141,7 +145,7 @@ def test_what_components_ask_for_is_named_with_them() -> None:
 
 def test_what_lacks_a_verb_is_what_an_instance_does_without() -> None:
     asked = [*DEFAULTS["preflight_permissions"], FEATURES["publishing"][1], *FEATURES["model_rollout_poll"]]
-    assert _cluster._missing(["get"], "pods/log", "cms").endswith("or set triton_model_rollout to rolling.")
+    assert _cluster._missing(["get"], "pods/log", "cms").sentence.endswith("or set triton_model_rollout to rolling.")
     # Reading pods is needed by every instance.
     assert not _cluster._without_pods(["list"], asked)
     assert not _cluster._without_pods(["list", "create", "patch"], asked)
@@ -161,7 +165,7 @@ def test_storage_classes_name_their_variables(api: Api) -> None:
     assert problems(api, storage_classes=["fast", "", "by-hand", "slow"]) == [
         "There is no storage class fast (model_repository_storage_class, prometheus_storage_class, "
         "tempo_storage_class, grafana_storage_class, or preflight_storage_classes where that is set). The cluster has "
-        "slow.",
+        "slow. Name one that is there.",
         "The cluster has no default storage class, so model_repository_storage_class, prometheus_storage_class, "
         "tempo_storage_class and grafana_storage_class, where there are claims, have to name one. It has slow.",
     ]
@@ -184,7 +188,7 @@ def test_kinds_say_who_brings_them_and_what_needs_them(api: Api) -> None:
 def test_ingress_class_names_its_variable(api: Api) -> None:
     assert problems(api, ingress_class="nginx") == [
         "There is no ingress class nginx (envoy_ingress.class_name, or preflight_ingress_class where that is set). The "
-        "cluster has public."
+        "cluster has public. Name one that is there."
     ]
     assert not problems(api, ingress_class="public")
 

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._rendered_folder import keep
 from ansible_collections.fastml.supersonic.tests.harness.model_cases import GOOD
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 IDENTITY = CLONE / "roles/local_cluster/files/models/sources/identity"
-FILES = ["envoy.yaml", "model_repository.yaml", "triton.yaml"]
+FILES = [".rendered", "envoy.yaml", "model_repository.yaml", "triton.yaml"]
 
 
 @pytest.fixture
@@ -44,10 +45,18 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_it_says_where_the_files_are(home: Path) -> None:
+    """And removes what it has written before and does not write any more."""
+    folder = home / "manifests/cms"
+    folder.mkdir(parents=True)
+    (folder / "tempo.yaml").write_text("kind: Before\n")
+    (folder / "own.yaml").write_text("kind: Own\n")
+    keep(folder, ["tempo.yaml"], kustomization=False, check=False)
     extra = {"render_directory": "~/manifests"}
     done = run_playbook("playbooks/render.yml", home / "hosts.yml", extra=extra, environment={"HOME": str(home)})
     assert done.code == 0, done.output
-    assert sorted(path.name for path in (home / "manifests/cms").iterdir()) == FILES
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, "own.yaml"])
+    assert "Removed, since the inventory does not have it any more: tempo.yaml." in done.text
+    assert "Left, since it was not rendered: own.yaml." in done.text
     assert f"The manifests of cms are in {home}/manifests/cms." in done.text
 
 

@@ -938,6 +938,26 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"verify_limits": [{"name": "a", "requests": 5}], "verify_envoys": False, "verify_address": "a:1"},
         r"verify_limits .*tried at the Envoys, but verify_envoys is false",
     ),
+    (
+        "policy-ratio",
+        {"preflight_policy": {"limits_over_requests": 0.8}},
+        r"preflight_policy\.limits_over_requests is 0\.8 \(.*\): it has to be 1 or more, since no limit may be below",
+    ),
+    ("policy-key", {"preflight_policy": {"max_gpu": 2}}, r"preflight_policy\.max_gpu .*Did you mean max_gpus"),
+    ("policy-gpus", {"preflight_policy": {"max_gpus": -1}}, r"preflight_policy\.max_gpus is -1.*0 or more"),
+    ("policy-empty", {"preflight_policy": {"source": "a page"}}, r"preflight_policy .*it has no rule\. There are"),
+    ("policy-severity", {"preflight_policy": {"max_gpus": 1, "severity": "warn"}}, r"policy\.severity .*error, warn"),
+    ("tolerated", {"preflight_tolerated": ["qouta"]}, r"preflight_tolerated\[0\].*Did you mean quota"),
+    (
+        "role-subject",
+        {"preflight_role_subject": {"kind": "User", "name": "me", "namespace": "a"}},
+        r"preflight_role_subject\.namespace is .*only a ServiceAccount is in a namespace",
+    ),
+    (
+        "role-subject-name",
+        {"preflight_role_subject": {"kind": "User", "name": ""}},
+        r"preflight_role_subject.*the key name is missing or empty",
+    ),
     ("tls-key", {"verify_tls": {"valdate": False}}, r"verify_tls\.valdate .*Did you mean validate"),
     (
         "keep-one",
@@ -1427,10 +1447,18 @@ def test_a_variable_that_is_wrong_is_not_taken_for_missing() -> None:
         ("triton_open_model_control", {"triton_model_control_mode": "explicit"}),
         ("triton_load_models", {"triton_model_control_mode": "explicit", "triton_model_rollout": "explicit",
                                 "triton_open_model_control": True}),
+        ("envoy_tokens", {"envoy_client_limits": {"*": {"rate": 1}}}),
     ):  # fmt: skip
         without = {name: value for name, value in others.items() if name != variable}
         assert not _inventory.check_relations(without, unjudged=[variable])
     assert _inventory.check_relations({"triton_model_control_mode": "explicit"})
+
+
+def test_secrets_are_called_like_what_they_are_for() -> None:
+    assert not _inventory.unknown_variables(["vault_envoy_tokens"], ["envoy_tokens"], ["envoy"])
+    failure = _inventory.Failure("envoy_tokens", "{{ vault_envoy_tokens }}", "'vault_envoy_tokens' is undefined")
+    (problem,) = _inventory.unevaluated([failure], {"envoy_tokens": ""})
+    assert problem.message.endswith("which is not set. Set it, or take it out.")
 
 
 def test_what_a_playbook_takes_from_the_command_line() -> None:

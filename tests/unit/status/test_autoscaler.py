@@ -37,6 +37,11 @@ class Objects:
         return [*self.hpas]
 
 
+def unheeded() -> dict[str, Any]:
+    """Which no operator has looked at."""
+    return {"metadata": {}, "spec": {"maxReplicaCount": 8}}
+
+
 def scaled(annotations: dict[str, str] | None = None, **conditions: tuple[str, str]) -> dict[str, Any]:
     found = [{"type": kind, "status": state, "message": text} for kind, (state, text) in conditions.items()]
     return {
@@ -48,6 +53,10 @@ def scaled(annotations: dict[str, str] | None = None, **conditions: tuple[str, s
 
 KEDA = "autoscaling.keda.sh"
 BROKEN = {**HPA, "status": {"conditions": [{"type": "ScalingActive", "status": "False", "message": "no metric"}]}}
+NO_HPA = (
+    "there is no HorizontalPodAutoscaler for the ScaledObject main-triton, which KEDA makes: its operator does not "
+    "run, or does not watch the namespace"
+)
 AT_ZERO = {
     **HPA,
     "status": {
@@ -64,7 +73,10 @@ AT_ZERO = {
         (Objects(None, HPA), "HorizontalPodAutoscaler", False, "2 to 5 servers, wants 3", []),
         (Objects(None, BROKEN), "HorizontalPodAutoscaler", False, "2 to 5 servers", ["no metric"]),
         (Objects(None, AT_ZERO), "HorizontalPodAutoscaler", False, "2 to 5 servers, wants 0", []),
-        (Objects(scaled()), "KEDA", False, "1 to 8 servers", []),
+        (Objects(scaled()), "KEDA", False, "1 to 8 servers", [NO_HPA]),
+        (Objects(unheeded()), "KEDA", False, "0 to 8 servers", [NO_HPA]),
+        # Paused it has none.
+        (Objects(scaled({f"{KEDA}/paused": "true"})), "KEDA", True, "paused (else 1 to 8 servers)", []),
         (Objects(scaled(), HPA), "KEDA", False, "1 to 8 servers, wants 3", []),
         (Objects(scaled({f"{KEDA}/paused": "true"}), HPA), "KEDA", True, "paused (else 1 to 8 servers)", []),
         (Objects(scaled({f"{KEDA}/paused": "false"}), HPA), "KEDA", False, "1 to 8 servers, wants 3", []),
@@ -84,10 +96,10 @@ AT_ZERO = {
             ["no secret"],
         ),
         (
-            Objects(scaled(Ready=("True", "-"), Fallback=("True", "silent"))),
+            Objects(scaled(Ready=("True", "-"), Fallback=("True", "silent")), HPA),
             "KEDA",
             False,
-            "1 to 8 servers",
+            "1 to 8 servers, wants 3",
             ["silent"],
         ),
     ],

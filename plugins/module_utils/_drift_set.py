@@ -1,0 +1,280 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How the objects of a set differ from what would be applied, and who has made them differ. Changes nothing.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+What would be applied is computed as the module manifests does it, by its own code in check mode: the API server's
+dry-run of every object. Fields are taken over in it, so that a conflict is a difference with an author and no error.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _drift
+from ansible_collections.fastml.supersonic.plugins.module_utils._apply import Options, Run, _Plan
+from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import Scope
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask, normalise
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import (
+    DESIRED,
+    ERROR,
+    MISSING,
+    NOTE,
+    WARNING,
+    Difference,
+    Finding,
+    finding,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import SECRET
+from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import options_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, Unreachable
+
+Object = dict[str, t.Any]
+
+_APPLY = "A run of site.yml applies it."
+_RESTORE = "A run of site.yml puts it back; if the change is to stay, put it into the inventory."
+_CONFLICT = (
+    "Put it into the inventory, or undo it with the tool that made it: a run of site.yml stops with a conflict here, "
+    "since the field belongs to somebody else."
+)
+
+
+class Comparison(Run):
+    """A run in check mode that keeps what it has found out about every object."""
+
+    def __init__(
+        self, api: Api, options: Options, definitions: Sequence[t.Any], mask: Mask, trusted: Sequence[str] = ()
+    ) -> None:
+        super().__init__(api, options, definitions, mask)
+        self.trusted = trusted
+        self.findings: list[Finding] = []
+        self.unknown: list[str] = []
+        self._refused: dict[Key, ApiError] = {}
+
+    def look(self) -> None:
+        """Everything; the order of the findings is that of the definitions."""
+        if self.definitions:
+            self.present()
+        else:
+            self._nothing()
+        self.findings += [finding(WARNING, DESIRED, "held", text.partition(":")[0], text) for text in self.held]
+
+    def _nothing(self) -> None:
+        """What is still there of a set that is to have nothing."""
+        with ThreadPoolExecutor(4) as pool:
+            self._pool = pool
+            parent = self.api.find(self._set.parent_path, self._parent_label)
+            scope = self._set.read_parent(parent)
+            members = self._members(scope.kinds, scope.namespaces | {self.options.namespace})
+        leaving = self._leaving(members, set())
+        self._extra(leaving, [key for key in members if key not in leaving])
+
+    def _may_come(self, exc: ApiError, plan: _Plan, *known: t.Any) -> bool:
+        if not super()._may_come(exc, plan, *known):
+            # One object that cannot be compared says nothing about the others.
+            self._refused[plan.key] = exc
+        return True
+
+    def _predict(
+        self,
+        plans: Sequence[_Plan],
+        namespace_missing: bool,
+        parent: Object | None,
+        final: Scope,
+        leaving: Mapping[Key, Object],
+        kept: Iterable[Key],
+    ) -> None:
+        super()._predict(plans, namespace_missing, parent, final, leaving, kept)
+        if namespace_missing:
+            self.findings.append(
+                finding(ERROR, DESIRED, "missing", str(self._own_namespace), "the namespace does not exist", _APPLY)
+            )
+        if parent is None and not namespace_missing and any(plan.live is not None for plan in plans):
+            self.findings.append(
+                finding(
+                    WARNING,
+                    DESIRED,
+                    "missing",
+                    str(self._parent_key),
+                    "the record of the set is missing, so that objects that leave the inventory would not be found",
+                    _APPLY,
+                )
+            )
+        for plan in plans:
+            self._judge(plan)
+        self._extra(leaving, kept)
+
+    def _judge(self, plan: _Plan) -> None:
+        what = str(plan.key)
+        refusal = self._refused.get(plan.key)
+        if plan.live is None:
+            going = refusal is None and plan.result is None and plan.deferred
+            text = "it is missing" if not going else "it is missing, or being deleted"
+            if refusal is not None:
+                text += f", and the API server would not take it: {refusal}"
+            self.findings.append(finding(ERROR, DESIRED, "missing", what, text, _APPLY))
+            return
+        if refusal is not None:
+            self._not_compared(plan, refusal)
+            return
+        if plan.result is None:
+            return
+        found = list(_drift.differences(normalise(plan.result), normalise(plan.live)))
+        self.findings += [self._difference(plan, difference) for difference in found]
+        paths = [difference.path for difference in found]
+        for entry, fields in _drift.foreign(plan.live, self.options.field_manager, paths, self.trusted):
+            authors = [_drift.author(entry)]
+            self.findings.append(
+                finding(
+                    WARNING,
+                    DESIRED,
+                    "added",
+                    what,
+                    f"{_drift.listed(fields)}: not from the inventory, added by {_drift.by(authors)}",
+                    "A run of site.yml leaves it. Remove it, or put it into the inventory.",
+                    fields=fields,
+                    by=authors,
+                )
+            )
+        if not found and plan.changed:
+            self.findings.append(
+                finding(
+                    NOTE,
+                    DESIRED,
+                    "ownership",
+                    what,
+                    "its fields have the wanted values, but not all of them by the inventory",
+                    _APPLY,
+                )
+            )
+
+    def _not_compared(self, plan: _Plan, refusal: ApiError) -> None:
+        if refusal.status in (401, 403):
+            self.unknown.append(f"{plan.key} was not compared: {refusal}")
+            return
+        self.findings.append(
+            finding(
+                ERROR,
+                DESIRED,
+                "refused",
+                str(plan.key),
+                f"the API server would not take what the inventory says: {refusal}",
+                "Correct the inventory; a field that cannot be changed takes an object that is made anew.",
+            )
+        )
+
+    def _difference(self, plan: _Plan, difference: Difference) -> Finding:
+        """desired is what the server would have after a run, live what it has."""
+        live = t.cast("Object", plan.live)
+        manager = self.options.field_manager
+        field, owners = _drift.text_of(difference.path), _drift.owners(live, difference.path)
+        others = [entry for entry in owners if not _drift.is_ours(entry, manager)]
+        desired, has = self._shown(plan.key, difference)
+        values: dict[str, t.Any] = {"field": field}
+        if difference.before is not MISSING:
+            values["desired"] = desired
+        if difference.after is not MISSING:
+            values["live"] = has
+        if others and difference.after is not MISSING:
+            authors = _drift.latest(others)
+            text = f"{field} was set by {_drift.by(authors)}"
+            return finding(ERROR, DESIRED, "edited", str(plan.key), text, _CONFLICT, by=authors, **values)
+        if difference.after is MISSING:
+            # A field that is gone has no author any more; whoever has written since may have taken it away.
+            since = self._strangers_since(live)
+            if since:
+                text = f"{field} is missing; written since the last run: {_drift.by(since)}"
+                return finding(ERROR, DESIRED, "removed", str(plan.key), text, _RESTORE, by=since, **values)
+            text = f"{field} is missing: it was removed, or the inventory has it only now"
+            return finding(ERROR, DESIRED, "not applied", str(plan.key), text, _APPLY, **values)
+        authors = _drift.latest(owners)
+        text = f"{field} is as it was applied" + (f" by {_drift.by(authors)}" if authors else "")
+        text += "; the inventory does not have it any more" if difference.before is MISSING else ""
+        return finding(ERROR, DESIRED, "not applied", str(plan.key), text, _APPLY, by=authors, **values)
+
+    def _strangers_since(self, live: Object) -> list[dict[str, str]]:
+        applied = max(
+            (str(e.get("time")) for e in _drift.writers(live) if _drift.is_ours(e, self.options.field_manager)),
+            default="",
+        )
+        return _drift.latest(
+            entry
+            for entry in _drift.writers(live)
+            if not _drift.is_trusted(entry, self.trusted) and str(entry.get("time")) >= applied
+        )
+
+    def _shown(self, key: Key, difference: Difference) -> tuple[t.Any, t.Any]:
+        """Both values as they may be shown: of a Secret none."""
+        if key.group_kind == SECRET and difference.path[:1] in (("data",), ("stringData",)):
+            return "(hidden)", "(hidden, another value)"
+        before, after = (self.mask.deep(_plain(value)) for value in (difference.before, difference.after))
+        return before, after
+
+    def _extra(self, leaving: Mapping[Key, Object], kept: Iterable[Key]) -> None:
+        for key in leaving:
+            self.findings.append(
+                finding(
+                    ERROR,
+                    DESIRED,
+                    "extra",
+                    str(key),
+                    "the inventory does not have it any more",
+                    "A run of site.yml removes it.",
+                )
+            )
+        for key in kept:
+            self.findings.append(
+                finding(
+                    NOTE,
+                    DESIRED,
+                    "kept",
+                    str(key),
+                    "the inventory does not have it any more, and no run removes it, because data would go with it",
+                    "Remove it by hand when nobody needs its data.",
+                )
+            )
+
+
+def _plain(value: t.Any) -> t.Any:
+    return None if value is MISSING else value
+
+
+def run(module: t.Any) -> None:
+    """The module manifests_info: compare, and leave through the module."""
+    params: dict[str, t.Any] = module.params
+    mask = Mask(params["definitions"])
+    try:
+        # Taken over in a dry-run, a field of somebody else is a difference; a namespace that is not there is one too.
+        given = {
+            **params,
+            "create_namespace": True,
+            "namespace_labels": {},
+            "delete_namespace": False,
+            "prune": True,
+            "byproducts": [],
+            "force_conflicts": True,
+            "wait": False,
+            "wait_timeout": 1,
+            "wait_for_load_balancer": False,
+        }
+        options = options_of(given, check=True)
+        work = Comparison(Api(connection(params)), options, params["definitions"], mask, params["trusted_managers"])
+    except SupersonicError as exc:
+        module.fail_json(msg=mask.text(str(exc)))
+        return
+    try:
+        work.look()
+    except SupersonicError as exc:
+        # Of several questions at once the cause is the first that failed.
+        if isinstance(exc, Unreachable) or isinstance(exc.__cause__, Unreachable):
+            module.fail_json(msg=mask.text(str(exc.__cause__ or exc)))
+        work.unknown.append(f"The set {options.name} was not compared: {exc}")
+    module.exit_json(changed=False, findings=mask.deep(work.findings), unknown=mask.deep(work.unknown))

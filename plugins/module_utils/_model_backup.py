@@ -1,0 +1,207 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Releases of models out of a claim into a folder, and back into an empty claim.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+The folder holds a store of the same layout, so that all that holds for stores holds for backups: every content is there
+once and named by its hash, only what is missing travels, and whatever is killed leaves a store that is whole.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import typing as t
+from collections.abc import Callable, Sequence
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+    FolderTarget,
+    Options,
+    Session,
+    Target,
+    publish,
+    sentences,
+    with_patience,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
+    BLOCK,
+    Entry,
+    Store,
+    each_entry,
+    readable,
+    short,
+)
+
+_HOLDER = "a backup"
+# What is received becomes durable in batches, as when it is published.
+_BATCH_BYTES = 256 << 20
+
+
+def save(place: Target, folder: str, *, check: bool = False) -> dict[str, t.Any]:
+    """Have every release of a store in a folder, the served one as the current one. Returns the module's result."""
+    return with_patience(lambda: _save(place, folder, check))
+
+
+def _save(place: Target, folder: str, check: bool) -> dict[str, t.Any]:
+    with place.reading() as source:
+        source.call("require")
+        current, served = _served(source)
+        if current is None:
+            raise SupersonicError("The store serves no release, so there is nothing to back up. Publish one first.")
+        if check:
+            here = held(folder)
+            new = [name for name in served if name not in here]
+            return _told(current, served, new, 0, new != [] or here[: len(served)] != served, "would be backed up")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        with sentences(folder):
+            store = Store(folder)
+            try:
+                store.open(_HOLDER)
+                new, size = [], 0
+                # The oldest first, so that the last switch is to the served one.
+                for name in reversed(served):
+                    sent = _fetch(source, store, name)
+                    if sent is not None:
+                        new.append(name)
+                        size += sent
+                changed = bool(new) or [item["release"] for item in store.listing()][: len(served)] != served
+                if changed:
+                    for name in reversed(served):
+                        store.switch_to(name)
+            finally:
+                store.close()
+    return _told(current, served, new, size, changed, "backed up")
+
+
+def _served(session: Session) -> tuple[str | None, list[str]]:
+    """The current release, and all that were served, it first."""
+    state = session.call("inspect")
+    return state["current"], [item["release"] for item in state["releases"] if item.get("served", True)]
+
+
+def _told(
+    current: str, served: Sequence[str], new: Sequence[str], size: int, changed: bool, verb: str
+) -> dict[str, t.Any]:
+    names = ", ".join(map(short, new)) or "none"
+    known = f"{len(served)} releases are in the store, {short(current)} is served."
+    return {
+        "changed": changed,
+        "release": current,
+        "releases": list(served),
+        "new": list(new),
+        "received_bytes": size,
+        "msg": f"{known} New ones that {_verb(verb, new)}: {names} ({readable(size)}).",
+    }
+
+
+def _verb(verb: str, new: Sequence[str]) -> str:
+    return verb if verb.startswith("would") else f"{'was' if len(new) == 1 else 'were'} {verb}"
+
+
+def _fetch(source: Session, store: Store, release: str) -> int | None:
+    """Bring one release; how many bytes came, or None where it was there already."""
+    manifest = source.call("manifest", release=release)
+    if manifest is None:
+        raise SupersonicError(
+            f"The manifest of the release {short(release)} is lost or damaged in the store, so nobody can tell whether "
+            "its files are whole. Publish its models again, or prune it; then run again."
+        )
+    missing = set(store.missing(manifest))
+    there = os.path.isdir(os.path.join(store.root, "releases", release))
+    size = batch = 0
+    for entry in each_entry(manifest):
+        if entry.mode == "dir" or entry.key not in missing:
+            continue
+        missing.discard(entry.key)
+        # It is compared with its hash on the way.
+        store.receive(entry.key, entry.size, _reader(source, release, entry))
+        size += entry.size
+        batch += entry.size
+        if batch >= _BATCH_BYTES:
+            store.commit()
+            batch = 0
+    mended = store.stage(manifest)
+    return None if there and not size and not mended else size
+
+
+def _reader(source: Session, release: str, entry: Entry) -> Callable[[int], bytes]:
+    """Reads a file of a store from its beginning to its end."""
+    place = 0
+
+    def read(size: int) -> bytes:
+        nonlocal place
+        text = source.call("read", release=release, path=entry.path, offset=place, size=min(size, BLOCK))
+        block = base64.b64decode(text)
+        place += len(block)
+        return block
+
+    return read
+
+
+def held(folder: str) -> list[str]:
+    """The releases that a backup holds, the served one first; none where there is no backup."""
+    if not os.path.isfile(os.path.join(folder, "format")):
+        return []
+    with sentences(folder):
+        store = Store(folder)
+        store.require()
+        return [item["release"] for item in store.listing() if item.get("served", True)]
+
+
+def bring_back(place: Target, folder: str, options: Options) -> dict[str, t.Any]:
+    """Publish what a folder holds to an empty store, in the order in which it was served."""
+    releases = held(folder)
+    if not releases:
+        raise SupersonicError(f"There is no backup of models in {folder}. Name the folder of the instance.")
+    unsound = _unsound(folder, releases)
+    if unsound:
+        raise SupersonicError(
+            f"The backup in {folder} is damaged, so nothing was restored: {'; '.join(unsound)}. Take another copy."
+        )
+    current = releases[0]
+    before = place.published()
+    result: dict[str, t.Any] = {
+        "changed": before.release != current,
+        "release": current,
+        "releases": releases,
+        "previous_release": before.release,
+        "msg": f"The release {short(current)} is served already; nothing was restored.",
+    }
+    if before.release == current and not place.unfinished():
+        return {**result, "changed": False}
+    if not before.known or before.release not in (None, *releases):
+        served = f"serves the release {short(before.release)}" if before.release else "does not say what it serves"
+        raise SupersonicError(
+            f"The store {served}, which is not in the backup, and only an empty one is filled. Nothing was changed. "
+            "Remove the claim first if what it holds is not needed any more."
+        )
+    if options.check:
+        result["msg"] = f"{len(releases)} releases would be restored, and {short(current)} served."
+        return result
+    for name in reversed(releases):
+        tree = os.path.join(folder, "releases", name)
+        done = publish(place, [tree], options)
+        if done["release"] != name:
+            raise SupersonicError(
+                f"{tree} was published as {short(done['release'])}, so it is not what was backed up. Do not use it."
+            )
+    result["msg"] = f"{len(releases)} releases were restored, each by its hashes, and {short(current)} is served."
+    return result
+
+
+def _unsound(folder: str, releases: Sequence[str]) -> list[str]:
+    """What is not as it was backed up; every file is read."""
+    target = FolderTarget(folder)
+    found = []
+    with target.reading() as session:
+        for name in releases:
+            if session.call("manifest", release=name) is None:
+                found.append(f"the manifest of {short(name)} is lost or damaged")
+                continue
+            drift = session.call("drift", release=name)
+            found += [f"{kind} in {short(name)}: {', '.join(paths[:3])}" for kind, paths in drift.items() if paths]
+    return found

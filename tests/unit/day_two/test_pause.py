@@ -1,0 +1,111 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds servers, who is not overruled, and that runs of playbooks leave it alone. KEDA itself is on a cluster."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _hold, _pause
+from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import (
+    BEFORE_BENCHMARK,
+    BEFORE_DRAIN,
+    BEFORE_PAUSE,
+    held,
+    holds_replicas,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED, PAUSED_REPLICAS
+from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
+
+KEDA = _pause.Place("/s", "ScaledObject cms/main-triton", keda=True)
+STATIC = _pause.Place("/d", "Deployment cms/main-triton", keda=False)
+WHOSE = {"since": "2026-01-01T00:00:00Z", "reason": "storage"}
+
+
+def live(replicas: int = 3, **annotations: str) -> dict[str, Any]:
+    return {"metadata": {"name": "main-triton", "annotations": annotations}, "spec": {"replicas": replicas}}
+
+
+@pytest.mark.parametrize(
+    ("place", "servers", "spec", "annotations"),
+    [
+        (KEDA, 4, None, {PAUSED_REPLICAS: "4", PAUSED: None}),
+        (KEDA, 0, None, {PAUSED_REPLICAS: "0", PAUSED: None}),
+        (KEDA, None, None, {PAUSED_REPLICAS: None, PAUSED: "true"}),
+        (STATIC, 0, {"replicas": 0}, {}),
+        (STATIC, None, None, {}),
+    ],
+)
+def test_what_is_changed_and_put_back(
+    place: _pause.Place, servers: int | None, spec: Any, annotations: dict[str, Any]
+) -> None:
+    before = live()
+    change = _pause.change_of(before, place, servers, WHOSE)
+    assert change.get("spec") == spec
+    noted = {name: value for name, value in change["metadata"]["annotations"].items() if name != BEFORE_PAUSE}
+    assert noted == annotations
+    during = live(servers or 3, **{k: v for k, v in change["metadata"]["annotations"].items() if v is not None})
+    assert _hold.note(during, _hold.PAUSE)["reason"] == "storage"  # type: ignore[index]
+    # A second one does not take what the first one has made for what was there.
+    again = _pause.change_of(during, place, 7, WHOSE)
+    during["metadata"]["annotations"].update({k: v for k, v in again["metadata"]["annotations"].items() if v})
+    back = _hold.restored(during, _hold.PAUSE)
+    assert back
+    if place.keda:
+        assert back["metadata"]["annotations"] == {PAUSED_REPLICAS: None, PAUSED: None, BEFORE_PAUSE: None}
+    else:
+        assert back == {"metadata": {"annotations": {BEFORE_PAUSE: None}}, "spec": {"replicas": 3}}
+
+
+@pytest.mark.parametrize(
+    ("place", "annotations", "message"),
+    [
+        (KEDA, {}, None),
+        (STATIC, {PAUSED: "true"}, None),
+        (KEDA, {PAUSED: "true", BEFORE_PAUSE: "{}"}, None),
+        (KEDA, {PAUSED: "true"}, "If the inventory says so, change autoscaler_paused"),
+        (KEDA, {PAUSED_REPLICAS: "2"}, "is paused already, and not by this"),
+        (STATIC, {BEFORE_BENCHMARK: "{}"}, "a benchmark holds .* benchmark_mode=restore"),
+        (KEDA, {BEFORE_DRAIN: "{}"}, "a drain is under way, .* drain_action=uncordon"),
+    ],
+)
+def test_who_is_not_overruled(place: _pause.Place, annotations: dict[str, str], message: str | None) -> None:
+    if message is None:
+        _pause.check_free(live(**annotations), place)
+        return
+    with pytest.raises(SupersonicError, match=message):
+        _pause.check_free(live(**annotations), place)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "said", "holds"),
+    [
+        ({}, [], False),
+        ({BEFORE_PAUSE: "{}"}, ["an operator has paused .*resume.yml"], True),
+        ({BEFORE_DRAIN: "{}"}, ["a drain has added replicas"], True),
+        ({BEFORE_BENCHMARK: "{}", BEFORE_PAUSE: "{}"}, ["a benchmark holds", "an operator has paused"], True),
+    ],
+)
+def test_runs_leave_it_alone_and_say_so(annotations: dict[str, str], said: list[str], holds: bool) -> None:
+    found = held(Key("apps", "Deployment", "cms", "main-triton"), live(**annotations))
+    assert len(found) == len(said)
+    assert all(re.search(pattern, text) for pattern, text in zip(said, found, strict=True)), found
+    assert holds_replicas(live(**annotations)) is holds
+
+
+def test_nothing_is_held_where_nothing_is() -> None:
+    assert not holds_replicas(None)
+    assert not holds_replicas({"metadata": {}})
+
+
+def test_what_the_playbook_refuses(tmp_path: Any) -> None:
+    (tmp_path / "hosts.yml").write_text("supersonic_instances: {hosts: {cms: {ansible_connection: local}}}\n")
+    done = run_playbook(CLONE / "playbooks/pause.yml", tmp_path / "hosts.yml", extra={"pause_servers": "-1"})
+    assert done.code != 0
+    assert "pause_servers is '-1', but has to be how many servers" in done.text

@@ -1,0 +1,248 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What pods say of themselves against their Deployments, by answers of an API server."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import ApplySet, Scope
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift_running import Look, Wanted
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError, Unreachable
+
+LABELS = {"app.kubernetes.io/name": "supersonic", "app.kubernetes.io/instance": "main"}
+SERVER = {**LABELS, "app.kubernetes.io/component": "triton"}
+ROOT = "/apis/apps/v1/namespaces/cms"
+
+
+def owner(kind: str, uid: str) -> list[dict[str, Any]]:
+    return [{"kind": kind, "uid": uid, "controller": True}]
+
+
+def deployment(name: str = "main-triton", component: str = "triton", replicas: int = 2, **spec: Any) -> dict[str, Any]:
+    labels = {**LABELS, "app.kubernetes.io/component": component}
+    return {
+        "metadata": {
+            "name": name,
+            "uid": f"d-{name}",
+            "generation": 2,
+            "labels": {**labels, "applyset.kubernetes.io/part-of": ApplySet(name, "cms").id},
+            "annotations": {"deployment.kubernetes.io/revision": "2"},
+        },
+        "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, **spec},
+        "status": {
+            "observedGeneration": 2,
+            "readyReplicas": replicas,
+            "updatedReplicas": replicas,
+            "conditions": [{"type": "Progressing", "status": "True"}],
+        },
+    }
+
+
+def replica_set(name: str = "main-triton", revision: str = "2", template: str = "new") -> dict[str, Any]:
+    return {
+        "metadata": {
+            "uid": f"r-{name}-{template}",
+            "labels": {"pod-template-hash": template},
+            "annotations": {"deployment.kubernetes.io/revision": revision},
+            "ownerReferences": owner("Deployment", f"d-{name}"),
+        }
+    }
+
+
+def pod(
+    name: str, template: str = "new", image: str = "sha256:a", of: str = "main-triton", **spec: Any
+) -> dict[str, Any]:
+    component = of.partition("-")[2]
+    status = {
+        "name": component,
+        "imageID": image,
+        "ready": True,
+        "state": {"running": {"startedAt": "2026-01-01T12:00:00Z"}},
+    }
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "cms",
+            "labels": {**LABELS, "app.kubernetes.io/component": component, "pod-template-hash": template},
+            "ownerReferences": owner("ReplicaSet", f"r-{of}-{template}"),
+        },
+        "spec": {"containers": [{"name": component}], **spec},
+        "status": {"phase": "Running", "containerStatuses": [status]},
+    }
+
+
+class Answers:
+    """An API server that answers with what it was given, and with 404 to all else."""
+
+    def __init__(self, **lists: Any) -> None:
+        self.lists = lists
+        self.objects: dict[str, Any] = {}
+
+    def list(self, path: str, _what: str, _query: Any = None) -> list[dict[str, Any]]:
+        found = self.lists.get(path.rsplit("/", 1)[1], [])
+        if isinstance(found, Exception):
+            raise found
+        return copy.deepcopy(found)
+
+    def find(self, path: str, _what: str) -> Any:
+        return self.objects.get(path.split("/namespaces/cms/")[1])
+
+
+class Ways:
+    """A resolver without pods to ask."""
+
+    def __init__(self, api: Answers) -> None:
+        self.api = api
+
+
+def look(api: Answers, **wanted: Any) -> Look:
+    sets = wanted.pop("sets", ("models", "triton", "envoy", "prometheus"))
+    found = Look(Wanted("cms", "main", sets=sets, **wanted), Ways(api))  # type: ignore[arg-type]
+    found.all()
+    return found
+
+
+def told(found: Look) -> list[tuple[str, str, str]]:
+    return [(each["severity"], each["kind"], each["object"]) for each in found.findings]
+
+
+def answers(pods: list[Any], **more: Any) -> Answers:
+    lists = {"deployments": [deployment()], "replicasets": [replica_set(), replica_set(revision="1", template="old")]}
+    return Answers(**{**lists, "pods": pods, **more})
+
+
+FORBIDDEN = ApiError("may not list", status=403, reason="Forbidden", body={})
+
+
+@pytest.mark.parametrize(
+    ("pods", "more", "found"),
+    [
+        ([pod("a"), pod("b")], {}, []),
+        ([pod("a"), pod("b", image="sha256:b")], {}, [("error", "image", "Deployment/main-triton")]),
+        # Of an older template another image is no wonder.
+        ([pod("a"), pod("b", "old", "sha256:b")], {}, [("warning", "old template", "Deployment/main-triton")]),
+        (
+            [pod("a"), pod("b", "old")],
+            {"deployments": [deployment(paused=True)]},
+            [("error", "old template", "Deployment/main-triton")],
+        ),
+        # Nobody may see ReplicaSets, and the Deployment says how many pods are of its template.
+        (
+            [pod("a"), pod("b"), pod("c", "old")],
+            {"replicasets": FORBIDDEN},
+            [("warning", "old template", "Deployment/main-triton")],
+        ),
+        ([pod("a")], {"deployments": [deployment(replicas=0)]}, [("error", "replicas", "Deployment/main-triton")]),
+        # One more beside the pool, as a canary is.
+        ([pod("a"), pod("b"), {**pod("c"), "metadata": {"name": "c", "labels": SERVER}}], {}, []),
+    ],
+)
+def test_pods_against_their_template(pods: list[Any], more: dict[str, Any], found: list[Any]) -> None:
+    done = look(answers(pods, **more))
+    assert told(done) == found
+    assert done.unknown == []
+
+
+def test_a_server_that_is_not_ready_is_told_with_its_reason() -> None:
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}
+    broken = pod("b")
+    broken["status"] = {"phase": "Pending", "containerStatuses": [{"name": "triton", "ready": False, "state": waiting}]}
+    short = deployment()
+    short["status"]["readyReplicas"] = 1
+    (finding,) = look(answers([pod("a"), broken], deployments=[short])).findings
+    assert (finding["live"], finding["running"]) == (2, 1)
+    assert "not found" in finding["text"]
+
+
+WRITTEN = {"fieldsV1": {"f:data": {"f:prometheus.yml": {}}}, "manager": "kubectl-edit", "operation": "Update"}
+LABELLED = {**WRITTEN, "fieldsV1": {"f:metadata": {"f:labels": {"f:a": {}}}}}
+
+
+@pytest.mark.parametrize(
+    ("entry", "at", "found"),
+    [
+        (WRITTEN, "2026-01-01T11:59:59Z", []),
+        (WRITTEN, "2026-01-01T12:05:00Z", [("error", "not loaded", "ConfigMap/main-prometheus")]),
+        # Nobody reads labels.
+        (LABELLED, "2026-01-01T12:05:00Z", []),
+    ],
+)
+def test_what_was_changed_after_it_was_read(entry: dict[str, Any], at: str, found: list[Any]) -> None:
+    volumes = [{"name": "c", "configMap": {"name": "main-prometheus"}}]
+    one = pod("p", of="main-prometheus", volumes=volumes)
+    api = answers(
+        [one],
+        deployments=[deployment("main-prometheus", "prometheus", 1)],
+        replicasets=[replica_set("main-prometheus")],
+    )
+    api.objects["configmaps/main-prometheus"] = {"metadata": {"managedFields": [{**entry, "time": at}]}}
+    done = look(api)
+    assert told(done) == found
+    for finding in done.findings:
+        assert finding["text"] == f"it was changed by kubectl-edit (update) at {at}, after p had read it"
+
+
+def scaled(manager: str) -> dict[str, Any]:
+    found = deployment()
+    entry = {"manager": manager, "operation": "Update", "subresource": "scale", "time": "2026-01-01T12:00:00Z"}
+    found["metadata"]["managedFields"] = [{**entry, "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    return found
+
+
+@pytest.mark.parametrize(("manager", "count"), [("kube-controller-manager", 0), ("keda", 0), ("kubectl", 1)])
+def test_who_scales(manager: str, count: int) -> None:
+    api = answers([pod("a"), pod("b")], deployments=[scaled(manager)])
+    # Nobody decides but whoever does it by hand.
+    assert look(api).findings == []
+    spec = {"minReplicaCount": 1, "maxReplicaCount": 4}
+    api.objects["scaledobjects/main-triton"] = {"metadata": {"name": "main-triton"}, "spec": spec}
+    found = look(api).findings
+    assert [each["kind"] for each in found] == ["scaled by hand"] * count
+    assert all("kubectl (update of scale)" in each["text"] and "KEDA decides" in each["text"] for each in found)
+
+
+RECORD = ApplySet("main-envoy", "cms").parent(Scope(frozenset({GroupKind("", "Secret")}), frozenset()))
+
+
+def labelled(name: str, part: str = "", **metadata: Any) -> dict[str, Any]:
+    labels = {"applyset.kubernetes.io/part-of": ApplySet(f"main-{part}", "cms").id} if part else {}
+    return {"metadata": {"name": name, "labels": labels, **metadata}}
+
+
+@pytest.mark.parametrize(
+    ("lists", "found"),
+    [
+        ({"services": [labelled("main-triton", "triton")]}, []),
+        ({"services": [labelled("mine")]}, [("warning", "unowned", "services/mine")]),
+        ({"services": [labelled("made", ownerReferences=owner("Deployment", "x"))]}, []),
+        ({"services": [labelled("main-tempo", "tempo")]}, [("error", "extra", "ConfigMap/main-tempo-applyset")]),
+        # Traces stay by intention.
+        (
+            {"persistentvolumeclaims": [labelled("main-tempo", "tempo")]},
+            [("note", "extra", "ConfigMap/main-tempo-applyset")],
+        ),
+        # Of kinds that the instance has.
+        ({"secrets": FORBIDDEN, "jobs": FORBIDDEN, "configmaps": [RECORD]}, []),
+    ],
+)
+def test_what_no_set_of_the_inventory_owns(lists: dict[str, Any], found: list[Any]) -> None:
+    done = look(answers([pod("a"), pod("b")], **lists))
+    assert told(done) == found
+    assert done.unknown == (["objects that no set owns: may not be listed: secrets"] if "secrets" in lists else [])
+
+
+def test_a_cluster_that_does_not_answer_ends_it() -> None:
+    with pytest.raises(Unreachable):
+        look(answers([], deployments=Unreachable("nobody there")))
+
+
+def test_a_part_that_gives_no_answer_has_a_reason() -> None:
+    done = look(answers([], deployments=SupersonicError("why not")))
+    assert "Deployments: why not" in done.unknown

@@ -1,0 +1,387 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is refused, asked and written when a release is taken over; tests/cluster/test_migrate.py does it for real."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import gzip
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _takeover
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._takeover import NOTE, PAUSED, Takeover, Wanted
+from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
+
+NS = "/namespaces/cms"
+SERVICES, PODS = f"/api/v1{NS}/services", f"/api/v1{NS}/pods"
+DEPLOYMENTS, SLICES = f"/apis/apps/v1{NS}/deployments", f"/apis/discovery.k8s.io/v1{NS}/endpointslices"
+SCALERS, INGRESSES = f"/apis/keda.sh/v1alpha1{NS}/scaledobjects", f"/apis/networking.k8s.io/v1{NS}/ingresses"
+SECRETS, CLAIMS = f"/api/v1{NS}/secrets", f"/api/v1{NS}/persistentvolumeclaims"
+OLD, NEW = "sonic", "site-cms"
+SERVICE = f"{SERVICES}/{OLD}"
+
+
+def labels(owner: str, part: str) -> dict[str, str]:
+    found = {"app.kubernetes.io/name": "supersonic", "app.kubernetes.io/instance": owner}
+    return {**found, "app.kubernetes.io/component": part}
+
+
+def pool(owner: str, part: str, replicas: int = 1, ready: int | None = None) -> dict[str, Any]:
+    container = {"resources": {"limits": {"nvidia.com/gpu": 1}} if part == "triton" else {}}
+    return {
+        "metadata": {"name": f"{owner}-{part}", "labels": labels(owner, part)},
+        "spec": {"replicas": replicas, "template": {"spec": {"containers": [container]}}},
+        "status": {"readyReplicas": replicas if ready is None else ready},
+    }
+
+
+def service(name: str, owner: str, **port: Any) -> dict[str, Any]:
+    ports = [{"name": "grpc", "port": 8001, "targetPort": 8001, **port}]
+    if name == OLD:
+        ports.append({"name": "admin", "port": 9901, "targetPort": 9901})
+    return {
+        "metadata": {"name": name, "labels": labels(name, "envoy"), "annotations": {"meta.helm.sh/release-name": name}},
+        "spec": {"type": "LoadBalancer", "selector": labels(owner, "envoy"), "ports": ports},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}},
+    }
+
+
+class Small(JsonHandler):
+    """As much of an API server as is asked for: objects by path, merge patches, deletes, and endpoints of Services."""
+
+    objects: dict[str, dict[str, Any]] = {}
+    forbidden: tuple[str, ...] = ()
+    changes: list[tuple[str, str, Any]] = []
+
+    def _ask(self) -> tuple[str, str]:
+        parts = urlsplit(self.path)
+        return parts.path, parse_qs(parts.query).get("labelSelector", [""])[0]
+
+    def _refused(self, path: str) -> bool:
+        if path.startswith(self.forbidden or ("-",)):
+            self.answer({"kind": "Status", "message": "forbidden", "reason": "Forbidden", "code": 403}, 403)
+            return True
+        return False
+
+    def do_GET(self) -> None:
+        path, selector = self._ask()
+        if self._refused(path):
+            return
+        if path == SLICES:
+            target = self.objects[SERVICE]["spec"]["selector"]["app.kubernetes.io/instance"]
+            point = {"targetRef": {"name": f"{target}-envoy-1"}, "conditions": {"ready": True}}
+            self.answer({"kind": "EndpointSliceList", "items": [{"endpoints": [point]}]})
+        elif path in self.objects:
+            self.answer(self.objects[path])
+        elif path.rpartition("/")[2] in (
+            "services",
+            "pods",
+            "deployments",
+            "secrets",
+            "configmaps",
+            "ingresses",
+            "statefulsets",
+            "roles",
+            "rolebindings",
+            "serviceaccounts",
+            "scaledobjects",
+        ):
+            items = [item for place, item in self.objects.items() if place.rpartition("/")[0] == path]
+            self.answer({"kind": "List", "items": [item for item in items if matches(item, selector)]})
+        elif path == "/apis/keda.sh":
+            version = {"version": "v1alpha1"}
+            self.answer({"preferredVersion": version, "versions": [version]})
+        elif path == "/apis/keda.sh/v1alpha1":
+            self.answer({"resources": [{"kind": "ScaledObject", "name": "scaledobjects", "namespaced": True}]})
+        else:
+            details = {"name": path.rpartition("/")[2]}
+            self.answer({"kind": "Status", "reason": "NotFound", "code": 404, "details": details}, 404)
+
+    def do_PATCH(self) -> None:
+        path, _selector = self._ask()
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.changes.append(("PATCH", path, body))
+        merge(self.objects[path], body)
+        self.answer(self.objects[path])
+
+    def do_DELETE(self) -> None:
+        path, _selector = self._ask()
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.changes.append(("DELETE", path, None))
+        del self.objects[path]
+        self.answer({"kind": "Status"})
+
+
+def merge(there: dict[str, Any], body: dict[str, Any]) -> None:
+    for key, value in body.items():
+        if value is None:
+            there.pop(key, None)
+        elif isinstance(value, dict):
+            merge(there.setdefault(key, {}), value)
+        else:
+            there[key] = value
+
+
+def matches(item: dict[str, Any], selector: str) -> bool:
+    found = item["metadata"].get("labels") or {}
+    if " in (" in selector:
+        key, _in, names = selector.partition(" in (")
+        return found.get(key) in names.rstrip(")").split(",")
+    return all(found.get(pair.partition("=")[0]) == pair.partition("=")[2] for pair in selector.split(",") if pair)
+
+
+def pod(owner: str) -> dict[str, Any]:
+    return {"metadata": {"name": f"{owner}-envoy-1", "labels": labels(owner, "envoy")}, "status": {"phase": "Running"}}
+
+
+def scene() -> dict[str, dict[str, Any]]:
+    """A release with an autoscaler and an Ingress, and the instance beside it."""
+    found = {
+        SERVICE: service(OLD, OLD),
+        f"{SERVICES}/{OLD}-triton": {"metadata": {"name": f"{OLD}-triton", "labels": labels(OLD, "triton")}},
+        f"{SERVICES}/{NEW}": service(NEW, NEW, appProtocol="kubernetes.io/h2c"),
+        f"{PODS}/{OLD}-envoy-1": pod(OLD),
+        f"{PODS}/{NEW}-envoy-1": pod(NEW),
+        f"{SCALERS}/{OLD}-keda-so": {"metadata": {"name": f"{OLD}-keda-so", "labels": labels(OLD, "keda")}},
+        f"{INGRESSES}/{OLD}-ingress-grpc": {
+            "metadata": {"name": f"{OLD}-ingress-grpc", "labels": labels(OLD, "envoy")},
+            "spec": {"rules": [{"host": "sonic.example.org"}]},
+        },
+        f"{CLAIMS}/cvmfs": {"metadata": {"name": "cvmfs", "labels": labels(OLD, "triton")}},
+        **{
+            f"{DEPLOYMENTS}/{owner}-{part}": pool(owner, part, 3 if part == "triton" else 1)
+            for owner in (OLD, NEW)
+            for part in ("envoy", "triton")
+        },
+    }
+    for place, item in found.items():
+        item["metadata"].update(uid=place, resourceVersion="1")
+    return copy.deepcopy(found)
+
+
+class Tried(Takeover):
+    """With Envoys that are told of instead of asked."""
+
+    asked: list[str]
+    left: list[int]
+
+    def _admin(self, pod: str, method: str, target: str) -> str | None:
+        if method == "POST":
+            self.asked.append(f"{pod} {target}")
+            return "OK"
+        left = self.left.pop(0) if self.left else 0
+        return f"http.admin.downstream_rq_active: 1\nhttp.ingress_grpc.downstream_rq_active: {left}\n" + (
+            f"http.ingress_grpc.downstream_cx_active: {left * 2}\nlistener.x.downstream_cx_active: 7\n"
+        )
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    Small.objects, Small.forbidden, Small.changes = scene(), (), []
+    with served(Small) as found:
+        yield found
+
+
+def taken(address: str, *, check: bool = False, left: tuple[int, ...] = (), **options: Any) -> Tried:
+    api = Api(Connection(host=address, source="a test"))
+    wanted = Wanted(**{"namespace": "cms", "release": OLD, "old": OLD, "name": NEW, "drain_seconds": 0.0, **options})
+    found = Tried(api, lambda: None, wanted, check=check, sleep=lambda _seconds: None)  # type: ignore[arg-type,return-value]
+    found.asked, found.left = [], list(left)
+    return found
+
+
+def selected() -> str:
+    return str(Small.objects[SERVICE]["spec"]["selector"]["app.kubernetes.io/instance"])
+
+
+def test_there_and_back(address: str) -> None:
+    before = copy.deepcopy(Small.objects[SERVICE]["spec"])
+    work = taken(address, left=(3, 0), drain_seconds=5.0, old_servers=1)
+    work.take_over()
+    assert selected() == NEW
+    assert work.asked == [f"{OLD}-envoy-1 /healthcheck/fail"]
+    assert work.outcome.changed
+    assert not work.outcome.warnings
+    # It was held, and went down only when nobody was left.
+    patches = [body for _verb, path, body in Small.changes if path.startswith(SCALERS)]
+    assert [body["metadata"]["annotations"][PAUSED] for body in patches] == ["3", "1"]
+    assert Small.objects[f"{DEPLOYMENTS}/{OLD}-triton"]["spec"]["replicas"] == 1
+
+    again = taken(address, old_servers=1)
+    again.take_over()
+    assert not again.outcome.changed
+
+    back = taken(address)
+    back.back()
+    assert Small.objects[SERVICE]["spec"] == before
+    assert NOTE not in Small.objects[SERVICE]["metadata"]["annotations"]
+    assert back.asked == [f"{OLD}-envoy-1 /healthcheck/ok"]
+    assert Small.objects[f"{DEPLOYMENTS}/{OLD}-triton"]["spec"]["replicas"] == 3
+    assert PAUSED not in Small.objects[f"{SCALERS}/{OLD}-keda-so"]["metadata"]["annotations"]
+    assert "restartedAt" in json.dumps(Small.objects[f"{DEPLOYMENTS}/{NEW}-envoy"])
+    nothing = taken(address)
+    nothing.back()
+    assert not nothing.outcome.changed
+
+
+def test_an_autoscaler_that_was_paused_before_stays_so(address: str) -> None:
+    Small.objects[f"{SCALERS}/{OLD}-keda-so"]["metadata"]["annotations"] = {PAUSED: "2"}
+    taken(address).take_over()
+    taken(address).back()
+    assert Small.objects[f"{SCALERS}/{OLD}-keda-so"]["metadata"]["annotations"] == {PAUSED: "2"}
+
+
+def test_the_port_of_the_service_stays_and_leads_to_ours(address: str) -> None:
+    Small.objects[SERVICE]["spec"]["ports"][0].update(port=443, targetPort=9000, nodePort=30443)
+    taken(address).take_over()
+    assert Small.objects[SERVICE]["spec"]["ports"][0] == {
+        "name": "grpc",
+        "port": 443,
+        "targetPort": 8001,
+        "nodePort": 30443,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda all: all.pop(SERVICE), "There is no Service sonic in the namespace cms, by which clients"),
+        (lambda all: all.pop(f"{SERVICES}/{NEW}"), "There is no Service site-cms of the instance"),
+        (
+            lambda all: all[f"{DEPLOYMENTS}/{NEW}-envoy"]["status"].update(readyReplicas=0),
+            "0 of 1 pods of site-cms-envoy are ready",
+        ),
+        (
+            lambda all: all[f"{DEPLOYMENTS}/{NEW}-triton"]["status"].update(readyReplicas=0),
+            "0 of 3 pods of site-cms-triton are ready",
+        ),
+        (
+            lambda all: all[f"{SERVICES}/{NEW}"]["spec"]["ports"][0].update(appProtocol="https"),
+            "speak TLS .https., but clients of the release come in the clear",
+        ),
+        (
+            lambda all: all[SERVICE]["spec"].update(selector={"app": "nginx"}),
+            "does not lead to Envoys of sonic, as one of the chart does",
+        ),
+    ],
+)
+def test_what_is_refused_before_anything_changes(address: str, change: Any, message: str) -> None:
+    change(Small.objects)
+    with pytest.raises(SupersonicError, match=message):
+        taken(address).take_over()
+    assert Small.changes == []
+
+
+def test_the_same_name_is_refused(address: str) -> None:
+    with pytest.raises(SupersonicError, match="needs another name: supersonic_name"):
+        taken(address, name=OLD)
+
+
+@pytest.mark.parametrize("action", ["plan", "take_over"])
+def test_nothing_is_changed_by_a_plan_or_a_check(address: str, action: str) -> None:
+    work = taken(address, check=True)
+    getattr(work, action)()
+    assert Small.changes == []
+    assert work.asked == []
+    text = "\n".join(work.outcome.steps)
+    assert "the Service sonic to the Envoys of site-cms" in text
+    if action == "plan":
+        for part in (
+            "sonic.cms.svc, 192.0.2.10, the Ingress sonic-ingress-grpc for sonic.example.org",
+            "servers: 3 of 3 ready of sonic, 3 of 3 ready of site-cms",
+            "The autoscaler sonic-keda-so: it would be paused",
+            "sonic asks for 3 nvidia.com/gpu.",
+        ):
+            assert part in text
+
+
+def test_requests_that_are_left_keep_the_servers_and_the_release(address: str) -> None:
+    work = taken(address, left=(2,) * 9, old_servers=0)
+    work.take_over()
+    assert (work.outcome.requests, work.outcome.connections) == (2, 4)
+    assert Small.objects[f"{DEPLOYMENTS}/{OLD}-triton"]["spec"]["replicas"] == 3
+    assert "4 connections and 2 requests are left" in work.outcome.warnings[0]
+    with pytest.raises(SupersonicError, match=r"2 requests are on their way at the old Envoys\. Nothing was removed"):
+        taken(address, left=(2,)).finish()
+
+
+def record(*documents: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps({"manifest": yaml.safe_dump_all(documents), "config": {"password": "hunter2"}})
+    packed = base64.b64encode(base64.b64encode(gzip.compress(text.encode()))).decode()
+    name = f"sh.helm.release.v1.{OLD}.v3"
+    found = {"owner": "helm", "name": OLD, "version": "3", "status": "deployed"}
+    return {"metadata": {"name": name, "uid": "r", "labels": found}, "data": {"release": packed}}
+
+
+def manifest(version: str, kind: str, name: str, **metadata: Any) -> dict[str, Any]:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **metadata}}
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_release_is_removed_and_its_address_kept(address: str, recorded: bool) -> None:
+    if recorded:
+        Small.objects[f"{SECRETS}/sh.helm.release.v1.{OLD}.v3"] = record(
+            manifest("v1", "Service", OLD),
+            manifest("v1", "Service", f"{OLD}-triton"),
+            manifest("apps/v1", "Deployment", f"{OLD}-envoy"),
+            manifest("apps/v1", "Deployment", f"{OLD}-triton"),
+            manifest("v1", "PersistentVolumeClaim", "cvmfs"),
+            manifest("keda.sh/v1alpha1", "ScaledObject", f"{OLD}-keda-so"),
+            manifest("networking.k8s.io/v1", "Ingress", f"{OLD}-ingress-grpc"),
+            manifest("v1", "ConfigMap", "kept", annotations={"helm.sh/resource-policy": "keep"}),
+        )
+    with pytest.raises(SupersonicError, match=r"still leads to the release.*Nothing was removed\. Run take_over first"):
+        taken(address).finish()
+    taken(address).take_over()
+    work = taken(address)
+    work.finish()
+    gone = [path for verb, path, _body in Small.changes if verb == "DELETE"]
+    # Who scales goes first.
+    assert gone[0] == f"{SCALERS}/{OLD}-keda-so"
+    expected = {f"{DEPLOYMENTS}/{OLD}-envoy", f"{DEPLOYMENTS}/{OLD}-triton", f"{SERVICES}/{OLD}-triton", gone[0]}
+    assert set(gone) == expected | ({f"{SECRETS}/sh.helm.release.v1.{OLD}.v3"} if recorded else set())
+    kept = Small.objects[SERVICE]["metadata"]
+    assert kept["labels"]["app.kubernetes.io/instance"] == NEW
+    assert "meta.helm.sh/release-name" not in kept["annotations"]
+    assert selected() == NEW
+    assert "hunter2" not in str(work.outcome)
+
+    again = taken(address)
+    again.finish()
+    assert not again.outcome.changed
+    with pytest.raises(SupersonicError, match="there is no way back"):
+        taken(address).back()
+    last = taken(address, keep_address=False)
+    last.finish()
+    assert last.outcome.changed
+    assert SERVICE not in Small.objects
+    assert f"{INGRESSES}/{OLD}-ingress-grpc" not in Small.objects
+    assert f"{SERVICES}/{NEW}" in Small.objects
+    taken(address).finish()
+
+
+def test_records_that_may_not_be_read_are_told(address: str) -> None:
+    taken(address).take_over()
+    Small.forbidden = (SECRETS, "/apis/rbac.authorization.k8s.io")
+    work = taken(address)
+    work.finish()
+    text = "\n".join(work.outcome.warnings)
+    assert "Helm still knows the release sonic" in text
+    assert "We may not look at Role.rbac.authorization.k8s.io, so that it is left." in text
+
+
+def test_a_record_that_cannot_be_read_is_told() -> None:
+    broken = {"metadata": {"name": "sh.helm.release.v1.a.v1"}, "data": {"release": "YWJj"}}
+    with pytest.raises(SupersonicError, match=r"Helm's record sh\.helm\.release\.v1\.a\.v1 cannot be read"):
+        list(_takeover.recorded(broken, "cms"))
