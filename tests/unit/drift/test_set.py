@@ -111,6 +111,14 @@ def test_who_has_made_a_difference(live: Any, wanted: Any, entries: list[Any], k
     assert first.get("desired") == wanted["data"].get("x")
 
 
+def test_a_number_of_zero_has_no_author() -> None:
+    """Kubernetes notes nobody who has set it by the scale subresource."""
+    live, wanted = {"spec": {"replicas": 0, "paused": True}}, {"spec": {"replicas": 1, "paused": False}}
+    scaled, paused = compared(live, wanted, ours({"f:spec": {"f:selector": {}}}), kind="Deployment").findings
+    assert (scaled["field"], scaled["kind"], scaled["by"]) == ("spec.replicas", "edited", [])
+    assert (paused["field"], paused["kind"], paused["by"]) == ("spec.paused", "not applied", [])
+
+
 def test_what_is_as_it_is_to_be_is_no_finding() -> None:
     same = {"data": {"x": "1"}}
     assert compared(same, same, ours(DATA)).findings == []
