@@ -198,8 +198,8 @@ class Comparison(Run):
         if not owners:
             return self._unnoted(plan, field, values)
         authors = _drift.latest(owners)
-        text = f"{field} is as it was applied by {_drift.by(authors)}"
-        text += "; the inventory does not have it any more" if difference.before is MISSING else ""
+        text = f"{field} was applied by {_drift.by(authors)}, and the inventory "
+        text += "does not have it any more" if difference.before is MISSING else "has another value now"
         return finding(ERROR, DESIRED, "not applied", str(plan.key), text, _APPLY, by=authors, **values)
 
     def _unnoted(self, plan: _Plan, field: str, values: Mapping[str, t.Any]) -> Finding:
@@ -213,13 +213,13 @@ class Comparison(Run):
 
     def _strangers_since(self, live: Object) -> list[dict[str, str]]:
         applied = max(
-            (str(e.get("time")) for e in _drift.writers(live) if _drift.is_ours(e, self.options.field_manager)),
+            (str(e.get("time") or "") for e in _drift.writers(live) if _drift.is_ours(e, self.options.field_manager)),
             default="",
         )
         return _drift.latest(
             entry
             for entry in _drift.writers(live)
-            if not _drift.is_trusted(entry, self.trusted) and str(entry.get("time")) >= applied
+            if not _drift.is_trusted(entry, self.trusted) and str(entry.get("time") or applied) >= applied
         )
 
     def _shown(self, key: Key, difference: Difference) -> tuple[t.Any, t.Any]:

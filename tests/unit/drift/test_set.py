@@ -64,7 +64,8 @@ DATA = {"f:data": {"f:x": {}}}
             {"data": {"x": "1"}},
             [ours(DATA)],
             "not applied",
-            "data.x is as it was applied by fastml.supersonic (apply) at 2026-01-01T10:00:00Z",
+            "data.x was applied by fastml.supersonic (apply) at 2026-01-01T10:00:00Z, "
+            "and the inventory has another value now",
         ),
         # Both have set it to the same, and the inventory has changed since.
         (
@@ -79,8 +80,8 @@ DATA = {"f:data": {"f:x": {}}}
             {"data": {}},
             [ours(DATA)],
             "not applied",
-            "data.x is as it was applied by fastml.supersonic (apply) at 2026-01-01T10:00:00Z; "
-            "the inventory does not have it any more",
+            "data.x was applied by fastml.supersonic (apply) at 2026-01-01T10:00:00Z, "
+            "and the inventory does not have it any more",
         ),
         (
             {"data": {}},
