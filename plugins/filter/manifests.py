@@ -18,6 +18,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards impo
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_table import errors, report, table
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     service_gpu_query,
     service_queries,
@@ -78,6 +79,9 @@ class FilterModule:
             "model_repository_volumes": _render.model_repository_volumes,
             "model_repository_table": _render.model_repository_table,
             "override_pod_spec": _render.override_pod_spec,
+            "preflight_errors": errors,
+            "preflight_report": report,
+            "preflight_table": table,
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "same_cluster": _clusters.same_cluster,
             "service_gpu_query": service_gpu_query,

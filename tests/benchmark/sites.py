@@ -4,7 +4,8 @@
 
 """Many instances in one run of site.yml against one, on the local cluster: `make benchmark-sites`.
 
-One instance is deployed and proved, and once more without a change; then so many others, each in a namespace of its own.
+One instance is deployed and proved, and once more without a change; then so many others, each in a namespace
+of its own.
 Told are times on the clock, processor time of ansible-playbook with everything that it starts, and the ratios of both.
 Servers and Envoys start on the same machine, so that processor time is taken from them too.
 """
