@@ -121,17 +121,17 @@ def _selects(deployment: Object, pod: Object) -> bool:
 
 def _check_elsewhere(options: Options, moves: Sequence[Move], cluster: Cluster) -> None:
     """Refuse what cannot run anywhere else."""
+    others = [node for node in cluster.nodes or [] if node["metadata"]["name"] != options.node]
+    if cluster.nodes is not None and not others:
+        raise SupersonicError(
+            f"{options.node} is the only node of the cluster, so its pods could go nowhere. Nothing was changed. Pause "
+            "the instance instead (playbooks/pause.yml -e pause_servers=0) for as long as the node is away."
+        )
     for move in moves:
         for pod in move.pods:
             _check_claims(options, move, pod, cluster)
     if cluster.nodes is None:
         return
-    others = [node for node in cluster.nodes if node["metadata"]["name"] != options.node]
-    if not others:
-        raise SupersonicError(
-            f"{options.node} is the only node of the cluster, so its pods could go nowhere. Nothing was changed. Pause "
-            "the instance instead (playbooks/pause.yml -e pause_servers=0) for as long as the node is away."
-        )
     free = _free(others, cluster.pods)
     for move in moves:
         for pod in move.pods:
@@ -511,7 +511,9 @@ class Drain:
         nodes = self._if_allowed("/api/v1/nodes", "nodes")
         if nodes is not None and not any(node["metadata"]["name"] == self._options.node for node in nodes):
             known = ", ".join(sorted(str(node["metadata"]["name"]) for node in nodes))
-            raise SupersonicError(f"There is no node {self._options.node}; there are {known}. Nothing was changed.")
+            raise SupersonicError(
+                f"There is no node {self._options.node}; the cluster has {known}. Nothing was changed."
+            )
         return Cluster(
             nodes,
             self._if_allowed("/api/v1/pods", "pods of all namespaces"),

@@ -55,7 +55,7 @@ def _save(place: Target, folder: str, check: bool) -> dict[str, t.Any]:
         if check:
             here = held(folder)
             new = [name for name in served if name not in here]
-            return _told(current, served, new, 0, new != [] or here[: len(served)] != served, "would be backed up")
+            return _told(current, served, new, 0, new != [] or here[: len(served)] != served, "Would be copied")
         os.makedirs(folder, mode=0o700, exist_ok=True)
         with sentences(folder):
             store = Store(folder)
@@ -74,7 +74,7 @@ def _save(place: Target, folder: str, check: bool) -> dict[str, t.Any]:
                         store.switch_to(name)
             finally:
                 store.close()
-    return _told(current, served, new, size, changed, "backed up")
+    return _told(current, served, new, size, changed, "Copied")
 
 
 def _served(session: Session) -> tuple[str | None, list[str]]:
@@ -86,20 +86,16 @@ def _served(session: Session) -> tuple[str | None, list[str]]:
 def _told(
     current: str, served: Sequence[str], new: Sequence[str], size: int, changed: bool, verb: str
 ) -> dict[str, t.Any]:
-    names = ", ".join(map(short, new)) or "none"
-    known = f"{len(served)} releases are in the store, {short(current)} is served."
+    names = ", ".join(map(short, new)) or "nothing"
+    held_ones = "one release" if len(served) == 1 else f"{len(served)} releases"
     return {
         "changed": changed,
         "release": current,
         "releases": list(served),
         "new": list(new),
         "received_bytes": size,
-        "msg": f"{known} New ones that {_verb(verb, new)}: {names} ({readable(size)}).",
+        "msg": f"The store holds {held_ones} and serves {short(current)}. {verb}: {names} ({readable(size)}).",
     }
-
-
-def _verb(verb: str, new: Sequence[str]) -> str:
-    return verb if verb.startswith("would") else f"{'was' if len(new) == 1 else 'were'} {verb}"
 
 
 def _fetch(source: Session, store: Store, release: str) -> int | None:
