@@ -87,15 +87,18 @@ def _told(
     current: str, served: Sequence[str], new: Sequence[str], size: int, changed: bool, verb: str
 ) -> dict[str, t.Any]:
     names = ", ".join(map(short, new)) or "nothing"
-    held_ones = "one release" if len(served) == 1 else f"{len(served)} releases"
     return {
         "changed": changed,
         "release": current,
         "releases": list(served),
         "new": list(new),
         "received_bytes": size,
-        "msg": f"The store holds {held_ones} and serves {short(current)}. {verb}: {names} ({readable(size)}).",
+        "msg": f"The store holds {_releases(served)} and serves {short(current)}. {verb}: {names} ({readable(size)}).",
     }
+
+
+def _releases(names: Sequence[str]) -> str:
+    return "1 release" if len(names) == 1 else f"{len(names)} releases"
 
 
 def _fetch(source: Session, store: Store, release: str) -> int | None:
@@ -176,7 +179,7 @@ def bring_back(place: Target, folder: str, options: Options) -> dict[str, t.Any]
             "Remove the claim first if what it holds is not needed any more."
         )
     if options.check:
-        result["msg"] = f"{len(releases)} releases would be restored, and {short(current)} served."
+        result["msg"] = f"{_releases(releases)} would be restored, and {short(current)} served."
         return result
     for name in reversed(releases):
         tree = os.path.join(folder, "releases", name)
@@ -185,7 +188,7 @@ def bring_back(place: Target, folder: str, options: Options) -> dict[str, t.Any]
             raise SupersonicError(
                 f"{tree} was published as {short(done['release'])}, so it is not what was backed up. Do not use it."
             )
-    result["msg"] = f"{len(releases)} releases were restored, each by its hashes, and {short(current)} is served."
+    result["msg"] = f"Restored by their hashes: {_releases(releases)}, of which {short(current)} is served."
     return result
 
 

@@ -148,5 +148,5 @@ def test_the_module(shop: Shop, tmp_path: Path) -> None:
     again = {"type": "path", "path": str(tmp_path / "again")}
     done = run_module("model_backup", {"path": shop.backup, "store": again, "state": "restored", "keep": 1})
     assert done["changed"], done
-    assert "2 releases were restored, each by its hashes" in done["msg"]
+    assert "Restored by their hashes: 2 releases" in done["msg"]
     assert done["releases"] == _model_backup.held(str(tmp_path / "again")) == shop.releases
