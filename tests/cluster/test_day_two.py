@@ -100,7 +100,7 @@ def test_a_bundle_has_everything_but_secrets(instance: Instance, tmp_path: Path)
     instance.cluster.create(f"{space}/secrets", secret("by-hand", password=PASSWORD))
     done = instance.run("playbooks/bundle.yml", bundle_directory=str(tmp_path))
     assert done.code == 0, done.output
-    path = tmp_path / f"{instance.namespace}-{NAME}.tar.gz"
+    path = tmp_path / f"{NAME}.tar.gz"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     root = f"{instance.namespace}-{NAME}/"
     with tarfile.open(path) as archive:

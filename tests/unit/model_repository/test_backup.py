@@ -110,8 +110,36 @@ def test_nothing_is_restored_over_something_else(shop: Shop) -> None:
     save(shop.target, shop.backup)
     (shop.source / "beta/1/model.py").write_text("# another\n")
     publish(shop.empty, [str(shop.source)], Options())
-    with pytest.raises(SupersonicError, match="which is not in the backup, and only an empty one is filled"):
+    with pytest.raises(SupersonicError, match="and only an empty one is filled"):
         bring_back(shop.empty, shop.backup, Options())
+
+
+def test_a_release_that_was_left_on_purpose_is_not_brought_back(shop: Shop) -> None:
+    save(shop.target, shop.backup)
+    roll_back(shop.target, shop.releases[1], Options())
+    with pytest.raises(SupersonicError, match="and only an empty one is filled"):
+        bring_back(shop.target, shop.backup, Options())
+    assert shop.target.published().release == shop.releases[1]
+
+
+def test_a_restoration_that_breaks_off_is_continued(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(shop.target, shop.backup)
+    done: list[str] = []
+
+    def once(*arguments: t.Any) -> dict[str, t.Any]:
+        if done:
+            raise SupersonicError("the line is cut")
+        done.append("")
+        return publish(*arguments)
+
+    monkeypatch.setattr(_model_backup, "publish", once)
+    with pytest.raises(SupersonicError, match="the line is cut"):
+        bring_back(shop.empty, shop.backup, Options())
+    assert shop.empty.published().release == shop.releases[1]
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", shop.backup + "-cache")
+    assert bring_back(shop.empty, shop.backup, Options())["release"] == shop.releases[0]
+    assert shop.empty.published().release == shop.releases[0]
 
 
 def test_what_is_restored_already_is_left(shop: Shop) -> None:
