@@ -277,7 +277,7 @@ def test_another_autoscaler_is_refused_before_the_node_is_cordoned(monkeypatch: 
         return [scaler] if path.endswith("horizontalpodautoscalers") else listed(path, what, query)
 
     monkeypatch.setattr(api, "list", also)
-    with pytest.raises(SupersonicError, match="The HorizontalPodAutoscaler mine scales .* Nothing was changed"):
+    with pytest.raises(SupersonicError, match=r"The HorizontalPodAutoscaler mine scales .* Nothing was changed"):
         drain(api)
     assert api.done == []
 
