@@ -44,7 +44,10 @@ DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 PUBLISH_NOTHING = "publish no models (model_repository_sources: [])"
 NO_PROMETHEUS = "take prometheus off supersonic_components, or set prometheus_mode to existing"
 NAME_AUTHENTICATION = "name a TriggerAuthentication that is there in autoscaler_authentication_ref"
-NAME_SECRET = f"{NAME_AUTHENTICATION}, and where Grafana is deployed a Secret that is there in grafana_admin_secret"
+NAME_SECRET = (
+    f"{NAME_AUTHENTICATION}, where Grafana is deployed a Secret that is there in grafana_admin_secret, a "
+    "Secret with the certificate in envoy_tls_secret, and set envoy_tokens to {} and envoy_gpu_metrics to false"
+)
 REPLACE_SERVERS = "set triton_model_rollout to rolling"
 WITHOUT = {
     "pods/portforward": (
@@ -146,6 +149,13 @@ class _Asked:
         found = self._once("namespace", lambda: self.api.find(path, f"Namespace {self.namespace}"))
         return cast("dict[str, Any] | None", found)
 
+    def one_node(self) -> bool:
+        """Whether it is known that there is a single one."""
+        try:
+            return len(self.nodes()) == 1
+        except ApiError:
+            return False
+
     def absent(self) -> bool:
         """Whether it is known that the namespace is not there."""
         try:
@@ -197,7 +207,9 @@ def _of_demands(cluster: _Asked, instance: str, wanted: Mapping[str, Any]) -> di
         ),
         "claims": present(
             "claims",
-            lambda absent: _preflight_objects.claims(api, namespace, demands, absent=absent, may_come=may_come),
+            lambda absent: _preflight_objects.claims(
+                api, namespace, demands, cluster.one_node, absent=absent, may_come=may_come
+            ),
         ),
         "cvmfs": present("cvmfs", lambda absent: _preflight_objects.cvmfs(api, namespace, demands, absent=absent)),
         "references": present(

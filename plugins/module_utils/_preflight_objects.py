@@ -9,7 +9,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import places
@@ -50,23 +50,33 @@ def _find(api: Api, kind: str, namespace: str, name: str) -> dict[str, Any] | No
 # ---- claims ----------------------------------------------------------------------------------------------------------
 
 
-def claims(api: Api, namespace: str, demands: Object, *, absent: bool, may_come: bool) -> list[Finding]:
+def claims(
+    api: Api, namespace: str, demands: Object, one_node: Callable[[], bool], *, absent: bool, may_come: bool
+) -> list[Finding]:
     """Claims that somebody else makes, and whether their access modes fit as many pods as there may be.
 
-    absent: the namespace is not there yet; may_come: another instance of the inventory may make them.
+    one_node: whether the cluster is known to have a single node; absent: the namespace is not there yet; may_come:
+    another instance of the inventory may make them.
     """
     found = []
     for reference in demands.get("references") or []:
         if reference["kind"] == CLAIM:
-            found += _foreign(api, namespace, reference, demands, absent=absent, may_come=may_come)
+            found += _foreign(api, namespace, reference, demands, one_node, absent=absent, may_come=may_come)
     for claim in demands.get("claims") or []:
-        row = _modes(claim["name"], claim["access_modes"], demands)
+        row = _modes(claim["name"], claim["access_modes"], demands, one_node)
         found.append(row or Finding("claims", OK, claim["name"], f"It is made with {all_of(claim['access_modes'])}."))
     return found
 
 
 def _foreign(
-    api: Api, namespace: str, reference: Object, demands: Object, *, absent: bool, may_come: bool
+    api: Api,
+    namespace: str,
+    reference: Object,
+    demands: Object,
+    one_node: Callable[[], bool],
+    *,
+    absent: bool,
+    may_come: bool,
 ) -> list[Finding]:
     name, users = str(reference["name"]), all_of(reference["by"])
     if absent:
@@ -111,7 +121,7 @@ def _foreign(
         ]
     of_volume = (live.get("status") or {}).get("accessModes")
     modes = [str(mode) for mode in of_volume or live["spec"].get("accessModes") or []]
-    row = _modes(name, modes, demands)
+    row = _modes(name, modes, demands, one_node)
     return [*rows, *([row] if row else [])] or [
         Finding("claims", OK, name, f"It is bound, with {all_of(modes)}, for {users}.")
     ]
@@ -129,7 +139,7 @@ def _waits(api: Api, claim: Object) -> bool:
     return (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
 
 
-def _modes(name: str, modes: Sequence[str], demands: Object) -> Finding | None:
+def _modes(name: str, modes: Sequence[str], demands: Object, one_node: Callable[[], bool]) -> Finding | None:
     """A row where a claim is for less pods or nodes than there may be."""
     users = [pod for pod in demands.get("pods") or [] if any(item["name"] == name for item in pod["claims"])]
     most = sum(int(pod["most"]) for pod in users)
@@ -144,6 +154,8 @@ def _modes(name: str, modes: Sequence[str], demands: Object) -> Finding | None:
             f"({all_of(pod['workload'] for pod in users)}).",
             "Use a claim that is ReadWriteMany.",
         )
+    if one_node():
+        return None
     return Finding(
         "claims",
         WARNING,

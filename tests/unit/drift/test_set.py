@@ -64,7 +64,8 @@ DATA = {"f:data": {"f:x": {}}}
             {"data": {"x": "1"}},
             [ours(DATA)],
             "not applied",
-            "data.x is as it was applied by fastml.supersonic (apply) at 2026-01-01T10:00:00Z",
+            "data.x was applied by fastml.supersonic (apply) at 2026-01-01T10:00:00Z, "
+            "and the inventory has another value now",
         ),
         # Both have set it to the same, and the inventory has changed since.
         (
@@ -79,8 +80,8 @@ DATA = {"f:data": {"f:x": {}}}
             {"data": {}},
             [ours(DATA)],
             "not applied",
-            "data.x is as it was applied by fastml.supersonic (apply) at 2026-01-01T10:00:00Z; "
-            "the inventory does not have it any more",
+            "data.x was applied by fastml.supersonic (apply) at 2026-01-01T10:00:00Z, "
+            "and the inventory does not have it any more",
         ),
         (
             {"data": {}},
@@ -109,6 +110,14 @@ def test_who_has_made_a_difference(live: Any, wanted: Any, entries: list[Any], k
     assert first["text"] == text
     assert first.get("live") == live["data"].get("x")
     assert first.get("desired") == wanted["data"].get("x")
+
+
+def test_a_number_of_zero_has_no_author() -> None:
+    """Kubernetes notes nobody who has set it by the scale subresource."""
+    live, wanted = {"spec": {"replicas": 0, "paused": True}}, {"spec": {"replicas": 1, "paused": False}}
+    scaled, paused = compared(live, wanted, ours({"f:spec": {"f:selector": {}}}), kind="Deployment").findings
+    assert (scaled["field"], scaled["kind"], scaled["by"]) == ("spec.replicas", "edited", [])
+    assert (paused["field"], paused["kind"], paused["by"]) == ("spec.paused", "not applied", [])
 
 
 def test_what_is_as_it_is_to_be_is_no_finding() -> None:

@@ -310,3 +310,34 @@ def test_preflight_tells_once_that_there_is_no_cluster(api: Api, tmp_path: Path)
     api.connection = Connection(host="http://127.0.0.1:1", source="a test")
     told = failure(run(api, tmp_path, "site.yml", {"cms": {}}))
     assert told.count("cannot be reached: connection refused.") == 1, told
+
+
+def test_the_playbook_tells_of_every_instance_and_writes_what_it_has_found(api: Api, tmp_path: Path) -> None:
+    """Also of one whose cluster is away; the playbook itself changes nothing but the files that are asked for."""
+    address = {"cluster": {"server": "http://127.0.0.1:1"}, "name": "c"}
+    away = {"clusters": [address], "contexts": [{"name": "c", "context": {"cluster": "c"}}], "current-context": "c"}
+    (tmp_path / "away").write_text(yaml.safe_dump(away))
+    named = {"supersonic_create_namespace": False, "preflight_policy": {"limits_over_requests": 1.2}}
+    hosts = {
+        "cms": {**named, "preflight_tolerated": ["policy", "claims"]},
+        "far": {"supersonic_namespace": "far", "supersonic_kubeconfig": "{{ inventory_dir }}/away"},
+    }
+    done = run(api, tmp_path, "playbooks/preflight.yml", hosts, preflight_report=str(tmp_path / "report"))
+    assert done.code == 2, done.output
+    assert {host: done.recap[host]["failed"] for host in hosts} == {"cms": 1, "far": 1}
+    assert "far: 1 error" in done.text
+    assert "cannot be reached: connection refused. To do: Correct supersonic_kubeconfig" in done.text
+    assert "error permissions pods/portforward: We may not create pods/portforward in the namespace cms" in done.text
+    assert "warning policy envoy, container envoy: It has no limit of cpu" in done.text
+    assert "- {apiGroups: [apps], resources: [deployments], verbs: [create, patch, delete]}" in done.text
+    files = {path.name: path for path in (tmp_path / "report").iterdir()}
+    assert set(files) == {"cms.json", "cms-role.yaml", "far.json"}
+    cms, far = (json.loads(files[f"{host}.json"].read_text()) for host in hosts)
+    assert far["errors"] == len(far["findings"]) == 1
+    assert cms["errors"] == sum(row["severity"] == "error" for row in cms["findings"]) > 1
+    assert {"permissions"} == {row["check"] for row in cms["findings"] if row["severity"] == "error"}
+    role, binding = yaml.safe_load_all(files["cms-role.yaml"].read_text())
+    assert (role["kind"], binding["kind"]) == ("Role", "RoleBinding")
+    assert [role, binding] == cms["role"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "deployer", "namespace": "ci"}]
+    assert run(api, tmp_path, "playbooks/preflight.yml", {"cms": {}}, preflight_report="a").code == 2

@@ -404,6 +404,9 @@ def test_claims_that_the_instance_makes(api: Api) -> None:
     pod = deployment(pod=mounted("models"))
     one(found(api, pod, claim(), check="claims"), "ok", "It is made with ReadWriteMany.")
     one(found(api, pod, claim(modes=("ReadWriteOnce",)), check="claims"), "warning", "for one node")
+    Cluster.answers = {"/api/v1/nodes": [node()]}
+    one(found(api, pod, claim(modes=("ReadWriteOnce",)), check="claims"), "ok", "It is made with ReadWriteOnce.")
+    Cluster.answers = {}
     alone = deployment(replicas=1, pod=mounted("models"))
     one(found(api, alone, claim(modes=("ReadWriteOnce",)), check="claims"), "ok", "ReadWriteOnce")
 

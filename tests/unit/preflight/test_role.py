@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -88,6 +87,40 @@ def test_only_a_namespace_that_is_made_takes_a_cluster_role(create: bool, kinds:
     wide = [rule for item in found if item["kind"] == "ClusterRole" for rule in item["rules"]]
     assert all(rule["resources"] == ["namespaces"] for rule in wide)
     assert not _preflight_role.manifests("main", "cms", rights, None)[1:], "without a subject there is no binding"
+
+
+def test_roles_for_a_set_of_manifests() -> None:
+    """What is cluster-wide is in the ClusterRole, and nothing else; that it is enough is seen on a cluster."""
+    version = "rbac.authorization.k8s.io/v1"
+    reference = {"kind": "ClusterRole", "name": "a"}
+    documents = [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}},
+        {"apiVersion": version, "kind": "ClusterRole", "metadata": {"name": "a"}},
+        {
+            "apiVersion": version,
+            "kind": "RoleBinding",
+            "metadata": {"name": "a", "namespace": "b"},
+            "roleRef": reference,
+        },
+    ]
+    byproducts = [{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}}]
+    found = _preflight_role.of_manifests(documents, "deployer", "own", {"kind": "User", "name": "alice"}, byproducts)
+    assert [(item["kind"], item["metadata"].get("namespace")) for item in found] == [
+        ("ClusterRole", None), ("ClusterRoleBinding", None), ("Role", "b"), ("RoleBinding", "b"), ("Role", "own"),
+        ("RoleBinding", "own"),
+    ]  # fmt: skip
+    rights = {
+        (item["metadata"].get("namespace", ""), resource): rule["verbs"]
+        for item in found
+        for rule in item.get("rules", [])
+        for resource in rule["resources"]
+    }
+    assert {resource for place, resource in rights if not place} == {"namespaces", "clusterroles"}
+    assert {"escalate", "bind"} <= set(rights["", "clusterroles"])
+    assert rights["b", "deployments"] == ["list"], "what has gone out of the set is looked for everywhere"
+    assert "create" in rights["b", "rolebindings"]
+    assert rights["own", "leases"] == ["get", "delete"]
+    assert not [item for item in _preflight_role.of_manifests(documents, "d", "own") if "Binding" in item["kind"]]
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
@@ -183,35 +216,58 @@ def test_report() -> None:
 HOSTS = {"everything": True, "scaled": False, "watched": False}
 
 
-def test_demands_are_those_of_the_manifests_that_are_applied(tmp_path: Path) -> None:
-    """What the lookup gives for hosts of the golden inventory, against the manifests that are expected of them."""
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What site.yml asks for the hosts of the golden inventory."""
+    folder = tmp_path_factory.mktemp("golden")
     inventory = yaml.safe_load((CLONE / "tests/golden/options/hosts.yml").read_text())
-    inventory["supersonic_instances"]["vars"]["local_directory"] = str(tmp_path)
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    inventory["supersonic_instances"]["vars"]["local_directory"] = str(folder)
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
     done = subprocess.run(
-        [sys.executable, str(CLONE / "tests/harness/one_process.py"), "demands", str(tmp_path / "hosts.yml"), *HOSTS],
+        [sys.executable, str(CLONE / "tests/harness/one_process.py"), "asked", str(folder / "hosts.yml"), *HOSTS],
         cwd=CLONE,
         env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
         capture_output=True,
         text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found.keys() == HOSTS.keys()
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def manifests(host: str) -> dict[str, list[dict[str, Any]]]:
+    """What is expected of a host, by role."""
+    return {
+        path.name.removesuffix(".yaml.txt"): list(yaml.safe_load_all(path.read_text()))
+        for path in sorted((CLONE / "tests/golden/expected/options" / host).glob("*.yaml.txt"))
+    }
+
+
+def test_whatever_is_applied_has_its_rights_asked_for(asked: dict[str, Any]) -> None:
+    """Of every host: the kinds of its manifests, and the Role that is made for its features."""
+    plurals = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses", "BackendTLSPolicy": "backendtlspolicies"}
+    for host, found in asked.items():
+        wanted = [*DEFAULTS["preflight_permissions"], *(item for name in found["features"] for item in FEATURES[name])]
+        rights = set(_preflight_role.rights(wanted))
+        for document in (item for documents in manifests(host).values() for item in documents):
+            group = document["apiVersion"].rpartition("/")[0]
+            resource = plurals.get(document["kind"], f"{document['kind'].lower()}s")
+            for verb in ("get", "create", "patch", "delete"):
+                assert (verb, resource, group) in rights, f"{host}: {document['kind']} {document['metadata']['name']}"
+
+
+def test_demands_are_those_of_the_manifests_that_are_applied(asked: dict[str, Any]) -> None:
+    """What the lookup gives for some of them."""
     for host, publishes in HOSTS.items():
-        sets = {
-            path.name.removesuffix(".yaml.txt"): list(yaml.safe_load_all(path.read_text()))
-            for path in sorted(Path(CLONE / "tests/golden/expected/options" / host).glob("*.yaml.txt"))
-        }
-        expected = demands(sets)
-        pods = {pod["workload"]: pod for pod in found[host]["pods"]}
+        found, expected = asked[host]["demands"], demands(manifests(host))
+        pods = {pod["workload"]: pod for pod in found["pods"]}
         publisher = pods.pop("the pod that publishes models", None)
         assert bool(publisher) == publishes
         assert pods == {pod["workload"]: pod for pod in expected["pods"]}
         for part in ("claims", "ingresses"):
-            assert sorted(map(str, found[host][part])) == sorted(map(str, expected[part]))
-        assert found[host]["counts"] == expected["counts"]
-        theirs = [item for item in found[host]["references"] if item["by"] != ["the pod that publishes models"]]
+            assert sorted(map(str, found[part])) == sorted(map(str, expected[part]))
+        assert found["counts"] == expected["counts"]
+        theirs = [item for item in found["references"] if item["by"] != ["the pod that publishes models"]]
         known = {(item["kind"], item["name"]) for item in theirs}
         assert known == {(item["kind"], item["name"]) for item in expected["references"]}
