@@ -25,9 +25,8 @@ import typing as t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import yaml
-
 from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate_chart as chart
+from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind, Kinds, Resource, rank
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay
@@ -86,9 +85,10 @@ class Wanted:
 
 @dataclass
 class Outcome:
-    """What was done, or would be, in sentences; what is left of clients at the old Envoys."""
+    """What was done, or would be, in sentences; what is in the way; what is left of clients at the old Envoys."""
 
     steps: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     changed: bool = False
     requests: int = 0
@@ -147,8 +147,7 @@ class Takeover:
                 f"removes the release for good: {', '.join(self._names(self._to_remove()))}."
             )
             return
-        for why in self._hindrances(service):
-            self.outcome.warnings.append(why)
+        self.outcome.problems += self._hindrances(service)
         said.append(
             f"take_over would lead the Service {wanted.old} to the Envoys of {wanted.name}, and send the clients of "
             "the old Envoys there."
@@ -697,8 +696,8 @@ def recorded(secret: Object, namespace: str) -> Iterator[tuple[str, str, str]]:
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
         release = json.loads(gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed)
-        documents = list(yaml.safe_load_all(release["manifest"]))
-    except (KeyError, ValueError, OSError, EOFError, TypeError, yaml.YAMLError):
+        documents = _yaml.load_all(release["manifest"])
+    except (KeyError, ValueError, OSError, EOFError, TypeError):
         name = (secret.get("metadata") or {}).get("name")
         raise SupersonicError(
             f"Helm's record {name} cannot be read, so that it is not known what the release has made."
