@@ -149,6 +149,10 @@ benchmark-gateway: $(VENV)/dev  ## Envoy's cost, balance, 20,000 requests at onc
 benchmark-tracing: $(VENV)/dev  ## What traces cost at 1,000 requests/s, on loopback; five minutes, BENCHMARK="--turns 1"
 	python tests/benchmark/tracing.py $(BENCHMARK)
 
+.PHONY: benchmark-sites
+benchmark-sites: $(VENV)/dev local  ## 20 instances in one run against one; BENCHMARK="--instances 5"
+	python tests/benchmark/sites.py $(BENCHMARK)
+
 .PHONY: molecule
 molecule: $(VENV)/dev local  ## The life of an instance from check mode on an empty cluster to nothing left
 	molecule test --all

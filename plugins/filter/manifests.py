@@ -18,6 +18,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards impo
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_role import of_manifests
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_table import errors, report, table
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     service_gpu_query,
     service_queries,
@@ -73,11 +75,15 @@ class FilterModule:
             "ingress_service_annotations": _exposure.ingress_service_annotations,
             "keda_manifests": _keda.keda_manifests,
             "lua_literal": _gateway.lua_literal,
+            "manifest_rights": of_manifests,
             "model_drift_table": _render.model_drift_table,
             "model_repository_paths": _render.model_repository_paths,
             "model_repository_volumes": _render.model_repository_volumes,
             "model_repository_table": _render.model_repository_table,
             "override_pod_spec": _render.override_pod_spec,
+            "preflight_errors": errors,
+            "preflight_report": report,
+            "preflight_table": table,
             "prometheus_retention_size": _monitoring.prometheus_retention_size,
             "same_cluster": _clusters.same_cluster,
             "service_gpu_query": service_gpu_query,

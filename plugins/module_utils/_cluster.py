@@ -11,11 +11,31 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import (
+    _preflight_objects,
+    _preflight_role,
+    _preflight_room,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._findings import (
+    ERROR,
+    INFO,
+    OK,
+    WARNING,
+    Finding,
+    all_of,
+    hidden,
+    ordered,
+    tolerated,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import Kinds
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_policy import policy
+from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Refused
 from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
@@ -24,7 +44,10 @@ DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 PUBLISH_NOTHING = "publish no models (model_repository_sources: [])"
 NO_PROMETHEUS = "take prometheus off supersonic_components, or set prometheus_mode to existing"
 NAME_AUTHENTICATION = "name a TriggerAuthentication that is there in autoscaler_authentication_ref"
-NAME_SECRET = f"{NAME_AUTHENTICATION}, and where Grafana is deployed a Secret that is there in grafana_admin_secret"
+NAME_SECRET = (
+    f"{NAME_AUTHENTICATION}, where Grafana is deployed a Secret that is there in grafana_admin_secret, a "
+    "Secret with the certificate in envoy_tls_secret, and set envoy_tokens to {} and envoy_gpu_metrics to false"
+)
 REPLACE_SERVERS = "set triton_model_rollout to rolling"
 WITHOUT = {
     "pods/portforward": (
@@ -68,35 +91,163 @@ BROUGHT = {
 }
 
 
-def inspect(api: Api, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def inspect(api: Api, wanted: Mapping[str, Any], ask_prometheus: Callable[[], str] | None = None) -> dict[str, Any]:
     """Ask everything at once and say what is missing.
 
-    wanted: the module's options. Returns version, namespace, storage_classes, node_resources and problems (sentences).
-    Raises SupersonicError when the API cannot be reached or does not know who we are.
+    wanted: the module's options; ask_prometheus: says how many targets of the namespace a Prometheus has, in a
+    sentence. Returns version, namespace, storage_classes, node_resources, permissions, role, findings and problems
+    (the sentences of errors). Raises SupersonicError when the API cannot be reached or does not know who we are.
     """
     # The first answer decides: an API that is away or refuses us would only be the cause of every other problem.
     version = str(api.get("/version", "version of the cluster")["gitVersion"])
-    namespace = str(wanted["namespace"])
-    result: dict[str, Any] = {"version": version, "problems": []}
-    questions: dict[str, Callable[[], list[str]]] = {
+    namespace, instance = str(wanted["namespace"]), str(wanted.get("instance") or "")
+    demands: Mapping[str, Any] = wanted.get("demands") or {}
+    result: dict[str, Any] = {"version": version}
+    cluster = _Asked(api, namespace)
+    questions: dict[str, Callable[[], list[Finding]]] = {
         "version": lambda: _version(version, wanted.get("minimum_version")),
-        "namespace": lambda: _namespace(api, namespace, bool(wanted.get("create_namespace")), result),
-        "permissions": lambda: _permissions(api, namespace, wanted.get("permissions") or []),
+        "namespace": lambda: _namespace(cluster, bool(wanted.get("create_namespace")), result),
+        "permissions": lambda: _permissions(api, namespace, wanted.get("permissions") or [], result),
         "kinds": lambda: _kinds(api, wanted.get("kinds") or []),
         "ingress_class": lambda: _ingress_class(api, wanted.get("ingress_class") or ""),
         "storage_classes": lambda: _storage_classes(api, wanted.get("storage_classes") or [], result),
-        "node_resources": lambda: _node_resources(api, wanted.get("node_resources") or {}, result),
+        "node_resources": lambda: _node_resources(cluster, wanted.get("node_resources") or {}, result),
+        "role": lambda: _role(api, namespace, instance, wanted, result),
+        "policy": lambda: policy(demands, wanted.get("policy") or {}),
     }
+    if demands:
+        questions |= _of_demands(cluster, instance, wanted)
+    if ask_prometheus:
+        questions["prometheus"] = lambda: _prometheus(ask_prometheus)
+    found: list[Finding] = []
     with ThreadPoolExecutor(max_workers=len(questions)) as pool:
-        for problems in pool.map(lambda ask: ask(), questions.values()):
-            result["problems"].extend(problems)
+        for rows in pool.map(lambda ask: ask(), questions.values()):
+            found.extend(rows)
+    found = tolerated(dict.fromkeys(found), wanted.get("tolerated") or [])
+    result["findings"] = [row.as_result() for row in ordered(found)]
+    # In the order in which they were asked.
+    result["problems"] = [row.sentence for row in found if row.severity == ERROR]
     return result
 
 
-def _version(version: str, minimum: str | None) -> list[str]:
+class _Asked:
+    """What several checks want of a cluster, asked once."""
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self.api = api
+        self.namespace = namespace
+        self._lock = threading.Lock()
+        self._answers: dict[str, Any] = {}
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """All of them."""
+        return cast("list[dict[str, Any]]", self._once("nodes", lambda: self.api.list("/api/v1/nodes", "nodes")))
+
+    def own_namespace(self) -> dict[str, Any] | None:
+        """The namespace; None where it is not there."""
+        path = f"/api/v1/namespaces/{segment(self.namespace)}"
+        found = self._once("namespace", lambda: self.api.find(path, f"Namespace {self.namespace}"))
+        return cast("dict[str, Any] | None", found)
+
+    def one_node(self) -> bool:
+        """Whether it is known that there is a single one."""
+        try:
+            return len(self.nodes()) == 1
+        except ApiError:
+            return False
+
+    def absent(self) -> bool:
+        """Whether it is known that the namespace is not there."""
+        try:
+            return self.own_namespace() is None
+        except ApiError:
+            return False
+
+    def _once(self, name: str, ask: Callable[[], Any]) -> Any:
+        with self._lock:
+            if name not in self._answers:
+                try:
+                    self._answers[name] = ask()
+                except ApiError as error:
+                    self._answers[name] = error
+        answer = self._answers[name]
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer
+
+
+def _of_demands(cluster: _Asked, instance: str, wanted: Mapping[str, Any]) -> dict[str, Callable[[], list[Finding]]]:
+    """Questions about what the manifests ask for; a cluster that does not answer one is told so."""
+    api, namespace = cluster.api, cluster.namespace
+    demands = wanted["demands"]
+
+    def guarded(check: str, what: str, ask: Callable[[], list[Finding]]) -> Callable[[], list[Finding]]:
+        def answer() -> list[Finding]:
+            try:
+                return ask()
+            except ApiError as error:
+                return [hidden(check, what, what.capitalize(), error)]
+
+        return answer
+
+    def present(name: str, ask: Callable[[bool], list[Finding]]) -> Callable[[], list[Finding]]:
+        # Nothing can be in a namespace that is only made.
+        return guarded(name, "what has to be there", lambda: ask(cluster.absent()))
+
+    may_come = bool(wanted.get("claims_may_come"))
+    return {
+        "quota": guarded("quota", "quota", lambda: _preflight_room.quota(api, namespace, instance, demands)),
+        "limits": guarded("limits", "limits", lambda: _preflight_room.limits(api, namespace, demands)),
+        "nodes": guarded(
+            "nodes",
+            "nodes",
+            lambda: _preflight_room.nodes(
+                api, cluster.nodes, namespace, instance, demands, wanted.get("node_resources") or {}
+            ),
+        ),
+        "claims": present(
+            "claims",
+            lambda absent: _preflight_objects.claims(
+                api, namespace, demands, cluster.one_node, absent=absent, may_come=may_come
+            ),
+        ),
+        "cvmfs": present("cvmfs", lambda absent: _preflight_objects.cvmfs(api, namespace, demands, absent=absent)),
+        "references": present(
+            "objects", lambda absent: _preflight_objects.references(api, namespace, demands, absent=absent)
+        ),
+        "hosts": guarded("ingress", "hosts", lambda: _preflight_objects.hosts(api, namespace, demands)),
+    }
+
+
+def _prometheus(ask: Callable[[], str]) -> list[Finding]:
+    try:
+        return [Finding("prometheus", OK, "Prometheus", ask())]
+    except Refused as error:
+        return [Finding("prometheus", ERROR, "Prometheus", str(error), "Correct supersonic_prometheus_*.")]
+    except SupersonicError as error:
+        return [
+            Finding(
+                "prometheus",
+                WARNING,
+                "Prometheus",
+                f"Prometheus could not be asked from here: {error}",
+                "See whether supersonic_prometheus_url is right; KEDA and Grafana may reach it all the same.",
+            )
+        ]
+
+
+def _version(version: str, minimum: str | None) -> list[Finding]:
     if minimum and _numbers(version) < _numbers(minimum):
-        return [f"The cluster runs Kubernetes {version}, but {minimum} or newer is needed."]
-    return []
+        return [
+            Finding(
+                "version",
+                ERROR,
+                "Kubernetes",
+                f"The cluster runs Kubernetes {version}, but {minimum} or newer is needed.",
+                "Ask for an update of the cluster.",
+            )
+        ]
+    return [Finding("version", OK, "Kubernetes", f"It is {version}.")]
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -104,38 +255,45 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"[0-9]+", version)[:2])
 
 
-def _namespace(api: Api, name: str, may_create: bool, result: dict[str, Any]) -> list[str]:
+def _namespace(cluster: _Asked, may_create: bool, result: dict[str, Any]) -> list[Finding]:
+    api, name = cluster.api, cluster.namespace
+
+    def missing(found: str, action: str) -> list[Finding]:
+        return [Finding("namespace", ERROR, name, found, action)]
+
     result["namespace"] = {"name": name, "phase": "unknown"}
     try:
-        found = api.find(f"/api/v1/namespaces/{segment(name)}", f"Namespace {name}")
+        found = cluster.own_namespace()
     except ApiError as error:
         if error.status == 403 and not may_create:
             # Rights inside a namespace need not include reading it.
-            return []
+            return [Finding("namespace", INFO, name, "It may not be read; rights inside of it do not need that.")]
         if error.status != 403:
             raise
         found = None
         result["namespace"]["phase"] = "forbidden"
         if not allowed(api, {"verb": "create", "resource": "namespaces"}, None):
-            return [
-                f"Nobody lets us see or create the namespace {name}. If it exists, set supersonic_create_namespace: "
-                "false; otherwise ask for it."
-            ]
-        return []
+            return missing(
+                f"Nobody lets us see or create the namespace {name}.",
+                "If it exists, set supersonic_create_namespace: false; otherwise ask for it.",
+            )
+        return [Finding("namespace", INFO, name, "It may not be read, but it may be made.")]
     if found is not None:
         result["namespace"]["phase"] = found.get("status", {}).get("phase", "unknown")
         if found["metadata"].get("deletionTimestamp"):
-            return [f"The namespace {name} is being deleted. Wait until it is gone, or find out what holds it."]
-        return []
+            return missing(
+                f"The namespace {name} is being deleted.", "Wait until it is gone, or find out what holds it."
+            )
+        return [Finding("namespace", OK, name, f"It is {result['namespace']['phase']}.")]
     result["namespace"]["phase"] = "absent"
     if not may_create:
-        return [f"The namespace {name} does not exist. Create it, or set supersonic_create_namespace: true."]
+        return missing(f"The namespace {name} does not exist.", "Create it, or set supersonic_create_namespace: true.")
     if not allowed(api, {"verb": "create", "resource": "namespaces"}, None):
-        return [
-            f"The namespace {name} does not exist and we may not create namespaces. Ask for it, then set "
-            "supersonic_create_namespace: false."
-        ]
-    return []
+        return missing(
+            f"The namespace {name} does not exist and we may not create namespaces.",
+            "Ask for it, then set supersonic_create_namespace: false.",
+        )
+    return [Finding("namespace", OK, name, "It does not exist yet, and is made.")]
 
 
 def allowed(api: Api, permission: Mapping[str, Any], namespace: str | None) -> bool:
@@ -190,29 +348,59 @@ def _covers(rule: Mapping[str, Any], permission: Mapping[str, Any]) -> bool:
     )
 
 
-def _permissions(api: Api, namespace: str, permissions: Sequence[Mapping[str, Any]]) -> list[str]:
-    # Two features may need the same right.
-    single = [
-        {"verb": verb, "resource": resource, "group": group}
-        for verb, resource, group in dict.fromkeys(
-            (verb, item["resource"], item.get("group") or "") for item in permissions for verb in item["verbs"]
-        )
-    ]
+def _permissions(
+    api: Api, namespace: str, permissions: Sequence[Mapping[str, Any]], result: dict[str, Any]
+) -> list[Finding]:
+    rights = _preflight_role.rights(permissions)
+    single = [{"verb": verb, "resource": resource, "group": group} for verb, resource, group in rights]
     # One question tells most; what its answer does not cover (it may be incomplete, and names no rights that a webhook
     # or a node authorizer grants) is asked one by one.
-    rules = _rules(api, namespace)
+    rules = _rules(api, namespace) if single else []
     open_questions = [item for item in single if not any(_covers(rule, item) for rule in rules)]
     with ThreadPoolExecutor(max_workers=8) as pool:
         answers = list(pool.map(lambda item: allowed(api, item, namespace), open_questions))
+    lacking = [item for item, answer in zip(open_questions, answers, strict=True) if not answer]
+    result["permissions"] = [{**item, "held": item not in lacking} for item in single]
     missing: dict[str, list[str]] = {}
-    for item, answer in zip(open_questions, answers, strict=True):
-        if not answer:
-            name = item["resource"] + (f".{item['group']}" if item["group"] else "")
-            missing.setdefault(name, []).append(item["verb"])
+    for item in lacking:
+        name = item["resource"] + (f".{item['group']}" if item["group"] else "")
+        missing.setdefault(name, []).append(item["verb"])
+    if single and not missing:
+        resources = {(item["resource"], item["group"]) for item in single}
+        return [
+            Finding("permissions", OK, namespace, f"All {len(single)} on {len(resources)} kinds of objects are held.")
+        ]
     return [
         _missing(verbs, resource, namespace, _without_pods(verbs, permissions) if resource == "pods" else "")
         for resource, verbs in missing.items()
     ]
+
+
+def _role(api: Api, namespace: str, instance: str, wanted: Mapping[str, Any], result: dict[str, Any]) -> list[Finding]:
+    """The Role that grants all that is needed, to whoever asks unless somebody else is named."""
+    permissions = wanted.get("permissions") or []
+    if not (permissions and instance):
+        return []
+    who: Mapping[str, Any] = {}
+    given = wanted.get("role_subject") or {}
+    if not given.get("kind"):
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        try:
+            answer = api.call(
+                "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", "SelfSubjectReview", body=review
+            )
+            who = json.loads(answer)["status"]["userInfo"]
+        except (ApiError, LookupError):
+            # Older than 1.28, or closed: the Role stays without a binding.
+            who = {}
+    result["role"] = _preflight_role.manifests(
+        instance,
+        namespace,
+        _preflight_role.rights(permissions),
+        _preflight_role.subject(given, who, namespace),
+        create_namespace=bool(wanted.get("create_namespace")),
+    )
+    return []
 
 
 def _without_pods(verbs: Sequence[str], permissions: Sequence[Mapping[str, Any]]) -> str:
@@ -229,57 +417,87 @@ def _without_pods(verbs: Sequence[str], permissions: Sequence[Mapping[str, Any]]
     return " and ".join(dict.fromkeys(ways)) if all(ways) else ""
 
 
-def _missing(verbs: Sequence[str], resource: str, namespace: str, without: str = "") -> str:
+def _missing(verbs: Sequence[str], resource: str, namespace: str, without: str = "") -> Finding:
     without = without or WITHOUT.get(resource, "")
-    return (
-        f"We may not {all_of(verbs)} {resource} in the namespace {namespace} (supersonic_namespace). Ask for a Role "
-        f"with these verbs on it{f', or {without}' if without else ''}."
+    return Finding(
+        "permissions",
+        ERROR,
+        resource,
+        f"We may not {all_of(verbs)} {resource} in the namespace {namespace} (supersonic_namespace).",
+        f"Ask for a Role with these verbs on it{f', or {without}' if without else ''}.",
     )
 
 
-def _kinds(api: Api, wanted: Iterable[Mapping[str, Any]]) -> list[str]:
-    known, problems = Kinds(api), []
+def _kinds(api: Api, wanted: Iterable[Mapping[str, Any]]) -> list[Finding]:
+    known, found, served = Kinds(api), [], []
     for item in wanted:
         group, _slash, version = str(item["api_version"]).rpartition("/")
+        name = f"{item['kind']} of {item['api_version']}"
         if known.find(group, version, str(item["kind"])) is not None:
+            served.append(name)
             continue
         who, what = BROUGHT.get(f"{item['kind']}.{group}", ("", ""))
         whence = f", which comes with {who}" if who else ""
+        others = [other for other in _versions(api, group) if other != version]
+        instead = f" Of this group it has {all_of(others)}." if others else ""
         without = f", or do without it ({what})" if what else ""
-        problems.append(
-            f"The cluster has no kind {item['kind']} of {item['api_version']}{whence}. Ask for it to be "
-            f"installed{without}."
+        newer = " in that version" if others else ""
+        found.append(
+            Finding(
+                "kinds",
+                ERROR,
+                str(item["kind"]),
+                f"The cluster has no kind {name}{whence}.{instead}",
+                f"Ask for it to be installed{newer}{without}.",
+            )
         )
-    return problems
+    if served:
+        found.append(Finding("kinds", OK, f"{len(served)} kind(s)", f"The cluster serves {all_of(served)}."))
+    return found
 
 
-def _ingress_class(api: Api, name: str) -> list[str]:
+def _versions(api: Api, group: str) -> list[str]:
+    """Versions of an API group that the cluster serves."""
+    try:
+        found = api.find(f"/apis/{segment(group)}", f"the API group {group}") if group else None
+    except ApiError:
+        return []
+    return [str(item["version"]) for item in (found or {}).get("versions") or []]
+
+
+def _ingress_class(api: Api, name: str) -> list[Finding]:
     if not name:
         return []
     try:
         classes = api.list("/apis/networking.k8s.io/v1/ingressclasses", "ingress classes")
     except ApiError as error:
         if error.status == 403:
-            return []
+            return [hidden("ingress", name, "The ingress classes", error)]
         raise
     names = sorted(item["metadata"]["name"] for item in classes)
     if name in names:
-        return []
+        return [Finding("ingress", OK, name, "The cluster has this ingress class.")]
     return [
-        f"There is no ingress class {name} (envoy_ingress.class_name, or preflight_ingress_class where that is set). "
-        f"The cluster has {', '.join(names) or 'none at all'}."
+        Finding(
+            "ingress",
+            ERROR,
+            name,
+            f"There is no ingress class {name} (envoy_ingress.class_name, or preflight_ingress_class where that is "
+            f"set). The cluster has {', '.join(names) or 'none at all'}.",
+            "Name one that is there.",
+        )
     ]
 
 
-def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) -> list[str]:
-    wanted = list(wanted)
+def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) -> list[Finding]:
+    wanted = list(dict.fromkeys(wanted))
     if not wanted:
         return []
     try:
         classes = api.list("/apis/storage.k8s.io/v1/storageclasses", "storage classes")
     except ApiError as error:
         if error.status == 403:
-            return []
+            return [hidden("storage", ", ".join(wanted), "The storage classes", error)]
         raise
     names = sorted(item["metadata"]["name"] for item in classes)
     default = [
@@ -289,23 +507,35 @@ def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) ->
     ]
     result["storage_classes"] = names
     listed = ", ".join(names) or "none at all"
-    problems = []
+    found = []
     # A class that only volumes made by hand carry needs no object of its own.
     by_hand = set(wanted) - {*names, ""} and _classes_of_volumes(api)
     for name in wanted:
         if name and name not in names and by_hand is not None and name not in by_hand:
-            problems.append(
-                f"There is no storage class {name} (model_repository_storage_class, prometheus_storage_class, "
-                "tempo_storage_class, grafana_storage_class, or preflight_storage_classes where that is set). "
-                f"The cluster has {listed}."
+            found.append(
+                Finding(
+                    "storage",
+                    ERROR,
+                    name,
+                    f"There is no storage class {name} (model_repository_storage_class, prometheus_storage_class, "
+                    "tempo_storage_class, grafana_storage_class, or preflight_storage_classes where that is set). "
+                    f"The cluster has {listed}.",
+                    "Name one that is there.",
+                )
             )
         elif not name and not default:
-            problems.append(
-                "The cluster has no default storage class, so model_repository_storage_class, "
-                "prometheus_storage_class, tempo_storage_class and grafana_storage_class, where there are claims, have "
-                f"to name one. It has {listed}."
+            found.append(
+                Finding(
+                    "storage",
+                    ERROR,
+                    "the default class",
+                    "The cluster has no default storage class, so model_repository_storage_class, "
+                    "prometheus_storage_class, tempo_storage_class and grafana_storage_class, where there are claims, "
+                    f"have to name one. It has {listed}.",
+                )
             )
-    return problems
+    right = all_of(name or f"the default ({', '.join(default)})" for name in wanted)
+    return found or [Finding("storage", OK, right, "The cluster has what claims ask for.")]
 
 
 def _classes_of_volumes(api: Api) -> set[str] | None:
@@ -319,34 +549,35 @@ def _classes_of_volumes(api: Api) -> set[str] | None:
     return {str((volume.get("spec") or {}).get("storageClassName") or "") for volume in volumes}
 
 
-def _node_resources(api: Api, wanted: Mapping[str, Any], result: dict[str, Any]) -> list[str]:
+def _node_resources(cluster: _Asked, wanted: Mapping[str, Any], result: dict[str, Any]) -> list[Finding]:
     wanted = {name: amount for name, amount in wanted.items() if quantity(amount)}
     if not wanted:
         return []
     try:
-        nodes = api.list("/api/v1/nodes", "nodes")
+        nodes = cluster.nodes()
     except ApiError as error:
         if error.status == 403:
-            return []
+            return [hidden("gpus", ", ".join(wanted), "The nodes of the cluster", error)]
         raise
     result["node_resources"] = {
         node["metadata"]["name"]: {name: node["status"].get("allocatable", {}).get(name, "0") for name in wanted}
         for node in nodes
     }
-    problems = []
+    found = []
     for name, amount in wanted.items():
         needed = quantity(amount)
         offers = {str(node[name]): quantity(node[name]) or 0 for node in result["node_resources"].values()}
         if needed is not None and not any(offer >= needed for offer in offers.values()):
             most = max(offers, key=lambda text: offers[text], default="none")
-            problems.append(
-                f"No node offers {amount} of {name} for one pod; the largest of {len(nodes)} node(s) offers {most}. "
-                "Change triton_gpus or triton_gpu_resource, or preflight_node_resources where that is set; it is {} "
-                "where nodes come on demand."
+            found.append(
+                Finding(
+                    "gpus",
+                    ERROR,
+                    name,
+                    f"No node offers {amount} of {name} for one pod; the largest of {len(nodes)} node(s) offers "
+                    f"{most}.",
+                    "Change triton_gpus or triton_gpu_resource, or preflight_node_resources where that is set; it is "
+                    "{} where nodes come on demand.",
+                )
             )
-    return problems
-
-
-def all_of(words: Sequence[str]) -> str:
-    """Words with commas and an "and"; nothing of none."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+    return found

@@ -195,20 +195,31 @@ class Comparison(Run):
                 return finding(ERROR, DESIRED, "removed", str(plan.key), text, _RESTORE, by=since, **values)
             text = f"{field} is missing: it was removed, or the inventory has it only now"
             return finding(ERROR, DESIRED, "not applied", str(plan.key), text, _APPLY, **values)
+        if not owners:
+            return self._unnoted(plan, field, values)
         authors = _drift.latest(owners)
-        text = f"{field} is as it was applied" + (f" by {_drift.by(authors)}" if authors else "")
-        text += "; the inventory does not have it any more" if difference.before is MISSING else ""
+        text = f"{field} was applied by {_drift.by(authors)}, and the inventory "
+        text += "does not have it any more" if difference.before is MISSING else "has another value now"
         return finding(ERROR, DESIRED, "not applied", str(plan.key), text, _APPLY, by=authors, **values)
+
+    def _unnoted(self, plan: _Plan, field: str, values: Mapping[str, t.Any]) -> Finding:
+        """A field that nobody has set as far as Kubernetes knows."""
+        if field == "spec.replicas":
+            # By the scale subresource, of which Kubernetes notes a 0 for nobody.
+            text = f"{field} was set by somebody who is not noted, as of a number of 0 (kubectl scale)"
+            return finding(ERROR, DESIRED, "edited", str(plan.key), text, _RESTORE, **values)
+        text = f"{field} is as the API server sets it by default, and the inventory says it only now"
+        return finding(ERROR, DESIRED, "not applied", str(plan.key), text, _APPLY, **values)
 
     def _strangers_since(self, live: Object) -> list[dict[str, str]]:
         applied = max(
-            (str(e.get("time")) for e in _drift.writers(live) if _drift.is_ours(e, self.options.field_manager)),
+            (str(e.get("time") or "") for e in _drift.writers(live) if _drift.is_ours(e, self.options.field_manager)),
             default="",
         )
         return _drift.latest(
             entry
             for entry in _drift.writers(live)
-            if not _drift.is_trusted(entry, self.trusted) and str(entry.get("time")) >= applied
+            if not _drift.is_trusted(entry, self.trusted) and str(entry.get("time") or applied) >= applied
         )
 
     def _shown(self, key: Key, difference: Difference) -> tuple[t.Any, t.Any]:

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import TAG
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import Reader, covers
+from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import Grafana, covers
 
 Object = dict[str, t.Any]
 _PAGE = 1000
@@ -26,11 +26,11 @@ _PAGE = 1000
 _OWN = ("id", "version", "iteration")
 
 
-def save(grafana: Reader, folder: str, *, check: bool = False) -> dict[str, t.Any]:
+def save(grafana: Grafana, folder: str, *, check: bool = False) -> dict[str, t.Any]:
     """Write every dashboard that people have made to a file. Returns the module's result."""
     written, names = [], []
     for uid in _uids(grafana):
-        found = _ask(grafana, f"/api/dashboards/uid/{quote(uid, safe='')}")
+        found = grafana.call("GET", f"/api/dashboards/uid/{quote(uid, safe='')}", f"read the dashboard {uid}")
         if found is None or (found.get("meta") or {}).get("provisioned"):
             continue
         names.append(uid)
@@ -48,7 +48,7 @@ def save(grafana: Reader, folder: str, *, check: bool = False) -> dict[str, t.An
     return {"changed": bool(written), "dashboards": names, "written": written, "kept": [], "msg": msg}
 
 
-def bring_back(grafana: Reader, folder: str, *, check: bool = False) -> dict[str, t.Any]:
+def bring_back(grafana: Grafana, folder: str, *, check: bool = False) -> dict[str, t.Any]:
     """Make the dashboards of a backup that are not there. Returns the module's result."""
     try:
         files = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
@@ -64,7 +64,7 @@ def bring_back(grafana: Reader, folder: str, *, check: bool = False) -> dict[str
                 f"{os.path.join(folder, file)} is no dashboard of a backup. Nothing more was restored."
             )
         names.append(uid)
-        there = _ask(grafana, f"/api/dashboards/uid/{quote(uid, safe='')}")
+        there = grafana.call("GET", f"/api/dashboards/uid/{quote(uid, safe='')}", f"read the dashboard {uid}")
         if there is not None:
             if not covers(dashboard, there["dashboard"]):
                 kept.append(uid)
@@ -72,66 +72,39 @@ def bring_back(grafana: Reader, folder: str, *, check: bool = False) -> dict[str
         made.append(uid)
         if check:
             continue
-        if place.get("uid") and _ask(grafana, f"/api/folders/{quote(place['uid'], safe='')}") is None:
-            _tell(grafana, "/api/folders", {"uid": place["uid"], "title": place.get("title") or place["uid"]})
+        if (
+            place.get("uid")
+            and grafana.call("GET", f"/api/folders/{quote(place['uid'], safe='')}", "read a folder") is None
+        ):
+            grafana.call(
+                "POST",
+                "/api/folders",
+                "make a folder",
+                {"uid": place["uid"], "title": place.get("title") or place["uid"]},
+            )
         body = {
             "dashboard": {**dashboard, "id": None},
             "folderUid": place.get("uid") or "",
             "overwrite": False,
             "message": "restored by fastml.supersonic",
         }
-        _tell(grafana, "/api/dashboards/db", body)
+        grafana.call("POST", "/api/dashboards/db", f"restore the dashboard {uid}", body)
     others = f" Others of the same uid were left: {', '.join(kept)}." if kept else ""
     msg = f"{len(made)} of {len(names)} dashboards were missing and are restored.{others}"
     return {"changed": bool(made), "dashboards": names, "written": made, "kept": kept, "msg": msg}
 
 
-def _uids(grafana: Reader) -> list[str]:
+def _uids(grafana: Grafana) -> list[str]:
     """Every dashboard but ours, whose uid says that."""
     found: list[str] = []
     page = 1
     while True:
         query = urlencode({"type": "dash-db", "limit": _PAGE, "page": page})
-        items = _ask(grafana, f"/api/search?{query}") or []
+        items = grafana.call("GET", f"/api/search?{query}", "list dashboards") or []
         found += [str(item["uid"]) for item in items]
         if len(items) < _PAGE:
             return sorted(uid for uid in dict.fromkeys(found) if not uid.startswith(f"{TAG}-"))
         page += 1
-
-
-def _ask(grafana: Reader, target: str) -> t.Any:
-    return _answer(grafana, target, None)
-
-
-def _tell(grafana: Reader, target: str, body: Object) -> None:
-    _answer(grafana, target, json.dumps(body).encode())
-
-
-def _answer(grafana: Reader, target: str, body: bytes | None) -> t.Any:
-    """What it answers; None where there is nothing of this name."""
-    status, headers, answer = grafana.request(f"{grafana.address.path}{target}", body)
-    where = f"Grafana ({grafana.address})"
-    if 300 <= status < 400:
-        raise SupersonicError(
-            f"{where} sends us to {headers.get('Location', 'elsewhere')}: is a log-in in front of it?"
-        )
-    if status in (401, 403):
-        raise SupersonicError(
-            f"{where} answered {status}. Give the token of a service account that may read all dashboards, and to "
-            "restore them write (role Editor), or the name and password of a user."
-        )
-    try:
-        found = json.loads(answer)
-    except ValueError as error:
-        raise SupersonicError(
-            f"{where} has no API there: it answered {status} without JSON. Correct the URL."
-        ) from error
-    if status == 404 and body is None:
-        return None
-    if status != 200:
-        said = found.get("message") if isinstance(found, dict) else ""
-        raise SupersonicError(f"{where} answered {status} to {target.partition('?')[0]}: {said}")
-    return found
 
 
 def _read(path: str) -> str | None:

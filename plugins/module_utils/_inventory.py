@@ -29,6 +29,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _grafana_problems,
     _keda_problems,
     _openshift_problems,
+    _preflight_problems,
     _prometheus_problems,
     _proof_problems,
     _renamed_variables,
@@ -662,6 +663,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _envoy,
         _gateway,
         _proof,
+        _preflight,
         _observed,
         _grafana,
         _traces,
@@ -1280,6 +1282,11 @@ def _openshift_login(variables: _Read) -> Iterator[Problem]:
 
 def _proof(variables: _Read) -> Iterator[Problem]:
     for finding in _proof_problems.findings(variables):
+        yield Problem(*finding)
+
+
+def _preflight(variables: _Read) -> Iterator[Problem]:
+    for finding in _preflight_problems.findings(variables):
         yield Problem(*finding)
 
 

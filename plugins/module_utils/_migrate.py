@@ -131,8 +131,8 @@ def _sections(user: Mapping[str, Any], known: Mapping[str, Any], below: Path = (
             continue
         if not isinstance(value, Mapping):
             raise SupersonicError(
-                f"{shown_path((*below, key))} is {shown_value((*below, key), value)} in the values; the chart has keys "
-                "and values there, and helm would not install it."
+                f"{shown_path((*below, key))} is {shown_value((*below, key), value)} in the values; the chart has "
+                "keys and values there, and helm would not install it."
             )
         _sections(value, there, (*below, key))
 
@@ -167,8 +167,7 @@ def _frame(made: Migration) -> None:
         ("nameOverride",),
         CHANGED if renamed else SAME,
         f"The objects of the chart are called {made.old_name}, but its Prometheus, Grafana and Tempo after the "
-        "release, "
-        f"and what looked for them under the other name found nothing. Here everything is called {made.name}."
+        f"release, and what looked for them under the other name found nothing. Here everything is called {made.name}."
         if renamed
         else "",
         "supersonic_name",
@@ -186,8 +185,8 @@ def _triton(made: Migration) -> None:
         note(
             ("triton", "image"),
             CHANGED,
-            "This image is the base for images of one's own: it has no backend, so that no model loads. Name one that "
-            "has them, such as the same without -min.",
+            "This image is the base for images of one's own: it has no backend, so that no model loads. Name one "
+            "that has them, such as the same without -min.",
             "triton_image",
             always=True,
         )
@@ -346,8 +345,8 @@ def _own_flag(made: Migration, name: str, text: str) -> bool:
             name,
             text,
             CHANGED,
-            "Triton has given this flag up; --disable-auto-complete-config is what is left "
-            "of it, and false is the default.",
+            "Triton has given this flag up; --disable-auto-complete-config is what is left of it, and false is the "
+            "default.",
             *(["triton_extra_args"] if text.lower() == "true" else []),
         )
     elif name == "disable-auto-complete-config":
@@ -363,8 +362,8 @@ def _own_flag(made: Migration, name: str, text: str) -> bool:
                 name,
                 text,
                 CHANGED,
-                "Every client can load and unload models, as with the chart; here it has "
-                "to be said. Closing it is better: triton_restricted_apis.",
+                "Every client can load and unload models, as with the chart; here it has to be said. Closing it is "
+                "better: triton_restricted_apis.",
                 "triton_open_model_control",
             )
     elif name == "load-model":
@@ -399,8 +398,8 @@ def _stop(*, given: bool, value: str = "") -> Finding:
     return Finding(
         ("triton", "args", "--exit-timeout-secs"),
         CHANGED,
-        "The chart's preStop hook never ran and SIGTERM never reached the server, which was killed after 60 s. Here it "
-        "leaves the endpoints, waits, finishes what it has, and only then ends.",
+        "The chart's preStop hook never ran and SIGTERM never reached the server, which was killed after 60 s. Here "
+        "it leaves the endpoints, waits, finishes what it has, and only then ends.",
         ("triton_drain_wait", "triton_exit_timeout", "triton_termination_grace"),
         value,
         given,
@@ -490,8 +489,8 @@ def _storage_notes(made: Migration, kind: str, mount: str, *, mounted: bool, use
         "nfs": (SAME, ""),
         "cvmfs-pvc": (
             SAME,
-            "The claim cvmfs, which the chart makes and leaves, is used by both. It has to be there: its class is that "
-            "of the CVMFS CSI driver.",
+            "The claim cvmfs, which the chart makes and leaves, is used by both. It has to be there: its class is "
+            "that of the CVMFS CSI driver.",
         ),
         "cvmfs-hostPath": (SAME, "Nodes have to have CVMFS mounted at /cvmfs."),
         "cvmfs": (
@@ -611,8 +610,8 @@ def _probes(made: Migration) -> None:
         values.note(
             ready,
             CHANGED,
-            "Without a probe a server gets requests before it has loaded a model. Our default "
-            "probe stays; triton_readiness_probe: {} takes it away.",
+            "Without a probe a server gets requests before it has loaded a model. Our default probe stays; "
+            "triton_readiness_probe: {} takes it away.",
         )
     else:
         if where and where != "/v2/health/ready":
@@ -637,8 +636,8 @@ def _probes(made: Migration) -> None:
             values.note(
                 (*ready, key),
                 CHANGED,
-                "A server that does not answer has to leave in seconds: ours asks every "
-                "second, three times, and time for loading is a variable of its own.",
+                "A server that does not answer has to leave in seconds: ours asks every second, three times, and "
+                "time for loading is a variable of its own.",
                 "triton_startup_budget",
             )
         values.note((*ready, "reset"), SAME, "")
@@ -690,8 +689,8 @@ def _envoy(made: Migration) -> None:
         note(
             ("envoy", "enabled"),
             GONE,
-            "An instance always has Envoys: they are what keeps requests while servers come "
-            f"and go. Clients that call {made.old_name}-triton have to be led to {made.name}.",
+            "An instance always has Envoys: they are what keeps requests while servers come and go. Clients that "
+            f"call {made.old_name}-triton have to be led to {made.name}.",
         )
     else:
         note(("envoy", "enabled"), SAME, "Always.")
@@ -708,8 +707,8 @@ def _envoy(made: Migration) -> None:
     note(
         ("envoy", "image"),
         CHANGED,
-        "The configuration is written for the version of our default. With a registry of "
-        "your own set it to the same version there.",
+        "The configuration is written for the version of our default. With a registry of your own set it to the same "
+        "version there.",
         "envoy_image",
     )
     note(
@@ -722,9 +721,8 @@ def _envoy(made: Migration) -> None:
         note(
             ("envoy", "external_config"),
             GONE,
-            "A whole configuration cannot be carried over: ours has listeners for "
-            "probes, metrics and the drain. See envoy_configuration_config_map, and envoy_extra_listeners, _clusters "
-            "and _http_filters for additions.",
+            "A whole configuration cannot be carried over: ours has listeners for probes, metrics and the drain. See "
+            "envoy_configuration_config_map, and envoy_extra_listeners, _clusters and _http_filters for additions.",
             "envoy_configuration_config_map",
         )
         made.unfinished.append("what the ConfigMap with Envoy's configuration does besides")
@@ -771,8 +769,8 @@ def _service(made: Migration) -> None:
     values.note(
         (*path, "ports"),
         GONE if more else CHANGED,
-        "Only the endpoint's port is in the Service, not Envoy's "
-        "admin port" + (f", nor {', '.join(more)}." if more else "."),
+        "Only the endpoint's port is in the Service, not Envoy's admin port"
+        + (f", nor {', '.join(more)}." if more else "."),
         "envoy_service_port",
     )
 
@@ -792,8 +790,8 @@ def _ingress(made: Migration) -> None:
         values.note(
             (*path, key),
             CHANGED,
-            "The chart does not know this key: its Ingress had no host and took every "
-            "request of the controller that nobody else did. The name in it is the host now.",
+            "The chart does not know this key: its Ingress had no host and took every request of the controller that "
+            "nobody else did. The name in it is the host now.",
             "envoy_ingress",
         )
     host = host or next((bare_host(str(item)) for item in wrong), "")
@@ -821,8 +819,8 @@ def _ingress(made: Migration) -> None:
         values.note(
             path,
             GONE,
-            "It has no host, and took every request of the controller that nobody else did. Say "
-            "which name clients use.",
+            "It has no host, and took every request of the controller that nobody else did. Say which name clients "
+            "use.",
             "envoy_ingress",
         )
         made.unfinished.append("envoy_ingress: the host that clients use")
@@ -833,9 +831,9 @@ def _ingress(made: Migration) -> None:
             Finding(
                 path,
                 CHANGED,
-                "The values do not say which controller the cluster has. Say it (nginx, "
-                "haproxy-ingress, haproxytech, traefik), or name the annotations by which it speaks HTTP/2 with Envoy: "
-                "without them gRPC does not pass, and with the chart it did not either.",
+                "The values do not say which controller the cluster has. Say it (nginx, haproxy-ingress, "
+                "haproxytech, traefik), or name the annotations by which it speaks HTTP/2 with Envoy: without them "
+                "gRPC does not pass, and with the chart it did not either.",
                 ("envoy_ingress",),
                 "",
             )
@@ -869,8 +867,8 @@ def _route(made: Migration) -> None:
         values.note(
             path,
             CHANGED,
-            "The chart told Envoy nothing to hash, so that it was as good as RANDOM. Set it with "
-            "envoy_hash_policy; LEAST_REQUEST meanwhile.",
+            "The chart told Envoy nothing to hash, so that it was as good as RANDOM. Set it with envoy_hash_policy; "
+            "LEAST_REQUEST meanwhile.",
             "envoy_load_balancing_policy",
         )
     elif policy not in POLICIES:
@@ -892,10 +890,10 @@ def _limits(made: Migration) -> None:
         values.note(
             path,
             CHANGED,
-            "The documentation calls it a limit of connections at a time, but it is one of new "
-            f"connections: {burst}, then {rate:.2g} a second for each Envoy, those of one client after the other too. "
-            f"Here it is {max(1, round(rate))} a second, the least that can be said. For connections at a time "
-            "there is envoy_client_connections.",
+            f"The documentation calls it a limit of connections at a time, but it is one of new connections: {burst}, "
+            f"then {rate:.2g} a second for each Envoy, those of one client after the other too. Here it is "
+            f"{max(1, round(rate))} a second, the least that can be said. For connections at a time there is "
+            "envoy_client_connections.",
             "envoy_connection_rate",
             "envoy_connection_burst",
         )
@@ -921,18 +919,17 @@ def _limits(made: Migration) -> None:
     values.note(
         (*path, "enabled"),
         CHANGED,
-        "Who was refused got an answer without content and status OK, after the "
-        "request had been done all the same, and any number that the filter could not read refused everybody. "
-        "Here it is RESOURCE_EXHAUSTED, before anything is done, and again for RepositoryIndex alone; without "
-        "Prometheus everybody comes in.",
+        "Who was refused got an answer without content and status OK, after the request had been done all the same, "
+        "and any number that the filter could not read refused everybody. Here it is RESOURCE_EXHAUSTED, before "
+        "anything is done, and again for RepositoryIndex alone; without Prometheus everybody comes in.",
         "envoy_load_limit",
     )
 
 
 def _prometheus_of(made: Migration) -> str:
     return external_prometheus(made.values) or (
-        "http://{{ supersonic_name }}-prometheus.{{ supersonic_namespace }}.svc.{{ supersonic_cluster_domain | "
-        "default('cluster.local') }}:9090"
+        "http://{{ supersonic_name }}-prometheus.{{ supersonic_namespace }}.svc."
+        "{{ supersonic_cluster_domain | default('cluster.local') }}:9090"
     )
 
 
@@ -996,8 +993,8 @@ def _autoscaling(made: Migration) -> None:
         note(
             ("serverLoadMetric",),
             CHANGED,
-            "It names labels that only the chart's Prometheus has, and adds up what should "
-            "be averaged. The time that a request waits in queues is asked for instead.",
+            "It names labels that only the chart's Prometheus has, and adds up what should be averaged. The time "
+            "that a request waits in queues is asked for instead.",
             *(["envoy_load_limit"] if limiter else []),
             *(["autoscaler_triggers"] if on else []),
         )
@@ -1012,8 +1009,8 @@ def _autoscaling(made: Migration) -> None:
         note(
             ("serverLoadThreshold",),
             CHANGED,
-            "Milliseconds for each request now; the chart's own metric divided by "
-            "executions, so that it grew with the size of batches." + also,
+            "Milliseconds for each request now; the chart's own metric divided by executions, so that it grew with "
+            "the size of batches." + also,
             *(["envoy_load_limit"] if limiter else []),
             always=True,
         )
@@ -1041,8 +1038,8 @@ def _autoscaling(made: Migration) -> None:
         note(
             (*path, "zeroIdleReplicas"),
             CHANGED,
-            "With the chart nothing ever woke the pool, since its metric comes from "
-            "servers. Here Envoys do, and requests wait for the first server.",
+            "With the chart nothing ever woke the pool, since its metric comes from servers. Here Envoys do, and "
+            "requests wait for the first server.",
             "autoscaler_min_replicas",
             "envoy_server_wait",
         )
@@ -1057,15 +1054,14 @@ def _autoscaling(made: Migration) -> None:
     note((*path, "maxReplicaCount"), SAME, "", "autoscaler_max_replicas", always=True)
     for key, variable in (("scaleUp", "autoscaler_scale_up"), ("scaleDown", "autoscaler_scale_down")):
         rules = values.get(*path, key, default={})
-        told = (
-            f"{{stabilizationWindowSeconds: {rules.get('stabilizationWindowSeconds')}, policies: [{{type: Pods, value: "
-            f"{rules.get('stepsize')}, periodSeconds: {rules.get('periodSeconds')}}}]}}"
-        )
+        window, step, period = (rules.get(name) for name in ("stabilizationWindowSeconds", "stepsize", "periodSeconds"))
+        policy = f"{{type: Pods, value: {step}, periodSeconds: {period}}}"
+        told = f"{{stabilizationWindowSeconds: {window}, policies: [{policy}]}}"
         note(
             (*path, key),
             CHANGED,
-            "Small steps and long waits made up for a metric that says that servers are missing, "
-            f"not how many. Ours says it, so that it may go at once. If the site asks for it: {variable}: {told}.",
+            "Small steps and long waits made up for a metric that says that servers are missing, not how many. Ours "
+            f"says it, so that it may go at once. If the site asks for it: {variable}: {told}.",
             variable,
         )
 

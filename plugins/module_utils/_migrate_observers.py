@@ -128,10 +128,8 @@ def _prometheus(made: Migration) -> None:
         note(
             ("prometheus", "external"),
             SAME,
-            "The site's. The chart left it to the site to scrape servers and Envoys, and "
-            "asked for labels that nobody had set; here a PodMonitor is made where the cluster knows it, and queries "
-            "name "
-            "the namespace.",
+            "The site's. The chart left it to the site to scrape servers and Envoys, and asked for labels that "
+            "nobody had set; here a PodMonitor is made where the cluster knows it, and queries name the namespace.",
             "supersonic_prometheus_url",
             "prometheus_mode",
         )
@@ -146,9 +144,8 @@ def _prometheus(made: Migration) -> None:
         note(
             ("prometheus",),
             CHANGED,
-            "Something needs Prometheus, and the chart would look for any in the namespace, "
-            "by an address that was wrong more often than not. One is deployed; if the site has one, name it in "
-            "supersonic_prometheus_url.",
+            "Something needs Prometheus, and the chart would look for any in the namespace, by an address that was "
+            "wrong more often than not. One is deployed; if the site has one, name it in supersonic_prometheus_url.",
             "supersonic_components",
             always=True,
         )
@@ -224,8 +221,8 @@ def _own_prometheus(made: Migration) -> None:
         note(
             (*path, "ingress"),
             GONE,
-            "Everybody could read it there, and write to it. Grafana reaches it inside, and "
-            "kubectl port-forward does; prometheus_clients_from lets others in.",
+            "Everybody could read it there, and write to it. Grafana reaches it inside, and kubectl port-forward "
+            "does; prometheus_clients_from lets others in.",
             "prometheus_clients_from",
         )
     else:
@@ -255,8 +252,8 @@ def _grafana(made: Migration) -> None:
     note(
         (*path, "adminPassword"),
         CHANGED,
-        "The chart's is admin. No password is written into the inventory: make the "
-        f"Secret {secret}, or take grafana_admin_password from a vault.",
+        f"The chart's is admin. No password is written into the inventory: make the Secret {secret}, or take "
+        "grafana_admin_password from a vault.",
         "grafana_admin_secret",
         "grafana_admin_password",
         always=True,
@@ -354,9 +351,8 @@ def _datasources(made: Migration) -> None:
     values.note(
         (*path, "datasources.yaml", "datasources"),
         CHANGED,
-        "The addresses of Prometheus and Tempo come from the "
-        "instance; in the chart they had to be the same in several places."
-        + (f" To be taken over by hand: {names}." if names else ""),
+        "The addresses of Prometheus and Tempo come from the instance; in the chart they had to be the same in "
+        "several places." + (f" To be taken over by hand: {names}." if names else ""),
         *(["grafana_extra_datasources"] if names else []),
     )
     values.note(path, SAME, "Written by the role.")
@@ -385,9 +381,8 @@ def _collector(made: Migration) -> None:
     note(
         (*path, "config"),
         CHANGED,
-        "Written by the role, for the instance: it sends to Tempo, and counts spans for "
-        "Prometheus, which scrapes it. Additions go into otel_collector_exporters and "
-        "otel_collector_extra_configuration.",
+        "Written by the role, for the instance: it sends to Tempo, and counts spans for Prometheus, which scrapes "
+        "it. Additions go into otel_collector_exporters and otel_collector_extra_configuration.",
         "otel_collector_exporters",
         "otel_collector_extra_configuration",
     )
@@ -461,8 +456,8 @@ def _metrics_collector(made: Migration) -> None:
     note(
         (*path, "enabled"),
         CHANGED,
-        f"Envoy answers it on port 8003 of {made.name}, /metrics, for this instance alone; no "
-        "pod installs packages for it.",
+        f"Envoy answers it on port 8003 of {made.name}, /metrics, for this instance alone; no pod installs packages "
+        "for it.",
         "envoy_gpu_metrics",
     )
     for key in ("host", "port", "service", "resources"):
@@ -471,8 +466,8 @@ def _metrics_collector(made: Migration) -> None:
         note(
             (*path, "ingress"),
             GONE,
-            "No Ingress is made for it: perf_analyzer runs inside, or by a port-forward. Keys "
-            "hosts and tls made an Ingress without a host, which took every request that nobody else did.",
+            "No Ingress is made for it: perf_analyzer runs inside, or by a port-forward. Keys hosts and tls made an "
+            "Ingress without a host, which took every request that nobody else did.",
         )
     else:
         note((*path, "ingress"), SAME, "Off.")
@@ -508,8 +503,8 @@ def _through(made: Migration, name: str) -> None:
             values.note(
                 path,
                 GONE,
-                f"An option of the chart of {name} that is not carried over. Look in the README of the "
-                f"role {role}: {role}_extra_configuration and {role}_pod_spec_overrides take what has no variable.",
+                f"An option of the chart of {name} that is not carried over. Look in the README of the role {role}: "
+                f"{role}_extra_configuration and {role}_pod_spec_overrides take what has no variable.",
                 f"{role}_extra_configuration",
                 f"{role}_pod_spec_overrides",
             )

@@ -9,14 +9,14 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import json
 import os
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate_chart as chart
+from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values import (
     CHANGED,
@@ -39,8 +39,7 @@ TITLES = {
 # What differs although no value says anything about it.
 DIFFERENCES = (
     "Servers and Envoys run as uid 1000 with a read-only root, without a token of the API. An image that writes "
-    "elsewhere "
-    "than to /tmp needs triton_volumes, or another triton_security_context.",
+    "elsewhere than to /tmp needs triton_volumes, or another triton_security_context.",
     "Network policies let only Envoys reach the servers, where the cluster's network enforces them.",
     "Servers have a liveness probe; a PodDisruptionBudget and rolling updates keep one of everything.",
     "Envoy tries a request that a server has dropped on another one, and sends none to servers that are stopping.",
@@ -79,9 +78,9 @@ def _hosts(host: str, text: str | None) -> str:
 
 def _has(text: str, host: str) -> bool:
     try:
-        inventory = yaml.safe_load(text)
+        inventory = _yaml.load(text)
         return host in inventory[GROUP]["hosts"]
-    except (yaml.YAMLError, KeyError, TypeError):
+    except (_yaml.NoYaml, KeyError, TypeError):
         return False
 
 
@@ -107,7 +106,7 @@ def _host_vars(made: Migration, sources: list[str]) -> str:
             section = role
         for text in reasons.get(variable, []):
             lines += _comment(text)
-        lines.append(_yaml({variable: value}))
+        lines.append(_text({variable: value}))
     return "\n".join(lines) + "\n"
 
 
@@ -130,18 +129,8 @@ def _comment(text: str) -> list[str]:
     return [f"# {line}" for line in _wrapped(text, _WIDTH)]
 
 
-def _yaml(value: Any) -> str:
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=140).rstrip("\n")
-
-
-class _Dumper(yaml.SafeDumper):
-    """Lists are indented below their key, and nothing is an anchor."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        return True
+def _text(value: Any) -> str:
+    return _yaml.dump(value, width=140).rstrip("\n")
 
 
 # ---- for people ------------------------------------------------------------------------------------------------------
@@ -194,21 +183,21 @@ def plan(made: Migration) -> list[str]:
     if made.old_name != wanted.release:
         run += f" -e migrate_old_name={made.old_name}"
     gpus = int(made.variables.get("triton_gpus") or 0)
+    # Their hosts are the release's as long as it is there.
+    hosts = [name for name in ("envoy_ingress", "grafana_ingress") if name in made.variables]
+    without = f""" -e '{json.dumps({name: {} for name in hosts})}'""" if hosts else ""
     return [
         "## Taking over the running release",
         "",
         f"Clients come in by the Service `{made.old_name}`, whether they use its name, its load balancer or the "
-        "Ingress "
-        f"in front of it. It keeps its name and address; only the Envoys behind it change. {made.name} lives beside "
-        "the "
-        "release until that is done, and each step but the last has a way back.",
+        f"Ingress in front of it. It keeps its name and address; only the Envoys behind it change. {made.name} lives "
+        "beside the release until that is done, and each step but the last has a way back.",
         "",
         f"1. Look at what there is, and at what would be done (nothing is changed): `{run} -e migrate_action=plan`.",
-        "2. Record golden requests from the running release, before anything is changed: "
-        "`inference_check` with `record`, into a folder that `verify_golden_directories` names.",
-        f"3. Bring {made.name} up beside it: `ansible-playbook site.yml -i INVENTORY --limit {wanted.host}`. It ends "
-        "with "
-        "a proof."
+        "2. Record golden requests from the running release, before anything is changed: `inference_check` with "
+        "`record`, into a folder that `verify_golden_directories` names.",
+        f"3. Bring {made.name} up beside it: `ansible-playbook site.yml -i INVENTORY --limit {wanted.host}{without}`. "
+        "It ends with a proof."
         + (
             f" It needs {gpus} GPU(s) for each server: where they do not suffice for two pools, begin with "
             "`triton_replicas: 1` (`autoscaler_max_replicas` as well), and give theirs up with the next step."
@@ -216,28 +205,35 @@ def plan(made: Migration) -> list[str]:
             else ""
         ),
         f"4. Move the clients: `{run} -e migrate_action=take_over`. `-e migrate_old_servers=N` lets their pool go "
-        "down to N "
-        "servers once no client is left there; then raise ours and run `site.yml` again.",
+        "down to N servers once no client is left there; then raise ours and run `site.yml` again.",
         f"   Back, at any time until step 5: `{run} -e migrate_action=back`.",
-        "5. When clients have worked with it for as long as you want to be able to go back: "
-        f"`{run} -e migrate_action=finish`. It removes what the release has made, but for the Service, its Ingress and "
-        "claims, and takes the release out of Helm's records, so that nobody removes the Service by `helm uninstall`.",
+        f"5. When clients have worked with it for as long as you want to be able to go back: `{run} -e "
+        "migrate_action=finish`. It removes what the release has made, but for the Service, its Ingress and claims, "
+        "and takes the release out of Helm's records, so that nobody removes the Service by `helm uninstall`.",
+        *(
+            [
+                f"6. Deploy once more, without `-e`, for what has the release's hosts ({', '.join(hosts)}). The "
+                "Ingress of the release goes on leading clients here; docs/migrate.md says how it is replaced."
+            ]
+            if hosts
+            else []
+        ),
         "",
         f"Do not run `helm upgrade` or `helm uninstall` of {wanted.release} between 4 and 5: it would lead clients "
-        "back, or "
-        "take their address away.",
+        "back, or take their address away.",
         "",
     ]
 
 
 def table(made: Migration) -> list[str]:
-    """What has not simply been carried over, a line each, for the end of a run."""
+    """What has not simply been carried over, a line each, for the end of a run; the report says why."""
     found = [finding for finding in made.findings if finding.kind not in (SAME, IDLE)]
     width = max([len(finding.key) for finding in found], default=3)
-    lines = [f"{'KIND':8} {'KEY':{width}} WHAT BECAME OF IT"]
-    for finding in found:
-        names = f" ({', '.join(finding.variables)})" if finding.variables else ""
-        lines.append(f"{finding.kind:8} {finding.key:{width}} {finding.text}{names}")
+    lines = [f"{'KIND':8} {'KEY':{width}} VARIABLES"]
+    # A flag may be there several times.
+    lines += dict.fromkeys(
+        f"{finding.kind:8} {finding.key:{width}} {', '.join(finding.variables)}".rstrip() for finding in found
+    )
     counts = ", ".join(
         f"{sum(finding.kind == kind and finding.given for finding in made.findings)} {kind}" for kind in TITLES
     )

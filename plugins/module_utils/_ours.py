@@ -273,12 +273,13 @@ def why_left(item: Ours) -> str:
 def wait_gone(
     ask: Callable[[], Look], decide: Callable[[Look], Left], seconds: float, pause: float = 1.0
 ) -> tuple[Look, Left]:
-    """Look until nothing is left that should have gone, or the time is over: what is owned goes after its owner."""
+    """Look until nothing is left that goes by itself, or the time is over: what is owned goes after its owner."""
     limit = time.monotonic() + seconds
     while True:
         seen = ask()
         left = decide(seen)
-        if not left.stray or time.monotonic() >= limit:
+        going = [item for item in left.stray if item.live["metadata"].get("deletionTimestamp") or _owners(item.live)]
+        if not going or time.monotonic() >= limit:
             return seen, left
         time.sleep(min(pause, max(0.0, limit - time.monotonic())))
 

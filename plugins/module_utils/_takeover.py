@@ -18,15 +18,15 @@ import base64
 import gzip
 import http.client
 import json
+import re
 import socket
 import time
 import typing as t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import yaml
-
 from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate_chart as chart
+from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind, Kinds, Resource, rank
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay
@@ -45,6 +45,8 @@ ENVOY_PORT, ADMIN_PORT = 8001, 9901
 SETTLE_SECONDS = 5.0
 _POLL_SECONDS = 0.5
 _ADMIN_SECONDS = 10.0
+# A server in what Envoy says of its clusters, by the port of gRPC that the chart gives it.
+_SERVER = re.compile(r"^triton_grpc_service::([0-9.]+|\[[0-9a-f:]+\]):\d+::cx_active", re.M)
 # Kinds that are never removed: they hold data, or are everybody's.
 KEPT_KINDS = {GroupKind("", "PersistentVolumeClaim"), GroupKind("", "Namespace")}
 # What a release is made of, where Helm has no record of it.
@@ -113,8 +115,8 @@ class Takeover:
         self.outcome = Outcome()
         if wanted.old == wanted.name:
             raise SupersonicError(
-                f"name is '{wanted.name}', which is what the release's objects are called. The instance that takes its "
-                "place needs another name: supersonic_name."
+                f"name is '{wanted.name}', which is what the release's objects are called. The instance that takes "
+                "its place needs another name: supersonic_name."
             )
 
     # ---- what is asked for -------------------------------------------------------------------------------------------
@@ -140,16 +142,15 @@ class Takeover:
         said += self._gpus()
         if state:
             said.append(
-                f"The Service leads to {wanted.name} already. back would lead it to {wanted.old} again; finish removes "
-                f"the release for good: {', '.join(self._names(self._to_remove()))}."
+                f"The Service leads to {wanted.name} already. back would lead it to {wanted.old} again; finish "
+                f"removes the release for good: {', '.join(self._names(self._to_remove()))}."
             )
             return
         for why in self._hindrances(service):
             self.outcome.warnings.append(why)
         said.append(
             f"take_over would lead the Service {wanted.old} to the Envoys of {wanted.name}, and send the clients of "
-            "the old "
-            "Envoys there."
+            "the old Envoys there."
         )
 
     def take_over(self) -> None:
@@ -190,6 +191,7 @@ class Takeover:
         if not self._check:
             self._wait_ready(f"{wanted.old}-triton")
             self._wait_ready(f"{wanted.old}-envoy")
+            self._wait_for_servers()
             for pod in self._old_envoys():
                 self._admin(pod, "POST", "/healthcheck/ok")
         self.outcome.did(f"Led the Service {wanted.old} back to the Envoys of the release.")
@@ -250,9 +252,8 @@ class Takeover:
         if service is None:
             raise SupersonicError(
                 f"There is no Service {self._wanted.old} in the namespace {self._wanted.namespace}, by which clients "
-                "of the "
-                f"release {self._wanted.release} would come. Is the release called otherwise (release), or were its "
-                "objects renamed by nameOverride (old_name)?"
+                f"of the release {self._wanted.release} would come. Is the release called otherwise (release), or "
+                "were its objects renamed by nameOverride (old_name)?"
             )
         return service
 
@@ -313,23 +314,20 @@ class Takeover:
         if selector.get(INSTANCE) != wanted.old or selector.get(COMPONENT) != "envoy":
             yield (
                 f"The Service {wanted.old} does not lead to Envoys of {wanted.old}, as one of the chart does; its "
-                "selector is "
-                f"{json.dumps(selector)}."
+                f"selector is {json.dumps(selector)}."
             )
         ours = self._api.find(self._path("services", wanted.name), f"Service {wanted.name}")
         if ours is None or (ours["spec"].get("selector") or {}).get(INSTANCE) != wanted.name:
             yield (
                 f"There is no Service {wanted.name} of the instance in the namespace {wanted.namespace}. Deploy it "
-                "first "
-                "(site.yml); it has to be in the namespace of the release."
+                "first (site.yml); it has to be in the namespace of the release."
             )
             return
         port: Object = next((port for port in ours["spec"]["ports"] if port.get("name") == "grpc"), {})
         if port.get("appProtocol", "") not in PROTOCOLS:
             yield (
                 f"The Envoys of {wanted.name} speak TLS ({port.get('appProtocol')}), but clients of the release come "
-                "in the "
-                "clear. Leave envoy_tls_* empty until they have changed."
+                "in the clear. Leave envoy_tls_* empty until they have changed."
             )
         for part, what in (("envoy", "Envoy"), ("triton", "server")):
             pool = self._deployment(f"{wanted.name}-{part}")
@@ -396,16 +394,19 @@ class Takeover:
         if not self._until(settled, 60):
             raise SupersonicError(
                 f"The Service {wanted.old} did not come to lead to the Envoys of {owner} alone within 60 s. Look at "
-                "kubectl "
-                f"-n {wanted.namespace} get endpointslices -l kubernetes.io/service-name={wanted.old}, and run again."
+                f"kubectl -n {wanted.namespace} get endpointslices -l kubernetes.io/service-name={wanted.old}, and "
+                "run again."
             )
         self._sleep(SETTLE_SECONDS)
 
     # ---- the old Envoys ----------------------------------------------------------------------------------------------
 
     def _envoys(self, owner: str) -> list[Object]:
-        labels = f"app.kubernetes.io/name={chart.LABEL},{INSTANCE}={owner},{COMPONENT}=envoy"
-        pods = self._api.list(self._path("pods"), f"Envoys of {owner}", {"labelSelector": labels})
+        return self._pods(owner, "envoy")
+
+    def _pods(self, owner: str, part: str) -> list[Object]:
+        labels = f"app.kubernetes.io/name={chart.LABEL},{INSTANCE}={owner},{COMPONENT}={part}"
+        pods = self._api.list(self._path("pods"), f"pods of {owner}-{part}", {"labelSelector": labels})
         return [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Running"]
 
     def _old_envoys(self) -> list[str]:
@@ -423,8 +424,7 @@ class Takeover:
         if silent:
             self.outcome.warnings.append(
                 f"The admin port ({ADMIN_PORT}) of {', '.join(silent)} does not answer, so that clients stay there "
-                "until they "
-                "connect anew. Look at their connections before finish."
+                "until they connect anew. Look at their connections before finish."
             )
 
     def _wait_until_idle(self) -> None:
@@ -435,10 +435,8 @@ class Takeover:
         if not self._until(idle, self._wanted.drain_seconds):
             self.outcome.warnings.append(
                 f"{self.outcome.connections} connections and {self.outcome.requests} requests are left at the old "
-                "Envoys "
-                f"after {self._wanted.drain_seconds:g} s. They go on being answered, and idle ones move with their "
-                "next "
-                "request. Run again to wait for them."
+                f"Envoys after {self._wanted.drain_seconds:g} s. They go on being answered, and idle ones move with "
+                "their next request. Run again to wait for them."
             )
 
     def _count_left(self) -> None:
@@ -504,6 +502,27 @@ class Takeover:
             raise SupersonicError(
                 f"Not all pods of {name} are ready, so that clients were not led back to it; they still have their "
                 f"service. Look at kubectl -n {self._wanted.namespace} get pods, and run again."
+            )
+
+    def _wait_for_servers(self) -> None:
+        """Until the old Envoys know the old servers: a name without addresses is remembered for half a minute."""
+
+        def known() -> bool:
+            ready = {
+                str(pod["status"].get("podIP")) for pod in self._pods(self._wanted.old, "triton") if _is_ready(pod)
+            }
+            for envoy in self._old_envoys():
+                text = self._admin(envoy, "GET", "/clusters")
+                if text is not None:
+                    hosts = set(_SERVER.findall(text))
+                    if not hosts or not hosts <= ready:
+                        return False
+            return True
+
+        if not self._until(known, self._wanted.wait_seconds):
+            raise SupersonicError(
+                f"The Envoys of {self._wanted.old} do not know its servers, so that clients were not led back to them; "
+                "they still have their service. Look at their logs, and run again."
             )
 
     def _restart_ours(self) -> None:
@@ -627,8 +646,8 @@ class Takeover:
         if records is None:
             self.outcome.warnings.append(
                 f"We may not read Secrets, so that Helm still knows the release {self._wanted.release}: helm "
-                "uninstall would "
-                f"take the Service away. Have somebody delete the Secrets with owner=helm,name={self._wanted.release}."
+                "uninstall would take the Service away. Have somebody delete the Secrets with "
+                f"owner=helm,name={self._wanted.release}."
             )
             return
         if not records:
@@ -677,8 +696,8 @@ def recorded(secret: Object, namespace: str) -> Iterator[tuple[str, str, str]]:
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
         release = json.loads(gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed)
-        documents = list(yaml.safe_load_all(release["manifest"]))
-    except (KeyError, ValueError, OSError, EOFError, TypeError, yaml.YAMLError):
+        documents = _yaml.load_all(release["manifest"])
+    except (KeyError, ValueError, OSError, EOFError, TypeError):
         name = (secret.get("metadata") or {}).get("name")
         raise SupersonicError(
             f"Helm's record {name} cannot be read, so that it is not known what the release has made."
@@ -706,6 +725,11 @@ def _note(service: Object) -> dict[str, t.Any]:
             f"The annotation {NOTE} of the Service {service['metadata']['name']} is not what was written there."
         )
     return state
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
 
 
 def _paused(scaler: Object | None) -> str | None:

@@ -77,6 +77,48 @@ options:
       to offer each of them.
     type: dict
     default: {}
+  instance:
+    description:
+      - Name of the instance that is going to be deployed. What it has already is not counted against it, and the Role
+        has its name.
+    type: str
+  demands:
+    description:
+      - What the manifests of the instance ask for, by the lookup P(fastml.supersonic.instance_demands#lookup). With it
+        quota, limits, nodes, claims, Secrets and hosts are asked for as well.
+    type: dict
+    default: {}
+  claims_may_come:
+    description: Whether claims that are missing may be made by another instance that is deployed beside this one.
+    type: bool
+    default: false
+  policy:
+    description: What the site allows, as C(preflight_policy) of the role P(fastml.supersonic.preflight#role).
+    type: dict
+    default: {}
+  tolerated:
+    description: Checks whose errors are warnings.
+    type: list
+    elements: str
+    default: []
+  role_subject:
+    description: Whom RV(role) is bound to, with C(kind), C(name) and C(namespace); whoever asks unless it is given.
+    type: dict
+    default: {}
+  prometheus:
+    description: A Prometheus of the site, which is asked whether it answers and knows the namespace.
+    type: dict
+    suboptions:
+      url:
+        description: Its address, as in O(fastml.supersonic.prometheus_query_info#module:url).
+        type: str
+        required: true
+      token:
+        description: Bearer token for it.
+        type: str
+      ca_certificates:
+        description: Certificates (PEM) of the authorities to trust with V(https).
+        type: str
 extends_documentation_fragment:
   - fastml.supersonic.connection
   - fastml.supersonic.read_only
@@ -115,20 +157,67 @@ node_resources:
   description: What each node offers of O(node_resources).
   returned: when O(node_resources) is not empty and nodes may be listed
   type: dict
+permissions:
+  description: Every verb of O(permissions) on every resource, and whether it is held.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{verb: create, resource: pods/exec, group: "", held: true}]
+role:
+  description:
+    - Role and RoleBinding that grant all of O(permissions) and no more, and with O(create_namespace) a ClusterRole and
+      its binding for the namespace itself.
+  returned: with O(permissions) and O(instance)
+  type: list
+  elements: dict
+findings:
+  description: What each check has found, by check.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    check:
+      description: >-
+        V(version), V(namespace), V(permissions), V(kinds), V(quota), V(limits), V(nodes), V(gpus), V(storage),
+        V(claims), V(cvmfs), V(secrets), V(objects), V(ingress), V(prometheus) or V(policy).
+      type: str
+    severity:
+      description: >-
+        V(error), V(warning), V(ok), or V(info) for what may not be read and so is not known, or is only told.
+      type: str
+    subject:
+      description: What it is about.
+      type: str
+    found:
+      description: What is so.
+      type: str
+    action:
+      description: What to do about it; empty where there is nothing to do.
+      type: str
+    why:
+      description: Why it matters.
+      type: str
 problems:
-  description: A sentence for each thing that is missing.
+  description: The sentences of the errors in RV(findings).
   returned: success
   type: list
   elements: str
   sample: ["The cluster runs Kubernetes v1.28.1, but 1.30 or newer is needed."]
 """
 
+from collections.abc import Mapping
+from functools import partial
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster
+from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _preflight_table, _prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+
+# One question, which a Prometheus that is well answers at once.
+PROMETHEUS_SECONDS = 10.0
 
 
 def main() -> None:
@@ -160,17 +249,48 @@ def main() -> None:
             "ingress_class": {"type": "str", "default": ""},
             "storage_classes": {"type": "list", "elements": "str", "default": []},
             "node_resources": {"type": "dict", "default": {}},
+            "instance": {"type": "str"},
+            "demands": {"type": "dict", "default": {}},
+            "claims_may_come": {"type": "bool", "default": False},
+            "policy": {"type": "dict", "default": {}},
+            "tolerated": {"type": "list", "elements": "str", "default": []},
+            "role_subject": {"type": "dict", "default": {}},
+            "prometheus": {
+                "type": "dict",
+                "options": {
+                    "url": {"type": "str", "required": True},
+                    "token": {"type": "str", "no_log": True},
+                    "ca_certificates": {"type": "str"},
+                },
+            },
             **CONNECTION_SPEC,
         },
         supports_check_mode=True,
     )
+    site = module.params["prometheus"]
+    resolver = Resolver(module.params)
     try:
-        found = _cluster.inspect(Api(connection(module.params)), module.params)
+        ask = partial(_ask, resolver, site, module.params["namespace"]) if site else None
+        found = _cluster.inspect(Api(connection(module.params)), module.params, ask)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
+    finally:
+        resolver.close()
     # msg is what a task that fails on problems shows.
     message = "\n".join(found["problems"]) or f"Kubernetes {found['version']} offers and allows what is needed."
+    message = "\n".join(text for text in (message, _preflight_table.missing_text(found)) if text)
     module.exit_json(changed=False, msg=message, **found)
+
+
+def _ask(resolver: Resolver, site: Mapping[str, str | None], namespace: str) -> str:
+    prometheus = _prometheus.Prometheus(
+        _prometheus.parse_address(site["url"], None),
+        resolver,
+        token=site["token"] or "",
+        authorities=site["ca_certificates"] or "",
+        timeout=PROMETHEUS_SECONDS,
+    )
+    return _prometheus.knows(prometheus, namespace)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fastml.supersonic.plugins.module_utils import _grafana_backup
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import Reader
+from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import Grafana
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._web import parse_address
 
@@ -139,7 +139,7 @@ def main() -> None:
     options = module.params
     resolver = Resolver(options)
     try:
-        grafana = Reader(
+        grafana = Grafana(
             parse_address(options["url"], what="Grafana"),
             resolver,
             token=options["token"] or "",

@@ -190,8 +190,7 @@ def _run(module: AnsibleModule) -> dict[str, object]:
     if other and not options["force"]:
         raise SupersonicError(
             f"{' and '.join(os.path.join(folder, name) for name in other)} would be overwritten, and may have been "
-            "edited. "
-            "Nothing was written. Give another directory, or say so: force: true (-e migrate_overwrite=true)."
+            "edited. Nothing was written. Give another directory, or say so: force: true (-e migrate_overwrite=true)."
         )
     written = {name: text for name, text in wanted.items() if there.get(name) != text}
     if not module.check_mode:

@@ -39,7 +39,7 @@ options:
     default: []
   wait_timeout:
     description: >-
-      Seconds to look again while something is there that should have gone, since what an object owns goes after it.
+      Seconds to look again while something is on its way out, since what an object owns goes after it.
     type: int
     default: 0
 extends_documentation_fragment:

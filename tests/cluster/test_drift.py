@@ -103,7 +103,7 @@ def test_each_change_is_told_with_who_has_made_it(instance: Instance, tmp_path: 
     edited = text.replace("idle_timeout: ", "idle_timeout: 7", 1)
     cluster.patch(config, {"data": {"envoy.yaml": edited}}, manager="kubectl-edit")
     cluster.api.delete(autoscaler, autoscaler)
-    cluster.patch(f"{deployment}/scale", {"spec": {"replicas": 0}}, manager="kubectl")
+    cluster.patch(f"{deployment}/scale", {"spec": {"replicas": 3}}, manager="kubectl")
     stray = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -111,10 +111,10 @@ def test_each_change_is_told_with_who_has_made_it(instance: Instance, tmp_path: 
     }
     stray["metadata"]["labels"].pop("applyset.kubernetes.io/part-of")
     cluster.create(f"/api/v1/namespaces/{namespace}/configmaps", stray)
-    until(lambda: not instance.pods("triton"), 120)
 
     done, found = drift(instance, tmp_path, drift_fail=True)
     assert done.code == 2, done.output
+    assert found["drift"]
     told = {(each["kind"], each["object"], each["field"]): each for each in found["findings"]}
 
     def by(*key: str) -> set[tuple[str, str]]:
@@ -126,8 +126,8 @@ def test_each_change_is_told_with_who_has_made_it(instance: Instance, tmp_path: 
     assert ("missing", f"NetworkPolicy/{NAME}-envoy", "") in told
     assert by("edited", f"ConfigMap/{NAME}-envoy", 'data["envoy.yaml"]') == {("kubectl-edit", "")}
     scaled = told["edited", f"Deployment/{NAME}-triton", "spec.replicas"]
-    assert (scaled["desired"], scaled["live"]) == (1, 0)
-    assert ("kubectl", "scale") in by("edited", f"Deployment/{NAME}-triton", "spec.replicas")
+    assert (scaled["desired"], scaled["live"]) == (1, 3)
+    assert by("edited", f"Deployment/{NAME}-triton", "spec.replicas") == {("kubectl", "scale")}
     assert ("unowned", "configmaps/stray", "") in told
     (pod,) = instance.pods("envoy").values()
     runs = [each for key, each in told.items() if key[:2] == ("envoy configuration", f"Pod/{pod['metadata']['name']}")]
@@ -135,7 +135,7 @@ def test_each_change_is_told_with_who_has_made_it(instance: Instance, tmp_path: 
     assert runs[0]["field"].endswith("idle_timeout")
     assert str(runs[0]["live"]).startswith("7")
     assert [each["manager"] for each in runs[0]["by"]] == ["kubectl-edit"]
-    # And nothing else.
-    assert len(told) == 7
+    # And nothing else, but that the third server is not ready yet.
+    assert len([key for key in told if key[0] not in ("replicas", "models")]) == 7
     for each in found["findings"]:
         assert each["text"].split(" (")[0] in done.text

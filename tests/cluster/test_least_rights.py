@@ -1,11 +1,12 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rights that preflight asks for are enough for a whole deployment in a namespace that somebody else has made, and
-it asks for none that the deployment does not use."""
+"""The Role that preflight gives is enough for a whole deployment in a namespace that somebody else has made, it has no
+right that the deployment does not use, and without any verb of it preflight says which one is missing."""
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -17,7 +18,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
+from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     CLONE,
     LOCAL,
@@ -29,13 +34,33 @@ DEFAULTS = yaml.safe_load((CLONE / "roles/preflight/defaults/main.yml").read_tex
 FEATURES = DEFAULTS["preflight_feature_permissions"]
 
 
+RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces"
+
+
+def permissions(features: Iterable[str]) -> list[dict[str, Any]]:
+    """As the role preflight puts them together."""
+    return [*DEFAULTS["preflight_permissions"], *(item for name in features for item in FEATURES[name])]
+
+
+def user_with_the_role(cluster: Cluster, namespace: str, features: Iterable[str]) -> tuple[str, dict[str, Any]]:
+    """The token of somebody who has the generated Role and nothing else, and the Role."""
+    asked = {
+        "kubeconfig": cluster.kubeconfig,
+        "namespace": namespace,
+        "instance": "least",
+        "permissions": permissions(features),
+        "role_subject": {"kind": "ServiceAccount", "name": "operator"},
+    }
+    role, binding = run_module("cluster_info", asked)["role"]
+    token = cluster.user(namespace, "operator")
+    cluster.create(f"{RBAC}/{namespace}/roles", role)
+    cluster.create(f"{RBAC}/{namespace}/rolebindings", binding)
+    return token, role
+
+
 def operator(cluster: Cluster, namespace: str, folder: Path, features: Iterable[str]) -> dict[str, Any]:
-    """Variables of an instance of somebody who has the rights for these features, and no others."""
-    rules = [
-        {"apiGroups": [item.get("group", "")], "resources": [item["resource"]], "verbs": item["verbs"]}
-        for item in [*DEFAULTS["preflight_permissions"], *(item for name in features for item in FEATURES[name])]
-    ]
-    token = cluster.user(namespace, "operator", *rules)
+    """Variables of an instance of somebody who has the Role for these features, and nothing else."""
+    token, _role = user_with_the_role(cluster, namespace, features)
     kubeconfig = folder / "kubeconfig"
     admin = yaml.safe_load(Path(cluster.kubeconfig).read_text())
     admin["users"] = [{"name": admin["contexts"][0]["context"]["user"], "user": {"token": token}}]
@@ -128,3 +153,35 @@ def test_what_is_switched_off_needs_no_rights(cluster: Cluster, namespace: str, 
     for playbook in ("site.yml", "playbooks/teardown.yml"):
         done = run_playbook(playbook, inventory)
         assert done.code == 0, done.output
+
+
+def test_every_verb_that_is_missing_is_named(cluster: Cluster, namespace: str, ca_file: str) -> None:
+    """One Role with the rights of all features, each verb taken away in its turn; the API server itself answers."""
+    token, role = user_with_the_role(cluster, namespace, FEATURES)
+    api = Api(connection(cluster.as_user(token, ca_file)))
+    wanted = {"namespace": namespace, "permissions": permissions(FEATURES)}
+
+    def missing() -> list[str]:
+        found = _cluster.inspect(api, wanted)
+        held = [f"{item['verb']} {item['resource']}" for item in found["permissions"] if not item["held"]]
+        assert len(found["problems"]) == len({text.partition(" ")[2] for text in held})
+        return held
+
+    def granted(rules: list[dict[str, Any]]) -> None:
+        path = f"{RBAC}/{namespace}/roles/{role['metadata']['name']}"
+        cluster.patch(path, {"rules": rules})
+
+    # Who authorizes learns of a Role a moment later.
+    until(lambda: not missing())
+    count = 0
+    for index, rule in enumerate(role["rules"]):
+        for resource in rule["resources"]:
+            for verb in rule["verbs"]:
+                rules = copy.deepcopy(role["rules"])
+                rules[index]["resources"].remove(resource)
+                others = [item for item in rule["verbs"] if item != verb]
+                rules.append({**rule, "resources": [resource], "verbs": others})
+                granted([item for item in rules if item["resources"] and item["verbs"]])
+                until(lambda text=f"{verb} {resource}": missing() == [text])
+                count += 1
+    assert count > 80

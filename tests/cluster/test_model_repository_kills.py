@@ -261,7 +261,9 @@ def test_blows_at_random_moments(
             what = blow.__name__ if blow else "kill_publisher"
             outcome = "completed by itself" if said and not json.loads(said)["failed"] else "failed"
             # It did not come to its end, or had to begin anew.
-            at_work += outcome == "failed" or bool(again)
+            hit = outcome == "failed" or bool(again)
+            at_work += hit
+            reach = min(1.5 * reach, longest) if hit else reach / 2
             hits[f"{what}, {outcome}, {'new' if now == release else 'old'} release served"] += 1
             if outcome == "failed" and number % 2:
                 give_up()

@@ -120,7 +120,7 @@ def test_a_running_server_sees_what_is_mounted_later(instance: Instance, folder:
     [
         ({"path": "physics.example.org/absent"}, "failed to stat file /cvmfs/physics.example.org/absent"),
         ({"host_path": "/srv/no-cvmfs"}, "hostPath type check failed: /srv/no-cvmfs is not a directory"),
-        ({"host_path": None, "claim": "no-cvmfs"}, 'persistentvolumeclaim "no-cvmfs" not found'),
+        ({"host_path": None, "claim": "no-cvmfs"}, "The claim no-cvmfs, mounted by Deployment serving-triton, does"),
     ],
     ids=["path", "host-path", "claim"],
 )

@@ -25,7 +25,6 @@ from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     KUBECONFIG,
     Instance,
     Run,
-    install,
     instance_inventory,
     run_playbook,
 )

@@ -40,9 +40,7 @@ RBAC = "rbac.authorization.k8s.io"
 PREFLIGHT = yaml.safe_load((CLONE / "roles/preflight/defaults/main.yml").read_text())
 # What these instances use. Nothing is published: the models are the experiments'.
 FEATURES = ["port_forward", "disruption_budgets", "network_policies", "ingress", "grafana_policy", "grafana_secret",
-            "autoscaler"]  # fmt: skip
-# Tokens of clients are in a Secret.
-ACCESS = {"resource": "secrets", "verbs": ["get", "list", "watch", "create", "patch", "delete"]}
+            "autoscaler", "access_secret"]  # fmt: skip
 # What the node is said to be, so that every instance finds it. It has one kind of accelerator, and NRP has several.
 LABELS = {
     "topology.kubernetes.io/zone": "ucsd",
@@ -209,7 +207,7 @@ def ingress_classes(cluster: Cluster, stack: contextlib.ExitStack, *names: str) 
 
 def operator(cluster: Cluster, namespaces: list[str], kubeconfig: Path) -> None:
     """Somebody with rights in these namespaces alone, and a kubeconfig with the contexts that the inventories name."""
-    wanted = [*PREFLIGHT["preflight_permissions"], ACCESS]
+    wanted = list(PREFLIGHT["preflight_permissions"])
     wanted += [item for feature in FEATURES for item in PREFLIGHT["preflight_feature_permissions"][feature]]
     rules = [
         {"apiGroups": [item.get("group", "")], "resources": [item["resource"]], "verbs": item["verbs"]}
@@ -249,6 +247,8 @@ def overlay(folder: Path, namespaces: dict[str, str], requests: Path, prometheus
             "triton_image": "docker.io/fastml/triton-local:2.51.0",
             "triton_resources": {**small, "requests": {"cpu": "10m", "memory": "256Mi"}},
             "triton_replicas": 1,
+            # What NRP has rules for is smaller here than its rules allow; they are shown all the same.
+            "preflight_tolerated": ["policy"],
             "envoy_image": "docker.io/fastml/envoy-local:1.40.0",
             "envoy_resources": small,
             "grafana_image_pull_policy": "Never",

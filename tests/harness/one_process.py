@@ -10,6 +10,7 @@ that write manifests are stood in for. Tests compare what this gives with what a
 
     python one_process.py judge INVENTORY...          what site.yml says, by host, of the instances that it refuses
     python one_process.py render PLAYBOOK INVENTORY   does what a playbook's tasks say; a refusal ends it
+    python one_process.py asked INVENTORY HOST...     features that site.yml asks for by host, and demands of some hosts
 
 A process of its own: Ansible's loader of plugins changes what a process imports.
 """
@@ -144,10 +145,25 @@ def render(playbook: str, inventory: str) -> None:
                 controller.do(play, task, host)
 
 
+def asked(inventory: str, *names: str) -> dict[str, Any]:
+    """What site.yml asks of clusters: features of all hosts, and what the lookup gives for these."""
+    controller = Controller(SITE, inventory)
+    found = ((play, task) for play in controller.plays for task in tasks(play.compile()))
+    play, task = next((play, task) for play, task in found if task.action == "fastml.supersonic.cluster_info")
+    results = {}
+    for host in controller.hosts(play):
+        variables, templar = controller.variables(play, task, host)
+        wanted = ["preflight_features", *(["preflight_demands"] if host.name in names else [])]
+        results[host.name] = {name.removeprefix("preflight_"): templar.template(variables[name]) for name in wanted}
+    return results
+
+
 if __name__ == "__main__":
     plugins.init_plugin_loader()
     command, *arguments = sys.argv[1:]
-    if command == "judge":
+    if command == "asked":
+        print(json.dumps(asked(*arguments)))
+    elif command == "judge":
         print(json.dumps({host: message for path in arguments for host, message in judge(path).items()}))
     else:
         render(*arguments)

@@ -42,9 +42,6 @@ SMALL: dict[str, Any] = {
     "verify_address": "",
 }
 
-# What a collection consists of once it is installed somewhere else; nothing of it may need anything more.
-INSTALLED = {"meta", "plugins", "roles", "playbooks", "MANIFEST.json", "FILES.json"}
-
 
 @dataclass(frozen=True)
 class Run:
@@ -181,22 +178,6 @@ def render_in_one_process(playbook: Path, inventory: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-
-
-def install(folder: Path) -> Path:
-    """The collection built, installed and cut down to what a collection consists of; returns where it is searched."""
-    galaxy = [sys.executable, "-m", "ansible", "galaxy", "collection"]
-    place = folder / "collections"
-    subprocess.run([*galaxy, "build", str(CLONE), "--output-path", str(folder)], check=True, capture_output=True)
-    (archive,) = folder.glob("*.tar.gz")
-    # Of no configuration: with the clone's, the collection is installed already and nothing would be done.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    install = [*galaxy, "install", str(archive), "-p", str(place)]
-    subprocess.run(install, check=True, capture_output=True, cwd=folder, env=environment)
-    for path in (place / "ansible_collections" / "fastml" / "supersonic").iterdir():
-        if path.name not in INSTALLED:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return place
 
 
 def instance_inventory(folder: Path, hosts: Mapping[str, Mapping[str, Any]], clone: Path = CLONE) -> Path:

@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
 
@@ -23,3 +27,10 @@ def sentences(values: dict[str, Any], options: Mapping[str, Any]) -> list[str]:
         )
     ]
     return [problem.sentence() for problem in wrong or _inventory.check_relations(values, files=False)]
+
+
+def readme_variables(role: str) -> dict[str, Any]:
+    """Those of the example in a role's README: what it needs, and no more."""
+    text = (Path(__file__).resolve().parents[2] / "roles" / role / "README.md").read_text()
+    (example,) = re.findall(r"^## Example\n\n```yaml\n(.*?)^```$", text, re.M | re.S)
+    return dict(yaml.safe_load(example)[0].get("vars") or {})

@@ -78,7 +78,7 @@ def test_what_is_there_is_never_overwritten(grafanas: list[Grafana], tmp_path: P
 @pytest.mark.parametrize(
     ("options", "state", "message"),
     [
-        ({"token": "another-token-91"}, "saved", "answered 401. Give the token"),
+        ({"token": "another-token-91"}, "saved", "does not accept the token: it answered 401 to list dashboards"),
         ({"path": "/nowhere/at/all"}, "restored", "There is no backup of dashboards in /nowhere/at/all"),
         ({"url": "http://127.0.0.1:9"}, "saved", "cannot be reached"),
     ],

@@ -135,7 +135,7 @@ def test_what_becomes_of_data(volume: str, policy: str, said: str) -> None:
 
 
 def test_what_is_on_its_way_out_is_waited_for() -> None:
-    every = [objects(item(POD, "a", labels=MINE)), []]
+    every = [objects(item(POD, "a", labels=MINE, owner="rs")), []]
 
     def ask() -> _ours.Look:
         return _ours.Look(every.pop(0), {})
@@ -143,3 +143,7 @@ def test_what_is_on_its_way_out_is_waited_for() -> None:
     _seen, left = _ours.wait_gone(ask, lambda seen: _ours.judge(seen.objects, []), 5, pause=0)
     assert not left.stray
     assert not every
+    # What nobody has owned or deleted does not go by itself.
+    every = [objects(item(POD, "a", labels=MINE))]
+    _seen, left = _ours.wait_gone(ask, lambda seen: _ours.judge(seen.objects, []), 5, pause=0)
+    assert len(left.stray) == 1

@@ -52,7 +52,11 @@ class Poor(JsonHandler):
             self.answer({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}, 404)
 
     def do_POST(self) -> None:
-        spec = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["spec"]
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("selfsubjectreviews"):
+            self.answer({"status": {"userInfo": {"username": "system:serviceaccount:ci:deployer"}}})
+            return
+        spec = body["spec"]
         if self.path.endswith("selfsubjectrulesreviews"):
             reading = {"verbs": ["get", "list", "watch"], "apiGroups": ["*"], "resources": ["*"]}
             self.answer({"status": {"resourceRules": [reading]}})
@@ -141,7 +145,7 @@ def test_what_components_ask_for_is_named_with_them() -> None:
 
 def test_what_lacks_a_verb_is_what_an_instance_does_without() -> None:
     asked = [*DEFAULTS["preflight_permissions"], FEATURES["publishing"][1], *FEATURES["model_rollout_poll"]]
-    assert _cluster._missing(["get"], "pods/log", "cms").endswith("or set triton_model_rollout to rolling.")
+    assert _cluster._missing(["get"], "pods/log", "cms").sentence.endswith("or set triton_model_rollout to rolling.")
     # Reading pods is needed by every instance.
     assert not _cluster._without_pods(["list"], asked)
     assert not _cluster._without_pods(["list", "create", "patch"], asked)
@@ -161,7 +165,7 @@ def test_storage_classes_name_their_variables(api: Api) -> None:
     assert problems(api, storage_classes=["fast", "", "by-hand", "slow"]) == [
         "There is no storage class fast (model_repository_storage_class, prometheus_storage_class, "
         "tempo_storage_class, grafana_storage_class, or preflight_storage_classes where that is set). The cluster has "
-        "slow.",
+        "slow. Name one that is there.",
         "The cluster has no default storage class, so model_repository_storage_class, prometheus_storage_class, "
         "tempo_storage_class and grafana_storage_class, where there are claims, have to name one. It has slow.",
     ]
@@ -184,7 +188,7 @@ def test_kinds_say_who_brings_them_and_what_needs_them(api: Api) -> None:
 def test_ingress_class_names_its_variable(api: Api) -> None:
     assert problems(api, ingress_class="nginx") == [
         "There is no ingress class nginx (envoy_ingress.class_name, or preflight_ingress_class where that is set). The "
-        "cluster has public."
+        "cluster has public. Name one that is there."
     ]
     assert not problems(api, ingress_class="public")
 
@@ -306,3 +310,34 @@ def test_preflight_tells_once_that_there_is_no_cluster(api: Api, tmp_path: Path)
     api.connection = Connection(host="http://127.0.0.1:1", source="a test")
     told = failure(run(api, tmp_path, "site.yml", {"cms": {}}))
     assert told.count("cannot be reached: connection refused.") == 1, told
+
+
+def test_the_playbook_tells_of_every_instance_and_writes_what_it_has_found(api: Api, tmp_path: Path) -> None:
+    """Also of one whose cluster is away; the playbook itself changes nothing but the files that are asked for."""
+    address = {"cluster": {"server": "http://127.0.0.1:1"}, "name": "c"}
+    away = {"clusters": [address], "contexts": [{"name": "c", "context": {"cluster": "c"}}], "current-context": "c"}
+    (tmp_path / "away").write_text(yaml.safe_dump(away))
+    named = {"supersonic_create_namespace": False, "preflight_policy": {"limits_over_requests": 1.2}}
+    hosts = {
+        "cms": {**named, "preflight_tolerated": ["policy", "claims"]},
+        "far": {"supersonic_namespace": "far", "supersonic_kubeconfig": "{{ inventory_dir }}/away"},
+    }
+    done = run(api, tmp_path, "playbooks/preflight.yml", hosts, preflight_report=str(tmp_path / "report"))
+    assert done.code == 2, done.output
+    assert {host: done.recap[host]["failed"] for host in hosts} == {"cms": 1, "far": 1}
+    assert "far: 1 error" in done.text
+    assert "cannot be reached: connection refused. To do: Correct supersonic_kubeconfig" in done.text
+    assert "error permissions pods/portforward: We may not create pods/portforward in the namespace cms" in done.text
+    assert "warning policy envoy, container envoy: It has no limit of cpu" in done.text
+    assert "- {apiGroups: [apps], resources: [deployments], verbs: [create, patch, delete]}" in done.text
+    files = {path.name: path for path in (tmp_path / "report").iterdir()}
+    assert set(files) == {"cms.json", "cms-role.yaml", "far.json"}
+    cms, far = (json.loads(files[f"{host}.json"].read_text()) for host in hosts)
+    assert far["errors"] == len(far["findings"]) == 1
+    assert cms["errors"] == sum(row["severity"] == "error" for row in cms["findings"]) > 1
+    assert {"permissions"} == {row["check"] for row in cms["findings"] if row["severity"] == "error"}
+    role, binding = yaml.safe_load_all(files["cms-role.yaml"].read_text())
+    assert (role["kind"], binding["kind"]) == ("Role", "RoleBinding")
+    assert [role, binding] == cms["role"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "deployer", "namespace": "ci"}]
+    assert run(api, tmp_path, "playbooks/preflight.yml", {"cms": {}}, preflight_report="a").code == 2

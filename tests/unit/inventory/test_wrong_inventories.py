@@ -938,6 +938,26 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"verify_limits": [{"name": "a", "requests": 5}], "verify_envoys": False, "verify_address": "a:1"},
         r"verify_limits .*tried at the Envoys, but verify_envoys is false",
     ),
+    (
+        "policy-ratio",
+        {"preflight_policy": {"limits_over_requests": 0.8}},
+        r"preflight_policy\.limits_over_requests is 0\.8 \(.*\): it has to be 1 or more, since no limit may be below",
+    ),
+    ("policy-key", {"preflight_policy": {"max_gpu": 2}}, r"preflight_policy\.max_gpu .*Did you mean max_gpus"),
+    ("policy-gpus", {"preflight_policy": {"max_gpus": -1}}, r"preflight_policy\.max_gpus is -1.*0 or more"),
+    ("policy-empty", {"preflight_policy": {"source": "a page"}}, r"preflight_policy .*it has no rule\. There are"),
+    ("policy-severity", {"preflight_policy": {"max_gpus": 1, "severity": "warn"}}, r"policy\.severity .*error, warn"),
+    ("tolerated", {"preflight_tolerated": ["qouta"]}, r"preflight_tolerated\[0\].*Did you mean quota"),
+    (
+        "role-subject",
+        {"preflight_role_subject": {"kind": "User", "name": "me", "namespace": "a"}},
+        r"preflight_role_subject\.namespace is .*only a ServiceAccount is in a namespace",
+    ),
+    (
+        "role-subject-name",
+        {"preflight_role_subject": {"kind": "User", "name": ""}},
+        r"preflight_role_subject.*the key name is missing or empty",
+    ),
     ("tls-key", {"verify_tls": {"valdate": False}}, r"verify_tls\.valdate .*Did you mean validate"),
     (
         "keep-one",

@@ -141,8 +141,9 @@ def matches(item: dict[str, Any], selector: str) -> bool:
     return all(found.get(pair.partition("=")[0]) == pair.partition("=")[2] for pair in selector.split(",") if pair)
 
 
-def pod(owner: str) -> dict[str, Any]:
-    return {"metadata": {"name": f"{owner}-envoy-1", "labels": labels(owner, "envoy")}, "status": {"phase": "Running"}}
+def pod(owner: str, part: str = "envoy") -> dict[str, Any]:
+    status = {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
+    return {"metadata": {"name": f"{owner}-{part}-1", "labels": labels(owner, part)}, "status": status}
 
 
 def scene() -> dict[str, dict[str, Any]]:
@@ -152,6 +153,7 @@ def scene() -> dict[str, dict[str, Any]]:
         f"{SERVICES}/{OLD}-triton": {"metadata": {"name": f"{OLD}-triton", "labels": labels(OLD, "triton")}},
         f"{SERVICES}/{NEW}": service(NEW, NEW, appProtocol="kubernetes.io/h2c"),
         f"{PODS}/{OLD}-envoy-1": pod(OLD),
+        f"{PODS}/{OLD}-triton-1": pod(OLD, "triton"),
         f"{PODS}/{NEW}-envoy-1": pod(NEW),
         f"{SCALERS}/{OLD}-keda-so": {"metadata": {"name": f"{OLD}-keda-so", "labels": labels(OLD, "keda")}},
         f"{INGRESSES}/{OLD}-ingress-grpc": {
@@ -175,11 +177,14 @@ class Tried(Takeover):
 
     asked: list[str]
     left: list[int]
+    server = "10.0.0.1"
 
     def _admin(self, pod: str, method: str, target: str) -> str | None:
         if method == "POST":
             self.asked.append(f"{pod} {target}")
             return "OK"
+        if target == "/clusters":
+            return f"auth_cluster::192.0.2.1:443::cx_active::0\ntriton_grpc_service::{self.server}:8001::cx_active::1\n"
         left = self.left.pop(0) if self.left else 0
         return f"http.admin.downstream_rq_active: 1\nhttp.ingress_grpc.downstream_rq_active: {left}\n" + (
             f"http.ingress_grpc.downstream_cx_active: {left * 2}\nlistener.x.downstream_cx_active: 7\n"
@@ -233,6 +238,15 @@ def test_there_and_back(address: str) -> None:
     nothing = taken(address)
     nothing.back()
     assert not nothing.outcome.changed
+
+
+def test_clients_do_not_go_back_to_envoys_that_know_no_server(address: str) -> None:
+    taken(address).take_over()
+    work = taken(address, wait_seconds=0.0)
+    work.server = "10.0.0.9"
+    with pytest.raises(SupersonicError, match="The Envoys of sonic do not know its servers"):
+        work.back()
+    assert selected() == NEW
 
 
 def test_an_autoscaler_that_was_paused_before_stays_so(address: str) -> None:

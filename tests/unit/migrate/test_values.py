@@ -64,7 +64,7 @@ CMS_REPOSITORIES = [
 
 
 def files(site: str) -> list[str]:
-    return [str(VALUES / f"{name}.yaml") for name in SITES[site][0]]
+    return [str(VALUES / f"{name}.yaml.txt") for name in SITES[site][0]]
 
 
 def of_site(site: str) -> Migration:
@@ -97,7 +97,7 @@ def test_every_key_is_accounted_for(site: str) -> None:
 
 
 def test_the_file_with_every_key_has_every_key() -> None:
-    given = {path for path, _value in leaves(load([("a", (VALUES / "every-key.yaml").read_text())]))}
+    given = {path for path, _value in leaves(load([("a", (VALUES / "every-key.yaml.txt").read_text())]))}
     for path in [*(path for path, _value in leaves(_migrate_chart.DEFAULTS)), *_migrate_chart.FURTHER]:
         free = [path[:length] for length in range(1, len(path)) if path[:length] in _migrate_chart.FREE]
         place = free[0] if free else path
@@ -117,7 +117,7 @@ def test_every_key_of_the_chart_is_known_and_said() -> None:
 
 
 def test_everything_switched_off_is_said_to_be_without_effect() -> None:
-    values = load([("a", (VALUES / "every-key.yaml").read_text())])
+    values = load([("a", (VALUES / "every-key.yaml.txt").read_text())])
     for switch in ("keda", "prometheus", "grafana", "tempo", "opentelemetry-collector", "metricsCollector"):
         values[switch]["enabled"] = False
     values["envoy"]["ingress"]["enabled"] = values["envoy"]["auth"]["enabled"] = False
@@ -420,7 +420,7 @@ def test_files_are_merged_as_helm_does() -> None:
     [
         ("a: [", r"^values.yaml:\d+ is no YAML"),
         ("- a\n", "values.yaml is no file of Helm values"),
-        ("password: hunter2\n  a: b\n", "^values.yaml:2 is no YAML: mapping values are not allowed here.$"),
+        ("password: hunter2\n  a: b\n", "^values.yaml:2 is no YAML: mapping values are not allowed in this context.$"),
     ],
 )
 def test_files_that_cannot_be_read(text: str, message: str) -> None:

@@ -1,0 +1,330 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What has to be there before: claims, CVMFS, Secrets and other objects, and hosts that are free.
+
+This module util is PRIVATE to the collection. It can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._demands import places
+from ansible_collections.fastml.supersonic.plugins.module_utils._findings import (
+    ERROR,
+    INFO,
+    OK,
+    WARNING,
+    Finding,
+    all_of,
+    hidden,
+    listed,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+
+Object = Mapping[str, Any]
+
+CVMFS_DRIVER = "cvmfs.csi.cern.ch"
+CLAIM = "PersistentVolumeClaim"
+_PUBLISHER = "the pod that publishes models"
+_REGISTRY = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
+_PATHS = {
+    "Secret": "/api/v1/namespaces/{namespace}/secrets/{name}",
+    "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps/{name}",
+    "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts/{name}",
+    "PriorityClass": "/apis/scheduling.k8s.io/v1/priorityclasses/{name}",
+    "RuntimeClass": "/apis/node.k8s.io/v1/runtimeclasses/{name}",
+    CLAIM: "/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}",
+}
+_OF_NAMESPACE = {kind for kind, path in _PATHS.items() if "{namespace}" in path}
+
+
+def _find(api: Api, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+    path = _PATHS[kind].format(namespace=segment(namespace), name=segment(name))
+    return api.find(path, f"{kind} {name}")
+
+
+# ---- claims ----------------------------------------------------------------------------------------------------------
+
+
+def claims(
+    api: Api, namespace: str, demands: Object, one_node: Callable[[], bool], *, absent: bool, may_come: bool
+) -> list[Finding]:
+    """Claims that somebody else makes, and whether their access modes fit as many pods as there may be.
+
+    one_node: whether the cluster is known to have a single node; absent: the namespace is not there yet; may_come:
+    another instance of the inventory may make them.
+    """
+    found = []
+    for reference in demands.get("references") or []:
+        if reference["kind"] == CLAIM:
+            found += _foreign(api, namespace, reference, demands, one_node, absent=absent, may_come=may_come)
+    for claim in demands.get("claims") or []:
+        row = _modes(claim["name"], claim["access_modes"], demands, one_node)
+        found.append(row or Finding("claims", OK, claim["name"], f"It is made with {all_of(claim['access_modes'])}."))
+    return found
+
+
+def _foreign(
+    api: Api,
+    namespace: str,
+    reference: Object,
+    demands: Object,
+    one_node: Callable[[], bool],
+    *,
+    absent: bool,
+    may_come: bool,
+) -> list[Finding]:
+    name, users = str(reference["name"]), all_of(reference["by"])
+    if absent:
+        return [
+            Finding(
+                "claims",
+                WARNING,
+                name,
+                f"It is mounted by {users}, but the namespace {namespace} is only made now.",
+                "Make the namespace and the claim first, or let this inventory make the claim.",
+            )
+        ]
+    try:
+        live = _find(api, CLAIM, namespace, name)
+    except ApiError as error:
+        return [hidden("claims", name, f"The claim {name}", error)]
+    if live is None:
+        later = may_come and _PUBLISHER not in reference["by"]
+        return [
+            Finding(
+                "claims",
+                WARNING if later else ERROR,
+                name,
+                f"The claim {name}, mounted by {users}, does not exist in the namespace {namespace}"
+                + (", unless another instance of the inventory makes it." if later else "."),
+                "Make it, or correct its name in triton_model_repositories or model_repository_claim.",
+            )
+        ]
+    phase = str((live.get("status") or {}).get("phase", "unknown"))
+    rows = []
+    if phase == "Pending" and _waits(api, live):
+        rows = [Finding("claims", OK, name, "It is there, and is bound when the first pod uses it.")]
+    elif phase != "Bound":
+        rows = [
+            Finding(
+                "claims",
+                ERROR if phase == "Lost" else WARNING,
+                name,
+                f"The claim {name}, mounted by {users}, is {phase}.",
+                f"See why: kubectl -n {namespace} describe pvc {name}",
+            )
+        ]
+    of_volume = (live.get("status") or {}).get("accessModes")
+    modes = [str(mode) for mode in of_volume or live["spec"].get("accessModes") or []]
+    row = _modes(name, modes, demands, one_node)
+    return [*rows, *([row] if row else [])] or [
+        Finding("claims", OK, name, f"It is bound, with {all_of(modes)}, for {users}.")
+    ]
+
+
+def _waits(api: Api, claim: Object) -> bool:
+    """Whether its class binds a claim only when a pod wants it."""
+    name = claim["spec"].get("storageClassName")
+    if not name:
+        return False
+    try:
+        found = api.find(f"/apis/storage.k8s.io/v1/storageclasses/{segment(str(name))}", f"StorageClass {name}")
+    except ApiError:
+        return False
+    return (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
+
+
+def _modes(name: str, modes: Sequence[str], demands: Object, one_node: Callable[[], bool]) -> Finding | None:
+    """A row where a claim is for less pods or nodes than there may be."""
+    users = [pod for pod in demands.get("pods") or [] if any(item["name"] == name for item in pod["claims"])]
+    most = sum(int(pod["most"]) for pod in users)
+    if most < 2 or {"ReadWriteMany", "ReadOnlyMany"} & set(modes):
+        return None
+    if list(modes) == ["ReadWriteOncePod"]:
+        return Finding(
+            "claims",
+            ERROR,
+            name,
+            f"The claim {name} is ReadWriteOncePod, for a single pod, but up to {most} mount it "
+            f"({all_of(pod['workload'] for pod in users)}).",
+            "Use a claim that is ReadWriteMany.",
+        )
+    if one_node():
+        return None
+    return Finding(
+        "claims",
+        WARNING,
+        name,
+        f"The claim {name} is {all_of(modes) or 'without an access mode'}, for one node, and up to {most} pods mount "
+        "it: all of them have to be on that node.",
+        "Where there are more nodes, use a class that offers ReadWriteMany, and that access mode.",
+    )
+
+
+def cvmfs(api: Api, namespace: str, demands: Object, *, absent: bool) -> list[Finding]:
+    """Whether CVMFS is there: by its CSI driver, by a claim that is bound, or by the hosts, which cannot be seen."""
+    pods = demands.get("pods") or []
+    wanted = list(dict.fromkeys(item["name"] for pod in pods for item in pod["claims"] if item["cvmfs"]))
+    hosts = list(dict.fromkeys(path for pod in pods for path in pod["cvmfs_host_paths"]))
+    found = [
+        Finding(
+            "cvmfs",
+            INFO,
+            path,
+            f"{path} of the nodes is mounted. Whether CVMFS is mounted there cannot be seen from here: servers that do "
+            "not find their models say so.",
+        )
+        for path in hosts
+    ]
+    if not wanted:
+        return found
+    driver: bool | None
+    try:
+        path = f"/apis/storage.k8s.io/v1/csidrivers/{CVMFS_DRIVER}"
+        driver = api.find(path, f"CSIDriver {CVMFS_DRIVER}") is not None
+    except ApiError:
+        driver = None
+    for name in wanted:
+        try:
+            live = None if absent else _find(api, CLAIM, namespace, name)
+        except ApiError as error:
+            found.append(hidden("cvmfs", name, f"The claim {name}", error))
+            continue
+        bound = live is not None and (live.get("status") or {}).get("phase") == "Bound"
+        if bound:
+            by = {True: f"{CVMFS_DRIVER} is installed", False: f"not by {CVMFS_DRIVER}, which is not installed"}
+            more = f" ({by[driver]})" if driver is not None else ""
+            found.append(Finding("cvmfs", OK, name, f"The claim {name} is bound{more}."))
+        elif driver is False:
+            found.append(
+                Finding(
+                    "cvmfs",
+                    WARNING,
+                    name,
+                    f"The claim {name} is not bound, and the CSI driver {CVMFS_DRIVER} is not installed.",
+                    "Ask for CVMFS in the cluster, or mount that of the nodes (host_path in "
+                    "triton_model_repositories).",
+                )
+            )
+        else:
+            there = f"{CVMFS_DRIVER} is installed" if driver else f"whether {CVMFS_DRIVER} is installed may not be read"
+            found.append(Finding("cvmfs", INFO, name, f"The claim {name} is not bound yet; {there}."))
+    return found
+
+
+# ---- Secrets and others ----------------------------------------------------------------------------------------------
+
+
+def references(api: Api, namespace: str, demands: Object, *, absent: bool) -> list[Finding]:
+    """Objects that pods name and that nothing of the instance makes."""
+    found, right = [], {"secrets": 0, "objects": 0}
+    for item in demands.get("references") or []:
+        if item["kind"] == CLAIM:
+            continue
+        check = "secrets" if item["kind"] == "Secret" else "objects"
+        rows = _reference(api, namespace, item, check, absent=absent)
+        found += rows
+        right[check] += not rows
+    words = {"secrets": "Secrets", "objects": "other objects"}
+    found += [
+        Finding(check, OK, words[check], f"What pods need and others make is there ({number}).")
+        for check, number in right.items()
+        if number
+    ]
+    return found
+
+
+def _reference(api: Api, namespace: str, item: Object, check: str, *, absent: bool) -> list[Finding]:
+    kind, name, users = str(item["kind"]), str(item["name"]), all_of(item["by"])
+    if absent and kind in _OF_NAMESPACE:
+        return [
+            Finding(
+                check,
+                WARNING,
+                name,
+                f"The {kind} {name} is needed by {users}, but the namespace {namespace} is only made now.",
+                "Make both before; pods wait until it is there.",
+            )
+        ]
+    try:
+        live = _find(api, kind, namespace, name)
+    except ApiError as error:
+        return [hidden(check, name, f"The {kind} {name}, needed by {users},", error)]
+    place = f" in the namespace {namespace}" if kind in _OF_NAMESPACE else ""
+    if live is None:
+        what = " for its image" if item["pull"] else ""
+        return [
+            Finding(
+                check,
+                ERROR,
+                name,
+                f"The {kind} {name}, needed by {users}{what}, does not exist{place}.",
+                "Make it, or correct the name in the inventory.",
+            )
+        ]
+    if item["pull"] and live.get("type") not in _REGISTRY:
+        return [
+            Finding(
+                check,
+                ERROR,
+                name,
+                f"The Secret {name}{place} is of the type {live.get('type')}, so that no image is pulled with it.",
+                "Make it with kubectl create secret docker-registry.",
+            )
+        ]
+    return []
+
+
+# ---- hosts -----------------------------------------------------------------------------------------------------------
+
+
+def hosts(api: Api, namespace: str, demands: Object) -> list[Finding]:
+    """Whether no Ingress of somebody else leads a host and path of ours elsewhere."""
+    ours = demands.get("ingresses") or []
+    if not any(item["places"] for item in ours):
+        return []
+    base = "/apis/networking.k8s.io/v1"
+    where = "the cluster"
+    try:
+        others = listed(api, f"{base}/ingresses", "Ingresses")
+    except ApiError as error:
+        if error.status != 403:
+            return [hidden("ingress", "hosts", "Other Ingresses", error)]
+        where = f"the namespace {namespace}, the only one that we may look into"
+        try:
+            others = listed(api, f"{base}/namespaces/{segment(namespace)}/ingresses", "Ingresses")
+        except ApiError as second:
+            return [hidden("ingress", "hosts", "Other Ingresses", second)]
+    names = {item["name"] for item in ours}
+    others = [
+        item
+        for item in others
+        if item["metadata"].get("namespace") != namespace or item["metadata"]["name"] not in names
+    ]
+    found = []
+    for item in ours:
+        for other in others:
+            theirs = str(other["spec"].get("ingressClassName") or "")
+            if theirs and item["ingress_class"] and theirs != item["ingress_class"]:
+                # Another controller, which clients reach by another address.
+                continue
+            for place in item["places"]:
+                if place in places(other["spec"]):
+                    found.append(
+                        Finding(
+                            "ingress",
+                            ERROR,
+                            place["host"] or "every host",
+                            f"The Ingress {other['metadata']['name']} in the namespace "
+                            f"{other['metadata'].get('namespace')} leads {place['host'] or 'every host'}"
+                            f"{place['path']} elsewhere already.",
+                            "Take another host, or have that one removed.",
+                        )
+                    )
+    listed_hosts = all_of(dict.fromkeys(place["host"] or "every host" for item in ours for place in item["places"]))
+    return found or [Finding("ingress", OK, listed_hosts, f"No other Ingress has it, as far as {where} goes.")]

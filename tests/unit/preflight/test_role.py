@@ -1,0 +1,273 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Role of an instance, the table, and the lookup whose demands have to be those of the manifests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _preflight_role, _preflight_table
+from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
+
+DEFAULTS = yaml.safe_load((CLONE / "roles/preflight/defaults/main.yml").read_text())
+FEATURES = DEFAULTS["preflight_feature_permissions"]
+PERMISSIONS = [
+    {"resource": "pods", "verbs": ["get", "list"]},
+    {"resource": "services", "verbs": ["patch", "get", "create"]},
+    {"resource": "configmaps", "verbs": ["create", "get", "patch"]},
+    {"resource": "pods", "verbs": ["create"]},
+    {"group": "apps", "resource": "deployments", "verbs": ["get"]},
+]
+
+
+def test_a_role_has_every_right_once_and_in_order() -> None:
+    rights = _preflight_role.rights(PERMISSIONS)
+    assert _preflight_role.rules(rights) == [
+        {"apiGroups": [""], "resources": ["configmaps", "services"], "verbs": ["get", "create", "patch"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "create"]},
+        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]},
+    ]
+    assert _preflight_role.rules(reversed(rights)) == _preflight_role.rules(rights)
+
+
+def test_a_role_grants_exactly_what_every_feature_needs() -> None:
+    wanted = [*DEFAULTS["preflight_permissions"], *(item for items in FEATURES.values() for item in items)]
+    rights = set(_preflight_role.rights(wanted))
+    granted = [
+        (verb, resource, group)
+        for rule in _preflight_role.rules(rights)
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+    assert len(granted) == len(set(granted))
+    assert set(granted) == rights
+    assert not any("*" in right for right in granted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "who", "subject"),
+    [
+        ({}, {"username": "alice"}, {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"}),
+        ({}, {"username": "system:serviceaccount:ci:bot"},
+         {"kind": "ServiceAccount", "name": "bot", "namespace": "ci"}),
+        ({}, {}, None),
+        ({"kind": "Group", "name": "cms"}, {"username": "alice"},
+         {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "cms"}),
+        ({"kind": "ServiceAccount", "name": "bot"}, {}, {"kind": "ServiceAccount", "name": "bot", "namespace": "cms"}),
+    ],
+)  # fmt: skip
+def test_whom_a_role_is_for(wanted: dict[str, str], who: dict[str, str], subject: dict[str, str] | None) -> None:
+    assert _preflight_role.subject(wanted, who, "cms") == subject
+
+
+@pytest.mark.parametrize(
+    ("create", "kinds"),
+    [(False, ["Role", "RoleBinding"]), (True, ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"])],
+)
+def test_only_a_namespace_that_is_made_takes_a_cluster_role(create: bool, kinds: list[str]) -> None:
+    rights = _preflight_role.rights(PERMISSIONS)
+    subject = _preflight_role.subject({}, {"username": "alice"}, "cms")
+    found = _preflight_role.manifests("main", "cms", rights, subject, create_namespace=create)
+    assert [item["kind"] for item in found] == kinds
+    for item in found:
+        kubernetes_validate.validate(item, "1.34", strict=True)
+        # What is cluster-wide is about the one namespace.
+        assert item["metadata"].get("namespace", "cms") == "cms"
+    wide = [rule for item in found if item["kind"] == "ClusterRole" for rule in item["rules"]]
+    assert all(rule["resources"] == ["namespaces"] for rule in wide)
+    assert not _preflight_role.manifests("main", "cms", rights, None)[1:], "without a subject there is no binding"
+
+
+def test_roles_for_a_set_of_manifests() -> None:
+    """What is cluster-wide is in the ClusterRole, and nothing else; that it is enough is seen on a cluster."""
+    version = "rbac.authorization.k8s.io/v1"
+    reference = {"kind": "ClusterRole", "name": "a"}
+    documents = [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}},
+        {"apiVersion": version, "kind": "ClusterRole", "metadata": {"name": "a"}},
+        {
+            "apiVersion": version,
+            "kind": "RoleBinding",
+            "metadata": {"name": "a", "namespace": "b"},
+            "roleRef": reference,
+        },
+    ]
+    byproducts = [{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}}]
+    found = _preflight_role.of_manifests(documents, "deployer", "own", {"kind": "User", "name": "alice"}, byproducts)
+    assert [(item["kind"], item["metadata"].get("namespace")) for item in found] == [
+        ("ClusterRole", None), ("ClusterRoleBinding", None), ("Role", "b"), ("RoleBinding", "b"), ("Role", "own"),
+        ("RoleBinding", "own"),
+    ]  # fmt: skip
+    rights = {
+        (item["metadata"].get("namespace", ""), resource): rule["verbs"]
+        for item in found
+        for rule in item.get("rules", [])
+        for resource in rule["resources"]
+    }
+    assert {resource for place, resource in rights if not place} == {"namespaces", "clusterroles"}
+    assert {"escalate", "bind"} <= set(rights["", "clusterroles"])
+    assert rights["b", "deployments"] == ["list"], "what has gone out of the set is looked for everywhere"
+    assert "create" in rights["b", "rolebindings"]
+    assert rights["own", "leases"] == ["get", "delete"]
+    assert not [item for item in _preflight_role.of_manifests(documents, "d", "own") if "Binding" in item["kind"]]
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+
+def row(check: str, severity: str, subject: str = "a", found: str = "It is so.", action: str = "") -> dict[str, str]:
+    return {
+        "check": check,
+        "severity": severity,
+        "subject": subject,
+        "found": found,
+        "action": action,
+        "why": "of this",
+    }
+
+
+RESULT: dict[str, Any] = {
+    "namespace": {"name": "cms", "phase": "Active"},
+    "version": "v1.34.4",
+    "findings": [
+        row("version", "ok"),
+        row("permissions", "error", "pods", "We may not list pods.", "Ask for a Role."),
+        row("permissions", "error", "services", "We may not get services.", "Ask for a Role."),
+        row("quota", "info", "q", "It may not be read."),
+        row("gpus", "warning", "nvidia.com/gpu", "Room for 1 of 2.", "Wait."),
+        row("claims", "ok"),
+        row("claims", "ok", "b"),
+    ],
+    "permissions": [
+        {"verb": "list", "resource": "pods", "group": "", "held": False},
+        {"verb": "get", "resource": "pods", "group": "", "held": True},
+        {"verb": "get", "resource": "services", "group": "", "held": False},
+    ],
+    "role": [],
+}
+AWAY = {"msg": "The Kubernetes API at https://away cannot be reached."}
+
+
+def test_short_table() -> None:
+    assert _preflight_table.table({"one": RESULT, "two": AWAY}).splitlines() == [
+        "one (namespace cms): 2 errors, 1 warning, 1 not known, 3 right",
+        "  error    permissions  pods",
+        "  error    permissions  services",
+        "  warning  gpus         nvidia.com/gpu: Room for 1 of 2. Wait.",
+        "  right: version, claims",
+        "  not known: quota",
+        "two: 1 error",
+        "  error  version  the cluster",
+    ]
+
+
+def test_full_table() -> None:
+    assert _preflight_table.table({"one": RESULT}, full=True).splitlines() == [
+        "one (namespace cms): 2 errors, 1 warning, 1 not known, 3 right",
+        "  ok       version      a: It is so.",
+        "  error    permissions  pods: We may not list pods.",
+        "                        To do: Ask for a Role.",
+        "                        Why: of this.",
+        "  error    permissions  services: We may not get services.",
+        "                        To do: Ask for a Role.",
+        "  info     quota        q: It may not be read.",
+        "  warning  gpus         nvidia.com/gpu: Room for 1 of 2.",
+        "                        To do: Wait.",
+        "  ok       claims       a: It is so.",
+        "  ok       claims       b: It is so.",
+        "  Rules of a Role that are missing:",
+        '    - {apiGroups: [""], resources: [pods], verbs: [list]}',
+        '    - {apiGroups: [""], resources: [services], verbs: [get]}',
+    ]
+    # What is printed can be copied.
+    text = _preflight_table.missing_text(RESULT).partition("\n")[2]
+    assert yaml.safe_load(text) == _preflight_table.missing_rules(RESULT)
+
+
+def test_long_sentences_are_wrapped() -> None:
+    long = {**RESULT, "findings": [row("quota", "error", "q", "word " * 60, "Ask.")]}
+    lines = _preflight_table.table({"one": long}, full=True).splitlines()
+    assert max(map(len, lines)) <= _preflight_table.WIDTH
+    assert sum("word" in line for line in lines) > 2
+
+
+def test_report() -> None:
+    found = _preflight_table.report(RESULT)
+    assert (found["namespace"], found["version"], found["errors"], found["warnings"]) == ("cms", "v1.34.4", 2, 1)
+    assert found["findings"] == RESULT["findings"]
+    away = _preflight_table.report(AWAY)
+    assert (away["errors"], away["findings"][0]["found"]) == (1, AWAY["msg"])
+    assert json.loads(json.dumps(away)) == away
+
+
+# ---- the lookup ------------------------------------------------------------------------------------------------------
+
+HOSTS = {"everything": True, "scaled": False, "watched": False}
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What site.yml asks for the hosts of the golden inventory."""
+    folder = tmp_path_factory.mktemp("golden")
+    inventory = yaml.safe_load((CLONE / "tests/golden/options/hosts.yml").read_text())
+    inventory["supersonic_instances"]["vars"]["local_directory"] = str(folder)
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    done = subprocess.run(
+        [sys.executable, str(CLONE / "tests/harness/one_process.py"), "asked", str(folder / "hosts.yml"), *HOSTS],
+        cwd=CLONE,
+        env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def manifests(host: str) -> dict[str, list[dict[str, Any]]]:
+    """What is expected of a host, by role."""
+    return {
+        path.name.removesuffix(".yaml.txt"): list(yaml.safe_load_all(path.read_text()))
+        for path in sorted((CLONE / "tests/golden/expected/options" / host).glob("*.yaml.txt"))
+    }
+
+
+def test_whatever_is_applied_has_its_rights_asked_for(asked: dict[str, Any]) -> None:
+    """Of every host: the kinds of its manifests, and the Role that is made for its features."""
+    plurals = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses", "BackendTLSPolicy": "backendtlspolicies"}
+    for host, found in asked.items():
+        wanted = [*DEFAULTS["preflight_permissions"], *(item for name in found["features"] for item in FEATURES[name])]
+        rights = set(_preflight_role.rights(wanted))
+        for document in (item for documents in manifests(host).values() for item in documents):
+            group = document["apiVersion"].rpartition("/")[0]
+            resource = plurals.get(document["kind"], f"{document['kind'].lower()}s")
+            for verb in ("get", "create", "patch", "delete"):
+                assert (verb, resource, group) in rights, f"{host}: {document['kind']} {document['metadata']['name']}"
+
+
+def test_demands_are_those_of_the_manifests_that_are_applied(asked: dict[str, Any]) -> None:
+    """What the lookup gives for some of them."""
+    for host, publishes in HOSTS.items():
+        found, expected = asked[host]["demands"], demands(manifests(host))
+        pods = {pod["workload"]: pod for pod in found["pods"]}
+        publisher = pods.pop("the pod that publishes models", None)
+        assert bool(publisher) == publishes
+        assert pods == {pod["workload"]: pod for pod in expected["pods"]}
+        for part in ("claims", "ingresses"):
+            assert sorted(map(str, found[part])) == sorted(map(str, expected[part]))
+        assert found["counts"] == expected["counts"]
+        theirs = [item for item in found["references"] if item["by"] != ["the pod that publishes models"]]
+        known = {(item["kind"], item["name"]) for item in theirs}
+        assert known == {(item["kind"], item["name"]) for item in expected["references"]}
