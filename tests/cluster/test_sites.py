@@ -257,6 +257,8 @@ def overlay(folder: Path, namespaces: dict[str, str], requests: Path, prometheus
             "supersonic_namespace": namespaces[host],
             "supersonic_prometheus_url": prometheus_url,
             "prometheus_scrape_interval": 2,
+            # Its administrators have not added our rules.
+            "verify_prometheus_rules": "never",
             # No ingress controller leads here from a public name.
             "verify_address": "",
             "verify_golden_directories": [str(requests / experiment)],
@@ -297,7 +299,8 @@ class Sites:
         done = run_playbook(
             "site.yml", INVENTORIES / "nrp", *inventories, *arguments, environment=environment, seconds=1500
         )
-        assert done.code == 0, f"{step}: {done.output}"
+        (self.overlay.parent / f"{step}.log").write_text(done.output)
+        assert done.code == 0, f"{step}: {done.output[-4000:]}"
         self.runs[step] = done
 
 
@@ -372,6 +375,10 @@ def test_the_sites_own_are_left_alone_and_nothing_secret_is_shown(sites: Sites) 
         assert {host: run.recap[host]["changed"] for host in ("nrp", "geddes")} == {"nrp": 0, "geddes": 0}
 
 
+def conditions(item: Object) -> set[tuple[str, str]]:
+    return {(one["type"], one["status"]) for one in item["status"].get("conditions", [])}
+
+
 def test_servers_are_where_the_sites_want_them(sites: Sites) -> None:
     """What comes from the sites' files, at the live objects."""
     cluster = sites.cluster
@@ -379,10 +386,10 @@ def test_servers_are_where_the_sites_want_them(sites: Sites) -> None:
         pods = cluster.there(f"/apis/apps/v1/namespaces/{namespace}/deployments/{host}-triton")["spec"]["template"]
         (server,) = pods["spec"]["containers"]
         assert server["resources"]["limits"]["nvidia.com/gpu"] == "1"
-        scaler = cluster.there(f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects/{host}-triton")
-        scaled = scaler["spec"]
-        ready = {item["type"]: item["status"] for item in scaler["status"]["conditions"]}
-        assert ready["Ready"] == "True", ready
+        scaler = f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects/{host}-triton"
+        scaled = cluster.there(scaler)["spec"]
+        # KEDA has asked the site's Prometheus. On a busy machine an answer may be late for once.
+        until(lambda path=scaler: ("Ready", "True") in conditions(cluster.there(path)), 180)
         ingress = cluster.there(f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses/{host}-envoy")["spec"]
         told = (scaled["minReplicaCount"], scaled["maxReplicaCount"], ingress["rules"][0]["host"])
         assert (
