@@ -413,7 +413,8 @@ def test_servers_are_where_the_sites_want_them(sites: Sites) -> None:
 def test_icecube_lets_in_who_has_a_token_of_its_realm(sites: Sites) -> None:
     """Beside the static one, by which the proof came in."""
     realm = yaml.safe_load((INVENTORIES / "shared/icecube.yml").read_text())["icecube_realm"]
-    envoy = {"service": {"name": "nrp-icecube", "namespace": sites.namespaces["nrp-icecube"]}}
+    labels = {"app.kubernetes.io/instance": "nrp-icecube", "app.kubernetes.io/component": "envoy"}
+    envoy = {"selector": {"namespace": sites.namespaces["nrp-icecube"], "labels": labels}}
     good = token(iss=realm, aud="icesonic")
     refused = {
         "another audience": token(iss=realm, aud="account"),
