@@ -18,6 +18,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards impo
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_role import of_manifests
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_table import errors, report, table
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     service_gpu_query,
@@ -74,6 +75,7 @@ class FilterModule:
             "ingress_service_annotations": _exposure.ingress_service_annotations,
             "keda_manifests": _keda.keda_manifests,
             "lua_literal": _gateway.lua_literal,
+            "manifest_rights": of_manifests,
             "model_drift_table": _render.model_drift_table,
             "model_repository_paths": _render.model_repository_paths,
             "model_repository_volumes": _render.model_repository_volumes,

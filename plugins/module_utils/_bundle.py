@@ -26,9 +26,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-import yaml
-
-from ansible_collections.fastml.supersonic.plugins.module_utils import _ours, _status, _status_page
+from ansible_collections.fastml.supersonic.plugins.module_utils import _ours, _status, _status_page, _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import POD, SECRET
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
@@ -173,16 +171,11 @@ def _reason(error: Exception) -> str:
 
 
 def _manifest(redactor: Redactor, live: Mapping[str, t.Any]) -> str:
-    return _yaml(redactor.manifest(live))
+    return _yaml.dump(redactor.manifest(live))
 
 
 def _answered(redactor: Redactor, path: str, answer: Future[str]) -> str:
     return _learned(redactor, path, answer.result())
-
-
-def _yaml(value: t.Any) -> str:
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return str(yaml.dump(value, Dumper=dumper, sort_keys=False, width=120, allow_unicode=True))
 
 
 def _learn(redactor: Redactor, found: Iterable[_ours.Ours], api: Api, options: Options, bundle: Bundle) -> None:

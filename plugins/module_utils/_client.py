@@ -23,7 +23,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
+from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 
 CONNECTION_SPEC: dict[str, dict[str, t.Any]] = {
     "kubeconfig": {"type": "path"},
@@ -271,19 +272,11 @@ def _run_plugin(result: Connection, plugin: dict[str, t.Any], folder: str) -> Co
 
 
 def _load_yaml(path: str) -> dict[str, t.Any]:
-    try:
-        import yaml
-    except ImportError as exc:
-        raise missing_library("yaml", "PyYAML") from exc
-
     content = _read(path, "kubeconfig", "the connection options")
     try:
-        document = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as exc:
-        # The parser's own message quotes the line, which may hold a token.
-        mark = getattr(exc, "problem_mark", None)
-        at = f" near line {mark.line + 1}" if mark is not None else ""
-        raise SupersonicError(f"The kubeconfig {path} is not valid YAML{at}.") from exc
+        document = _yaml.load(content)
+    except _yaml.NoYaml as exc:
+        raise SupersonicError(f"The kubeconfig {path} is not valid YAML{exc.where}.") from exc
     if not isinstance(document, dict):
         raise SupersonicError(f"The kubeconfig {path} is empty or no mapping.")
     return document

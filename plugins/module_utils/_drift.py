@@ -264,7 +264,8 @@ def foreign(
     ours = set(leaves(mine))
     paths = list(differing)
     for entry in writers(live):
-        if is_ours(entry, manager) or is_trusted(entry, trusted):
+        # A number of replicas is told where it differs, and of whom where an autoscaler decides.
+        if is_ours(entry, manager) or is_trusted(entry, trusted) or entry.get("subresource") == "scale":
             continue
         fields = entry.get("fieldsV1") or {}
         told = [keys for path in paths if (keys := resolve(fields, path)) is not None]

@@ -103,9 +103,10 @@ def _told_apart(values: Sequence[tuple[str, t.Any]]) -> list[tuple[str, str]]:
                 return [(f"{one} (line {number})", _short(before.strip())), (other, _short(after.strip()))]
         number = min(len(left), len(right))
         longer, lines = (one, left) if len(left) > len(right) else (other, right)
-        return [
-            (f"{longer} (line {number + 1}, {len(lines) - number} more than the other)", _short(lines[number].strip()))
-        ]
+        more = [line.strip() for line in lines[number:] if line.strip()]
+        if not more:
+            return [(one, f"{len(left)} lines"), (other, f"{len(right)} lines, the same but for empty ones at the end")]
+        return [(f"{longer} (line {number + 1}, {len(lines) - number} more than the other)", _short(more[0]))]
     if len(values) == 2 and all(isinstance(value, list) for _side, value in values):
         (one, first), (other, second) = values
         only = [each for each in first if each not in second], [each for each in second if each not in first]

@@ -18,14 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-import yaml
-
 from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _drift,
     _drift_envoy,
     _model_releases,
     _model_servers,
     _status,
+    _yaml,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import ID_LABEL, PART_OF_LABEL, TOOL, ApplySet
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import field_managers
@@ -321,9 +320,9 @@ class Look:
             )
             return False
         try:
-            file = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            text = f"{key} is no YAML: {error}"
+            file = _yaml.load(text)
+        except _yaml.NoYaml as error:
+            text = f"{key} is no YAML{error.where}: {error}"
             self._note(ERROR, RUNNING, "not loaded", f"ConfigMap/{config_map}", text, field=f"data.{key}")
             return False
         port = _admin_port(file, container)

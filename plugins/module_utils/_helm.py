@@ -25,7 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
+from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 
 Object = dict[str, t.Any]
@@ -211,17 +212,9 @@ def _reason(said: str) -> str:
 
 def _documents(text: str) -> list[Object]:
     try:
-        import yaml
-    except ImportError as error:
-        raise missing_library("yaml", "PyYAML") from error
-
-    try:
-        loaded = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise SupersonicError(
-            f"The chart gives no valid YAML{f' near line {mark.line + 1}' if mark else ''}."
-        ) from error
+        loaded = _yaml.load_all(text)
+    except _yaml.NoYaml as error:
+        raise SupersonicError(f"The chart gives no valid YAML{error.where}.") from error
     found: list[Object] = []
     for document in loaded:
         if document is None:

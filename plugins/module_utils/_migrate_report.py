@@ -15,9 +15,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate_chart as chart
+from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values import (
     CHANGED,
@@ -79,9 +78,9 @@ def _hosts(host: str, text: str | None) -> str:
 
 def _has(text: str, host: str) -> bool:
     try:
-        inventory = yaml.safe_load(text)
+        inventory = _yaml.load(text)
         return host in inventory[GROUP]["hosts"]
-    except (yaml.YAMLError, KeyError, TypeError):
+    except (_yaml.NoYaml, KeyError, TypeError):
         return False
 
 
@@ -107,7 +106,7 @@ def _host_vars(made: Migration, sources: list[str]) -> str:
             section = role
         for text in reasons.get(variable, []):
             lines += _comment(text)
-        lines.append(_yaml({variable: value}))
+        lines.append(_text({variable: value}))
     return "\n".join(lines) + "\n"
 
 
@@ -130,18 +129,8 @@ def _comment(text: str) -> list[str]:
     return [f"# {line}" for line in _wrapped(text, _WIDTH)]
 
 
-def _yaml(value: Any) -> str:
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=140).rstrip("\n")
-
-
-class _Dumper(yaml.SafeDumper):
-    """Lists are indented below their key, and nothing is an anchor."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        return True
+def _text(value: Any) -> str:
+    return _yaml.dump(value, width=140).rstrip("\n")
 
 
 # ---- for people ------------------------------------------------------------------------------------------------------

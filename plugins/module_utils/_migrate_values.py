@@ -15,8 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 
 Path = tuple[str, ...]
@@ -55,14 +54,10 @@ def load(texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for name, text in texts:
         try:
-            document = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f"{name}:{mark.line + 1}" if mark else name
-            # PyYAML quotes the line, which may hold a password.
-            raise SupersonicError(
-                f"{where} is no YAML: {getattr(error, 'problem', None) or 'it cannot be read'}."
-            ) from None
+            document = _yaml.load(text)
+        except _yaml.NoYaml as error:
+            where = f"{name}:{error.line}" if error.line else name
+            raise SupersonicError(f"{where} is no YAML: {error}.") from None
         if document is None:
             continue
         if not isinstance(document, Mapping):

@@ -26,6 +26,7 @@ import typing as t
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import (
     Connection,
     environment_proxy,
@@ -105,14 +106,12 @@ def _address(host: str) -> str:
 
 def _before(path: str) -> Connection | None:
     """The login that the file is from."""
-    import yaml
-
     try:
         with open(path, encoding="utf-8") as file:
-            document = yaml.safe_load(file)
+            document = _yaml.load(file.read())
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, ValueError):
         document = None
     named = document.get("extensions") if isinstance(document, dict) else None
     if not any(isinstance(each, dict) and each.get("name") == _OURS for each in named or []):

@@ -87,6 +87,61 @@ def manifests(
     return found
 
 
+# ---- what a set of manifests needs -----------------------------------------------------------------------------------
+
+_APPLIED = ("get", "list", "watch", "create", "patch", "delete")
+_CLUSTER_WIDE = {
+    "APIService", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "MutatingWebhookConfiguration",
+    "Namespace", "PersistentVolume", "PriorityClass", "StorageClass", "ValidatingWebhookConfiguration",
+}  # fmt: skip
+_PLURALS = {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"}
+
+
+def of_manifests(
+    documents: Iterable[Object],
+    name: str,
+    namespace: str,
+    subject_: Object | None = None,
+    byproducts: Iterable[Object] = (),
+) -> list[dict[str, Any]]:
+    """What whoever applies and removes these objects with the module manifests has to be allowed to do.
+
+    name: of the roles; subject_: kind, name and namespace of whom they are for; byproducts: as of that module.
+    What is cluster-wide, the namespace itself included, is a ClusterRole, and everything else a Role in each
+    namespace. Whoever makes a role has to have its rights, or the verb escalate, and whoever binds one the verb bind:
+    somebody with these can give himself any right.
+    """
+    wide: list[Right] = [(verb, "namespaces", "") for verb in ("get", "create", "delete")]
+    inside: dict[str, list[Right]] = {namespace: []}
+    for document in documents:
+        kind = str(document["kind"])
+        group = str(document["apiVersion"]).rpartition("/")[0]
+        resource = _PLURALS.get(kind, f"{kind.lower()}s")
+        place = str(document["metadata"].get("namespace") or namespace)
+        found = wide if kind in _CLUSTER_WIDE else inside.setdefault(place, [])
+        found += [(verb, resource, group) for verb in _APPLIED]
+        if kind in ("ClusterRole", "Role"):
+            found.append(("escalate", resource, group))
+        if kind in ("ClusterRoleBinding", "RoleBinding"):
+            to = str(document["roleRef"]["kind"])
+            (wide if to == "ClusterRole" else found).append(("bind", f"{to.lower()}s", RBAC))
+    # What has gone out of the set is looked for by each of its kinds in each of its namespaces.
+    kinds = {(resource, group) for found in inside.values() for _verb, resource, group in found if _verb == "create"}
+    for found in inside.values():
+        found += [("list", resource, group) for resource, group in sorted(kinds)]
+    # The set is noted in a ConfigMap, and its pods are waited for.
+    inside[namespace] += [(verb, "configmaps", "") for verb in _APPLIED]
+    inside[namespace] += [(verb, "pods", "") for verb in ("get", "list", "watch")]
+    for document in byproducts:
+        group = str(document["apiVersion"]).rpartition("/")[0] if "/" in document["apiVersion"] else ""
+        inside[namespace] += [(verb, f"{document['kind'].lower()}s", group) for verb in ("get", "delete")]
+    bound = subject(subject_ or {}, {}, namespace)
+    manifests_ = [_role("ClusterRole", name, rules(wide)), *_binding("ClusterRole", name, bound)]
+    for place, found in sorted(inside.items()):
+        manifests_ += [_role("Role", name, rules(found), place), *_binding("Role", name, bound, place)]
+    return manifests_
+
+
 def _role(kind: str, name: str, found: Sequence[Object], namespace: str = "") -> dict[str, Any]:
     return {"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": _metadata(name, namespace), "rules": list(found)}
 

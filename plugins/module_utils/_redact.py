@@ -22,7 +22,7 @@ import typing as t
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
-import yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
 
 # Shorter ones would be found in every other word.
 SHORTEST = 6
@@ -142,8 +142,8 @@ class Redactor:
             if is_secret_name(name):
                 self.learn(value.strip("\"'"), origin)
         if ":" in text and len(text) < 4_000_000:
-            with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
-                for document in yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            with contextlib.suppress(ValueError, RecursionError):
+                for document in _yaml.load_all(text):
                     self.learn_structure(document, origin)
 
     def learn_structure(self, value: t.Any, origin: str = "") -> None:

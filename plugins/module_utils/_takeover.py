@@ -25,9 +25,8 @@ import typing as t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import yaml
-
 from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate_chart as chart
+from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind, Kinds, Resource, rank
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay
@@ -697,8 +696,8 @@ def recorded(secret: Object, namespace: str) -> Iterator[tuple[str, str, str]]:
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
         release = json.loads(gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed)
-        documents = list(yaml.safe_load_all(release["manifest"]))
-    except (KeyError, ValueError, OSError, EOFError, TypeError, yaml.YAMLError):
+        documents = _yaml.load_all(release["manifest"])
+    except (KeyError, ValueError, OSError, EOFError, TypeError):
         name = (secret.get("metadata") or {}).get("name")
         raise SupersonicError(
             f"Helm's record {name} cannot be read, so that it is not known what the release has made."

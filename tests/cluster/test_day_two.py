@@ -20,8 +20,17 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_DRAIN, BEFORE_PAUSE
+from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.tests.harness.clients import load
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, claim, config_map, secret, until
+from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
+    Cluster,
+    claim,
+    config_map,
+    secret,
+    until,
+    workload,
+)
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import KUBECONFIG, LOCAL, Instance
 
@@ -29,14 +38,14 @@ NAME = "kept"
 TOKENS = {"ours": ["a-client-0123456789abcd"], "theirs": ["b-client-9876543210dcba"]}
 PASSWORD = "a-password-by-hand-77c1"
 IMAGE = "docker.io/fastml/triton-local:2.51.0"
-DRAIN = {
-    # Long enough for what is in flight; the rest of the harness' instance is quick.
+# Times by which no request is lost, as by default; the harness' instances are quick instead.
+UNHURRIED = {
     "triton_drain_wait": 8,
-    "triton_exit_timeout": 5,
+    "triton_exit_timeout": 30,
     "triton_replicas": 2,
     "envoy_endpoint_wait": 6,
-    "envoy_drain_time": 3,
-    "envoy_in_flight_wait": 3,
+    "envoy_drain_time": 8,
+    "envoy_in_flight_wait": 6,
 }
 
 
@@ -45,7 +54,7 @@ def instance(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("day-two")
     shutil.copytree(LOCAL / "models" / "identity", folder / "models" / "identity")
     variables = {
-        **DRAIN,
+        **UNHURRIED,
         "model_repository_sources": [str(folder / "models")],
         "model_repository_size": "64Mi",
         "envoy_tokens": TOKENS,
@@ -189,13 +198,77 @@ def test_pods_are_replaced_one_by_one_under_load(instance: Instance, tmp_path: P
         drained = module(instance, "instance_drain", node=node, cordon=False, same_node=True, wait_timeout=600)
     assert set(drained["moved"]) == before
     assert report["requests"] > 0
-    assert report["failed"] == 0, report
+    assert report["failed"] == 0, json.dumps(report)
     for part, count in (("triton", 2), ("envoy", 1)):
         live = instance.cluster.there(f"/apis/apps/v1/namespaces/{instance.namespace}/deployments/{NAME}-{part}")
         assert live["spec"]["replicas"] == count
         assert BEFORE_DRAIN not in live["metadata"].get("annotations", {})
         until(lambda part=part, count=count: instance.ready(part, count), 60)  # type: ignore[misc]
     assert not before & {p["metadata"]["name"] for part in ("triton", "envoy") for p in instance.pods(part).values()}
+
+
+def test_an_autoscaled_pool_is_held_and_moved(cluster: Cluster, namespace: str, keda: Keda) -> None:
+    """Of pods that do nothing: what counts is what KEDA makes of it, and that a drain leaves a pause as it was."""
+    labels = {
+        "app.kubernetes.io/instance": "pool",
+        "app.kubernetes.io/part-of": "supersonic",
+        "app.kubernetes.io/component": "triton",
+    }
+    pool = workload(name="pool-triton")
+    pool["metadata"]["labels"] = pool["spec"]["template"]["metadata"]["labels"] = labels
+    pool["spec"]["selector"] = {"matchLabels": labels}
+    cron = {"timezone": "Etc/UTC", "start": "0 0 * * *", "end": "59 23 * * *", "desiredReplicas": "2"}
+    scaled = {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": "pool-triton", "labels": labels},
+        "spec": {
+            "scaleTargetRef": {"name": "pool-triton"},
+            "minReplicaCount": 2,
+            "maxReplicaCount": 3,
+            "triggers": [{"type": "cron", "metadata": cron}],
+        },
+    }
+    deployments = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    objects = f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects"
+    assert keda.sound()
+    cluster.create(deployments, pool)
+    cluster.create(objects, scaled)
+
+    def servers() -> int:
+        return int(cluster.there(f"{deployments}/pool-triton")["spec"]["replicas"])
+
+    def annotations() -> dict[str, str]:
+        found: dict[str, str] = cluster.there(f"{objects}/pool-triton")["metadata"].get("annotations") or {}
+        return found
+
+    def act(name: str, **options: Any) -> dict[str, Any]:
+        given = {"kubeconfig": str(KUBECONFIG), "name": "pool", "namespace": namespace, **options}
+        result = run_module(name, given)
+        assert not result["failed"], result
+        return result
+
+    try:
+        until(lambda: servers() == 2, 120)
+        paused = act("instance_pause", servers=1)
+        assert (paused["changed"], paused["autoscaled"]) == (True, True)
+        assert servers() == 1
+        assert annotations()[PAUSED_REPLICAS] == "1"
+        assert act("instance_pause", servers=1)["changed"] is False
+        (pod,) = cluster.api.list(f"/api/v1/namespaces/{namespace}/pods", "pods")
+        drained = act("instance_drain", node=pod["spec"]["nodeName"], cordon=False, same_node=True)
+        assert drained["moved"] == [pod["metadata"]["name"]]
+        assert annotations()[PAUSED_REPLICAS] == "1"
+        assert BEFORE_PAUSE in annotations()
+        assert BEFORE_DRAIN not in annotations()
+        until(lambda: servers() == 1, 60)
+        assert act("instance_pause", state="resumed")["changed"]
+        assert not {PAUSED_REPLICAS, BEFORE_PAUSE} & set(annotations())
+        until(lambda: servers() == 2, 120)
+    finally:
+        # KEDA lets go of it, or the namespace would stay.
+        cluster.api.delete(f"{objects}/pool-triton", "pool", propagation="Background")
+        until(lambda: cluster.get(f"{objects}/pool-triton") is None, 60)
 
 
 def test_a_backup_fills_an_empty_claim(instance: Instance, tmp_path: Path) -> None:

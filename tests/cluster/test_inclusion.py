@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.tests.harness.collection import install
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, install, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.variables import readme_variables
 
 EXAMPLE = CLONE / "docs/examples/other-project"

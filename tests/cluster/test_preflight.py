@@ -6,16 +6,29 @@ What it says of clusters that nobody has at hand is in tests/unit/preflight."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster
+from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _preflight_role
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, container, until, workload
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
+    Cluster,
+    Object,
+    config_map,
+    container,
+    crd,
+    removed,
+    service,
+    until,
+    workload,
+)
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
+GROUP = "rbac.authorization.k8s.io"
 PULLED = {"imagePullSecrets": [{"name": "registry"}]}
 MOUNTED = {"volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}]}
 
@@ -109,3 +122,54 @@ def test_a_host_that_somebody_else_has(cluster: Cluster, namespace: str) -> None
     severity, sentence = found(cluster.api, namespace, ours)["ingress"]
     assert severity == "error"
     assert f"The Ingress theirs in the namespace {other} leads {host}/ elsewhere already." in sentence
+
+
+def test_rights_for_what_is_cluster_wide_are_enough(cluster: Cluster, namespace: str, ca_file: str) -> None:
+    """To apply a set as KEDA's is, in two namespaces and cluster-wide, and to remove it, by somebody with the generated
+    roles and nothing else."""
+    other, name = cluster.new_namespace(), f"{namespace}-set"
+    version, pods = f"{GROUP}/v1", [{"apiGroups": [""], "resources": ["pods", "secrets"], "verbs": ["get"]}]
+
+    def role(kind: str, place: dict[str, str]) -> Object:
+        return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **place}, "rules": pods}
+
+    def binding(kind: str, to: str, place: dict[str, str]) -> Object:
+        reference = {"apiGroup": GROUP, "kind": to, "name": name}
+        subjects = [{"kind": "ServiceAccount", "name": "deployer", "namespace": namespace}]
+        return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **place}, "roleRef": reference,
+                "subjects": subjects}  # fmt: skip
+
+    there = {"namespace": other}
+    definitions = [
+        crd("preflights", f"{namespace}.example.org", "Preflight"),
+        role("ClusterRole", {}), binding("ClusterRoleBinding", "ClusterRole", {}),
+        role("Role", there), binding("RoleBinding", "Role", there),
+        workload(name="web", replicas=0), service("web"), config_map(),
+    ]  # fmt: skip
+    token = cluster.user(namespace, "deployer")
+    subject = {"kind": "ServiceAccount", "name": "deployer", "namespace": namespace}
+    wanted = {"name": "set", "namespace": namespace, "definitions": definitions, "keep": [],
+              "additional_namespaces": [other], **cluster.as_user(token, ca_file)}  # fmt: skip
+    assert run_module("manifests", wanted)["failed"]
+    with contextlib.ExitStack() as stack:
+        for item in _preflight_role.of_manifests(definitions, f"{namespace}-deployer", namespace, subject):
+            place = item["metadata"].get("namespace")
+            path = f"/apis/{version}/{f'namespaces/{place}/' if place else ''}{item['kind'].lower()}s"
+            stack.enter_context(removed(cluster, f"{path}/{item['metadata']['name']}"))
+            cluster.create(path, item)
+        # Whatever goes wrong, nothing cluster-wide is left.
+        for path in (
+            f"{version}/clusterroles/{name}",
+            f"{version}/clusterrolebindings/{name}",
+            f"apiextensions.k8s.io/v1/customresourcedefinitions/preflights.{namespace}.example.org",
+        ):
+            stack.enter_context(removed(cluster, f"/apis/{path}"))
+        # Who authorizes learns of a role a moment later.
+        until(lambda: "cannot" not in str(run_module("manifests", wanted, check=True).get("msg")))
+        for changed in (True, False):
+            done = run_module("manifests", wanted)
+            assert not done.get("failed"), done["msg"]
+            assert done["changed"] == changed
+        gone = run_module("manifests", {**wanted, "definitions": [], "state": "absent"})
+        assert not gone.get("failed"), gone["msg"]
+        assert cluster.get(f"/apis/{version}/clusterroles/{name}") is None

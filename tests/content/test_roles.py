@@ -132,6 +132,15 @@ def test_tasks_use_modules_and_tell_the_truth(role: Path) -> None:
         assert "tags" not in task, f"{where} has tags; tags belong to the playbook"
 
 
+def test_module_defaults_of_the_including_playbook_are_left_alone() -> None:
+    """A group in a task takes the place of the same group in the play, also where it has nothing to say."""
+    for role in ROLES:
+        for path, task in tasks(role):
+            for name in task.get("module_defaults", {}):
+                where = f"{path.relative_to(CLONE)}: {task.get('name')}"
+                assert name in task, f"{where}: module_defaults of {name}, which is not the task's module"
+
+
 def test_no_image_without_a_version() -> None:
     for path in [*CLONE.glob("roles/**/*.yml"), *CLONE.glob("inventories/**/*.yml")]:
         for image in re.findall(r"^\s*(?:[a-z_]*_)?image:\s*['\"]?([^\s'\"{]+)", path.read_text(), re.M):

@@ -57,7 +57,9 @@ def test_of_long_texts_the_first_line_that_differs_is_shown() -> None:
     assert "desired (line 8): line 7; live: x" in table([one(changed)])
     assert "line 9" not in table([one(changed)])
     longer = finding("error", "desired-live", "edited", "ConfigMap/a", "t", desired="a\nb\n", live="a\nb\n\nc\n")
-    assert "live (line 3, 2 more than the other): " in table([one(longer)])
+    assert "live (line 3, 2 more than the other): c" in table([one(longer)])
+    end = finding("error", "desired-live", "edited", "ConfigMap/a", "t", desired="a\nb\n", live="a\nb")
+    assert "the same but for empty ones at the end" in table([one(end)])
 
 
 def test_of_lists_what_one_of_them_has_is_shown() -> None:

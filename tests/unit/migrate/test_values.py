@@ -420,7 +420,7 @@ def test_files_are_merged_as_helm_does() -> None:
     [
         ("a: [", r"^values.yaml:\d+ is no YAML"),
         ("- a\n", "values.yaml is no file of Helm values"),
-        ("password: hunter2\n  a: b\n", "^values.yaml:2 is no YAML: mapping values are not allowed here.$"),
+        ("password: hunter2\n  a: b\n", "^values.yaml:2 is no YAML: mapping values are not allowed in this context.$"),
     ],
 )
 def test_files_that_cannot_be_read(text: str, message: str) -> None:

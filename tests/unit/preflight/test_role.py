@@ -89,6 +89,40 @@ def test_only_a_namespace_that_is_made_takes_a_cluster_role(create: bool, kinds:
     assert not _preflight_role.manifests("main", "cms", rights, None)[1:], "without a subject there is no binding"
 
 
+def test_roles_for_a_set_of_manifests() -> None:
+    """What is cluster-wide is in the ClusterRole, and nothing else; that it is enough is seen on a cluster."""
+    version = "rbac.authorization.k8s.io/v1"
+    reference = {"kind": "ClusterRole", "name": "a"}
+    documents = [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}},
+        {"apiVersion": version, "kind": "ClusterRole", "metadata": {"name": "a"}},
+        {
+            "apiVersion": version,
+            "kind": "RoleBinding",
+            "metadata": {"name": "a", "namespace": "b"},
+            "roleRef": reference,
+        },
+    ]
+    byproducts = [{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}}]
+    found = _preflight_role.of_manifests(documents, "deployer", "own", {"kind": "User", "name": "alice"}, byproducts)
+    assert [(item["kind"], item["metadata"].get("namespace")) for item in found] == [
+        ("ClusterRole", None), ("ClusterRoleBinding", None), ("Role", "b"), ("RoleBinding", "b"), ("Role", "own"),
+        ("RoleBinding", "own"),
+    ]  # fmt: skip
+    rights = {
+        (item["metadata"].get("namespace", ""), resource): rule["verbs"]
+        for item in found
+        for rule in item.get("rules", [])
+        for resource in rule["resources"]
+    }
+    assert {resource for place, resource in rights if not place} == {"namespaces", "clusterroles"}
+    assert {"escalate", "bind"} <= set(rights["", "clusterroles"])
+    assert rights["b", "deployments"] == ["list"], "what has gone out of the set is looked for everywhere"
+    assert "create" in rights["b", "rolebindings"]
+    assert rights["own", "leases"] == ["get", "delete"]
+    assert not [item for item in _preflight_role.of_manifests(documents, "d", "own") if "Binding" in item["kind"]]
+
+
 # ---- the table -------------------------------------------------------------------------------------------------------
 
 
