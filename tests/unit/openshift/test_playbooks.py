@@ -75,12 +75,18 @@ def test_in_and_out_once_for_each_file(tmp_path: Path) -> None:
 def test_who_is_not_logged_in_and_who_fails(tmp_path: Path) -> None:
     """A wrong password leaves out its host alone, and a proof that fails everywhere leaves no token."""
     plays = [
-        {"import_playbook": str(CLONE / "playbooks/openshift_login.yml"), "vars": {"__openshift_login_tolerated": True}},
+        {
+            "import_playbook": str(CLONE / "playbooks/openshift_login.yml"),
+            "vars": {"__openshift_login_tolerated": True},
+        },
         {
             "hosts": "all",
             "gather_facts": False,
             "tasks": [
-                {"name": "Tell", "ansible.builtin.debug": {"msg": "TOLD {{ __supersonic_login_failure | default('in') }}"}},
+                {
+                    "name": "Tell",
+                    "ansible.builtin.debug": {"msg": "TOLD {{ __supersonic_login_failure | default('in') }}"},
+                },
             ],
         },
         {"import_playbook": str(CLONE / "playbooks/verify.yml")},
@@ -94,9 +100,21 @@ def test_who_is_not_logged_in_and_who_fails(tmp_path: Path) -> None:
             "supersonic_namespace": "n",
         }
         hosts = {
-            "right": {**login, "supersonic_openshift_password": PASSWORD, "supersonic_kubeconfig": str(tmp_path / "right")},
-            "wrong": {**login, "supersonic_openshift_password": "other", "supersonic_kubeconfig": str(tmp_path / "wrong")},
-            "shares": {"supersonic_kubeconfig": str(tmp_path / "wrong"), "supersonic_namespace": "n", "supersonic_name": "s"},
+            "right": {
+                **login,
+                "supersonic_openshift_password": PASSWORD,
+                "supersonic_kubeconfig": str(tmp_path / "right"),
+            },
+            "wrong": {
+                **login,
+                "supersonic_openshift_password": "other",
+                "supersonic_kubeconfig": str(tmp_path / "wrong"),
+            },
+            "shares": {
+                "supersonic_kubeconfig": str(tmp_path / "wrong"),
+                "supersonic_namespace": "n",
+                "supersonic_name": "s",
+            },
         }
         local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
         inventory = {"supersonic_instances": {"hosts": hosts}, "all": {"vars": local}}
