@@ -51,6 +51,7 @@ LONGEST = (
     "cluster/test_site",
     "cluster/test_openshift",
     "cluster/test_inclusion",
+    "cluster/test_sites",
     "cluster/test_benchmark",
     "cluster/test_waves",
     "cluster/test_alerts",
