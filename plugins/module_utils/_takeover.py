@@ -85,9 +85,10 @@ class Wanted:
 
 @dataclass
 class Outcome:
-    """What was done, or would be, in sentences; what is left of clients at the old Envoys."""
+    """What was done, or would be, in sentences; what is in the way; what is left of clients at the old Envoys."""
 
     steps: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     changed: bool = False
     requests: int = 0
@@ -146,8 +147,7 @@ class Takeover:
                 f"removes the release for good: {', '.join(self._names(self._to_remove()))}."
             )
             return
-        for why in self._hindrances(service):
-            self.outcome.warnings.append(why)
+        self.outcome.problems += self._hindrances(service)
         said.append(
             f"take_over would lead the Service {wanted.old} to the Envoys of {wanted.name}, and send the clients of "
             "the old Envoys there."

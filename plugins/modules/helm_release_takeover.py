@@ -171,13 +171,12 @@ def main() -> None:
     finally:
         resolver.close()
     outcome = work.outcome
-    problems = outcome.warnings if options["action"] == "plan" else []
-    for text in outcome.warnings if not problems else []:
+    for text in outcome.warnings:
         module.warn(text)
     module.exit_json(
         changed=outcome.changed,
         steps=outcome.steps,
-        problems=problems,
+        problems=outcome.problems,
         requests=outcome.requests,
         connections=outcome.connections,
     )

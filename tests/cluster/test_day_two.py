@@ -100,7 +100,7 @@ def test_a_bundle_has_everything_but_secrets(instance: Instance, tmp_path: Path)
     instance.cluster.create(f"{space}/secrets", secret("by-hand", password=PASSWORD))
     done = instance.run("playbooks/bundle.yml", bundle_directory=str(tmp_path))
     assert done.code == 0, done.output
-    path = tmp_path / f"{instance.namespace}-{NAME}.tar.gz"
+    path = tmp_path / f"{NAME}.tar.gz"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     root = f"{instance.namespace}-{NAME}/"
     with tarfile.open(path) as archive:
@@ -187,8 +187,7 @@ def test_pods_are_replaced_one_by_one_under_load(instance: Instance, tmp_path: P
         {"kubeconfig": str(KUBECONFIG), "name": NAME, "namespace": instance.namespace, "node": node, "cordon": False},
     )
     assert refused["failed"]
-    # Its claim is a folder of that node; without one it is the only node.
-    assert "Nothing was changed." in refused["msg"]
+    assert f"{node} is the only node of the cluster" in refused["msg"]
     until(lambda: instance.healthy_servers() == [2], 60)
     before = {pod["metadata"]["name"] for part in ("triton", "envoy") for pod in instance.pods(part).values()}
     token = tmp_path / "token"

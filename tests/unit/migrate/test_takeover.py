@@ -9,6 +9,7 @@ import base64
 import copy
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -294,6 +295,10 @@ def test_what_is_refused_before_anything_changes(address: str, change: Any, mess
     change(Small.objects)
     with pytest.raises(SupersonicError, match=message):
         taken(address).take_over()
+    if SERVICE in Small.objects:
+        plan = taken(address)
+        plan.plan()
+        assert re.search(message, " ".join(plan.outcome.problems))
     assert Small.changes == []
 
 
