@@ -67,6 +67,8 @@ _LEFT_OUT = frozenset(
 _WORKERS = 6
 _COMPONENT = "app.kubernetes.io/component"
 _CERTIFICATE = "cert-manager.io/certificate-name"
+# On a Service that a takeover has kept as the address of clients.
+_TAKEN_OVER = "supersonic.fastml.org/taken-over"
 
 
 class Ours(t.NamedTuple):
@@ -246,7 +248,8 @@ def judge(objects: Iterable[Ours], kept: Collection[str], foreign: Collection[st
     ]
     # By its own defaults cert-manager leaves the Secret of a Certificate that is gone.
     issued = [item for item in found if item.group_kind == SECRET and item.by.startswith("cert-manager")]
-    kept_ones = [*staying, *parents, *issued]
+    addresses = [item for item in found if _TAKEN_OVER in (item.live["metadata"].get("annotations") or {})]
+    kept_ones = [*staying, *parents, *issued, *(item for item in addresses if not _in_a_set(item))]
     fine = {id(item) for item in kept_ones}
     return Left(kept_ones, [item for item in found if id(item) not in fine])
 
@@ -262,6 +265,8 @@ def why_left(item: Ours) -> str:
     controllers = [owner for owner in _owners(item.live) if owner.get("controller")]
     if controllers:
         return f"its {controllers[0].get('kind')} {controllers[0].get('name')} has it"
+    if _TAKEN_OVER in (metadata.get("annotations") or {}):
+        return "a takeover from Helm has kept it as the address of clients; delete it when none uses it any more"
     labels = metadata.get("labels") or {}
     if item.group_kind == POD and CLAIM_LABEL in labels:
         return "a publication that was killed has left it; the next one clears it up, or delete it"
@@ -282,6 +287,10 @@ def wait_gone(
         if not going or time.monotonic() >= limit:
             return seen, left
         time.sleep(min(pause, max(0.0, limit - time.monotonic())))
+
+
+def _in_a_set(item: Ours) -> bool:
+    return PART_OF_LABEL in (item.live["metadata"].get("labels") or {})
 
 
 # ---- what goes with a claim ------------------------------------------------------------------------------------------

@@ -101,6 +101,19 @@ def test_claims_stay_with_their_set_unless_that_is_said() -> None:
     assert {one.name for one in left.kept} == {"used"}
 
 
+def test_an_address_that_a_takeover_has_kept_stays_and_is_named() -> None:
+    service = GroupKind("", "Service")
+    taken = {"supersonic.fastml.org/taken-over": "{}"}
+    every = objects(
+        item(service, "old-release", labels=MINE, annotations=taken),
+        item(service, "main", labels={**MINE, PART_OF_LABEL: ApplySet("main-envoy", "cms").id}, annotations=taken),
+    )
+    left = _ours.judge(every, [])
+    assert [one.name for one in left.kept] == ["old-release"]
+    assert "a takeover from Helm has kept it" in _ours.why_left(left.kept[0])
+    assert [one.name for one in left.stray] == ["main"]
+
+
 @pytest.mark.parametrize(
     ("one", "why"),
     [
