@@ -95,7 +95,14 @@ class Comparison(Run):
         super()._predict(plans, namespace_missing, parent, final, leaving, kept)
         if namespace_missing:
             self.findings.append(
-                finding(ERROR, DESIRED, "missing", str(self._own_namespace), "the namespace does not exist", _APPLY)
+                finding(
+                    ERROR,
+                    DESIRED,
+                    "missing",
+                    str(self._own_namespace),
+                    "the namespace does not exist",
+                    "A run of site.yml makes it where supersonic_create_namespace is true.",
+                )
             )
         if parent is None and not namespace_missing and any(plan.live is not None for plan in plans):
             self.findings.append(
@@ -116,8 +123,7 @@ class Comparison(Run):
         what = str(plan.key)
         refusal = self._refused.get(plan.key)
         if plan.live is None:
-            going = refusal is None and plan.result is None and plan.deferred
-            text = "it is missing" if not going else "it is missing, or being deleted"
+            text = "it is missing"
             if refusal is not None:
                 text += f", and the API server would not take it: {refusal}"
             self.findings.append(finding(ERROR, DESIRED, "missing", what, text, _APPLY))
