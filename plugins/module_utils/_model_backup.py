@@ -103,7 +103,9 @@ def _predicted(place: Target, folder: str) -> dict[str, t.Any]:
     here = held(folder)
     new = [name for name in served if name not in here]
     if told["current"] is None and claim is not None:
-        why = "a switch was begun and has not come to its end" if told["unfinished"] else "nothing is noted on the claim"
+        why = (
+            "a switch was begun and has not come to its end" if told["unfinished"] else "nothing is noted on the claim"
+        )
         return {
             "changed": True,
             "release": None,
