@@ -219,7 +219,7 @@ class Comparison(Run):
         return _drift.latest(
             entry
             for entry in _drift.writers(live)
-            if not _drift.is_trusted(entry, self.trusted) and str(entry.get("time") or applied) >= applied
+            if not _drift.is_trusted(entry, self.trusted, str(live.get("kind", ""))) and str(entry.get("time") or applied) >= applied
         )
 
     def _shown(self, key: Key, difference: Difference) -> tuple[t.Any, t.Any]:
