@@ -90,9 +90,16 @@ class Bundle:
     cut: dict[str, str] = field(default_factory=dict)
     _used: int = 0
 
-    def add(self, path: str, text: str, *, end: bool = False) -> None:
-        """Add a file without secrets; one that does not fit is cut, or with `end` only its end is kept."""
+    def add(self, path: str, text: str, last: int | None = None) -> None:
+        """Add a file without secrets; one that does not fit is cut.
+
+        last: so many bytes of its end are kept, and of one that does not fit its end too.
+        """
+        # Before it is cut: half a secret would not be known any more.
         data = self.redactor.text(text).encode(errors="replace")
+        end = last is not None
+        if last is not None and len(data) > last:
+            data = _whole_lines(data[-last:])
         room = self.size - self._used
         if len(data) > room:
             if room < 1000:
@@ -102,6 +109,11 @@ class Bundle:
             data = data[-room:] if end else data[:room]
         self.files[path] = data
         self._used += len(data)
+
+
+def _whole_lines(data: bytes) -> bytes:
+    """Without the part of a line that it begins with."""
+    return data.partition(b"\n")[2] or data
 
 
 class _Late(SupersonicError):
@@ -115,11 +127,10 @@ def collect(options: Options, resolver: Resolver, api: Api, prometheus: Callable
     redactor = Redactor(options.secrets, keep={options.namespace, options.name})
     bundle = Bundle(redactor, options.size)
 
-    def part(path: str, ask: Callable[[], str], *, end: bool = False) -> None:
+    def part(path: str, ask: Callable[[], str], *, end: bool = False, asks: bool = True) -> None:
+        """asks: whether it takes time, and not only what has come already."""
         try:
-            if time.monotonic() > limit:
-                raise _Late(f"the time for the bundle ({options.seconds:g} s) was over before it was asked for")
-            bundle.add(path, ask(), end=end)
+            bundle.add(path, _within(limit, options.seconds, ask) if asks else ask(), options.log_size if end else None)
         except Exception as error:
             bundle.missing[path] = redactor.text(_reason(error))
 
@@ -148,14 +159,14 @@ def collect(options: Options, resolver: Resolver, api: Api, prometheus: Callable
         answers = [(path, pool.submit(_within, limit, options.seconds, ask)) for path, ask in tasks]
         tails = [(path, pool.submit(_within, limit, options.seconds, ask)) for path, ask in logs]
         for path, answer in answers:
-            part(path, partial(_answered, redactor, path, answer))
+            part(path, partial(_answered, redactor, path, answer), asks=False)
         told: dict[str, t.Any] = {}
         part("status.json", lambda: _told(options, resolver, prometheus, told))
         if told:
-            part("status.html", lambda: _status_page.page([told], told["made"], options.version))
-        part("verification.json", lambda: _report(options.status.report))
+            part("status.html", lambda: _status_page.page([told], told["made"], options.version), asks=False)
+        part("verification.json", lambda: _report(options.status.report), asks=False)
         for path, answer in tails:
-            part(path, answer.result, end=True)
+            part(path, answer.result, end=True, asks=False)
     _finish(bundle, options, begun)
     return bundle
 
@@ -268,9 +279,10 @@ def _log(api: Api, options: Options, pod: str, container: str, previous: bool) -
         text = api.text(path, f"log of {container} in {pod}", query)
         # The limit cuts what is newest.
         if len(text.encode()) < most:
-            break
+            return text
         lines = max(lines // 5, 10)
-    return text[-options.log_size :]
+    # A secret may be cut in the middle.
+    return text.rpartition("\n")[0]
 
 
 # ---- Envoys and servers ----------------------------------------------------------------------------------------------
@@ -340,6 +352,9 @@ def _http(
         connection.request(method, target, body=body, headers={"Host": "localhost", **(headers or {})})
         response = connection.getresponse()
         answer = response.read(_LARGEST_ANSWER).decode(errors="replace")
+        if len(answer) >= _LARGEST_ANSWER:
+            # A secret may be cut in the middle.
+            answer = answer.rpartition("\n")[0]
     except (OSError, http.client.HTTPException) as error:
         reason = tunnel.error or error
         raise SupersonicError(f"{what} does not answer on port {port}: {reason}") from error

@@ -121,17 +121,17 @@ def _selects(deployment: Object, pod: Object) -> bool:
 
 def _check_elsewhere(options: Options, moves: Sequence[Move], cluster: Cluster) -> None:
     """Refuse what cannot run anywhere else."""
+    others = [node for node in cluster.nodes or [] if node["metadata"]["name"] != options.node]
+    if cluster.nodes is not None and not others:
+        raise SupersonicError(
+            f"{options.node} is the only node of the cluster, so its pods could go nowhere. Nothing was changed. Pause "
+            "the instance instead (playbooks/pause.yml -e pause_servers=0) for as long as the node is away."
+        )
     for move in moves:
         for pod in move.pods:
             _check_claims(options, move, pod, cluster)
     if cluster.nodes is None:
         return
-    others = [node for node in cluster.nodes if node["metadata"]["name"] != options.node]
-    if not others:
-        raise SupersonicError(
-            f"{options.node} is the only node of the cluster, so its pods could go nowhere. Nothing was changed. Pause "
-            "the instance instead (playbooks/pause.yml -e pause_servers=0) for as long as the node is away."
-        )
     free = _free(others, cluster.pods)
     for move in moves:
         for pod in move.pods:
@@ -286,12 +286,17 @@ class Drain:
         self._hpas = f"/apis/autoscaling/v2/namespaces/{space}/horizontalpodautoscalers"
         self._node = f"/api/v1/nodes/{segment(options.node)}"
         self._limit = time.monotonic() + options.seconds
+        # Whether nodes may be looked at.
+        self._seen = True
 
     def run(self) -> dict[str, t.Any]:
         """Move everything. Returns the module's result."""
         options = self._options
         found = plan(options, self._own_pods(), self._own_deployments(), self._cluster())
         names = [str(pod["metadata"]["name"]) for move in found.moves for pod in move.pods]
+        for move in found.moves:
+            # Refuses those that it could not have one more of, before anything changes.
+            self._place(move, "", f"Deployment {move.deployment}")
         leftover = self._marked()
         cordoned = self._cordon(True) if options.cordon else False
         result: dict[str, t.Any] = {
@@ -300,6 +305,11 @@ class Drain:
             "cordoned": cordoned,
             "left": found.alone,
         }
+        if not names and not self._seen:
+            result["warnings"] = [
+                f"No pod of {options.name} is on a node called {options.node}, and whether there is one cannot be "
+                "looked at with these rights. Is its name right?"
+            ]
         if options.check:
             result["msg"] = f"{len(names)} pods of {options.name} would leave {options.node}{_these(names)}."
             return result
@@ -368,7 +378,7 @@ class Drain:
         if autoscaler.kind == "hpa":
             raise SupersonicError(
                 f"The HorizontalPodAutoscaler {autoscaler.name} scales {what}, and would take away the pod that is "
-                "added while others move. Nothing of it was moved."
+                "added while others move. Nothing was changed."
             )
         return path, what, False
 
@@ -509,9 +519,12 @@ class Drain:
         claims = self._if_allowed(f"/api/v1/namespaces/{space}/persistentvolumeclaims", "claims") or []
         volumes = self._if_allowed("/api/v1/persistentvolumes", "PersistentVolumes") or []
         nodes = self._if_allowed("/api/v1/nodes", "nodes")
+        self._seen = nodes is not None
         if nodes is not None and not any(node["metadata"]["name"] == self._options.node for node in nodes):
             known = ", ".join(sorted(str(node["metadata"]["name"]) for node in nodes))
-            raise SupersonicError(f"There is no node {self._options.node}; there are {known}. Nothing was changed.")
+            raise SupersonicError(
+                f"There is no node {self._options.node}; the cluster has {known}. Nothing was changed."
+            )
         return Cluster(
             nodes,
             self._if_allowed("/api/v1/pods", "pods of all namespaces"),

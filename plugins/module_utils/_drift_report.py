@@ -29,7 +29,13 @@ def report(
 ) -> Report:
     """One instance. results: what manifests_info and drift_info have returned; why: it could not be asked."""
     given = [result for result in results if result]
-    findings = [item for result in given for item in result.get("findings") or []]
+    # Several sets may miss the same namespace.
+    told = {
+        (item["kind"], item["object"], item["field"], item["text"]): item
+        for result in given
+        for item in result.get("findings") or []
+    }
+    findings = list(told.values())
     findings.sort(key=lambda item: SEVERITIES.index(item["severity"]))
     counts = {severity: sum(item["severity"] == severity for item in findings) for severity in SEVERITIES}
     unknown = [text for result in given for text in result.get("unknown") or []]
@@ -70,7 +76,7 @@ def table(reports: Sequence[Mapping[str, t.Any]]) -> str:
             lines += ["", f"{each['name']} ({each['namespace']})"]
         for item in each["findings"]:
             lines += _finding(item)
-        lines += [f"  not known  {text}" for text in each["unknown"]]
+        lines += [f"  not known  {' '.join(text.split())}" for text in each["unknown"]]
     return "\n".join(lines)
 
 

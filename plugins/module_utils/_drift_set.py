@@ -95,7 +95,14 @@ class Comparison(Run):
         super()._predict(plans, namespace_missing, parent, final, leaving, kept)
         if namespace_missing:
             self.findings.append(
-                finding(ERROR, DESIRED, "missing", str(self._own_namespace), "the namespace does not exist", _APPLY)
+                finding(
+                    ERROR,
+                    DESIRED,
+                    "missing",
+                    str(self._own_namespace),
+                    "the namespace does not exist",
+                    "A run of site.yml makes it where supersonic_create_namespace is true.",
+                )
             )
         if parent is None and not namespace_missing and any(plan.live is not None for plan in plans):
             self.findings.append(
@@ -116,8 +123,7 @@ class Comparison(Run):
         what = str(plan.key)
         refusal = self._refused.get(plan.key)
         if plan.live is None:
-            going = refusal is None and plan.result is None and plan.deferred
-            text = "it is missing" if not going else "it is missing, or being deleted"
+            text = "it is missing"
             if refusal is not None:
                 text += f", and the API server would not take it: {refusal}"
             self.findings.append(finding(ERROR, DESIRED, "missing", what, text, _APPLY))
@@ -216,10 +222,11 @@ class Comparison(Run):
             (str(e.get("time") or "") for e in _drift.writers(live) if _drift.is_ours(e, self.options.field_manager)),
             default="",
         )
+        kind = str(live.get("kind", ""))
         return _drift.latest(
             entry
             for entry in _drift.writers(live)
-            if not _drift.is_trusted(entry, self.trusted, str(live.get("kind", ""))) and str(entry.get("time") or applied) >= applied
+            if not _drift.is_trusted(entry, self.trusted, kind) and str(entry.get("time") or applied) >= applied
         )
 
     def _shown(self, key: Key, difference: Difference) -> tuple[t.Any, t.Any]:

@@ -27,6 +27,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     sentences,
     with_patience,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import describe
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
     BLOCK,
     Entry,
@@ -37,6 +38,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
 )
 
 _HOLDER = "a backup"
+# In the folder of a backup: the store that is being filled from it.
+_RESTORING = "restoring"
 # What is received becomes durable in batches, as when it is published.
 _BATCH_BYTES = 256 << 20
 
@@ -47,15 +50,15 @@ def save(place: Target, folder: str, *, check: bool = False) -> dict[str, t.Any]
 
 
 def _save(place: Target, folder: str, check: bool) -> dict[str, t.Any]:
+    if check:
+        current, served = _noted(place)
+        here = held(folder)
+        new = [name for name in served if name not in here]
+        return _told(current, served, new, 0, new != [] or here[: len(served)] != served, "Would be copied")
     with place.reading() as source:
         source.call("require")
-        current, served = _served(source)
-        if current is None:
-            raise SupersonicError("The store serves no release, so there is nothing to back up. Publish one first.")
-        if check:
-            here = held(folder)
-            new = [name for name in served if name not in here]
-            return _told(current, served, new, 0, new != [] or here[: len(served)] != served, "would be backed up")
+        found, served = _served(source)
+        current = _something(found)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         with sentences(folder):
             store = Store(folder)
@@ -74,7 +77,7 @@ def _save(place: Target, folder: str, check: bool) -> dict[str, t.Any]:
                         store.switch_to(name)
             finally:
                 store.close()
-    return _told(current, served, new, size, changed, "backed up")
+    return _told(current, served, new, size, changed, "Copied")
 
 
 def _served(session: Session) -> tuple[str | None, list[str]]:
@@ -83,23 +86,35 @@ def _served(session: Session) -> tuple[str | None, list[str]]:
     return state["current"], [item["release"] for item in state["releases"] if item.get("served", True)]
 
 
+def _noted(place: Target) -> tuple[str, list[str]]:
+    """The same, of a claim by what is noted on it: check mode starts no pod."""
+    told = describe(place, deep=isinstance(place, FolderTarget))
+    served = [str(item["release"]) for item in told["releases"] if item["served"]]
+    return _something(told["current"]), served
+
+
+def _something(current: str | None) -> str:
+    if current is None:
+        raise SupersonicError("The store serves no release, so there is nothing to back up. Publish one first.")
+    return current
+
+
 def _told(
     current: str, served: Sequence[str], new: Sequence[str], size: int, changed: bool, verb: str
 ) -> dict[str, t.Any]:
-    names = ", ".join(map(short, new)) or "none"
-    known = f"{len(served)} releases are in the store, {short(current)} is served."
+    names = ", ".join(map(short, new)) or "nothing"
     return {
         "changed": changed,
         "release": current,
         "releases": list(served),
         "new": list(new),
         "received_bytes": size,
-        "msg": f"{known} New ones that {_verb(verb, new)}: {names} ({readable(size)}).",
+        "msg": f"The store holds {_releases(served)} and serves {short(current)}. {verb}: {names} ({readable(size)}).",
     }
 
 
-def _verb(verb: str, new: Sequence[str]) -> str:
-    return verb if verb.startswith("would") else f"{'was' if len(new) == 1 else 'were'} {verb}"
+def _releases(names: Sequence[str]) -> str:
+    return "1 release" if len(names) == 1 else f"{len(names)} releases"
 
 
 def _fetch(source: Session, store: Store, release: str) -> int | None:
@@ -173,15 +188,19 @@ def bring_back(place: Target, folder: str, options: Options) -> dict[str, t.Any]
     }
     if before.release == current and not place.unfinished():
         return {**result, "changed": False}
-    if not before.known or before.release not in (None, *releases):
+    mark, mine = os.path.join(folder, _RESTORING), _identity(place)
+    if (not before.known or before.release is not None) and _read(mark) != mine:
         served = f"serves the release {short(before.release)}" if before.release else "does not say what it serves"
         raise SupersonicError(
-            f"The store {served}, which is not in the backup, and only an empty one is filled. Nothing was changed. "
-            "Remove the claim first if what it holds is not needed any more."
+            f"The store {served}, and only an empty one is filled. Nothing was changed. To serve another release that "
+            "it holds, roll back (playbooks/models.yml); otherwise remove the claim first, if nothing in it is needed."
         )
     if options.check:
-        result["msg"] = f"{len(releases)} releases would be restored, and {short(current)} served."
+        result["msg"] = f"{_releases(releases)} would be restored, and {short(current)} served."
         return result
+    # A run that is killed in the middle leaves a store that is not empty, which the next one may go on with.
+    with open(mark, "w", encoding="utf-8") as file:
+        file.write(mine)
     for name in reversed(releases):
         tree = os.path.join(folder, "releases", name)
         done = publish(place, [tree], options)
@@ -189,8 +208,23 @@ def bring_back(place: Target, folder: str, options: Options) -> dict[str, t.Any]
             raise SupersonicError(
                 f"{tree} was published as {short(done['release'])}, so it is not what was backed up. Do not use it."
             )
-    result["msg"] = f"{len(releases)} releases were restored, each by its hashes, and {short(current)} is served."
+    os.unlink(mark)
+    result["msg"] = f"Restored by their hashes: {_releases(releases)}, of which {short(current)} is served."
     return result
+
+
+def _identity(place: Target) -> str:
+    """What tells a store from all others: the UID of a claim, the folder."""
+    claim = getattr(place, "claim", None)
+    return str(claim.uid) if claim is not None else str(getattr(place, "path", ""))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
 
 
 def _unsound(folder: str, releases: Sequence[str]) -> list[str]:

@@ -123,6 +123,11 @@ class FolderTarget:
     def __init__(self, path: str) -> None:
         self._path = path
 
+    @property
+    def path(self) -> str:
+        """The folder."""
+        return self._path
+
     def published(self, known: Mapping[str, Models] | None = None, /) -> Published:
         with sentences(self._path):
             store = Store(self._path)

@@ -132,6 +132,11 @@ class Claim:
         return self._metadata.get("annotations") or {}
 
     @property
+    def uid(self) -> str:
+        """What no other claim of any cluster has; empty where it is not there."""
+        return str(self._metadata.get("uid") or "")
+
+    @property
     def _copied(self) -> bool:
         """Whether what is noted was noted on another claim: a restored or copied one keeps it over another volume."""
         return self._annotations.get(UID_ANNOTATION) not in (None, self._metadata.get("uid"))

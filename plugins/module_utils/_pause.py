@@ -79,13 +79,14 @@ def pause(api: Api, namespace: str, name: str, wanted: Wanted) -> dict[str, t.An
     held = _held(live, place)
     same = _hold.note(live, PAUSE) is not None and wanted.servers in (None, held)
     servers = now if wanted.servers is None else wanted.servers
+    said = " already" if same else f" instead of {now}" if servers != now else ""
     result: dict[str, t.Any] = {
         "changed": not same,
         "paused": True,
         "servers": servers,
         "before": now,
         "autoscaled": place.keda,
-        "msg": f"{place.what} is held at {servers} servers{' already' if same else f'; there were {now}'}.",
+        "msg": f"{place.what} is held at {_servers(servers)}{said}.",
     }
     if wanted.check or same:
         return result
@@ -122,7 +123,7 @@ def resume(api: Api, namespace: str, name: str, wanted: Wanted) -> dict[str, t.A
     if noted is None:
         return result
     since = f" since {noted['since']}" if noted.get("since") else ""
-    follows = "its autoscaler decides again" if place.keda else f"back to {result['servers']} servers"
+    follows = "its autoscaler decides again" if place.keda else f"back to {_servers(result['servers'])}"
     result["msg"] = f"{place.what} was paused{since}; {follows}."
     if not wanted.check:
         for each, known in found:
@@ -131,6 +132,10 @@ def resume(api: Api, namespace: str, name: str, wanted: Wanted) -> dict[str, t.A
         if not place.keda:
             settle(api, namespace, name, int(result["servers"]), wanted.seconds)
     return result
+
+
+def _servers(number: int) -> str:
+    return f"{number} server" if number == 1 else f"{number} servers"
 
 
 def _deployment(namespace: str, name: str) -> tuple[str, str]:

@@ -184,10 +184,10 @@ def main() -> None:
         if options[name] < least:
             module.fail_json(msg=f"{name} is {options[name]:g}; it must be at least {least:g}.")
     path = os.path.abspath(options["path"])
-    if not os.path.isdir(os.path.dirname(path)):
-        module.fail_json(msg=f"path is {path}, but there is no folder {os.path.dirname(path)}. Make it first.")
     if module.check_mode:
         module.exit_json(changed=True, path=path, msg=f"Would write {path}.")
+    if not os.path.isdir(os.path.dirname(path)):
+        module.fail_json(msg=f"path is {path}, but there is no folder {os.path.dirname(path)}. Make it first.")
     place = options["prometheus"]
     wanted = _bundle.Options(
         namespace=options["namespace"],

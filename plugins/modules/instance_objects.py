@@ -111,6 +111,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._client import C
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import PVC
 
+_PATIENCE_SECONDS = 5.0
+
 
 def main() -> None:
     """Run the module."""
@@ -127,7 +129,8 @@ def main() -> None:
     )
     options = module.params
     try:
-        api = _rest.Api(connection(options))
+        # One of many groups of kinds may have a server that is down.
+        api = _rest.Api(connection(options), patience=_PATIENCE_SECONDS)
         seen, left = _ours.wait_gone(
             lambda: _ours.look(api, options["namespace"], options["name"], options["claims"]),
             lambda found: _ours.judge(found.objects, options["keep"], options["claims"]),

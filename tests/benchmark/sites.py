@@ -42,6 +42,7 @@ def variables(models: Path) -> dict[str, Any]:
         "verify_golden_directories": [str(models)],
         "triton_resources": TINY,
         "envoy_resources": TINY,
+        "model_repository_resources": TINY,
         # Many start at a time, on two cores.
         "triton_startup_budget": 600,
         "triton_wait_timeout": 900,

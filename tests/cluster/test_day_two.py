@@ -100,7 +100,7 @@ def test_a_bundle_has_everything_but_secrets(instance: Instance, tmp_path: Path)
     instance.cluster.create(f"{space}/secrets", secret("by-hand", password=PASSWORD))
     done = instance.run("playbooks/bundle.yml", bundle_directory=str(tmp_path))
     assert done.code == 0, done.output
-    path = tmp_path / f"{instance.namespace}-{NAME}.tar.gz"
+    path = tmp_path / f"{NAME}.tar.gz"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     root = f"{instance.namespace}-{NAME}/"
     with tarfile.open(path) as archive:
@@ -187,8 +187,7 @@ def test_pods_are_replaced_one_by_one_under_load(instance: Instance, tmp_path: P
         {"kubeconfig": str(KUBECONFIG), "name": NAME, "namespace": instance.namespace, "node": node, "cordon": False},
     )
     assert refused["failed"]
-    # Its claim is a folder of that node; without one it is the only node.
-    assert "Nothing was changed." in refused["msg"]
+    assert f"{node} is the only node of the cluster" in refused["msg"]
     until(lambda: instance.healthy_servers() == [2], 60)
     before = {pod["metadata"]["name"] for part in ("triton", "envoy") for pod in instance.pods(part).values()}
     token = tmp_path / "token"
@@ -207,7 +206,15 @@ def test_pods_are_replaced_one_by_one_under_load(instance: Instance, tmp_path: P
     assert not before & {p["metadata"]["name"] for part in ("triton", "envoy") for p in instance.pods(part).values()}
 
 
-def test_an_autoscaled_pool_is_held_and_moved(cluster: Cluster, namespace: str, keda: Keda) -> None:
+@pytest.fixture
+def other(cluster: Cluster) -> Iterator[str]:
+    """A namespace beside the instance's, which the fixture of all tests would remove as well."""
+    name = cluster.new_namespace()
+    yield name
+    cluster.remove_namespace(name)
+
+
+def test_an_autoscaled_pool_is_held_and_moved(cluster: Cluster, other: str, keda: Keda) -> None:
     """Of pods that do nothing: what counts is what KEDA makes of it, and that a drain leaves a pause as it was."""
     labels = {
         "app.kubernetes.io/instance": "pool",
@@ -229,8 +236,8 @@ def test_an_autoscaled_pool_is_held_and_moved(cluster: Cluster, namespace: str, 
             "triggers": [{"type": "cron", "metadata": cron}],
         },
     }
-    deployments = f"/apis/apps/v1/namespaces/{namespace}/deployments"
-    objects = f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects"
+    deployments = f"/apis/apps/v1/namespaces/{other}/deployments"
+    objects = f"/apis/keda.sh/v1alpha1/namespaces/{other}/scaledobjects"
     assert keda.sound()
     cluster.create(deployments, pool)
     cluster.create(objects, scaled)
@@ -243,7 +250,7 @@ def test_an_autoscaled_pool_is_held_and_moved(cluster: Cluster, namespace: str, 
         return found
 
     def act(name: str, **options: Any) -> dict[str, Any]:
-        given = {"kubeconfig": str(KUBECONFIG), "name": "pool", "namespace": namespace, **options}
+        given = {"kubeconfig": str(KUBECONFIG), "name": "pool", "namespace": other, **options}
         result = run_module(name, given)
         assert not result["failed"], result
         return result
@@ -255,7 +262,7 @@ def test_an_autoscaled_pool_is_held_and_moved(cluster: Cluster, namespace: str, 
         assert servers() == 1
         assert annotations()[PAUSED_REPLICAS] == "1"
         assert act("instance_pause", servers=1)["changed"] is False
-        (pod,) = cluster.api.list(f"/api/v1/namespaces/{namespace}/pods", "pods")
+        (pod,) = cluster.api.list(f"/api/v1/namespaces/{other}/pods", "pods")
         drained = act("instance_drain", node=pod["spec"]["nodeName"], cordon=False, same_node=True)
         assert drained["moved"] == [pod["metadata"]["name"]]
         assert annotations()[PAUSED_REPLICAS] == "1"

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
 from ansible_collections.fastml.supersonic.tests.harness.helm import helm_program, packaged
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, actions, until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL, Run, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page, Prometheus
 
@@ -105,15 +106,16 @@ def operator(cluster: Cluster, tmp_path: Path, helm: str, archive: Path, home: s
 
 @pytest.fixture
 def mig_node(cluster: Cluster) -> Iterator[str]:
-    """A node that says it has two GPUs, divided: one device of them is broken."""
+    """A node that says it has two GPUs, divided: one device of them is broken. Other tests give it others."""
     name = cluster.api.list(NODES, "nodes")[0]["metadata"]["name"]
     labels = {"nvidia.com/gpu.present": "true", "nvidia.com/gpu.product": "NVIDIA-A100-MIG-1g.5gb"}
-    cluster.patch(f"{NODES}/{name}", {"metadata": {"labels": labels}})
-    _set_devices(cluster, name, "3")
-    until(lambda: cluster.there(f"{NODES}/{name}")["status"]["allocatable"].get(MIG) == "3", seconds=30)
-    yield name
-    cluster.patch(f"{NODES}/{name}", {"metadata": {"labels": dict.fromkeys(labels)}})
-    _set_devices(cluster, name, None)
+    with locked(LOCAL / "accelerators.lock"):
+        cluster.patch(f"{NODES}/{name}", {"metadata": {"labels": labels}})
+        _set_devices(cluster, name, "3")
+        until(lambda: cluster.there(f"{NODES}/{name}")["status"]["allocatable"].get(MIG) == "3", seconds=30)
+        yield name
+        cluster.patch(f"{NODES}/{name}", {"metadata": {"labels": dict.fromkeys(labels)}})
+        _set_devices(cluster, name, None)
 
 
 def _set_devices(cluster: Cluster, node: str, count: str | None) -> None:

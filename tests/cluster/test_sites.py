@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +22,15 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
 from ansible_collections.fastml.supersonic.tests.harness.gateway import KEY, key_set, token
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, config_map, removed, until
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.node import mounted_in_node
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL, Run, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
 
 INVENTORIES = CLONE / "inventories"
@@ -74,7 +75,7 @@ def models(cvmfs: Path, requests: Path) -> None:
 # ---- what a site has -------------------------------------------------------------------------------------------------
 @contextlib.contextmanager
 def node(cluster: Cluster) -> Iterator[str]:
-    """The node, with labels and accelerators."""
+    """The node, with labels and accelerators, which other tests give it too."""
 
     def accelerators(count: str | None) -> None:
         gpus = {"nvidia.com/gpu": count}
@@ -257,6 +258,10 @@ def overlay(folder: Path, namespaces: dict[str, str], requests: Path, prometheus
             "supersonic_namespace": namespaces[host],
             "supersonic_prometheus_url": prometheus_url,
             "prometheus_scrape_interval": 2,
+            # Its administrators have not added our rules.
+            "verify_prometheus_rules": "never",
+            # On a busy machine scrapes come late, and windows follow what is seen: another one in each run.
+            "autoscaler_check_queries": False,
             # No ingress controller leads here from a public name.
             "verify_address": "",
             "verify_golden_directories": [str(requests / experiment)],
@@ -291,21 +296,21 @@ class Sites:
     namespaces: dict[str, str]
     runs: dict[str, Run] = field(default_factory=dict)
 
-    def run(self, step: str, *arguments: str) -> Run:
+    def run(self, step: str, *arguments: str) -> None:
         inventories = ["-i", str(INVENTORIES / "geddes"), "-i", str(self.overlay)]
         environment = {"KUBECONFIG": str(self.kubeconfig)}
         done = run_playbook(
             "site.yml", INVENTORIES / "nrp", *inventories, *arguments, environment=environment, seconds=1500
         )
+        (self.overlay.parent / f"{step}.log").write_text(done.output)
+        assert done.code == 0, f"{step}: {done.output[-4000:]}"
         self.runs[step] = done
-        return done
 
 
 @pytest.fixture(scope="module")
 def sites(cluster: Cluster, keda: Keda, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     del keda
     folder = tmp_path_factory.mktemp("sites")
-    # The node sees this machine's folders, but whoever runs in a pod has to get there.
     cvmfs = folder / "cvmfs"
     models(cvmfs, folder / "requests")
     have_image(cluster, IMAGE, "prometheus-local")
@@ -313,7 +318,9 @@ def sites(cluster: Cluster, keda: Keda, tmp_path_factory: pytest.TempPathFactory
     monitoring = cluster.new_namespace()
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: [cluster.remove_namespace(name) for name in (*namespaces.values(), monitoring)])
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        # What appears below it later appears in servers too, as in CVMFS.
+        stack.enter_context(mounted_in_node(cvmfs, cvmfs, shared=True))
+        stack.enter_context(locked(LOCAL / "accelerators.lock"))
         stack.enter_context(node(cluster))
         ingress_classes(cluster, stack, "haproxy", "public")
         cvmfs_claims(cluster, stack, cvmfs, list(namespaces.values()))
@@ -329,7 +336,6 @@ def sites(cluster: Cluster, keda: Keda, tmp_path_factory: pytest.TempPathFactory
 
 def changes(run: Run) -> set[tuple[str, str]]:
     """Task and host of everything that has changed, or would."""
-    assert run.code == 0, run.output
     found = set()
     for task in re.split(r"^TASK \[", run.output, flags=re.M)[1:]:
         name = task.partition("]")[0]
@@ -338,15 +344,13 @@ def changes(run: Run) -> set[tuple[str, str]]:
 
 
 def objects(run: Run) -> list[str]:
-    """Every line of every difference, but for what the server itself chooses."""
+    """Every line of every difference, but for what the server itself chooses, and the salt of what is hidden."""
     lines = re.findall(r"^[+-].*$", run.output, re.M)
     chosen = re.compile(r"(clusterIP|nodePort|uid|resourceVersion|creationTimestamp)|^. +- \d+\.\d+\.\d+\.\d+$")
-    return sorted(line for line in lines if not chosen.search(line))
+    return sorted(re.sub(r"\(hidden, \w+\)", "(hidden)", line) for line in lines if not chosen.search(line))
 
 
 def test_everything_is_deployed_and_proved(sites: Sites) -> None:
-    done = sites.runs["deployed"]
-    assert done.code == 0, done.output
     for host, experiment in EXPERIMENTS.items():
         targets = json.loads((sites.overlay / f"{host}.json").read_text())["targets"]
         asked = {model for target in targets for model in target["models"]}
@@ -375,6 +379,10 @@ def test_the_sites_own_are_left_alone_and_nothing_secret_is_shown(sites: Sites) 
         assert {host: run.recap[host]["changed"] for host in ("nrp", "geddes")} == {"nrp": 0, "geddes": 0}
 
 
+def conditions(item: Object) -> set[tuple[str, str]]:
+    return {(one["type"], one["status"]) for one in item["status"].get("conditions", [])}
+
+
 def test_servers_are_where_the_sites_want_them(sites: Sites) -> None:
     """What comes from the sites' files, at the live objects."""
     cluster = sites.cluster
@@ -382,10 +390,10 @@ def test_servers_are_where_the_sites_want_them(sites: Sites) -> None:
         pods = cluster.there(f"/apis/apps/v1/namespaces/{namespace}/deployments/{host}-triton")["spec"]["template"]
         (server,) = pods["spec"]["containers"]
         assert server["resources"]["limits"]["nvidia.com/gpu"] == "1"
-        scaler = cluster.there(f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects/{host}-triton")
-        scaled = scaler["spec"]
-        ready = {item["type"]: item["status"] for item in scaler["status"]["conditions"]}
-        assert ready["Ready"] == "True", ready
+        scaler = f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects/{host}-triton"
+        scaled = cluster.there(scaler)["spec"]
+        # KEDA has asked the site's Prometheus. On a busy machine an answer may be late for once.
+        until(lambda path=scaler: ("Ready", "True") in conditions(cluster.there(path)), 180)
         ingress = cluster.there(f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses/{host}-envoy")["spec"]
         told = (scaled["minReplicaCount"], scaled["maxReplicaCount"], ingress["rules"][0]["host"])
         assert (
@@ -405,7 +413,8 @@ def test_servers_are_where_the_sites_want_them(sites: Sites) -> None:
 def test_icecube_lets_in_who_has_a_token_of_its_realm(sites: Sites) -> None:
     """Beside the static one, by which the proof came in."""
     realm = yaml.safe_load((INVENTORIES / "shared/icecube.yml").read_text())["icecube_realm"]
-    envoy = {"service": {"name": "nrp-icecube", "namespace": sites.namespaces["nrp-icecube"]}}
+    labels = {"app.kubernetes.io/instance": "nrp-icecube", "app.kubernetes.io/component": "envoy"}
+    envoy = {"selector": {"namespace": sites.namespaces["nrp-icecube"], "labels": labels}}
     good = token(iss=realm, aud="icesonic")
     refused = {
         "another audience": token(iss=realm, aud="account"),

@@ -20,8 +20,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import s
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import recorded
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus as Asked
-from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import look_at, parse_address
+from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import knows, look_at, parse_address
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
@@ -297,6 +298,20 @@ class Narrow(Guard):
             super().answer(request)
         else:
             self.reply(request, 403)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "sentence"),
+    [
+        # Of two labels the one with more targets: main, double and what is down.
+        ("cms", "target(s) in the namespace cms (label namespace)."),
+        ("atlas", "It answers, and scrapes nothing in the namespace atlas yet."),
+    ],
+)
+def test_what_it_knows_of_a_namespace(prometheus: Prometheus, namespace: str, sentence: str) -> None:
+    look(prometheus, "main")
+    asked = Asked(parse_address(prometheus.url, None), Resolver({}))
+    assert sentence in knows(asked, namespace)
 
 
 def test_where_only_queries_are_let_through_alerts_have_no_words(prometheus: Prometheus) -> None:

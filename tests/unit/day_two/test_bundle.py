@@ -33,7 +33,7 @@ def bundle(size: int = 1000) -> _bundle.Bundle:
 def test_what_does_not_fit_is_cut_and_said() -> None:
     found = bundle(3000)
     found.add("a", "x" * 1000)
-    found.add("b", "old" + "y" * 3000 + "new", end=True)
+    found.add("b", "old" + "y" * 3000 + "new", 5000)
     found.add("c", "z")
     assert len(found.files["a"]) == 1000
     assert found.files["b"].endswith(b"new")
@@ -116,6 +116,13 @@ def test_when_the_time_is_over_nothing_more_is_asked() -> None:
     resolver.close()
     assert set(found.files) == {"MANIFEST.json"}
     assert "the time for the bundle (-1 s) was over" in found.missing["status.json"]
+
+
+def test_a_log_is_cut_after_its_secrets_are_gone() -> None:
+    """Half a secret would not be known any more."""
+    found = bundle(3000)
+    found.add("a.log", "line one with s3cret-value\nline two with s3cret-value", 35)
+    assert found.files["a.log"] == b"line two with [removed]"
 
 
 def test_filters_from_secrets_are_not_dumped() -> None:

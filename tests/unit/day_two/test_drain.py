@@ -265,6 +265,23 @@ def test_one_is_added_before_the_first_goes_and_taken_back_with_the_last(keda: b
     assert again["moved"] == []
 
 
+def test_another_autoscaler_is_refused_before_the_node_is_cordoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Pretended(on_node=1)
+    scaler = {
+        "metadata": {"name": "mine"},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "main-triton"}, "maxReplicas": 3},
+    }
+    listed = api.list
+
+    def also(path: str, what: str, query: Any = None) -> list[dict[str, Any]]:
+        return [scaler] if path.endswith("horizontalpodautoscalers") else listed(path, what, query)
+
+    monkeypatch.setattr(api, "list", also)
+    with pytest.raises(SupersonicError, match=r"The HorizontalPodAutoscaler mine scales .* Nothing was changed"):
+        drain(api)
+    assert api.done == []
+
+
 def test_check_mode_changes_nothing() -> None:
     api = Pretended(on_node=1)
     result = drain(api, check=True)

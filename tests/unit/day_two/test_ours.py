@@ -121,8 +121,11 @@ def test_the_address_of_a_releases_clients_stays_and_is_told(note: str, why: str
         every.append(item(ingress, "sonic-ingress-grpc", labels=labels, annotations=notes))
     # Another instance's.
     every.append(item(ingress, "a", labels={"app.kubernetes.io/instance": "other"}, annotations=notes))
+    # An instance of that name has made it its own since.
+    in_set = {PART_OF_LABEL: ApplySet("main-envoy", "cms").id}
+    every.append(item(service, "main", labels={**labels, **in_set}, annotations=notes))
     left = _ours.judge(objects(*every), [])
-    assert {one.name for one in left.stray} == {"main-triton"}
+    assert {one.name for one in left.stray} == {"main-triton", "main"}
     kept = {one.name: one for one in left.kept}
     assert set(kept) == {"sonic", "sonic-x"} | ({"sonic-ingress-grpc"} if "finished" in note else set())
     # As teardown.yml knows it.

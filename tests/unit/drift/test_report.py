@@ -36,6 +36,11 @@ def test_an_instance_is_a_line(made: dict[str, Any], drift: bool, row: str) -> N
     assert table([made]).splitlines()[1] == row
 
 
+def test_what_two_parts_have_found_is_told_once() -> None:
+    made = report([{"findings": [EDITED]}, {"findings": [dict(EDITED), NOTED]}], "main", "cms", 0.0)
+    assert made["findings"] == [EDITED, NOTED]
+
+
 def test_errors_come_first_with_what_to_do() -> None:
     lines = table([one(NOTED, EDITED, unknown=("secrets",))]).splitlines()
     assert lines[2:] == [

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import typing as t
 from pathlib import Path
 
@@ -109,8 +110,36 @@ def test_nothing_is_restored_over_something_else(shop: Shop) -> None:
     save(shop.target, shop.backup)
     (shop.source / "beta/1/model.py").write_text("# another\n")
     publish(shop.empty, [str(shop.source)], Options())
-    with pytest.raises(SupersonicError, match="which is not in the backup, and only an empty one is filled"):
+    with pytest.raises(SupersonicError, match="and only an empty one is filled"):
         bring_back(shop.empty, shop.backup, Options())
+
+
+def test_a_release_that_was_left_on_purpose_is_not_brought_back(shop: Shop) -> None:
+    save(shop.target, shop.backup)
+    roll_back(shop.target, shop.releases[1], Options())
+    with pytest.raises(SupersonicError, match="and only an empty one is filled"):
+        bring_back(shop.target, shop.backup, Options())
+    assert shop.target.published().release == shop.releases[1]
+
+
+def test_a_restoration_that_breaks_off_is_continued(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(shop.target, shop.backup)
+    done: list[str] = []
+
+    def once(*arguments: t.Any) -> dict[str, t.Any]:
+        if done:
+            raise SupersonicError("the line is cut")
+        done.append("")
+        return publish(*arguments)
+
+    monkeypatch.setattr(_model_backup, "publish", once)
+    with pytest.raises(SupersonicError, match="the line is cut"):
+        bring_back(shop.empty, shop.backup, Options())
+    assert shop.empty.published().release == shop.releases[1]
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", shop.backup + "-cache")
+    assert bring_back(shop.empty, shop.backup, Options())["release"] == shop.releases[0]
+    assert shop.empty.published().release == shop.releases[0]
 
 
 def test_what_is_restored_already_is_left(shop: Shop) -> None:
@@ -143,9 +172,9 @@ def test_the_module(shop: Shop, tmp_path: Path) -> None:
     store = {"type": "path", "path": str(tmp_path / "store")}
     done = run_module("model_backup", {"path": shop.backup, "store": store})
     assert done["changed"], done
-    assert "2 releases are in the store" in done["msg"]
+    assert re.search(r"The store holds 2 releases and serves \w{12}. Copied: \w{12}, \w{12} \(3.1 MB\).", done["msg"])
     again = {"type": "path", "path": str(tmp_path / "again")}
     done = run_module("model_backup", {"path": shop.backup, "store": again, "state": "restored", "keep": 1})
     assert done["changed"], done
-    assert "2 releases were restored, each by its hashes" in done["msg"]
+    assert "Restored by their hashes: 2 releases" in done["msg"]
     assert done["releases"] == _model_backup.held(str(tmp_path / "again")) == shop.releases
