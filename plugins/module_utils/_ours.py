@@ -199,11 +199,11 @@ def _by(
     metadata = live["metadata"]
     labels = metadata.get("labels") or {}
     instance, mine = labels.get(INSTANCE), TOOL in (labels.get(MANAGED_BY), labels.get(PART_OF))
+    if labels.get(PART_OF_LABEL) in sets:
+        return f"it is of the set {sets[labels[PART_OF_LABEL]]}"
     if TAKEN_OVER in (metadata.get("annotations") or {}):
         selector = (live.get("spec") or {}).get("selector") or {}
         return "clients of a Helm release come by it" if name in (instance, selector.get(INSTANCE)) else ""
-    if labels.get(PART_OF_LABEL) in sets:
-        return f"it is of the set {sets[labels[PART_OF_LABEL]]}"
     if kind == CONFIG_MAP and labels.get(ID_LABEL) in sets:
         tool = str((metadata.get("annotations") or {}).get(TOOLING, "")).rpartition("/")[0]
         return f"it is the set {sets[labels[ID_LABEL]]}" if tool == TOOL else ""
@@ -262,8 +262,8 @@ def _addresses(found: Collection[Ours]) -> list[Ours]:
         item
         for item in found
         if TAKEN_OVER in (item.live["metadata"].get("annotations") or {})
-        and not item.live["metadata"].get("deletionTimestamp")
         and not _in_a_set(item)
+        and not item.live["metadata"].get("deletionTimestamp")
     ]
     more = staying
     while more:

@@ -101,18 +101,6 @@ def test_claims_stay_with_their_set_unless_that_is_said() -> None:
     assert {one.name for one in left.kept} == {"used"}
 
 
-def test_an_address_that_a_takeover_has_kept_stays_where_no_set_has_it() -> None:
-    service = GroupKind("", "Service")
-    taken = {"supersonic.fastml.org/taken-over": "{}"}
-    every = objects(
-        item(service, "old-release", labels=MINE, annotations=taken),
-        item(service, "main", labels={**MINE, PART_OF_LABEL: ApplySet("main-envoy", "cms").id}, annotations=taken),
-    )
-    left = _ours.judge(every, [])
-    assert [one.name for one in left.kept] == ["old-release"]
-    assert [one.name for one in left.stray] == ["main"]
-
-
 @pytest.mark.parametrize(
     ("note", "why"),
     [
@@ -133,8 +121,11 @@ def test_the_address_of_a_releases_clients_stays_and_is_told(note: str, why: str
         every.append(item(ingress, "sonic-ingress-grpc", labels=labels, annotations=notes))
     # Another instance's.
     every.append(item(ingress, "a", labels={"app.kubernetes.io/instance": "other"}, annotations=notes))
+    # An instance of that name has made it its own since.
+    in_set = {PART_OF_LABEL: ApplySet("main-envoy", "cms").id}
+    every.append(item(service, "main", labels={**labels, **in_set}, annotations=notes))
     left = _ours.judge(objects(*every), [])
-    assert {one.name for one in left.stray} == {"main-triton"}
+    assert {one.name for one in left.stray} == {"main-triton", "main"}
     kept = {one.name: one for one in left.kept}
     assert set(kept) == {"sonic", "sonic-x"} | ({"sonic-ingress-grpc"} if "finished" in note else set())
     # As teardown.yml knows it.
