@@ -40,6 +40,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
 _HOLDER = "a backup"
 # In the folder of a backup: the store that is being filled from it.
 _RESTORING = "restoring"
+_NOT_EMPTY = (
+    "and only an empty one is filled. Nothing was changed. To serve another release that it holds, roll back "
+    "(playbooks/models.yml); otherwise remove the claim first, if nothing in it is needed."
+)
 # What is received becomes durable in batches, as when it is published.
 _BATCH_BYTES = 256 << 20
 
@@ -50,11 +54,14 @@ def save(place: Target, folder: str, *, check: bool = False) -> dict[str, t.Any]
 
 
 def _save(place: Target, folder: str, check: bool) -> dict[str, t.Any]:
+    if _is_filled(place, folder):
+        # What the store serves is then not what was served last, and must not become that in the backup.
+        raise SupersonicError(
+            f"The store is being filled from {folder}, and that has not come to its end, so nothing was copied. "
+            f"Restore again; or, if it is to stay as it is, remove the file {_RESTORING} there, and back up again."
+        )
     if check:
-        current, served = _noted(place)
-        here = held(folder)
-        new = [name for name in served if name not in here]
-        return _told(current, served, new, 0, new != [] or here[: len(served)] != served, "Would be copied")
+        return _predicted(place, folder)
     with place.reading() as source:
         source.call("require")
         found, served = _served(source)
@@ -86,11 +93,29 @@ def _served(session: Session) -> tuple[str | None, list[str]]:
     return state["current"], [item["release"] for item in state["releases"] if item.get("served", True)]
 
 
-def _noted(place: Target) -> tuple[str, list[str]]:
-    """The same, of a claim by what is noted on it: check mode starts no pod."""
-    told = describe(place, deep=isinstance(place, FolderTarget))
+def _predicted(place: Target, folder: str) -> dict[str, t.Any]:
+    """What would be copied, of a claim by what is noted on it: check mode starts no pod."""
+    claim = getattr(place, "claim", None)
+    if claim is not None:
+        claim.check_usable(reading=True)
+    told = describe(place, deep=claim is None)
     served = [str(item["release"]) for item in told["releases"] if item["served"]]
-    return _something(told["current"]), served
+    here = held(folder)
+    new = [name for name in served if name not in here]
+    if told["current"] is None and claim is not None:
+        why = (
+            "a switch was begun and has not come to its end" if told["unfinished"] else "nothing is noted on the claim"
+        )
+        return {
+            "changed": True,
+            "release": None,
+            "releases": served,
+            "new": new,
+            "received_bytes": 0,
+            "msg": f"Which release is served is not known before the store is opened: {why}. It would be copied.",
+        }
+    changed = new != [] or here[: len(served)] != served
+    return _told(_something(told["current"]), served, new, 0, changed, "Would be copied")
 
 
 def _something(current: str | None) -> str:
@@ -188,19 +213,22 @@ def bring_back(place: Target, folder: str, options: Options) -> dict[str, t.Any]
     }
     if before.release == current and not place.unfinished():
         return {**result, "changed": False}
-    mark, mine = os.path.join(folder, _RESTORING), _identity(place)
-    if (not before.known or before.release is not None) and _read(mark) != mine:
-        served = f"serves the release {short(before.release)}" if before.release else "does not say what it serves"
-        raise SupersonicError(
-            f"The store {served}, and only an empty one is filled. Nothing was changed. To serve another release that "
-            "it holds, roll back (playbooks/models.yml); otherwise remove the claim first, if nothing in it is needed."
-        )
+    mark, begun = os.path.join(folder, _RESTORING), _is_filled(place, folder)
+    if before.known:
+        _check_fillable(before.release, releases if begun else [])
+    elif not begun:
+        raise SupersonicError(f"The store does not say what it serves, {_NOT_EMPTY}")
     if options.check:
         result["msg"] = f"{_releases(releases)} would be restored, and {short(current)} served."
         return result
+    # A volume may have come with more than its claim says, such as one that was kept when an earlier claim went.
+    with place.reading() as session:
+        _check_fillable(session.call("inspect")["current"], releases if begun else [])
     # A run that is killed in the middle leaves a store that is not empty, which the next one may go on with.
-    with open(mark, "w", encoding="utf-8") as file:
-        file.write(mine)
+    with sentences(folder), open(mark, "w", encoding="utf-8") as file:
+        file.write(_identity(place))
+        file.flush()
+        os.fsync(file.fileno())
     for name in reversed(releases):
         tree = os.path.join(folder, "releases", name)
         done = publish(place, [tree], options)
@@ -213,10 +241,21 @@ def bring_back(place: Target, folder: str, options: Options) -> dict[str, t.Any]
     return result
 
 
+def _check_fillable(served: str | None, ours: Sequence[str]) -> None:
+    """Refuse a store that serves something, but for what a restoration that was broken off has left."""
+    if served is not None and served not in ours:
+        raise SupersonicError(f"The store serves the release {short(served)}, {_NOT_EMPTY}")
+
+
 def _identity(place: Target) -> str:
     """What tells a store from all others: the UID of a claim, the folder."""
     claim = getattr(place, "claim", None)
-    return str(claim.uid) if claim is not None else str(getattr(place, "path", ""))
+    return str(claim.uid) if claim is not None else os.path.realpath(str(getattr(place, "path", "")))
+
+
+def _is_filled(place: Target, folder: str) -> bool:
+    """Whether a restoration of this store from this folder was begun and has not come to its end."""
+    return _read(os.path.join(folder, _RESTORING)) == _identity(place) != ""
 
 
 def _read(path: str) -> str:

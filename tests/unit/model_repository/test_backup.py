@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import types
 import typing as t
 from pathlib import Path
 
@@ -16,9 +18,14 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_backup
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_backup import bring_back, held, save
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+    ClaimTarget,
+    FolderTarget,
+    Options,
+    publish,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back, verify
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 
@@ -42,6 +49,26 @@ def shop(source: Path, tmp_path: Path) -> Shop:
         releases.append(publish(target, [str(source)], Options())["release"])
     roll_back(target, None, Options())
     return Shop(target, releases, source, str(tmp_path / "backup"), FolderTarget(str(tmp_path / "again")))
+
+
+@pytest.fixture
+def broken_off(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A store that was filled by half, and a backup that says so."""
+    save(shop.target, shop.backup)
+    monkeypatch.setenv("XDG_CACHE_HOME", shop.backup + "-cache")
+    done: list[str] = []
+
+    def once(*arguments: t.Any) -> dict[str, t.Any]:
+        if done:
+            raise SupersonicError("the line is cut")
+        done.append("")
+        return publish(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_model_backup, "publish", once)
+        with pytest.raises(SupersonicError, match="the line is cut"):
+            bring_back(shop.empty, shop.backup, Options())
+    return shop
 
 
 def test_out_and_back(shop: Shop) -> None:
@@ -122,24 +149,11 @@ def test_a_release_that_was_left_on_purpose_is_not_brought_back(shop: Shop) -> N
     assert shop.target.published().release == shop.releases[1]
 
 
-def test_a_restoration_that_breaks_off_is_continued(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    save(shop.target, shop.backup)
-    done: list[str] = []
-
-    def once(*arguments: t.Any) -> dict[str, t.Any]:
-        if done:
-            raise SupersonicError("the line is cut")
-        done.append("")
-        return publish(*arguments)
-
-    monkeypatch.setattr(_model_backup, "publish", once)
-    with pytest.raises(SupersonicError, match="the line is cut"):
-        bring_back(shop.empty, shop.backup, Options())
-    assert shop.empty.published().release == shop.releases[1]
-    monkeypatch.undo()
-    monkeypatch.setenv("XDG_CACHE_HOME", shop.backup + "-cache")
-    assert bring_back(shop.empty, shop.backup, Options())["release"] == shop.releases[0]
-    assert shop.empty.published().release == shop.releases[0]
+def test_a_restoration_that_breaks_off_is_continued(broken_off: Shop) -> None:
+    first, second = broken_off.releases
+    assert broken_off.empty.published().release == second
+    assert bring_back(broken_off.empty, broken_off.backup, Options())["release"] == first
+    assert broken_off.empty.published().release == first
 
 
 def test_what_is_restored_already_is_left(shop: Shop) -> None:
@@ -158,6 +172,70 @@ def test_a_damaged_backup_is_refused(shop: Shop) -> None:
     # Another backup mends it.
     assert save(shop.target, shop.backup)["changed"]
     assert bring_back(shop.empty, shop.backup, Options())["changed"]
+
+
+def test_what_was_published_after_a_restoration_broke_off_is_not_replaced(broken_off: Shop) -> None:
+    (broken_off.source / "beta/1/model.py").write_text("# another\n")
+    other = publish(broken_off.empty, [str(broken_off.source)], Options())["release"]
+    with pytest.raises(SupersonicError, match="and only an empty one is filled"):
+        bring_back(broken_off.empty, broken_off.backup, Options())
+    assert broken_off.empty.published().release == other
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_store_filled_by_half_does_not_change_its_backup(broken_off: Shop, check: bool) -> None:
+    before = held(broken_off.backup)
+    with pytest.raises(SupersonicError, match="has not come to its end, so nothing was copied"):
+        save(broken_off.empty, broken_off.backup, check=check)
+    assert held(broken_off.backup) == before
+    # That of another store may go on.
+    assert save(broken_off.target, broken_off.backup, check=check)["changed"] is False
+    bring_back(broken_off.empty, broken_off.backup, Options())
+    assert save(broken_off.empty, broken_off.backup, check=check)["changed"] is False
+
+
+class Claimed(FolderTarget):
+    """A store whose claim says less than is in it, and that is not opened."""
+
+    def __init__(self, path: str, annotations: dict[str, str], *, openable: bool = False) -> None:
+        super().__init__(path)
+        live = {"metadata": {"name": "c", "uid": "u", "annotations": annotations}}
+        api = types.SimpleNamespace(find=lambda _path, _what: live)
+        self._of_claim = ClaimTarget(t.cast("t.Any", api), "n", "c", None)
+        self.claim = self._of_claim.claim
+        for name in ("published", "unfinished", "begun", "noted"):
+            setattr(self, name, getattr(self._of_claim, name))
+        if not openable:
+            self.reading = self.session = self._of_claim.reading  # type: ignore[assignment]
+
+
+def test_a_volume_that_holds_more_than_its_claim_says_is_left(shop: Shop) -> None:
+    """Such as one that was kept, and is bound again."""
+    save(shop.target, shop.backup)
+    roll_back(shop.target, shop.releases[1], Options())
+    with pytest.raises(SupersonicError, match="and only an empty one is filled"):
+        bring_back(Claimed(shop.target.path, {}, openable=True), shop.backup, Options())
+    assert shop.target.published().release == shop.releases[1]
+
+
+def test_check_mode_opens_no_claim(shop: Shop) -> None:
+    first, second = shop.releases
+    notes = {
+        "supersonic.fastml.org/release": first,
+        "supersonic.fastml.org/releases": json.dumps(
+            [{"release": name, "published": 1.0, "models": []} for name in shop.releases]
+        ),
+    }
+    predicted = save(Claimed("/nowhere", notes), shop.backup, check=True)
+    assert (predicted["changed"], predicted["release"], predicted["new"]) == (True, first, [first, second])
+    save(shop.target, shop.backup)
+    assert save(Claimed("/nowhere", notes), shop.backup, check=True)["changed"] is False
+    assert bring_back(Claimed("/nowhere", {}), shop.backup, Options(check=True))["changed"]
+    begun = {**notes, "supersonic.fastml.org/unfinished": Begun(first, second, back=False).text}
+    unknown = save(Claimed("/nowhere", begun), shop.backup, check=True)
+    assert unknown["release"] is None
+    assert "a switch was begun and has not come to its end" in unknown["msg"]
+    assert "nothing is noted on the claim" in save(Claimed("/nowhere", {}), shop.backup, check=True)["msg"]
 
 
 @pytest.mark.parametrize(
