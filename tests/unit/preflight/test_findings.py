@@ -419,12 +419,13 @@ def test_claims_that_other_instances_make() -> None:
     }
     assert made_claims([{**maker, "supersonic_name": "b"}])[0]["claim"] == "b-models"
     assert made_claims([{**maker, "model_repository_claim": "c"}])[0]["claim"] == "c"
-    for nothing in (
+    different: list[dict[str, Any]] = [
         {"model_repository_sources": []},
         {"model_repository_path": "/p"},
         {"model_repository_mode": "existing"},
         {"model_repository_state": "absent"},
-    ):
+    ]
+    for nothing in different:
         assert made_claims([{**maker, **nothing}]) == []
 
 
