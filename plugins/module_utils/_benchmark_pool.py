@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _hold, _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Busy, Look
+from ansible_collections.fastml.supersonic.plugins.module_utils._diff import field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import BENCHMARK, PAUSED, PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
@@ -74,6 +75,41 @@ def find_autoscaler(
     return Autoscaler()
 
 
+def autoscaler_of(api: Api, namespace: str, name: str) -> tuple[Autoscaler, tuple[str, ...]]:
+    """The autoscaler of a Deployment, and the kinds of autoscalers that may not be listed.
+
+    An instance without one needs no right to look for it. Raises where one that may not be seen has set its replicas.
+    """
+    space = segment(namespace)
+    found: dict[str, list[dict[str, t.Any]]] = {}
+    unseen = []
+    for kind, path in (
+        ("ScaledObjects", f"/apis/keda.sh/v1alpha1/namespaces/{space}/scaledobjects"),
+        ("HorizontalPodAutoscalers", f"/apis/autoscaling/v2/namespaces/{space}/horizontalpodautoscalers"),
+    ):
+        try:
+            found[kind] = api.list(path, f"{kind} in namespace {namespace}")
+        except ApiError as error:
+            if error.status == 403:
+                unseen.append(kind)
+            elif not error.no_such_path:
+                raise
+    autoscaler = find_autoscaler(
+        found.get("ScaledObjects", []), found.get("HorizontalPodAutoscalers", []), name
+    )  # fmt: skip
+    if autoscaler.kind or not unseen:
+        return autoscaler, ()
+    live = api.find(f"/apis/apps/v1/namespaces/{space}/deployments/{segment(name)}", f"Deployment {namespace}/{name}")
+    for entry in field_managers(live or {}, "spec", "replicas"):
+        by = str(entry.get("manager", ""))
+        if entry.get("subresource") == "scale" and not by.startswith("kubectl"):
+            raise SupersonicError(
+                f"{by} has set the replicas of Deployment {namespace}/{name}, as an autoscaler does, and we may not list "
+                f"{' and '.join(unseen)} in the namespace. Nothing was changed. Ask for the right to list them."
+            )
+    return Autoscaler(), tuple(unseen)
+
+
 class Pool:
     """The servers of one instance."""
 
@@ -84,7 +120,8 @@ class Pool:
         self._deployment = f"/apis/apps/v1/namespaces/{segment(namespace)}/deployments/{segment(self.name)}"
         self._scaled = f"/apis/keda.sh/v1alpha1/namespaces/{segment(namespace)}/scaledobjects"
         self._what = f"Deployment {namespace}/{self.name}"
-        self.autoscaler = self._find_autoscaler()
+        # Whether there is one of those kinds that are not seen is not known.
+        self.autoscaler, self.unseen = autoscaler_of(api, namespace, self.name)
         self._run = secrets.token_hex(8)
 
     def deployment(self) -> dict[str, t.Any]:
@@ -197,19 +234,6 @@ class Pool:
     def _scaled_object(self) -> tuple[str, str]:
         name = self.autoscaler.name
         return f"{self._scaled}/{segment(name)}", f"ScaledObject {self.namespace}/{name}"
-
-    def _find_autoscaler(self) -> Autoscaler:
-        scaled = self._list(self._scaled, f"ScaledObjects in namespace {self.namespace}")
-        path = f"/apis/autoscaling/v2/namespaces/{segment(self.namespace)}/horizontalpodautoscalers"
-        return find_autoscaler(scaled, self._list(path, f"autoscalers in namespace {self.namespace}"), self.name)
-
-    def _list(self, path: str, what: str) -> list[dict[str, t.Any]]:
-        try:
-            return self._api.list(path, what)
-        except ApiError as exc:
-            if exc.no_such_path:
-                return []
-            raise
 
 
 def _ready(live: Mapping[str, t.Any]) -> int:

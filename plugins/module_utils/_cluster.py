@@ -76,6 +76,8 @@ WITHOUT = {
     "rolebindings.rbac.authorization.k8s.io": NO_PROMETHEUS,
     "triggerauthentications.keda.sh": NAME_AUTHENTICATION,
     "secrets": NAME_SECRET,
+    "pods/eviction": "set preflight_drain to false and never drain a node",
+    "horizontalpodautoscalers.autoscaling": "set preflight_drain to false and never drain a node",
     "podmonitors.monitoring.coreos.com": "set prometheus_pod_monitor to never",
     "prometheusrules.monitoring.coreos.com": "set prometheus_rule to never",
 }

@@ -21,7 +21,8 @@ from decimal import Decimal
 from functools import partial
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _hold
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import find_autoscaler
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import autoscaler_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._cluster import allowed
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import DRAIN, PAUSED, PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
@@ -283,7 +284,6 @@ class Drain:
         self._pods = f"/api/v1/namespaces/{space}/pods"
         self._deployments = f"/apis/apps/v1/namespaces/{space}/deployments"
         self._scaled = f"/apis/keda.sh/v1alpha1/namespaces/{space}/scaledobjects"
-        self._hpas = f"/apis/autoscaling/v2/namespaces/{space}/horizontalpodautoscalers"
         self._node = f"/api/v1/nodes/{segment(options.node)}"
         self._limit = time.monotonic() + options.seconds
         # Whether nodes may be looked at.
@@ -297,6 +297,7 @@ class Drain:
         for move in found.moves:
             # Refuses those that it could not have one more of, before anything changes.
             self._place(move, "", f"Deployment {move.deployment}")
+        self._check_eviction(names)
         leftover = self._marked()
         cordoned = self._cordon(True) if options.cordon else False
         result: dict[str, t.Any] = {
@@ -368,11 +369,7 @@ class Drain:
 
     def _place(self, move: Move, path: str, what: str) -> tuple[str, str, bool]:
         """Where the number of replicas is said."""
-        autoscaler = find_autoscaler(
-            self._list(self._scaled, "ScaledObjects"),
-            self._list(self._hpas, "HorizontalPodAutoscalers"),
-            move.deployment,
-        )
+        autoscaler, _unseen = autoscaler_of(self._api, self._options.namespace, move.deployment)
         if autoscaler.kind == "keda":
             return f"{self._scaled}/{segment(autoscaler.name)}", f"ScaledObject {autoscaler.name}", True
         if autoscaler.kind == "hpa":
@@ -505,11 +502,22 @@ class Drain:
             and (item["metadata"].get("labels") or {}).get("app.kubernetes.io/instance") == self._options.name
         ]
 
+    def _check_eviction(self, names: Sequence[str]) -> None:
+        """Refuse it before anything changes where pods may not be evicted."""
+        right = {"verb": "create", "group": "", "resource": "pods/eviction"}
+        if names and not allowed(self._api, right, self._options.namespace):
+            raise SupersonicError(
+                f"We may not create pods/eviction in the namespace {self._options.namespace}, by which pods leave a node. "
+                "Nothing was changed. Ask for that right: with preflight_drain: true playbooks/preflight.yml writes it "
+                "into the Role."
+            )
+
     def _list(self, path: str, what: str) -> list[dict[str, t.Any]]:
         try:
             return self._api.list(path, what)
         except ApiError as error:
-            if error.no_such_path:
+            # Without the right to see ScaledObjects this has changed none.
+            if error.no_such_path or error.status == 403:
                 return []
             raise
 

@@ -65,8 +65,14 @@ def log_in(params: Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
         )
     token, seconds = str(answer["access_token"]), int(answer.get("expires_in") or 0)
     found.token = token
-    user = _user(Api(found), host)
-    _write(path, _kubeconfig(host, ca_pem, params["proxy"], user, token))
+    try:
+        user = _user(Api(found), host)
+        _write(path, _kubeconfig(host, ca_pem, params["proxy"], user, token))
+    except BaseException:
+        # Nobody would know it any more, and it would be valid for a day.
+        with contextlib.suppress(SupersonicError):
+            _revoke(found)
+        raise
     if before:
         # Somebody's run has failed before it could.
         with contextlib.suppress(SupersonicError):
@@ -84,7 +90,9 @@ def log_out(params: Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
     message = f"The token of {path} would be revoked."
     if not check:
         revoked = _revoke(before)
-        os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):
+            # Another one may have done the same meanwhile.
+            os.unlink(path)
         message = f"The token of {path} {'is revoked' if revoked else 'was not valid any more'}; the file is gone."
     return {"changed": True, "kubeconfig": path, "host": before.host, "msg": message}
 

@@ -87,6 +87,7 @@ def pause(api: Api, namespace: str, name: str, wanted: Wanted) -> dict[str, t.An
         "before": now,
         "autoscaled": place.keda,
         "msg": f"{place.what} is held at {_servers(servers)}{said}.",
+        "warnings": _unseen(pool),
     }
     if wanted.check or same:
         return result
@@ -119,6 +120,7 @@ def resume(api: Api, namespace: str, name: str, wanted: Wanted) -> dict[str, t.A
         "before": now,
         "autoscaled": place.keda,
         "msg": f"{place.what} is not paused by an operator; nothing was changed.",
+        "warnings": _unseen(pool),
     }
     if noted is None:
         return result
@@ -132,6 +134,16 @@ def resume(api: Api, namespace: str, name: str, wanted: Wanted) -> dict[str, t.A
         if not place.keda:
             settle(api, namespace, name, int(result["servers"]), wanted.seconds)
     return result
+
+
+def _unseen(pool: Pool) -> list[str]:
+    """What is not known for want of a right."""
+    if not pool.unseen:
+        return []
+    return [
+        f"Whether an autoscaler scales Deployment {pool.namespace}/{pool.name} could not be looked at, since we may not "
+        f"list {' and '.join(pool.unseen)}; none has set its replicas so far."
+    ]
 
 
 def _servers(number: int) -> str:

@@ -42,7 +42,10 @@ def findings(result: Object) -> list[dict[str, str]]:
             "subject": "the cluster",
             "found": str(result.get("msg") or "It could not be asked."),
             "why": "nothing can be done with a cluster that does not answer",
-            "action": "Correct supersonic_kubeconfig and supersonic_context, or wait until it is back.",
+            "action": str(
+                result.get("action")
+                or "Correct supersonic_kubeconfig and supersonic_context, or wait until it is back."
+            ),
         }
     ]
 

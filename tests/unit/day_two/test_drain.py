@@ -170,9 +170,13 @@ class Pretended:
         self.keda, self.home = keda, home
         self.closed = False
         self.refusals = 1
+        # Whether pods may be evicted, and autoscalers listed.
+        self.allowed = True
         self.done: list[str] = []
 
     def list(self, path: str, _what: str, _query: Any = None) -> list[dict[str, Any]]:
+        if not self.allowed and path.rpartition("/")[2] in ("scaledobjects", "horizontalpodautoscalers"):
+            raise ApiError("forbidden", status=403, reason="Forbidden", body={})
         found: dict[str, list[dict[str, Any]]] = {
             "pods": list(self.pods.values()),
             "deployments": [self.deployment],
@@ -195,6 +199,10 @@ class Pretended:
 
     def call(self, method: str, path: str, _what: str, **given: Any) -> bytes:
         body: Mapping[str, Any] = given["body"]
+        if path.endswith("/selfsubjectaccessreviews"):
+            attributes = body["spec"]["resourceAttributes"]
+            assert (attributes["resource"], attributes["subresource"]) == ("pods", "eviction")
+            return json.dumps({"status": {"allowed": self.allowed}}).encode()
         if method == "POST":
             self._evict(path.split("/")[-2])
         elif "/nodes/" in path:
@@ -279,6 +287,15 @@ def test_another_autoscaler_is_refused_before_the_node_is_cordoned(monkeypatch: 
     monkeypatch.setattr(api, "list", also)
     with pytest.raises(SupersonicError, match=r"The HorizontalPodAutoscaler mine scales .* Nothing was changed"):
         drain(api)
+    assert api.done == []
+
+
+def test_without_the_right_to_evict_nothing_is_changed() -> None:
+    api = Pretended(on_node=1, elsewhere=1)
+    api.allowed = False
+    for check in (False, True):
+        with pytest.raises(SupersonicError, match="may not create pods/eviction .* preflight_drain: true"):
+            drain(api, check=check)
     assert api.done == []
 
 

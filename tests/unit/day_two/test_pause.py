@@ -21,6 +21,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED, PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 KEDA = _pause.Place("/s", "ScaledObject cms/main-triton", keda=True)
@@ -97,6 +98,39 @@ def test_runs_leave_it_alone_and_say_so(annotations: dict[str, str], said: list[
     assert len(found) == len(said)
     assert all(re.search(pattern, text) for pattern, text in zip(said, found, strict=True)), found
     assert holds_replicas(live(**annotations)) is holds
+
+
+class Closed:
+    """An API that lists no autoscalers, and a Deployment."""
+
+    def __init__(self, *managers: tuple[str, str]) -> None:
+        entries = [
+            {"manager": manager, "subresource": subresource, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+            for manager, subresource in managers
+        ]
+        self.live = {**live(), "kind": "Deployment"}
+        self.live["metadata"]["managedFields"] = entries
+
+    def list(self, path: str, what: str) -> Any:
+        raise ApiError(f"{what} are forbidden", status=403, reason="Forbidden", body={"details": {"kind": path}})
+
+    def find(self, _path: str, _what: str) -> dict[str, Any]:
+        return self.live
+
+    get = find
+
+
+def test_without_the_right_to_list_autoscalers() -> None:
+    """Whoever has the Role of an instance that has none pauses it, and is told what is not known."""
+    kinds = "ScaledObjects and HorizontalPodAutoscalers"
+    result = _pause.pause(
+        Closed(("fastml.supersonic", ""), ("kubectl", "scale")), "cms", "main", _pause.Wanted(0, check=True)  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert result["changed"]
+    assert kinds in result["warnings"][0]
+    for manager in ("kube-controller-manager", "keda-operator"):
+        with pytest.raises(SupersonicError, match=f"{manager} has set the replicas .* we may not list {kinds}"):
+            _pause.place_of(Closed((manager, "scale")), "cms", "main")  # type: ignore[arg-type]
 
 
 def test_nothing_is_held_where_nothing_is() -> None:

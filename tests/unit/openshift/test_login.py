@@ -79,6 +79,14 @@ def test_a_token_that_was_left_is_revoked(site: OpenShift, kubeconfig: Path) -> 
     assert "not valid any more" in result["msg"]
 
 
+def test_a_token_that_cannot_be_kept_is_revoked(site: OpenShift) -> None:
+    # No folder can be made there.
+    result = login(site, Path("/proc/nowhere/kubeconfig"))
+    assert result["failed"]
+    assert "cannot be written" in result["msg"]
+    assert (len(site.given), site.tokens) == (1, {})
+
+
 def test_the_environment_does_not_shine_through(
     site: OpenShift, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

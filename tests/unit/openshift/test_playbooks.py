@@ -52,6 +52,8 @@ def test_in_and_out_once_for_each_file(tmp_path: Path) -> None:
         own.write_text("{}")
         own.chmod(0o600)
         hosts: dict[str, Any] = {
+            # Without a user it cannot be the one who logs in, though it comes first.
+            "cluster": {"supersonic_kubeconfig": str(tmp_path / "shared")},
             "first": {**login, "supersonic_kubeconfig": str(tmp_path / "shared")},
             "second": {**login, "supersonic_kubeconfig": str(tmp_path / "shared")},
             "third": {**login, "supersonic_kubeconfig": str(tmp_path / "third")},
@@ -68,6 +70,63 @@ def test_in_and_out_once_for_each_file(tmp_path: Path) -> None:
         for secret in (PASSWORD, *site.given):
             assert secret not in done.output
         assert [path.name for path in tmp_path.iterdir() if path.name in ("shared", "third", "own")] == ["own"]
+
+
+def test_who_is_not_logged_in_and_who_fails(tmp_path: Path) -> None:
+    """A wrong password leaves out its host alone, and a proof that fails everywhere leaves no token."""
+    plays = [
+        {
+            "import_playbook": str(CLONE / "playbooks/openshift_login.yml"),
+            "vars": {"__openshift_login_tolerated": True},
+        },
+        {
+            "hosts": "all",
+            "gather_facts": False,
+            "tasks": [
+                {
+                    "name": "Tell",
+                    "ansible.builtin.debug": {"msg": "TOLD {{ __supersonic_login_failure | default('in') }}"},
+                },
+            ],
+        },
+        {"import_playbook": str(CLONE / "playbooks/verify.yml")},
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(plays))
+    with openshift(tmp_path, {"robot": PASSWORD}) as site:
+        login = {
+            "supersonic_openshift_username": "robot",
+            "supersonic_openshift_api": site.api,
+            "supersonic_openshift_ca_certificates": site.authorities,
+            "supersonic_namespace": "n",
+        }
+        hosts = {
+            "right": {
+                **login,
+                "supersonic_openshift_password": PASSWORD,
+                "supersonic_kubeconfig": str(tmp_path / "right"),
+            },
+            "wrong": {
+                **login,
+                "supersonic_openshift_password": "other",
+                "supersonic_kubeconfig": str(tmp_path / "wrong"),
+            },
+            "shares": {
+                "supersonic_kubeconfig": str(tmp_path / "wrong"),
+                "supersonic_namespace": "n",
+                "supersonic_name": "s",
+            },
+        }
+        local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+        inventory = {"supersonic_instances": {"hosts": hosts}, "all": {"vars": local}}
+        (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+        done = run_playbook(tmp_path / "play.yml", tmp_path / "hosts.yml")
+        assert done.code == 2
+        assert (done.output.count("TOLD in"), done.output.count("TOLD Nobody is logged in: The OAuth server")) == (1, 2)
+        # Once by the first play, once by verify.yml's own.
+        assert len(site.given) == 2
+        assert {host: counts["failed"] for host, counts in done.recap.items()} == dict.fromkeys(hosts, 1)
+        assert site.tokens == {}
+        assert not (tmp_path / "right").exists()
 
 
 def test_playbooks_that_ask_a_cluster_log_in_and_out() -> None:
