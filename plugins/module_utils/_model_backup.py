@@ -57,7 +57,7 @@ def _save(place: Target, folder: str, check: bool) -> dict[str, t.Any]:
     if _is_filled(place, folder):
         # What the store serves is then not what was served last, and must not become that in the backup.
         raise SupersonicError(
-            f"The store is being filled from {folder}, and that has not come to its end, so nothing was copied. Restore "
+            f"The store is being filled from {folder}, and that is not over, so nothing was copied. Restore "
             f"again; or, if it is to stay as it is, remove the file {_RESTORING} there, and back up again."
         )
     if check:
@@ -103,7 +103,9 @@ def _predicted(place: Target, folder: str) -> dict[str, t.Any]:
     here = held(folder)
     new = [name for name in served if name not in here]
     if told["current"] is None and claim is not None:
-        why = "a switch was begun and has not come to its end" if told["unfinished"] else "nothing is noted on the claim"
+        why = (
+            "a switch was begun and has not come to its end" if told["unfinished"] else "nothing is noted on the claim"
+        )
         return {
             "changed": True,
             "release": None,
