@@ -49,6 +49,8 @@ LONGEST = (
     "cluster/test_molecule",
     "cluster/test_models_playbook",
     "cluster/test_site",
+    "cluster/test_openshift",
+    "cluster/test_inclusion",
     "cluster/test_sites",
     "cluster/test_benchmark",
     "cluster/test_waves",

@@ -44,8 +44,6 @@ CONTROLLERS = (
     "istio*",
     "pilot-discovery",
     "cilium-operator*",
-    "speaker",
-    "controller",
     "csi-*",
     "external-*",
     "*-provisioner",
@@ -53,8 +51,9 @@ CONTROLLERS = (
     "cluster-policy-controller",
     "service-ca-operator",
     "route-controller-manager",
-    "rancher",
 )
+# MetalLB has such a common name that it is trusted with Services alone. Rancher is not: people edit by it.
+_SERVICE_CONTROLLERS = ("controller",)
 # Longer ones of a list are counted: a report is read by people.
 _PATHS_SHOWN = 12
 # By what entries of a list are known, as the API server merges them; the first one that all entries have counts.
@@ -179,11 +178,15 @@ def is_ours(entry: Mapping[str, t.Any], manager: str = TOOL) -> bool:
     return entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource")
 
 
-def is_trusted(entry: Mapping[str, t.Any], trusted: Iterable[str] = ()) -> bool:
-    """A controller, a tool of this collection, or somebody whom the site trusts with fields of its own."""
+def is_trusted(entry: Mapping[str, t.Any], trusted: Iterable[str] = (), kind: str = "") -> bool:
+    """A controller, a tool of this collection, or somebody whom the site trusts with fields of its own.
+
+    kind: of the object, where it matters.
+    """
     name = str(entry.get("manager") or "")
     return (
         name == TOOL
+        or (kind == "Service" and name in _SERVICE_CONTROLLERS)
         or name.startswith(f"{TOOL}.")
         or any(fnmatch.fnmatchcase(name, pattern) for pattern in (*CONTROLLERS, *trusted))
     )
@@ -265,7 +268,9 @@ def foreign(
     paths = list(differing)
     for entry in writers(live):
         # A number of replicas is told where it differs, and of whom where an autoscaler decides.
-        if is_ours(entry, manager) or is_trusted(entry, trusted) or entry.get("subresource") == "scale":
+        if is_ours(entry, manager) or entry.get("subresource") == "scale":
+            continue
+        if is_trusted(entry, trusted, str(live.get("kind", ""))):
             continue
         fields = entry.get("fieldsV1") or {}
         told = [keys for path in paths if (keys := resolve(fields, path)) is not None]

@@ -222,10 +222,11 @@ class Comparison(Run):
             (str(e.get("time") or "") for e in _drift.writers(live) if _drift.is_ours(e, self.options.field_manager)),
             default="",
         )
+        kind = str(live.get("kind", ""))
         return _drift.latest(
             entry
             for entry in _drift.writers(live)
-            if not _drift.is_trusted(entry, self.trusted) and str(entry.get("time") or applied) >= applied
+            if not _drift.is_trusted(entry, self.trusted, kind) and str(entry.get("time") or applied) >= applied
         )
 
     def _shown(self, key: Key, difference: Difference) -> tuple[t.Any, t.Any]:

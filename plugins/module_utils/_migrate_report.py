@@ -59,16 +59,20 @@ def files(made: Migration, sources: list[str], existing: Mapping[str, str]) -> d
 
 
 def _hosts(host: str, text: str | None) -> str:
-    """The inventory with the host; one that is there gets a line, and keeps whatever else it has."""
+    """The inventory with the host; one that is there gets a line or two, and keeps whatever else it has."""
     if text is None:
         return f"---\n{GROUP}:\n  hosts:\n    {host}:\n"
-    if _has(text, host):
+    inventory = _read(text)
+    if host in _hosts_of(inventory, GROUP):
         return text
     lines = text.splitlines()
     for number in range(len(lines) - 1):
-        if lines[number].rstrip() == f"{GROUP}:" and lines[number + 1].rstrip() == "  hosts:":
-            added = "\n".join([*lines[: number + 2], f"    {host}:", *lines[number + 2 :]]) + "\n"
-            if _has(added, host):
+        head, below = lines[number].rstrip(), lines[number + 1].rstrip()
+        if head == f"{GROUP}:" and below in ("  hosts:", "  children:"):
+            there = below == "  hosts:"
+            new = [*([below] if there else ["  hosts:"]), f"    {host}:", *([] if there else [below])]
+            added = "\n".join([*lines[: number + 1], *new, *lines[number + 2 :]]) + "\n"
+            if _read(added) == _with(inventory, host) is not None:
                 return added
     raise SupersonicError(
         f"hosts.yml is there, and it is not plain where {host} would have to be added to it. Add it to the group "
@@ -76,12 +80,43 @@ def _hosts(host: str, text: str | None) -> str:
     )
 
 
-def _has(text: str, host: str) -> bool:
+def _read(text: str) -> Any:
     try:
-        inventory = _yaml.load(text)
-        return host in inventory[GROUP]["hosts"]
-    except (_yaml.NoYaml, KeyError, TypeError):
-        return False
+        return _yaml.load(text)
+    except _yaml.NoYaml:
+        return None
+
+
+def _with(inventory: Any, host: str) -> dict[str, Any] | None:
+    """The inventory as it is to be read with the host in it; None of what is none."""
+    try:
+        group = inventory[GROUP]
+        return {**inventory, GROUP: {**group, "hosts": {**(group.get("hosts") or {}), host: None}}}
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _hosts_of(inventory: Any, group: str) -> set[str]:
+    """Hosts of a group and of its children, wherever in the inventory any of them says so."""
+    hosts: dict[str, set[str]] = {}
+    children: dict[str, set[str]] = {}
+
+    def learn(groups: Any) -> None:
+        for name, body in groups.items() if isinstance(groups, Mapping) else ():
+            if isinstance(body, Mapping):
+                hosts.setdefault(name, set()).update(map(str, body.get("hosts") or ()))
+                children.setdefault(name, set()).update(map(str, body.get("children") or ()))
+                learn(body.get("children"))
+
+    learn(inventory)
+    found: set[str] = set()
+    seen: set[str] = set()
+    names = {group}
+    while names:
+        seen |= names
+        found = found.union(*(hosts.get(name, set()) for name in names))
+        names = {child for name in names for child in children.get(name, set())} - seen
+    return found
 
 
 def _host_vars(made: Migration, sources: list[str]) -> str:

@@ -57,8 +57,8 @@ def _save(place: Target, folder: str, check: bool) -> dict[str, t.Any]:
     if _is_filled(place, folder):
         # What the store serves is then not what was served last, and must not become that in the backup.
         raise SupersonicError(
-            f"The store is being filled from {folder}, and that is not over, so nothing was copied. Restore "
-            f"again; or, if it is to stay as it is, remove the file {_RESTORING} there, and back up again."
+            f"The store is being filled from {folder}, and that has not come to its end, so nothing was copied. "
+            f"Restore again; or, if it is to stay as it is, remove the file {_RESTORING} there, and back up again."
         )
     if check:
         return _predicted(place, folder)

@@ -42,6 +42,8 @@ Object = dict[str, t.Any]
 INSTANCE = "app.kubernetes.io/instance"
 PART_OF = "app.kubernetes.io/part-of"
 MANAGED_BY = "app.kubernetes.io/managed-by"
+# On the Service and the Ingress by which clients of a Helm release come to an instance: what they were before, as JSON.
+TAKEN_OVER = "supersonic.fastml.org/taken-over"
 # After NAME-, as the naming contract has it; the instance's Service is called like itself.
 PARTS = (
     "triton",
@@ -67,8 +69,6 @@ _LEFT_OUT = frozenset(
 _WORKERS = 6
 _COMPONENT = "app.kubernetes.io/component"
 _CERTIFICATE = "cert-manager.io/certificate-name"
-# On a Service that a takeover has kept as the address of clients.
-_TAKEN_OVER = "supersonic.fastml.org/taken-over"
 
 
 class Ours(t.NamedTuple):
@@ -201,6 +201,9 @@ def _by(
     instance, mine = labels.get(INSTANCE), TOOL in (labels.get(MANAGED_BY), labels.get(PART_OF))
     if labels.get(PART_OF_LABEL) in sets:
         return f"it is of the set {sets[labels[PART_OF_LABEL]]}"
+    if TAKEN_OVER in (metadata.get("annotations") or {}):
+        selector = (live.get("spec") or {}).get("selector") or {}
+        return "clients of a Helm release come by it" if name in (instance, selector.get(INSTANCE)) else ""
     if kind == CONFIG_MAP and labels.get(ID_LABEL) in sets:
         tool = str((metadata.get("annotations") or {}).get(TOOLING, "")).rpartition("/")[0]
         return f"it is the set {sets[labels[ID_LABEL]]}" if tool == TOOL else ""
@@ -229,7 +232,7 @@ def judge(objects: Iterable[Ours], kept: Collection[str], foreign: Collection[st
     """Tell what may be left from what has to be gone.
 
     kept: components whose claims stay (model-repository, prometheus, grafana, tempo); foreign: claims that are not
-    ours to remove, such as one that the inventory only uses.
+    ours to remove, such as one that the inventory only uses. An address of clients that was a Helm release's stays.
     """
     found = list(objects)
     staying = [
@@ -248,10 +251,39 @@ def judge(objects: Iterable[Ours], kept: Collection[str], foreign: Collection[st
     ]
     # By its own defaults cert-manager leaves the Secret of a Certificate that is gone.
     issued = [item for item in found if item.group_kind == SECRET and item.by.startswith("cert-manager")]
-    addresses = [item for item in found if _TAKEN_OVER in (item.live["metadata"].get("annotations") or {})]
-    kept_ones = [*staying, *parents, *issued, *(item for item in addresses if not _in_a_set(item))]
+    kept_ones = [*staying, *parents, *issued, *_addresses(found)]
     fine = {id(item) for item in kept_ones}
     return Left(kept_ones, [item for item in found if id(item) not in fine])
+
+
+def _addresses(found: Collection[Ours]) -> list[Ours]:
+    """What was a Helm release's, by which clients come, and what it owns."""
+    staying = [
+        item
+        for item in found
+        if TAKEN_OVER in (item.live["metadata"].get("annotations") or {})
+        and not _in_a_set(item)
+        and not item.live["metadata"].get("deletionTimestamp")
+    ]
+    more = staying
+    while more:
+        owners = {item.live["metadata"].get("uid") for item in more} - {None}
+        more = [item for item in found if any(owner.get("uid") in owners for owner in _owners(item.live))]
+        staying = [*staying, *more]
+    return staying
+
+
+def _why_stays(text: str) -> str:
+    """What to do with an address of clients, by the note on it."""
+    if '"finished": true' in text:
+        return (
+            "clients of the Helm release that is gone came by it, and have no servers any more when the instance goes; "
+            "migrate.yml removes it: migrate_action=finish with migrate_keep_address=false"
+        )
+    return (
+        "clients of the Helm release are led to the instance by it, and lose their service with it: first lead them "
+        "back by migrate.yml, migrate_action=back"
+    )
 
 
 def why_left(item: Ours) -> str:
@@ -262,11 +294,11 @@ def why_left(item: Ours) -> str:
         if finalizers:
             return f"it is being deleted and waits for {', '.join(finalizers)}"
         return "it is being deleted"
+    if note := (metadata.get("annotations") or {}).get(TAKEN_OVER):
+        return _why_stays(str(note))
     controllers = [owner for owner in _owners(item.live) if owner.get("controller")]
     if controllers:
         return f"its {controllers[0].get('kind')} {controllers[0].get('name')} has it"
-    if _TAKEN_OVER in (metadata.get("annotations") or {}):
-        return "a takeover from Helm has kept it as the address of clients; delete it when none uses it any more"
     labels = metadata.get("labels") or {}
     if item.group_kind == POD and CLAIM_LABEL in labels:
         return "a publication that was killed has left it; the next one clears it up, or delete it"

@@ -29,16 +29,20 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate_
 from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind, Kinds, Resource, rank
+from ansible_collections.fastml.supersonic.plugins.module_utils._ours import TAKEN_OVER
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
 Object = dict[str, t.Any]
 # What the Service was before, as JSON, on the Service itself: the way back needs no file.
-NOTE = "supersonic.fastml.org/taken-over"
+NOTE = TAKEN_OVER
 PAUSED = "autoscaling.keda.sh/paused-replicas"
 INSTANCE = "app.kubernetes.io/instance"
 COMPONENT = "app.kubernetes.io/component"
+PART_OF = "app.kubernetes.io/part-of"
 MANAGED_BY = "app.kubernetes.io/managed-by"
+# Helm writes on each object of a release whose it is.
+RELEASE, RELEASE_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 PROTOCOLS = ("", "kubernetes.io/h2c")
 ENVOY_PORT, ADMIN_PORT = 8001, 9901
 # Between the last change of endpoints and the last node that has heard of it.
@@ -70,7 +74,8 @@ class Wanted:
 
     old: what the release's own objects are called after; old_servers: to how many its pool goes down when no client is
     left there, None to leave it; drain_seconds: how long clients may take to leave; wait_seconds: how long old servers
-    may take to start again; keep_address: whether the Service and its Ingress outlive the release.
+    may take to start again; keep_address: whether the Service and its Ingress outlive the release; ignore_silent:
+    whether the release may be removed although an old Envoy does not say whether clients are left there.
     """
 
     namespace: str
@@ -81,11 +86,15 @@ class Wanted:
     drain_seconds: float = 120.0
     wait_seconds: float = 900.0
     keep_address: bool = True
+    ignore_silent: bool = False
 
 
 @dataclass
 class Outcome:
-    """What was done, or would be, in sentences; what is in the way; what is left of clients at the old Envoys."""
+    """What was done, or would be, in sentences; what is in the way; what is left of clients at the old Envoys.
+
+    silent: those old Envoys of which that is not known, so that 0 requests and connections of the others say little.
+    """
 
     steps: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -93,6 +102,12 @@ class Outcome:
     changed: bool = False
     requests: int = 0
     connections: int = 0
+    silent: list[str] = field(default_factory=list)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is known that no client is left at the old Envoys."""
+        return not self.requests and not self.connections and not self.silent
 
     def did(self, text: str) -> None:
         self.steps.append(text)
@@ -114,6 +129,8 @@ class Takeover:
         self._api, self._relay, self._wanted, self._check, self._sleep = api, relay, wanted, check, sleep
         self._kinds = Kinds(api)
         self.outcome = Outcome()
+        # What looks like the release's, and is somebody else's.
+        self._others: list[str] = []
         if wanted.old == wanted.name:
             raise SupersonicError(
                 f"name is '{wanted.name}', which is what the release's objects are called. The instance that takes "
@@ -161,18 +178,20 @@ class Takeover:
             if problems:
                 raise SupersonicError(f"Nothing was changed. {' '.join(problems)}")
         servers = self._deployment(f"{wanted.old}-triton")
-        if not _note(service):
-            self._lead(service, servers)
+        self._hold(_note(service) or self._lead(service, servers))
         if self._check:
             return
         self._wait_for_endpoints(wanted.name)
         self._send_away()
         self._wait_until_idle()
         if wanted.old_servers is not None and servers:
-            if self.outcome.requests:
-                self.outcome.warnings.append("The old servers stay as many as they are, since requests are left there.")
-            else:
+            if self.outcome.idle:
                 self._scale(wanted.old_servers)
+            else:
+                # Also an idle client sends its next request to the Envoy that it knows.
+                self.outcome.warnings.append(
+                    "The old servers stay as many as they are, since clients are left there, or may be. Run again."
+                )
 
     def back(self) -> None:
         """Lead the clients to the release again."""
@@ -194,12 +213,13 @@ class Takeover:
             self._wait_for_servers()
             for pod in self._old_envoys():
                 self._admin(pod, "POST", "/healthcheck/ok")
+        # As long as the note is there, a run that was broken off can be made again.
+        self._pause(state.get("paused"))
         self.outcome.did(f"Led the Service {wanted.old} back to the Envoys of the release.")
         if not self._check:
             self._patch_service(service, state["selector"], state["ports"], None)
             self._wait_for_endpoints(wanted.old)
         self._restart_ours()
-        self._pause(state.get("paused"))
 
     def finish(self) -> None:
         """Remove the release, and keep the address of its clients."""
@@ -214,12 +234,7 @@ class Takeover:
                 "Nothing was removed. Run take_over first."
             )
         if not state.get("finished"):
-            self._count_left()
-            if self.outcome.requests:
-                raise SupersonicError(
-                    f"{self.outcome.requests} requests are on their way at the old Envoys. Nothing was removed. Run "
-                    "take_over again, which waits for them."
-                )
+            self._look_for_clients()
             for resource, item in self._to_remove():
                 if not self._is_address(resource, item):
                     self._remove(resource, item)
@@ -229,6 +244,31 @@ class Takeover:
                 self._remove(resource, item)
             elif not state.get("finished"):
                 self._adopt(resource, item, state)
+
+    def _look_for_clients(self) -> None:
+        """Refuse to remove the old Envoys under requests, and say whose connections end."""
+        self._count_left()
+        left = self.outcome
+        if left.requests:
+            raise SupersonicError(
+                f"{left.requests} requests are on their way at the old Envoys. Nothing was removed. Run take_over "
+                "again, which waits for them."
+            )
+        if left.silent:
+            text = (
+                f"{', '.join(left.silent)} did not say at the admin port ({ADMIN_PORT}) whether clients are left there"
+            )
+            if not self._wanted.ignore_silent:
+                raise SupersonicError(
+                    f"{text}. Nothing was removed, since their requests would be lost. Find out, and run again with "
+                    "ignore_silent (migrate_ignore_silent) when there are none."
+                )
+            left.warnings.append(f"{text}; whoever is, loses the connection.")
+        if left.connections:
+            left.warnings.append(
+                f"{left.connections} connections without a request are left at the old Envoys, and end with them; "
+                "their clients connect anew."
+            )
 
     # ---- how things are ----------------------------------------------------------------------------------------------
 
@@ -337,18 +377,18 @@ class Takeover:
 
     # ---- the Service -------------------------------------------------------------------------------------------------
 
-    def _lead(self, service: Object, servers: Object | None) -> None:
+    def _lead(self, service: Object, servers: Object | None) -> dict[str, t.Any]:
+        """Lead the Service to the instance, and note on it what it was, in one change; returns the note."""
         wanted, spec = self._wanted, service["spec"]
-        paused = _paused(self._scaler())
         before = {
             "selector": spec["selector"],
             "ports": spec["ports"],
             "servers": _replicas(servers) if servers else None,
-            "paused": paused,
+            "paused": _paused(self._scaler()),
         }
-        if paused is None:
-            # Without clients it would take away the servers that a way back needs.
-            self._pause(str(_replicas(servers)))
+        if not self._check:
+            # Whoever may not pause the autoscaler learns that while nothing is changed.
+            self._hold(before, trial=True)
         ports = [
             {**port, "targetPort": ENVOY_PORT} if port.get("name") == "grpc" or len(spec["ports"]) == 1 else port
             for port in spec["ports"]
@@ -356,6 +396,15 @@ class Takeover:
         self.outcome.did(f"Led the Service {wanted.old} to the Envoys of {wanted.name}.")
         if not self._check:
             self._patch_service(service, {**spec["selector"], INSTANCE: wanted.name}, ports, json.dumps(before))
+        return before
+
+    def _hold(self, note: Mapping[str, t.Any], *, trial: bool = False) -> None:
+        """Pause the autoscaler: without clients it would take away the servers that a way back needs.
+
+        After the note, in which it is as somebody else has left it; a run that was broken off between makes up for it.
+        """
+        if note.get("paused") is None and note.get("servers") is not None and _paused(self._scaler()) is None:
+            self._pause(str(note["servers"]), trial=trial)
 
     def _patch_service(
         self, service: Object, selector: Mapping[str, str], ports: Sequence[Object], note: str | None
@@ -368,12 +417,12 @@ class Takeover:
         }
         self._patch(self._path("services", self._wanted.old), body, f"Service {self._wanted.old}")
 
-    def _patch(self, path: str, body: Object, what: str) -> None:
+    def _patch(self, path: str, body: Object, what: str, *, trial: bool = False) -> None:
         self._api.call(
             "PATCH",
             path,
             what,
-            query={"fieldManager": "fastml.supersonic"},
+            query={"fieldManager": "fastml.supersonic", **({"dryRun": "All"} if trial else {})},
             body=body,
             content_type="application/merge-patch+json",
         )
@@ -430,29 +479,37 @@ class Takeover:
     def _wait_until_idle(self) -> None:
         def idle() -> bool:
             self._count_left()
-            return not self.outcome.requests and not self.outcome.connections
+            return self.outcome.idle
 
-        if not self._until(idle, self._wanted.drain_seconds):
-            self.outcome.warnings.append(
-                f"{self.outcome.connections} connections and {self.outcome.requests} requests are left at the old "
-                f"Envoys after {self._wanted.drain_seconds:g} s. They go on being answered, and idle ones move with "
-                "their next request. Run again to wait for them."
+        if self._until(idle, self._wanted.drain_seconds):
+            return
+        left, after = self.outcome, f"after {self._wanted.drain_seconds:g} s"
+        if left.requests or left.connections:
+            left.warnings.append(
+                f"{left.connections} connections and {left.requests} requests are left at the old Envoys {after}. They "
+                "go on being answered, and idle ones move with their next request. Run again to wait for them."
             )
+        if left.silent:
+            left.warnings.append(f"It is not known {after} whether clients are left at {', '.join(left.silent)}.")
 
     def _count_left(self) -> None:
-        """Requests and connections of clients at the old Envoys."""
-        requests = connections = 0
-        for pod in self._old_envoys():
-            text = self._admin(pod, "GET", "/stats?filter=downstream_(rq|cx)_active$") or ""
-            for line in text.splitlines():
-                name, _colon, number = line.partition(": ")
-                if not name.startswith("http.") or name.startswith("http.admin.") or not number.strip().isdigit():
-                    continue
-                if name.endswith("downstream_rq_active"):
-                    requests += int(number)
-                elif name.endswith("downstream_cx_active"):
-                    connections += int(number)
-        self.outcome.requests, self.outcome.connections = requests, connections
+        """Requests and connections of clients at the old Envoys, those on their way out among them."""
+        wanted, left = self._wanted, self.outcome
+        left.requests = left.connections = 0
+        left.silent = []
+        pods = [str(pod["metadata"]["name"]) for pod in self._envoys(wanted.old)]
+        for pod in pods:
+            found = client_counts(self._admin(pod, "GET", "/stats?filter=downstream_(rq|cx)_active$"))
+            if found is None:
+                left.silent.append(pod)
+            else:
+                left.requests += found[0]
+                left.connections += found[1]
+        if not pods:
+            pool = self._deployment(f"{wanted.old}-envoy")
+            if ((pool or {}).get("status") or {}).get("readyReplicas"):
+                # They are there, with other labels than the chart's.
+                left.silent.append(f"Deployment {wanted.old}-envoy")
 
     def _admin(self, pod: str, method: str, target: str) -> str | None:
         """Ask an Envoy's admin port through the API server; None where nobody answers."""
@@ -470,16 +527,17 @@ class Takeover:
 
     # ---- the old servers ---------------------------------------------------------------------------------------------
 
-    def _pause(self, servers: str | None) -> None:
-        """Have the chart's autoscaler hold so many servers, or let it go on."""
+    def _pause(self, servers: str | None, *, trial: bool = False) -> None:
+        """Have the chart's autoscaler hold so many servers, or let it go on; trial: only ask whether we may."""
         scaler = self._scaler()
         if scaler is None or _paused(scaler) == servers:
             return
         name = scaler["metadata"]["name"]
-        self.outcome.did(f"Paused {name} at {servers} servers." if servers else f"Let the autoscaler {name} go on.")
+        if not trial:
+            self.outcome.did(f"Paused {name} at {servers} servers." if servers else f"Let the autoscaler {name} go on.")
         if not self._check:
             body: Object = {"metadata": {"annotations": {PAUSED: servers}}}
-            self._patch(self._path("scaledobjects", name), body, f"ScaledObject {name}")
+            self._patch(self._path("scaledobjects", name), body, f"ScaledObject {name}", trial=trial)
 
     def _scale(self, replicas: int) -> None:
         name = f"{self._wanted.old}-triton"
@@ -554,6 +612,7 @@ class Takeover:
         """What there is of the release, in the order in which it goes."""
         wanted, records = self._wanted, self._records()
         found: list[tuple[Resource, Object]] = []
+        self._others = []
         if records:
             deployed = [item for item in records if (item["metadata"].get("labels") or {}).get("status") == "deployed"]
             for group, kind, name in dict.fromkeys(recorded((deployed or records)[-1], wanted.namespace)):
@@ -564,10 +623,24 @@ class Takeover:
             )
             for group_kind in _MADE_OF:
                 found += self._of_release(group_kind)
-            found += self._of_release(GroupKind("", "ConfigMap"), f"{wanted.release}-grafana-default-dashboard")
-        # Who scales goes first, and then in the reverse of the order in which things are made.
-        found.sort(key=lambda pair: (pair[0].kind != "ScaledObject", -rank(pair[0].group_kind)))
-        return found
+            found += [
+                pair
+                for pair in self._of_release(GroupKind("", "ConfigMap"), f"{wanted.release}-grafana-default-dashboard")
+                if pair not in found
+            ]
+        if self._others:
+            self.outcome.warnings.append(
+                f"{', '.join(self._others)} would be of {wanted.release} by name or label, but not by what Helm has "
+                f"written there ({RELEASE}), and is left."
+            )
+
+        def order(pair: tuple[Resource, Object]) -> tuple[bool, bool, int]:
+            """Who scales goes first, whoever sends requests next, then in the reverse order of making."""
+            resource, item = pair
+            envoy = (resource.kind, item["metadata"]["name"]) == ("Deployment", f"{wanted.old}-envoy")
+            return resource.kind != "ScaledObject", not envoy, -rank(resource.group_kind)
+
+        return sorted(found, key=order)
 
     def _of_release(self, group_kind: GroupKind, name: str = "") -> Iterator[tuple[Resource, Object]]:
         """One object by its name, or all of a kind by the labels of the release."""
@@ -595,19 +668,36 @@ class Takeover:
             )
             return
         for item in items:
-            if (item["metadata"].get("labels") or {}).get(MANAGED_BY) != "fastml.supersonic":
+            if (item["metadata"].get("labels") or {}).get(MANAGED_BY) == "fastml.supersonic":
+                continue
+            if self._is_helms(item, recorded=bool(name)):
                 yield resource, item
+            elif not self._is_address(resource, item):
+                self._others.append(f"{resource.kind}/{item['metadata']['name']}")
+
+    def _is_helms(self, item: Object, *, recorded: bool) -> bool:
+        """Whether an object is of the release by what Helm has written on it.
+
+        Other charts' objects may have its labels. recorded: Helm's record names it, so that a Helm before 3.2, which
+        wrote its label alone, may have made it.
+        """
+        metadata = item["metadata"]
+        notes, wanted = _annotations(item), self._wanted
+        if RELEASE in notes:
+            there = notes.get(RELEASE_NAMESPACE, wanted.namespace)
+            return bool((notes[RELEASE], there) == (wanted.release, wanted.namespace))
+        return recorded and (metadata.get("labels") or {}).get(MANAGED_BY) == "Helm"
 
     def _address(self) -> Iterator[tuple[Resource, Object]]:
-        """What leads clients in."""
+        """What leads clients in; the Service comes last, since it says how far a run has come."""
         for group_kind, name in (
-            (GroupKind("", "Service"), self._wanted.old),
             (GroupKind("networking.k8s.io", "Ingress"), f"{self._wanted.old}-ingress-grpc"),
+            (GroupKind("", "Service"), self._wanted.old),
         ):
             resource = self._kinds.find_any(group_kind)
             path = resource.path(self._wanted.namespace, name) if resource else ""
             item = self._seen(path, f"{group_kind.kind}/{name}") if resource else None
-            if resource and item:
+            if resource and item and (NOTE in _annotations(item) or self._is_helms(item, recorded=True)):
                 yield resource, item
 
     def _is_address(self, resource: Resource, item: Object) -> bool:
@@ -663,10 +753,11 @@ class Takeover:
         self.outcome.did(f"Kept {resource.kind}/{name}, the address of clients, for {self._wanted.name}.")
         if self._check:
             return
-        note = {NOTE: json.dumps({**state, "finished": True})} if resource.kind == "Service" else {}
-        helm = {"meta.helm.sh/release-name": None, "meta.helm.sh/release-namespace": None}
-        labels = {INSTANCE: self._wanted.name, COMPONENT: "envoy", MANAGED_BY: "fastml.supersonic"}
-        body: Object = {"metadata": {"labels": labels, "annotations": {**helm, **note}}}
+        note = {**(state if resource.kind == "Service" else {}), "finished": True}
+        annotations = {RELEASE: None, RELEASE_NAMESPACE: None, NOTE: json.dumps(note)}
+        # It is in no set of ours, so that nothing but this manages it.
+        labels = {INSTANCE: self._wanted.name, COMPONENT: "envoy", MANAGED_BY: None, PART_OF: None}
+        body: Object = {"metadata": {"labels": labels, "annotations": annotations}}
         self._patch(resource.path(self._wanted.namespace, name), body, f"{resource.kind}/{name}")
 
     def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
@@ -713,9 +804,25 @@ def recorded(secret: Object, namespace: str) -> Iterator[tuple[str, str, str]]:
             yield group, str(document["kind"]), str(metadata["name"])
 
 
+def client_counts(text: str | None) -> tuple[int, int] | None:
+    """Requests and connections of clients by what an Envoy says of itself; None where it does not say both."""
+    counts: dict[str, int] = {}
+    for line in (text or "").splitlines():
+        name, _colon, number = line.partition(": ")
+        if name.startswith("http.") and not name.startswith("http.admin.") and number.strip().isdigit():
+            what = name.rpartition(".")[2]
+            counts[what] = counts.get(what, 0) + int(number)
+    requests, connections = counts.get("downstream_rq_active"), counts.get("downstream_cx_active")
+    return None if requests is None or connections is None else (requests, connections)
+
+
+def _annotations(item: Object) -> Mapping[str, str]:
+    return item["metadata"].get("annotations") or {}
+
+
 def _note(service: Object) -> dict[str, t.Any]:
     """What the Service was before it was taken over; {} when it was not."""
-    text = (service["metadata"].get("annotations") or {}).get(NOTE)
+    text = _annotations(service).get(NOTE)
     try:
         state = json.loads(text) if text else {}
     except ValueError:
@@ -733,7 +840,7 @@ def _is_ready(pod: Object) -> bool:
 
 
 def _paused(scaler: Object | None) -> str | None:
-    return None if scaler is None else (scaler["metadata"].get("annotations") or {}).get(PAUSED)
+    return None if scaler is None else _annotations(scaler).get(PAUSED)
 
 
 def _replicas(deployment: Object | None) -> int:

@@ -50,8 +50,9 @@ options:
     required: true
   old_servers:
     description: >-
-      With V(take_over), to how many servers the pool of the release goes down once no request is left there, for GPUs
-      that do not suffice for both. Without it the pool stays for a quick way back, which starts those servers again.
+      With V(take_over), to how many servers the pool of the release goes down once the old Envoys say that no client
+      is left there, for GPUs that do not suffice for both. Without it the pool stays for a quick way back, which
+      starts those servers again.
     type: int
   drain_seconds:
     description: >-
@@ -68,6 +69,12 @@ options:
       too, also by a later run; clients have to use the instance's own by then.
     type: bool
     default: true
+  ignore_silent:
+    description: >-
+      With V(finish), whether to remove the release although an old Envoy does not say whether clients are left there,
+      since its admin port does not answer. Requests that are known of are waited for by V(take_over) in any case.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - fastml.supersonic.connection
 attributes:
@@ -114,13 +121,18 @@ problems:
   type: list
   elements: str
 requests:
-  description: Requests that are left at the old Envoys.
+  description: Requests that are left at the old Envoys, without those of RV(silent).
   returned: success
   type: int
 connections:
   description: Connections of clients that are left there.
   returned: success
   type: int
+silent:
+  description: Old Envoys that do not say whether clients are left there.
+  returned: success
+  type: list
+  elements: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -144,6 +156,7 @@ def main() -> None:
             "drain_seconds": {"type": "float", "default": 120},
             "wait_seconds": {"type": "float", "default": 900},
             "keep_address": {"type": "bool", "default": True},
+            "ignore_silent": {"type": "bool", "default": False},
             **CONNECTION_SPEC,
         },
         supports_check_mode=True,
@@ -161,6 +174,7 @@ def main() -> None:
         drain_seconds=options["drain_seconds"],
         wait_seconds=options["wait_seconds"],
         keep_address=options["keep_address"],
+        ignore_silent=options["ignore_silent"],
     )
     resolver = Resolver(options)
     try:
@@ -179,6 +193,7 @@ def main() -> None:
         problems=outcome.problems,
         requests=outcome.requests,
         connections=outcome.connections,
+        silent=outcome.silent,
     )
 
 

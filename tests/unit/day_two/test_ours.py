@@ -101,17 +101,36 @@ def test_claims_stay_with_their_set_unless_that_is_said() -> None:
     assert {one.name for one in left.kept} == {"used"}
 
 
-def test_an_address_that_a_takeover_has_kept_stays_and_is_named() -> None:
-    service = GroupKind("", "Service")
-    taken = {"supersonic.fastml.org/taken-over": "{}"}
-    every = objects(
-        item(service, "old-release", labels=MINE, annotations=taken),
-        item(service, "main", labels={**MINE, PART_OF_LABEL: ApplySet("main-envoy", "cms").id}, annotations=taken),
-    )
-    left = _ours.judge(every, [])
-    assert [one.name for one in left.kept] == ["old-release"]
-    assert "a takeover from Helm has kept it" in _ours.why_left(left.kept[0])
-    assert [one.name for one in left.stray] == ["main"]
+@pytest.mark.parametrize(
+    ("note", "why"),
+    [
+        ('{"selector": {}, "finished": true}', "migrate_action=finish with migrate_keep_address=false"),
+        ('{"selector": {}}', "first lead them back by migrate.yml, migrate_action=back"),
+    ],
+)
+def test_the_address_of_a_releases_clients_stays_and_is_told(note: str, why: str) -> None:
+    """It is in no set of ours, so that no removal would ever take it away."""
+    service, ingress = GroupKind("", "Service"), GroupKind("networking.k8s.io", "Ingress")
+    labels = {"app.kubernetes.io/instance": "main" if "finished" in note else "sonic"}
+    notes = {_ours.TAKEN_OVER: note}
+    kind, led = item(service, "sonic", labels=labels, annotations=notes)
+    led["spec"] = {"selector": {"app.kubernetes.io/instance": "main"}}
+    points = item(GroupKind("discovery.k8s.io", "EndpointSlice"), "sonic-x", owner="sonic")
+    every = [(kind, led), points, item(DEPLOYMENT, "main-triton", labels=MINE)]
+    if "finished" in note:
+        every.append(item(ingress, "sonic-ingress-grpc", labels=labels, annotations=notes))
+    # Another instance's.
+    every.append(item(ingress, "a", labels={"app.kubernetes.io/instance": "other"}, annotations=notes))
+    # An instance of that name has made it its own since.
+    in_set = {PART_OF_LABEL: ApplySet("main-envoy", "cms").id}
+    every.append(item(service, "main", labels={**labels, **in_set}, annotations=notes))
+    left = _ours.judge(objects(*every), [])
+    assert {one.name for one in left.stray} == {"main-triton", "main"}
+    kept = {one.name: one for one in left.kept}
+    assert set(kept) == {"sonic", "sonic-x"} | ({"sonic-ingress-grpc"} if "finished" in note else set())
+    # As teardown.yml knows it.
+    assert kept["sonic"].by.startswith("clients of a Helm release")
+    assert why in _ours.why_left(kept["sonic"])
 
 
 @pytest.mark.parametrize(

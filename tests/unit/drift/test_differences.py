@@ -122,6 +122,21 @@ def test_what_others_have_added(added: dict[str, Any], trusted: tuple[str, ...],
     assert told == found
 
 
+@pytest.mark.parametrize(
+    ("manager", "kind", "told"),
+    [
+        ("rancher", "Service", True),
+        # MetalLB, or anybody's.
+        ("controller", "Service", False),
+        ("controller", "Deployment", True),
+        ("speaker", "Service", True),
+    ],
+)
+def test_common_names_are_not_trusted(manager: str, kind: str, told: bool) -> None:
+    live = {"kind": kind, "metadata": {"managedFields": [annotated(manager, "x")]}}
+    assert bool(list(_drift.foreign(live, "fastml.supersonic", [], ()))) == told
+
+
 def test_what_differs_is_not_added_too() -> None:
     path = ("spec", "containers", _drift.Entry((("name", "envoy"),), LIVE["spec"]["containers"][0], 0), "image")
     found = {each["manager"]: fields for each, fields in _drift.foreign(LIVE, "fastml.supersonic", [path], ())}

@@ -30,7 +30,7 @@ DEPLOYMENTS, SLICES = f"/apis/apps/v1{NS}/deployments", f"/apis/discovery.k8s.io
 SCALERS, INGRESSES = f"/apis/keda.sh/v1alpha1{NS}/scaledobjects", f"/apis/networking.k8s.io/v1{NS}/ingresses"
 SECRETS, CLAIMS = f"/api/v1{NS}/secrets", f"/api/v1{NS}/persistentvolumeclaims"
 OLD, NEW = "sonic", "site-cms"
-SERVICE = f"{SERVICES}/{OLD}"
+SERVICE, SCALER, POOL = f"{SERVICES}/{OLD}", f"{SCALERS}/{OLD}-keda-so", f"{DEPLOYMENTS}/{OLD}-triton"
 
 
 def labels(owner: str, part: str) -> dict[str, str]:
@@ -52,7 +52,7 @@ def service(name: str, owner: str, **port: Any) -> dict[str, Any]:
     if name == OLD:
         ports.append({"name": "admin", "port": 9901, "targetPort": 9901})
     return {
-        "metadata": {"name": name, "labels": labels(name, "envoy"), "annotations": {"meta.helm.sh/release-name": name}},
+        "metadata": {"name": name, "labels": labels(name, "envoy")},
         "spec": {"type": "LoadBalancer", "selector": labels(owner, "envoy"), "ports": ports},
         "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}},
     }
@@ -63,6 +63,8 @@ class Small(JsonHandler):
 
     objects: dict[str, dict[str, Any]] = {}
     forbidden: tuple[str, ...] = ()
+    # Paths whose changes fail: by that status, dry runs as well or not.
+    failing: dict[tuple[str, bool], int] = {}
     changes: list[tuple[str, str, Any]] = []
 
     def _ask(self) -> tuple[str, str]:
@@ -112,6 +114,13 @@ class Small(JsonHandler):
     def do_PATCH(self) -> None:
         path, _selector = self._ask()
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        trial = "dryRun=All" in self.path
+        if status := self.failing.pop((path, trial), 0):
+            self.answer({"kind": "Status", "message": "refused", "code": status}, status)
+            return
+        if trial:
+            self.answer(self.objects[path])
+            return
         self.changes.append(("PATCH", path, body))
         merge(self.objects[path], body)
         self.answer(self.objects[path])
@@ -142,6 +151,11 @@ def matches(item: dict[str, Any], selector: str) -> bool:
     return all(found.get(pair.partition("=")[0]) == pair.partition("=")[2] for pair in selector.split(",") if pair)
 
 
+def helms(release: str) -> dict[str, str]:
+    """What Helm writes on whatever it makes."""
+    return {"meta.helm.sh/release-name": release, "meta.helm.sh/release-namespace": "cms"}
+
+
 def pod(owner: str, part: str = "envoy") -> dict[str, Any]:
     status = {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
     return {"metadata": {"name": f"{owner}-{part}-1", "labels": labels(owner, part)}, "status": status}
@@ -170,6 +184,8 @@ def scene() -> dict[str, dict[str, Any]]:
     }
     for place, item in found.items():
         item["metadata"].update(uid=place, resourceVersion="1")
+        if item["metadata"]["name"].startswith(OLD) and "/pods/" not in place:
+            item["metadata"]["annotations"] = helms(OLD)
     return copy.deepcopy(found)
 
 
@@ -178,9 +194,14 @@ class Tried(Takeover):
 
     asked: list[str]
     left: list[int]
+    # Connections that nobody uses.
+    unused = 0
+    silent = False
     server = "10.0.0.1"
 
     def _admin(self, pod: str, method: str, target: str) -> str | None:
+        if self.silent:
+            return None
         if method == "POST":
             self.asked.append(f"{pod} {target}")
             return "OK"
@@ -188,13 +209,13 @@ class Tried(Takeover):
             return f"auth_cluster::192.0.2.1:443::cx_active::0\ntriton_grpc_service::{self.server}:8001::cx_active::1\n"
         left = self.left.pop(0) if self.left else 0
         return f"http.admin.downstream_rq_active: 1\nhttp.ingress_grpc.downstream_rq_active: {left}\n" + (
-            f"http.ingress_grpc.downstream_cx_active: {left * 2}\nlistener.x.downstream_cx_active: 7\n"
+            f"http.ingress_grpc.downstream_cx_active: {left * 2 + self.unused}\nlistener.x.downstream_cx_active: 7\n"
         )
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    Small.objects, Small.forbidden, Small.changes = scene(), (), []
+    Small.objects, Small.forbidden, Small.failing, Small.changes = scene(), (), {}, []
     with served(Small) as found:
         yield found
 
@@ -251,10 +272,49 @@ def test_clients_do_not_go_back_to_envoys_that_know_no_server(address: str) -> N
 
 
 def test_an_autoscaler_that_was_paused_before_stays_so(address: str) -> None:
-    Small.objects[f"{SCALERS}/{OLD}-keda-so"]["metadata"]["annotations"] = {PAUSED: "2"}
+    Small.objects[SCALER]["metadata"]["annotations"] = {PAUSED: "2"}
     taken(address).take_over()
     taken(address).back()
-    assert Small.objects[f"{SCALERS}/{OLD}-keda-so"]["metadata"]["annotations"] == {PAUSED: "2"}
+    assert Small.objects[SCALER]["metadata"]["annotations"] == {PAUSED: "2"}
+
+
+def paused() -> str | None:
+    found: str | None = Small.objects[SCALER]["metadata"]["annotations"].get(PAUSED)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("failing", "leads"),
+    [
+        # Somebody has changed the Service meanwhile.
+        ({(SERVICE, False): 409}, OLD),
+        # Broken off between the Service and the autoscaler.
+        ({(SCALER, False): 422}, NEW),
+    ],
+)
+def test_a_run_that_was_broken_off_leaves_no_pause_behind(
+    address: str, failing: dict[tuple[str, bool], int], leads: str
+) -> None:
+    Small.failing = dict(failing)
+    with pytest.raises(SupersonicError):
+        taken(address).take_over()
+    assert selected() == leads
+    assert paused() is None
+    taken(address).take_over()
+    assert (selected(), paused()) == (NEW, "3")
+    # The same of the way back.
+    Small.failing = {(SERVICE, False): 409}
+    with pytest.raises(SupersonicError):
+        taken(address).back()
+    taken(address).back()
+    assert (selected(), paused()) == (OLD, None)
+
+
+def test_who_may_not_pause_the_autoscaler_changes_nothing(address: str) -> None:
+    Small.failing = {(SCALER, True): 403}
+    with pytest.raises(SupersonicError):
+        taken(address).take_over()
+    assert Small.changes == []
 
 
 def test_the_port_of_the_service_stays_and_leads_to_ours(address: str) -> None:
@@ -335,6 +395,64 @@ def test_requests_that_are_left_keep_the_servers_and_the_release(address: str) -
         taken(address, left=(2,)).finish()
 
 
+@pytest.mark.parametrize("options", [{"unused": 5}, {"silent": True}, {"hidden": True}])
+def test_servers_stay_while_clients_may_be_left(address: str, options: dict[str, Any]) -> None:
+    """An idle client asks the Envoy that it knows, and one that does not say may have any."""
+    if options.pop("hidden", False):
+        del Small.objects[f"{PODS}/{OLD}-envoy-1"]["metadata"]["labels"]
+    work = taken(address, old_servers=0)
+    for name, value in options.items():
+        setattr(work, name, value)
+    work.take_over()
+    assert Small.objects[POOL]["spec"]["replicas"] == 3
+    text = "\n".join(work.outcome.warnings)
+    assert "The old servers stay as many as they are" in text
+    assert ("5 connections and 0 requests are left" in text) == bool(options.get("unused"))
+    assert ("It is not known after 0 s whether clients are left" in text) == (not options.get("unused"))
+    again = taken(address, old_servers=0)
+    if options:
+        again.take_over()
+        assert Small.objects[POOL]["spec"]["replicas"] == 0
+
+
+def test_a_release_is_not_removed_under_clients_that_nobody_counts(address: str) -> None:
+    taken(address).take_over()
+    work = taken(address)
+    work.silent = True
+    before = list(Small.changes)
+    with pytest.raises(SupersonicError, match=r"sonic-envoy-1 did not say.*Nothing was removed.*migrate_ignore_silent"):
+        work.finish()
+    assert Small.changes == before
+    told = taken(address, ignore_silent=True)
+    told.silent = True
+    told.finish()
+    assert "did not say" in told.outcome.warnings[0]
+    assert POOL not in Small.objects
+
+
+def test_connections_that_end_with_the_release_are_told(address: str) -> None:
+    taken(address).take_over()
+    work = taken(address)
+    work.unused = 2
+    work.finish()
+    assert "2 connections without a request are left" in work.outcome.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        (None, None),
+        ("", None),
+        ("http.admin.downstream_rq_active: 1\nhttp.admin.downstream_cx_active: 1", None),
+        ("http.a.downstream_rq_active: 1", None),
+        ("http.a.downstream_rq_active: 1\nhttp.a.downstream_cx_active: 2\nlistener.b.downstream_cx_active: 9", (1, 2)),
+        ("\n".join(f"http.{a}.downstream_{b}_active: 2" for a in "ab" for b in ("rq", "cx")), (4, 4)),
+    ],
+)
+def test_what_an_envoy_does_not_say_is_not_nothing(text: str | None, counts: tuple[int, int] | None) -> None:
+    assert _takeover.client_counts(text) == counts
+
+
 def record(*documents: dict[str, Any]) -> dict[str, Any]:
     text = json.dumps({"manifest": yaml.safe_dump_all(documents), "config": {"password": "hunter2"}})
     packed = base64.b64encode(base64.b64encode(gzip.compress(text.encode()))).decode()
@@ -370,9 +488,12 @@ def test_a_release_is_removed_and_its_address_kept(address: str, recorded: bool)
     assert gone[0] == f"{SCALERS}/{OLD}-keda-so"
     expected = {f"{DEPLOYMENTS}/{OLD}-envoy", f"{DEPLOYMENTS}/{OLD}-triton", f"{SERVICES}/{OLD}-triton", gone[0]}
     assert set(gone) == expected | ({f"{SECRETS}/sh.helm.release.v1.{OLD}.v3"} if recorded else set())
-    kept = Small.objects[SERVICE]["metadata"]
-    assert kept["labels"]["app.kubernetes.io/instance"] == NEW
-    assert "meta.helm.sh/release-name" not in kept["annotations"]
+    for place in (SERVICE, f"{INGRESSES}/{OLD}-ingress-grpc"):
+        kept = Small.objects[place]["metadata"]
+        assert kept["labels"]["app.kubernetes.io/instance"] == NEW
+        assert "meta.helm.sh/release-name" not in kept["annotations"]
+        # By which a teardown of the instance knows it.
+        assert json.loads(kept["annotations"][NOTE])["finished"]
     assert selected() == NEW
     assert "hunter2" not in str(work.outcome)
 
@@ -388,6 +509,45 @@ def test_a_release_is_removed_and_its_address_kept(address: str, recorded: bool)
     assert f"{INGRESSES}/{OLD}-ingress-grpc" not in Small.objects
     assert f"{SERVICES}/{NEW}" in Small.objects
     taken(address).finish()
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_is_of_another_release_is_left(address: str, recorded: bool) -> None:
+    """Its objects have the labels, or the name, of the one that goes."""
+    other, unmarked = f"{DEPLOYMENTS}/{OLD}-grafana", f"/api/v1{NS}/configmaps/{OLD}-config"
+    ingress = f"{INGRESSES}/{OLD}-ingress-grpc"
+    for place, notes in ((other, helms("dashboards")), (unmarked, {})):
+        name = place.rpartition("/")[2]
+        Small.objects[place] = {
+            "metadata": {"name": name, "uid": place, "labels": labels(OLD, "x"), "annotations": notes}
+        }
+    Small.objects[ingress]["metadata"]["annotations"] = helms("dashboards")
+    if recorded:
+        Small.objects[f"{SECRETS}/sh.helm.release.v1.{OLD}.v3"] = record(
+            manifest("apps/v1", "Deployment", f"{OLD}-envoy"),
+            manifest("apps/v1", "Deployment", f"{OLD}-grafana"),
+            manifest("v1", "ConfigMap", f"{OLD}-config"),
+        )
+    taken(address).take_over()
+    work = taken(address, keep_address=False)
+    work.finish()
+    assert other in Small.objects
+    assert unmarked in Small.objects
+    assert ingress in Small.objects
+    assert f"{DEPLOYMENTS}/{OLD}-envoy" not in Small.objects
+    assert SERVICE not in Small.objects
+    text = "\n".join(work.outcome.warnings)
+    assert f"Deployment/{OLD}-grafana" in text
+    assert f"ConfigMap/{OLD}-config" in text
+
+
+def test_a_helm_that_wrote_its_label_alone_is_known_by_its_record(address: str) -> None:
+    del Small.objects[POOL]["metadata"]["annotations"]
+    Small.objects[POOL]["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "Helm"
+    Small.objects[f"{SECRETS}/sh.helm.release.v1.{OLD}.v3"] = record(manifest("apps/v1", "Deployment", f"{OLD}-triton"))
+    taken(address).take_over()
+    taken(address).finish()
+    assert POOL not in Small.objects
 
 
 def test_records_that_may_not_be_read_are_told(address: str) -> None:

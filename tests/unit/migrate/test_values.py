@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate, _migrate_chart
+from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate, _migrate_chart, _migrate_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_command import Command, parse
 from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values import (
@@ -31,6 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values 
     seconds,
 )
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import run_playbook
 
 CLONE = Path(__file__).resolve().parents[3]
 VALUES = Path(__file__).resolve().parent / "values"
@@ -556,6 +557,51 @@ def test_a_second_run_changes_nothing_and_edits_are_kept(inventory: Path, tmp_pa
     assert "Add it to the group supersonic_instances by hand" in migration(tmp_path, "nrp-cms")["msg"]
 
 
+@pytest.mark.parametrize(
+    ("there", "added"),
+    [
+        ("supersonic_instances:\n  hosts:\n    a:\n", "supersonic_instances:\n  hosts:\n    new:\n    a:\n"),
+        # As the inventories of sites here have it.
+        (
+            "supersonic_instances:\n  children:\n    cms: {hosts: {a: }}\n",
+            "supersonic_instances:\n  hosts:\n    new:\n  children:\n    cms: {hosts: {a: }}\n",
+        ),
+        *(
+            (text, text)
+            for text in (
+                "supersonic_instances:\n  children:\n    cms: {hosts: {new: }}\n",
+                "supersonic_instances: {children: {cms: }}\ncms: {hosts: {new: }}\n",
+                "all: {children: {supersonic_instances: {hosts: {new: }}}}\n",
+                "supersonic_instances: {children: {cms: {children: {supersonic_instances: , b: {hosts: {new: }}}}}}\n",
+            )
+        ),
+        # Two keys hosts: the first would not count.
+        ("supersonic_instances:\n  children:\n    cms:\n  hosts:\n    a:\n", None),
+        ("supersonic_clusters:\n  hosts:\n    new:\nsupersonic_instances: {hosts: {a: }}\n", None),
+        ("supersonic_instances:\n", None),
+        ("- new\n", None),
+        ("supersonic_instances:\n  hosts:\n    a: [\n", None),
+        ("supersonic_instances:\n  hosts:\n    - a\n", None),
+    ],
+)
+def test_a_host_is_found_or_added(there: str, added: str | None) -> None:
+    if added is None:
+        with pytest.raises(SupersonicError, match="Add it to the group supersonic_instances by hand"):
+            _migrate_report._hosts("new", there)
+    else:
+        assert _migrate_report._hosts("new", there) == added
+
+
+def test_hosts_of_shipped_inventories_are_found() -> None:
+    """After which the file is left alone."""
+    for path in (CLONE / "inventories").glob("*/hosts.yml"):
+        text = path.read_text()
+        hosts = _migrate_report._hosts_of(yaml.safe_load(text), "supersonic_instances")
+        assert hosts, path
+        for host in hosts:
+            assert _migrate_report._hosts(host, text) == text
+
+
 def test_the_inventory_is_right(inventory: Path) -> None:
     """As site.yml judges it before anything changes."""
     done = subprocess.run(
@@ -569,3 +615,12 @@ def test_the_inventory_is_right(inventory: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "\n".join(json.loads(done.stdout).values()) == ""
+
+
+def test_a_misspelt_name_is_refused_with_a_limit_too() -> None:
+    """By which the documented command leaves localhost out."""
+    arguments = ("--limit", "nrp-cms", "-e", "migrate_release=a", "-e", "migrate_acton=take_over")
+    done = run_playbook("playbooks/migrate.yml", CLONE / "inventories/nrp", *arguments)
+    assert done.code != 0
+    assert "There is no migrate_acton; there are migrate_values" in done.text
+    assert "Log in" not in done.output

@@ -185,7 +185,7 @@ def test_what_was_published_after_a_restoration_broke_off_is_not_replaced(broken
 @pytest.mark.parametrize("check", [False, True])
 def test_a_store_filled_by_half_does_not_change_its_backup(broken_off: Shop, check: bool) -> None:
     before = held(broken_off.backup)
-    with pytest.raises(SupersonicError, match="is not over, so nothing was copied"):
+    with pytest.raises(SupersonicError, match="has not come to its end, so nothing was copied"):
         save(broken_off.empty, broken_off.backup, check=check)
     assert held(broken_off.backup) == before
     # That of another store may go on.

@@ -30,8 +30,8 @@ READY = {
 AWAY = {"status": "unavailable", "ready": None, "message": "nothing listens on this port\nsecond line", "models": []}
 
 
-def made(name: str, answer: dict[str, Any] = READY, **options: Any) -> dict[str, Any]:
-    return lists.entry(answer, name, options.pop("address", f"{name}.example.org:8001"), **options)
+def made(name: str, answer: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+    return lists.entry(answer or READY, name, options.pop("address", f"{name}.example.org:8001"), **options)
 
 
 FIVE = [
