@@ -23,6 +23,7 @@ import time
 import typing as t
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -61,6 +62,8 @@ TRITON = (
 )
 _ADMIN_PORT, _ADMIN_STEP = 9901, 10
 _LARGEST_ANSWER = 32 << 20
+# Of the seconds between two parts of an answer: how many of them all of it may take.
+_WHOLE_ANSWER = 3
 
 
 @dataclass(frozen=True)
@@ -148,25 +151,29 @@ def collect(options: Options, resolver: Resolver, api: Api, prometheus: Callable
         # Whatever the namespace's Secrets hold, also those that are not ours but mounted.
         _learn(redactor, found, api, options, bundle)
     for item in found:
-        part(f"objects/{item.group_kind}/{item.name}.yaml", partial(_manifest, redactor, item.live))
+        part(f"objects/{item.group_kind}/{item.name}.yaml", partial(_manifest, redactor, item.live), asks=False)
     if found:
         part("events.txt", lambda: _events(api, options, found))
     pods = [item.live for item in found if item.group_kind == POD]
     tasks = [*_envoys(pods, options, api, resolver), *_servers(pods, options, api, resolver)]
     logs = list(_logs(pods, options, api))
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    pool = ThreadPoolExecutor(_WORKERS)
+    try:
         # Side by side, and put in in one order, so that what does not fit is the same each time.
         answers = [(path, pool.submit(_within, limit, options.seconds, ask)) for path, ask in tasks]
         tails = [(path, pool.submit(_within, limit, options.seconds, ask)) for path, ask in logs]
         for path, answer in answers:
-            part(path, partial(_answered, redactor, path, answer), asks=False)
+            part(path, partial(_learned_of, redactor, path, answer, limit, options), asks=False)
         told: dict[str, t.Any] = {}
         part("status.json", lambda: _told(options, resolver, prometheus, told))
         if told:
             part("status.html", lambda: _status_page.page([told], told["made"], options.version), asks=False)
         part("verification.json", lambda: _report(options.status.report), asks=False)
         for path, answer in tails:
-            part(path, answer.result, end=True, asks=False)
+            part(path, partial(_answered, answer, limit, options), end=True, asks=False)
+    finally:
+        # Who has not answered by now is not waited for.
+        pool.shutdown(wait=False, cancel_futures=True)
     _finish(bundle, options, begun)
     return bundle
 
@@ -185,8 +192,19 @@ def _manifest(redactor: Redactor, live: Mapping[str, t.Any]) -> str:
     return _yaml.dump(redactor.manifest(live))
 
 
-def _answered(redactor: Redactor, path: str, answer: Future[str]) -> str:
-    return _learned(redactor, path, answer.result())
+def _answered(answer: Future[str], limit: float, options: Options) -> str:
+    """What has come, however late it is taken; who was asked in time may end, but not go on for ever."""
+    try:
+        return answer.result(max(limit + _WHOLE_ANSWER * options.timeout - time.monotonic(), 0))
+    except NotYet:
+        if answer.done():
+            # It is the answer's own.
+            raise
+        raise _Late(f"it had not come when the time for the bundle ({options.seconds:g} s) was over") from None
+
+
+def _learned_of(redactor: Redactor, path: str, answer: Future[str], limit: float, options: Options) -> str:
+    return _learned(redactor, path, _answered(answer, limit, options))
 
 
 def _learn(redactor: Redactor, found: Iterable[_ours.Ours], api: Api, options: Options, bundle: Bundle) -> None:
@@ -211,8 +229,11 @@ def _learned(redactor: Redactor, path: str, text: str) -> str:
         redactor.learn_inside(text)
         try:
             parsed = json.loads(text)
-        except ValueError:
-            return text
+        except ValueError as error:
+            if text.startswith("HTTP "):
+                return text
+            # Nobody can tell the filters in it that come from Secrets.
+            raise SupersonicError(f"it is left out, since it is no whole JSON ({len(text)} characters)") from error
         redactor.learn_structure(parsed)
         return json.dumps(redactor.structure(_without_code(parsed)), indent=1)
     return text
@@ -281,8 +302,15 @@ def _log(api: Api, options: Options, pod: str, container: str, previous: bool) -
         if len(text.encode()) < most:
             return text
         lines = max(lines // 5, 10)
-    # A secret may be cut in the middle.
-    return text.rpartition("\n")[0]
+    return _whole(text, most, f"the log of {container} in {pod}")
+
+
+def _whole(text: str, most: int, what: str) -> str:
+    """A text that was cut at its end, without the part of a line there: of half a secret nobody knows what it is."""
+    whole = text.rpartition("\n")[0]
+    if not whole:
+        raise SupersonicError(f"{what} is left out, since a line of it has more than {most} bytes")
+    return f"{whole}\n"
 
 
 # ---- Envoys and servers ----------------------------------------------------------------------------------------------
@@ -351,10 +379,10 @@ def _http(
         body = b"{}" if method == "POST" else None
         connection.request(method, target, body=body, headers={"Host": "localhost", **(headers or {})})
         response = connection.getresponse()
-        answer = response.read(_LARGEST_ANSWER).decode(errors="replace")
-        if len(answer) >= _LARGEST_ANSWER:
-            # A secret may be cut in the middle.
-            answer = answer.rpartition("\n")[0]
+        content = _read(response, _WHOLE_ANSWER * options.timeout)
+        answer = content.decode(errors="replace")
+        if len(content) >= _LARGEST_ANSWER:
+            answer = _whole(answer, _LARGEST_ANSWER, f"the answer of {what}")
     except (OSError, http.client.HTTPException) as error:
         reason = tunnel.error or error
         raise SupersonicError(f"{what} does not answer on port {port}: {reason}") from error
@@ -363,6 +391,22 @@ def _http(
     if response.status != 200:
         return f"HTTP {response.status}\n{answer}"
     return answer or f"HTTP {response.status}\n"
+
+
+def _read(response: http.client.HTTPResponse, seconds: float) -> bytes:
+    """As much of an answer as is taken. The time of the connection bounds each wait, and not all of them."""
+    limit = time.monotonic() + seconds
+    parts: list[bytes] = []
+    left = _LARGEST_ANSWER
+    while left > 0:
+        part = response.read1(left)
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+        if time.monotonic() > limit:
+            raise TimeoutError(f"its answer has not come to an end within {seconds:g} s")
+    return b"".join(parts)
 
 
 # ---- how it is -------------------------------------------------------------------------------------------------------

@@ -286,7 +286,7 @@ class Drain:
         self._scaled = f"/apis/keda.sh/v1alpha1/namespaces/{space}/scaledobjects"
         self._node = f"/api/v1/nodes/{segment(options.node)}"
         self._limit = time.monotonic() + options.seconds
-        # Whether nodes may be looked at.
+        # Whether it is known that there is such a node.
         self._seen = True
 
     def run(self) -> dict[str, t.Any]:
@@ -311,15 +311,20 @@ class Drain:
                 f"No pod of {options.name} is on a node called {options.node}, and whether there is one cannot be "
                 "looked at with these rights. Is its name right?"
             ]
-        if options.check:
+        if not names:
+            result["msg"] = f"No pod of {options.name} is on {options.node}, so none is moved."
+        elif options.check:
             result["msg"] = f"{len(names)} pods of {options.name} would leave {options.node}{_these(names)}."
+        if options.check:
             return result
         for move in found.moves:
             self._move(move)
         for path, what in leftover:
             _hold.restore(self._api, path, what, DRAIN)
         left = f" {', '.join(found.alone)} end by themselves." if found.alone else ""
-        result["msg"] = f"{len(names)} pods of {options.name} have left {options.node}{_these(names)}.{left}"
+        if names:
+            result["msg"] = f"{len(names)} pods of {options.name} have left {options.node}{_these(names)}."
+        result["msg"] += left
         return result
 
     def undo(self) -> dict[str, t.Any]:
@@ -527,7 +532,7 @@ class Drain:
         claims = self._if_allowed(f"/api/v1/namespaces/{space}/persistentvolumeclaims", "claims") or []
         volumes = self._if_allowed("/api/v1/persistentvolumes", "PersistentVolumes") or []
         nodes = self._if_allowed("/api/v1/nodes", "nodes")
-        self._seen = nodes is not None
+        self._seen = nodes is not None or self._is_there()
         if nodes is not None and not any(node["metadata"]["name"] == self._options.node for node in nodes):
             known = ", ".join(sorted(str(node["metadata"]["name"]) for node in nodes))
             raise SupersonicError(
@@ -539,6 +544,17 @@ class Drain:
             {str(item["metadata"]["name"]): item for item in volumes},
             {str(item["metadata"]["name"]): item for item in claims},
         )
+
+    def _is_there(self) -> bool:
+        """Whether there is this node, where nodes may not be listed; False where that is not known either."""
+        try:
+            if self._api.find(self._node, f"Node {self._options.node}") is not None:
+                return True
+        except ApiError as error:
+            if error.status == 403:
+                return False
+            raise
+        raise SupersonicError(f"There is no node {self._options.node}. Nothing was changed.")
 
     def _if_allowed(self, path: str, what: str) -> list[dict[str, t.Any]] | None:
         try:

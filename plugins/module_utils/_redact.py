@@ -45,6 +45,10 @@ _BYTES = re.compile(r"\{\s*(\d{1,3}(?:\s*,\s*\d{1,3}){5,})\s*\}")
 _ASSIGNED = re.compile(r"^[ \t]*([A-Za-z][\w.-]*)[ \t]*[=:][ \t]*(\S.*?)[ \t]*$", re.M)
 _BEARER = re.compile(r"\b(?:Bearer|Basic)[ ]+([A-Za-z0-9._~+/=-]{6,})", re.I)
 _PEM = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.S)
+# What is left of a key whose beginning somebody has cut off: its end, and lines of base64 before it, each after a time.
+_PEM_END = re.compile(r"(?:[A-Za-z0-9+/=]|\\[nr])*-----END [A-Z ]*PRIVATE KEY-----")
+_PEM_LINE = re.compile(r"(?:^|(?<=\s))[A-Za-z0-9+/]+={0,2}\s*$")
+_PEM_WIDTH = 40
 _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     (_PEM, REMOVED),
     # A header and a body of JSON in base64, and the signature.
@@ -175,7 +179,7 @@ class Redactor:
                 text = text.replace(value, hidden)
         for form, hidden in _FORMS:
             text = form.sub(hidden, text)
-        return text
+        return _without_ends(text)
 
     def structure(self, value: t.Any) -> t.Any:
         """The same of every text in a structure, and of every field that is called like a credential."""
@@ -218,6 +222,24 @@ class Redactor:
         for name, values in parts.items():
             cleaned[name] = {str(key): REMOVED for key in values or {}}
         return cleaned
+
+
+def _without_ends(text: str) -> str:
+    """Without ends of private keys, whole ones of which are gone already."""
+    if "PRIVATE KEY-----" not in text:
+        return text
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if not _PEM_END.search(line):
+            continue
+        lines[number] = _PEM_END.sub(REMOVED, line)
+        for before in range(number - 1, -1, -1):
+            found = _PEM_LINE.search(lines[before])
+            # The last line of a key may be short.
+            if not found or (before < number - 1 and found.end() - found.start() < _PEM_WIDTH):
+                break
+            lines[before] = lines[before][: found.start()] + REMOVED
+    return "\n".join(lines)
 
 
 def is_secret_name(name: str) -> bool:

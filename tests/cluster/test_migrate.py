@@ -182,7 +182,11 @@ class Beside(Instance):
     def install(self) -> None:
         """The release, as Helm has it."""
         objects = release()
-        for item in [*objects, record(objects, self.namespace)]:
+        notes = {"meta.helm.sh/release-name": OLD, "meta.helm.sh/release-namespace": self.namespace}
+        known = record(objects, self.namespace)
+        for item in objects:
+            item["metadata"]["annotations"] = notes
+        for item in [*objects, known]:
             kind = f"{item['kind'].lower()}s".replace("sss", "sses")
             self.cluster.create(self.path(kind), item)
         # How this controller is told to speak HTTP/2 with Envoy; the chart cannot.
@@ -259,7 +263,7 @@ def test_no_request_is_lost(beside: Beside, tmp_path: Path) -> None:
         assert beside.selected() == NEW
         # All of them have moved.
         again = beside.module("take_over", old_servers=0)
-        assert (again["changed"], again["requests"], again["connections"]) == (False, 0, 0)
+        assert (again["changed"], again["requests"], again["connections"], again["silent"]) == (False, 0, 0, [])
         assert beside.asked() > before
         until(lambda: beside.replicas("triton", ready=True) == 0, 180)
 
@@ -284,8 +288,14 @@ def test_no_request_is_lost(beside: Beside, tmp_path: Path) -> None:
         with open(FIGURES, "a", encoding="utf-8") as file:
             file.write(json.dumps({"event": "migrate", "direct": direct, "proxied": proxied}) + "\n")
     assert not beside.module("finish")["changed"]
-    kept = beside.cluster.there(beside.path("services", OLD))["metadata"]
-    assert kept["labels"]["app.kubernetes.io/instance"] == NEW
+    for kind, name in (("services", OLD), ("ingresses", f"{OLD}-ingress-grpc")):
+        kept = beside.cluster.there(beside.path(kind, name))["metadata"]
+        assert kept["labels"]["app.kubernetes.io/instance"] == NEW, kind
+    # Which a teardown leaves, with what the cluster makes for it.
+    given = {"name": NEW, "namespace": beside.namespace, "kubeconfig": beside.cluster.kubeconfig}
+    seen = run_module("instance_objects", given)
+    assert {f"Service/{OLD}", f"Ingress/{OLD}-ingress-grpc"} <= {f"{one['kind']}/{one['name']}" for one in seen["kept"]}
+    assert not [one for one in seen["stray"] if not one["name"].startswith(NEW) and one["name"].startswith(OLD)]
     assert beside.cluster.get(beside.path("persistentvolumeclaims", f"{NEW}-models")) is not None
 
 

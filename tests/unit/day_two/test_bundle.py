@@ -9,14 +9,18 @@ import json
 import re
 import stat
 import tarfile
+import threading
+import time
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _bundle, _status
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._redact import Redactor
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
@@ -123,6 +127,111 @@ def test_a_log_is_cut_after_its_secrets_are_gone() -> None:
     found = bundle(3000)
     found.add("a.log", "line one with s3cret-value\nline two with s3cret-value", 35)
     assert found.files["a.log"] == b"line two with [removed]"
+
+
+def test_what_has_come_is_taken_after_the_time_is_over() -> None:
+    options = _bundle.Options("cms", "main", "1", _status.Wanted("cms", "main"), seconds=2)
+    over = time.monotonic() - 1000
+    done: Future[str] = Future()
+    done.set_result("text")
+    assert _bundle._answered(done, over, options) == "text"
+    failed: Future[str] = Future()
+    failed.set_exception(TimeoutError("of its own"))
+    with pytest.raises(TimeoutError, match="of its own"):
+        _bundle._answered(failed, over, options)
+    # Whoever hangs is not waited for.
+    with pytest.raises(SupersonicError, match=r"had not come when the time for the bundle \(2 s\) was over"):
+        _bundle._answered(Future(), over, options)
+
+
+def test_what_needs_no_answer_is_there_after_a_slow_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file of this machine, and a log that was asked for in time."""
+    status = {"containerStatuses": [{"name": "quick"}]}
+    pod = {"kind": "Pod", "metadata": {"name": "main-a", "uid": "u"}, "status": status}
+    ours = _bundle._ours
+    look = ours.Look([ours.Ours(_bundle.POD, pod, "labels")], {})
+    report = tmp_path / "report.json"
+    report.write_text("{}")
+    wanted = _status.Wanted("cms", "main", report=str(report))
+    options = _bundle.Options("cms", "main", "1", wanted, seconds=3600, timeout=1200)
+    clock, asked = [0.0], threading.Event()
+
+    class Slow:
+        def list(self, *_arguments: Any) -> list[Any]:
+            return []
+
+        def text(self, *_arguments: Any) -> str:
+            asked.set()
+            return "line\n"
+
+    def told(*_arguments: Any) -> dict[str, Any]:
+        asked.wait()
+        # All of the time goes by here.
+        clock[0] = 5000
+        return {"made": 0}
+
+    monkeypatch.setattr(ours, "look", lambda *_arguments: look)
+    monkeypatch.setattr(_status, "look", told)
+    monkeypatch.setattr(_bundle._status_page, "page", lambda *_arguments: "page")
+    monotonic = time.monotonic
+    monkeypatch.setattr(_bundle.time, "monotonic", lambda: monotonic() + clock[0])
+    found = _bundle.collect(options, cast("Any", None), cast("Any", Slow()), None)
+    files = {"objects/Pod/main-a.yaml", "events.txt", "status.json", "status.html", "verification.json"}
+    assert set(found.files) == {*files, "logs/main-a/quick.log", "MANIFEST.json"}
+    assert found.missing == {}
+
+
+def test_objects_that_were_read_are_in_it_although_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = _bundle._ours
+    look = ours.Look([ours.Ours(_bundle.POD, {"kind": "Pod", "metadata": {"name": "main-a"}}, "labels")], {})
+    monkeypatch.setattr(ours, "look", lambda *_arguments: look)
+    options = _bundle.Options("cms", "main", "1", _status.Wanted("cms", "main"), seconds=-1)
+    nothing = Api(Connection(host=NOWHERE, source="test"), patience=0, first_contact=0)
+    found = _bundle.collect(options, cast("Any", None), nothing, None)
+    assert "objects/Pod/main-a.yaml" in found.files
+    assert "was over" in found.missing["events.txt"]
+
+
+@pytest.mark.parametrize("path", ["envoy/a/config_dump.json", "envoy/a/envoy/config_dump.json"])
+def test_a_configuration_that_was_cut_is_left_out(path: str) -> None:
+    """What its filters have of Secrets could not be told from the rest."""
+    with pytest.raises(SupersonicError, match="no whole JSON"):
+        _bundle._learned(Redactor(), path, '{"configs": [{"@type": "EcdsConfigDump", "tok')
+    assert _bundle._learned(Redactor(), path, "HTTP 503\nno") == "HTTP 503\nno"
+
+
+def test_of_a_text_that_was_cut_no_part_of_a_line_stays() -> None:
+    assert _bundle._whole("one\nabcdefghij0123", 20, "it") == "one\n"
+    with pytest.raises(SupersonicError, match="a line of it has more than 20 bytes"):
+        _bundle._whole("abcdefghij0123456789SECRET", 20, "it")
+
+
+class Dripping:
+    """An answer that comes in parts."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self.parts = list(parts)
+
+    def read1(self, size: int) -> bytes:
+        part = self.parts.pop(0) if self.parts else b""
+        self.parts[:0] = [part[size:]] if part[size:] else []
+        return part[:size]
+
+
+def test_an_answer_is_bounded_in_bytes_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_bundle, "_LARGEST_ANSWER", 10)
+    # Bytes, not characters: it would not be seen to be cut otherwise.
+    text = "äöüäöü".encode()
+    assert _bundle._read(cast("Any", Dripping(text[:3], text[3:])), 3600) == text[:10]
+    assert _bundle._read(cast("Any", Dripping(b"ab", b"c")), 3600) == b"abc"
+    with pytest.raises(TimeoutError, match="has not come to an end within -1 s"):
+        _bundle._read(cast("Any", Dripping(b"a", b"b")), -1)
+
+
+def test_check_mode_needs_no_folder(tmp_path: Path) -> None:
+    """The task that makes it has not made it."""
+    options = {"name": "main", "namespace": "cms", "path": str(tmp_path / "new/a.tar.gz"), "host": NOWHERE}
+    assert run_module("incident_bundle", options, check=True)["changed"]
 
 
 def test_filters_from_secrets_are_not_dumped() -> None:

@@ -285,8 +285,9 @@ def test_another_autoscaler_is_refused_before_the_node_is_cordoned(monkeypatch: 
         return [scaler] if path.endswith("horizontalpodautoscalers") else listed(path, what, query)
 
     monkeypatch.setattr(api, "list", also)
-    with pytest.raises(SupersonicError, match=r"The HorizontalPodAutoscaler mine scales .* Nothing was changed"):
-        drain(api)
+    for check in (True, False):
+        with pytest.raises(SupersonicError, match=r"The HorizontalPodAutoscaler mine scales .* Nothing was changed"):
+            drain(api, check=check)
     assert api.done == []
 
 
@@ -297,6 +298,37 @@ def test_without_the_right_to_evict_nothing_is_changed() -> None:
         with pytest.raises(SupersonicError, match=r"may not create pods/eviction .* preflight_drain: true"):
             drain(api, check=check)
     assert api.done == []
+
+
+class Blind(Pretended):
+    """The rights end with the namespace. there: whether the node itself may be asked for, and is there."""
+
+    def __init__(self, *, on_node: int, there: bool | None) -> None:
+        super().__init__(on_node=on_node, elsewhere=1)
+        self.there = there
+
+    def list(self, path: str, what: str, query: Any = None) -> list[dict[str, Any]]:
+        if "/namespaces/" not in path:
+            raise ApiError("forbidden", status=403, reason="Forbidden", body={})
+        return super().list(path, what, query)
+
+    def find(self, path: str, what: str) -> dict[str, Any] | None:
+        if "/nodes/" in path and self.there is None:
+            raise ApiError("forbidden", status=403, reason="Forbidden", body={})
+        return super().find(path, what) if self.there or "/nodes/" not in path else None
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_node_that_may_not_be_looked_at_and_has_none_of_ours(check: bool) -> None:
+    """Its name may be wrong, which a run that has nothing to do must not hide."""
+    result = drain(Blind(on_node=0, there=None), cordon=False, check=check)
+    assert (result["changed"], result["msg"]) == (False, "No pod of main is on gpu-1, so none is moved.")
+    assert "Is its name right?" in result["warnings"][0]
+    assert "warnings" not in drain(Blind(on_node=0, there=True), cordon=False, check=check)
+    with pytest.raises(SupersonicError, match=r"There is no node gpu-1\. Nothing was changed\."):
+        drain(Blind(on_node=0, there=False), cordon=False, check=check)
+    moved = drain(Blind(on_node=1, there=None), cordon=False, check=check)
+    assert (moved["moved"], "warnings" in moved) == (["t1"], False)
 
 
 def test_check_mode_changes_nothing() -> None:

@@ -150,6 +150,21 @@ def test_a_secret_keeps_its_keys_alone() -> None:
     assert cleaned["data"] == {"user": REMOVED, "password": REMOVED}
 
 
+@pytest.mark.parametrize("before", ["", "2026-01-01T00:00:00.1Z "])
+@pytest.mark.parametrize("lines", [0, 1, 3])
+def test_the_end_of_a_key_goes_unknown_as_it_is(before: str, lines: int) -> None:
+    """A log may begin in the middle of one."""
+    key = [*(f"{number}aB+/" * 12 + "xyz=" for number in range(lines)), "Qk0x/Q=="]
+    text = "".join(f"{before}{line}\n" for line in ["loaded", *key, "-----END PRIVATE KEY-----", "ready"])
+    cleaned = Redactor().text(text)
+    assert not any(line in cleaned for line in key)
+    assert "PRIVATE" not in cleaned
+    assert cleaned.startswith(f"{before}loaded\n{before}{REMOVED}\n")
+    assert cleaned.endswith(f"\n{before}ready\n")
+    assert cleaned.count("\n") == text.count("\n")
+    assert Redactor().text(r"x: AbC/9\nQk0=\n-----END RSA PRIVATE KEY----- y") == f"x: {REMOVED} y"
+
+
 def test_names_and_short_values_do_not_blacken_everything() -> None:
     redactor = Redactor(keep={"cms"})
     redactor.learn_secret(secret(username="prometheus", namespace="cms", level="true", pin="1234"))
