@@ -305,13 +305,15 @@ class Narrow(Guard):
     [
         # Of two labels the one with more targets: main, double and what is down.
         ("cms", "target(s) in the namespace cms (label namespace)."),
-        ("atlas", "It answers, and scrapes nothing in the namespace atlas yet."),
+        ("atlas", "It answers, and scrapes nothing in the namespace atlas."),
     ],
 )
 def test_what_it_knows_of_a_namespace(prometheus: Prometheus, namespace: str, sentence: str) -> None:
     look(prometheus, "main")
     asked = Asked(parse_address(prometheus.url, None), Resolver({}))
-    assert sentence in knows(asked, namespace)
+    known = knows(asked, namespace)
+    assert sentence in known.text
+    assert (known.targets > 0) == (namespace == "cms")
 
 
 def test_where_only_queries_are_let_through_alerts_have_no_words(prometheus: Prometheus) -> None:
