@@ -295,7 +295,7 @@ def test_without_the_right_to_evict_nothing_is_changed() -> None:
     api = Pretended(on_node=1, elsewhere=1)
     api.allowed = False
     for check in (False, True):
-        with pytest.raises(SupersonicError, match="may not create pods/eviction .* preflight_drain: true"):
+        with pytest.raises(SupersonicError, match=r"may not create pods/eviction .* preflight_drain: true"):
             drain(api, check=check)
     assert api.done == []
 
