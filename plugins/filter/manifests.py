@@ -75,6 +75,7 @@ class FilterModule:
             "ingress_service_annotations": _exposure.ingress_service_annotations,
             "keda_manifests": _keda.keda_manifests,
             "lua_literal": _gateway.lua_literal,
+            "made_claims": _clusters.made_claims,
             "manifest_rights": of_manifests,
             "model_drift_table": _render.model_drift_table,
             "model_repository_paths": _render.model_repository_paths,

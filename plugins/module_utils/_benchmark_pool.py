@@ -104,8 +104,8 @@ def autoscaler_of(api: Api, namespace: str, name: str) -> tuple[Autoscaler, tupl
         by = str(entry.get("manager", ""))
         if entry.get("subresource") == "scale" and not by.startswith("kubectl"):
             raise SupersonicError(
-                f"{by} has set the replicas of Deployment {namespace}/{name}, as an autoscaler does, and we may not list "
-                f"{' and '.join(unseen)} in the namespace. Nothing was changed. Ask for the right to list them."
+                f"{by} has set the replicas of Deployment {namespace}/{name}, as an autoscaler does, and we may not "
+                f"list {' and '.join(unseen)} in the namespace. Nothing was changed. Ask for the right to list them."
             )
     return Autoscaler(), tuple(unseen)
 

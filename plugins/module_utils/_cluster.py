@@ -35,7 +35,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import Kinds
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_policy import policy
-from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Refused
+from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Known, Refused
 from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
@@ -56,7 +56,8 @@ WITHOUT = {
     ),
     "poddisruptionbudgets.policy": "set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}",
     "networkpolicies.networking.k8s.io": (
-        "set triton_network_policy and envoy_network_policy to false, and so grafana_network_policy"
+        "set triton_network_policy and envoy_network_policy to false, and so otel_collector_network_policy, "
+        "tempo_network_policy and grafana_network_policy where these are deployed"
     ),
     "persistentvolumeclaims": (
         f"{PUBLISH_NOTHING} and set prometheus_persistent, tempo_persistent and grafana_persistent to false where "
@@ -93,12 +94,12 @@ BROUGHT = {
 }
 
 
-def inspect(api: Api, wanted: Mapping[str, Any], ask_prometheus: Callable[[], str] | None = None) -> dict[str, Any]:
+def inspect(api: Api, wanted: Mapping[str, Any], ask_prometheus: Callable[[], Known] | None = None) -> dict[str, Any]:
     """Ask everything at once and say what is missing.
 
-    wanted: the module's options; ask_prometheus: says how many targets of the namespace a Prometheus has, in a
-    sentence. Returns version, namespace, storage_classes, node_resources, permissions, role, findings and problems
-    (the sentences of errors). Raises SupersonicError when the API cannot be reached or does not know who we are.
+    wanted: the module's options; ask_prometheus: says how many targets of the namespace a Prometheus has.
+    Returns version, namespace, storage_classes, node_resources, permissions, role, findings and problems (the
+    sentences of errors). Raises SupersonicError when the API cannot be reached or does not know who we are.
     """
     # The first answer decides: an API that is away or refuses us would only be the cause of every other problem.
     version = str(api.get("/version", "version of the cluster")["gitVersion"])
@@ -111,7 +112,7 @@ def inspect(api: Api, wanted: Mapping[str, Any], ask_prometheus: Callable[[], st
         "namespace": lambda: _namespace(cluster, bool(wanted.get("create_namespace")), result),
         "permissions": lambda: _permissions(api, namespace, wanted.get("permissions") or [], result),
         "kinds": lambda: _kinds(api, wanted.get("kinds") or []),
-        "ingress_class": lambda: _ingress_class(api, wanted.get("ingress_class") or ""),
+        "ingress_classes": lambda: _ingress_classes(api, wanted.get("ingress_classes") or []),
         "storage_classes": lambda: _storage_classes(api, wanted.get("storage_classes") or [], result),
         "node_resources": lambda: _node_resources(cluster, wanted.get("node_resources") or {}, result),
         "role": lambda: _role(api, namespace, instance, wanted, result),
@@ -120,7 +121,7 @@ def inspect(api: Api, wanted: Mapping[str, Any], ask_prometheus: Callable[[], st
     if demands:
         questions |= _of_demands(cluster, instance, wanted)
     if ask_prometheus:
-        questions["prometheus"] = lambda: _prometheus(ask_prometheus)
+        questions["prometheus"] = lambda: _prometheus(api, namespace, instance, ask_prometheus)
     found: list[Finding] = []
     with ThreadPoolExecutor(max_workers=len(questions)) as pool:
         for rows in pool.map(lambda ask: ask(), questions.values()):
@@ -196,7 +197,7 @@ def _of_demands(cluster: _Asked, instance: str, wanted: Mapping[str, Any]) -> di
         # Nothing can be in a namespace that is only made.
         return guarded(name, "what has to be there", lambda: ask(cluster.absent()))
 
-    may_come = bool(wanted.get("claims_may_come"))
+    may_come = set(wanted.get("claims_may_come") or [])
     return {
         "quota": guarded("quota", "quota", lambda: _preflight_room.quota(api, namespace, instance, demands)),
         "limits": guarded("limits", "limits", lambda: _preflight_room.limits(api, namespace, demands)),
@@ -221,9 +222,22 @@ def _of_demands(cluster: _Asked, instance: str, wanted: Mapping[str, Any]) -> di
     }
 
 
-def _prometheus(ask: Callable[[], str]) -> list[Finding]:
+def _prometheus(api: Api, namespace: str, instance: str, ask: Callable[[], Known]) -> list[Finding]:
     try:
-        return [Finding("prometheus", OK, "Prometheus", ask())]
+        known = ask()
+        running = 0 if known.targets else _running(api, namespace, instance)
+        if known.targets or not running:
+            return [Finding("prometheus", OK if known.targets else INFO, "Prometheus", known.text)]
+        return [
+            Finding(
+                "prometheus",
+                WARNING,
+                "Prometheus",
+                f"{known.text} Yet {running} pod(s) of {instance} run there.",
+                "See whether its scrape configuration or its operator's PodMonitors select that namespace, and by what "
+                "label it tells namespaces apart.",
+            )
+        ]
     except Refused as error:
         return [Finding("prometheus", ERROR, "Prometheus", str(error), "Correct supersonic_prometheus_*.")]
     except SupersonicError as error:
@@ -236,6 +250,16 @@ def _prometheus(ask: Callable[[], str]) -> list[Finding]:
                 "See whether supersonic_prometheus_url is right; KEDA and Grafana may reach it all the same.",
             )
         ]
+
+
+def _running(api: Api, namespace: str, instance: str) -> int:
+    """How many pods of the instance run; none where that may not be seen."""
+    labels = f"app.kubernetes.io/instance={instance},app.kubernetes.io/part-of=supersonic"
+    try:
+        pods = api.list(f"/api/v1/namespaces/{segment(namespace)}/pods", "pods", {"labelSelector": labels})
+    except ApiError:
+        return 0
+    return sum((pod.get("status") or {}).get("phase") == "Running" for pod in pods)
 
 
 def _version(version: str, minimum: str | None) -> list[Finding]:
@@ -467,27 +491,29 @@ def _versions(api: Api, group: str) -> list[str]:
     return [str(item["version"]) for item in (found or {}).get("versions") or []]
 
 
-def _ingress_class(api: Api, name: str) -> list[Finding]:
-    if not name:
+def _ingress_classes(api: Api, wanted: Iterable[str]) -> list[Finding]:
+    wanted = list(dict.fromkeys(wanted))
+    if not wanted:
         return []
     try:
         classes = api.list("/apis/networking.k8s.io/v1/ingressclasses", "ingress classes")
     except ApiError as error:
         if error.status == 403:
-            return [hidden("ingress", name, "The ingress classes", error)]
+            return [hidden("ingress", ", ".join(wanted), "The ingress classes", error)]
         raise
     names = sorted(item["metadata"]["name"] for item in classes)
-    if name in names:
-        return [Finding("ingress", OK, name, "The cluster has this ingress class.")]
     return [
-        Finding(
+        Finding("ingress", OK, name, "The cluster has this ingress class.")
+        if name in names
+        else Finding(
             "ingress",
             ERROR,
             name,
-            f"There is no ingress class {name} (envoy_ingress.class_name, or preflight_ingress_class where that is "
-            f"set). The cluster has {', '.join(names) or 'none at all'}.",
+            f"There is no ingress class {name} (class_name of envoy_ingress or grafana_ingress, or "
+            f"preflight_ingress_classes where that is set). The cluster has {', '.join(names) or 'none at all'}.",
             "Name one that is there.",
         )
+        for name in wanted
     ]
 
 

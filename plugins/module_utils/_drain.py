@@ -512,9 +512,9 @@ class Drain:
         right = {"verb": "create", "group": "", "resource": "pods/eviction"}
         if names and not allowed(self._api, right, self._options.namespace):
             raise SupersonicError(
-                f"We may not create pods/eviction in the namespace {self._options.namespace}, by which pods leave a node. "
-                "Nothing was changed. Ask for that right: with preflight_drain: true playbooks/preflight.yml writes it "
-                "into the Role."
+                f"We may not create pods/eviction in the namespace {self._options.namespace}, by which pods leave a "
+                "node. Nothing was changed. Ask for that right: with preflight_drain: true playbooks/preflight.yml "
+                "writes it into the Role."
             )
 
     def _list(self, path: str, what: str) -> list[dict[str, t.Any]]:

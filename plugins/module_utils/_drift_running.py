@@ -235,8 +235,11 @@ class Look:
         changed: dict[tuple[str, str], tuple[list[str], list[dict[str, str]]]] = {}
         contents: dict[tuple[str, str], Object | None] = {}
         for pod in pods:
-            started = max((_started(status) for status in _statuses(pod)), default="")
-            for place in _mounted(pod["spec"]):
+            begun = {str(status["name"]): _started(status) for status in _statuses(pod)}
+            for place, readers in _mounted(pod["spec"]).items():
+                # A sidecar that has started later has not read it for the others.
+                times = [begun[name] for name in readers if begun.get(name)] or [at for at in begun.values() if at]
+                started = min(times, default="")
                 if place not in contents:
                     contents[place] = self._find(*place)
                 authors = _written_after(contents[place], started)
@@ -579,28 +582,39 @@ def _started(status: Object) -> str:
     return str(((status.get("state") or {}).get("running") or {}).get("startedAt") or "")
 
 
-def _mounted(spec: Object) -> Iterator[tuple[str, str]]:
-    """ConfigMaps and Secrets that a pod has read or mounted, as plural and name, each once."""
-    found: dict[tuple[str, str], None] = {}
+def _mounted(spec: Object) -> dict[tuple[str, str], set[str]]:
+    """ConfigMaps and Secrets that a pod has read or mounted, as plural and name, with the containers that do."""
+    found: dict[tuple[str, str], set[str]] = {}
+
+    def add(plural: str, name: t.Any, readers: set[str]) -> None:
+        if (plural, name) != ("configmaps", "kube-root-ca.crt"):
+            found.setdefault((plural, str(name)), set()).update(readers)
+
+    containers = spec.get("containers") or []
     for volume in spec.get("volumes") or []:
+        mounting = {
+            str(container["name"])
+            for container in containers
+            if any(mount.get("name") == volume.get("name") for mount in container.get("volumeMounts") or [])
+        }
         sources = [volume, *((volume.get("projected") or {}).get("sources") or [])]
         for source in sources:
             if "configMap" in source and source["configMap"].get("name"):
-                found["configmaps", str(source["configMap"]["name"])] = None
+                add("configmaps", source["configMap"]["name"], mounting)
             secret = source.get("secret") or {}
             if secret.get("secretName") or secret.get("name"):
-                found["secrets", str(secret.get("secretName") or secret.get("name"))] = None
-    for container in spec.get("containers") or []:
+                add("secrets", secret.get("secretName") or secret.get("name"), mounting)
+    for container in containers:
         for entry in container.get("envFrom") or []:
             for kind, plural in (("configMapRef", "configmaps"), ("secretRef", "secrets")):
                 if kind in entry:
-                    found[plural, str(entry[kind]["name"])] = None
+                    add(plural, entry[kind]["name"], {str(container["name"])})
         for entry in container.get("env") or []:
             source = entry.get("valueFrom") or {}
             for kind, plural in (("configMapKeyRef", "configmaps"), ("secretKeyRef", "secrets")):
                 if kind in source:
-                    found[plural, str(source[kind]["name"])] = None
-    yield from (each for each in found if each != ("configmaps", "kube-root-ca.crt"))
+                    add(plural, source[kind]["name"], {str(container["name"])})
+    return found
 
 
 def _written_after(live: Object | None, started: str) -> list[dict[str, str]]:

@@ -141,8 +141,8 @@ def _unseen(pool: Pool) -> list[str]:
     if not pool.unseen:
         return []
     return [
-        f"Whether an autoscaler scales Deployment {pool.namespace}/{pool.name} could not be looked at, since we may not "
-        f"list {' and '.join(pool.unseen)}; none has set its replicas so far."
+        f"Whether an autoscaler scales Deployment {pool.namespace}/{pool.name} could not be looked at, since we may "
+        f"not list {' and '.join(pool.unseen)}; none has set its replicas so far."
     ]
 
 

@@ -9,7 +9,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import places
@@ -51,12 +51,12 @@ def _find(api: Api, kind: str, namespace: str, name: str) -> dict[str, Any] | No
 
 
 def claims(
-    api: Api, namespace: str, demands: Object, one_node: Callable[[], bool], *, absent: bool, may_come: bool
+    api: Api, namespace: str, demands: Object, one_node: Callable[[], bool], *, absent: bool, may_come: Collection[str]
 ) -> list[Finding]:
     """Claims that somebody else makes, and whether their access modes fit as many pods as there may be.
 
     one_node: whether the cluster is known to have a single node; absent: the namespace is not there yet; may_come:
-    another instance of the inventory may make them.
+    those that other instances of the inventory make in the namespace.
     """
     found = []
     for reference in demands.get("references") or []:
@@ -76,7 +76,7 @@ def _foreign(
     one_node: Callable[[], bool],
     *,
     absent: bool,
-    may_come: bool,
+    may_come: Collection[str],
 ) -> list[Finding]:
     name, users = str(reference["name"]), all_of(reference["by"])
     if absent:
@@ -94,15 +94,17 @@ def _foreign(
     except ApiError as error:
         return [hidden("claims", name, f"The claim {name}", error)]
     if live is None:
-        later = may_come and _PUBLISHER not in reference["by"]
+        later = name in may_come and _PUBLISHER not in reference["by"]
         return [
             Finding(
                 "claims",
                 WARNING if later else ERROR,
                 name,
                 f"The claim {name}, mounted by {users}, does not exist in the namespace {namespace}"
-                + (", unless another instance of the inventory makes it." if later else "."),
-                "Make it, or correct its name in triton_model_repositories or model_repository_claim.",
+                + (" yet. Another instance of the inventory makes it." if later else "."),
+                "Deploy that one with this or before it."
+                if later
+                else "Make it, or correct its name in triton_model_repositories or model_repository_claim.",
             )
         ]
     phase = str((live.get("status") or {}).get("phase", "unknown"))

@@ -110,19 +110,27 @@ class Prometheus(Web):
         return f"{where} answered {status} to {what}: {body[:300].decode(errors='replace').strip()}"
 
 
-def knows(prometheus: Prometheus, namespace: str) -> str:
-    """Whether it answers and has targets of a namespace, in a sentence; what it calls that label, sites choose."""
+class Known(t.NamedTuple):
+    """How many targets of a namespace a Prometheus has, and that in a sentence."""
+
+    text: str
+    targets: int
+
+
+def knows(prometheus: Prometheus, namespace: str) -> Known:
+    """Whether it answers and has targets of a namespace; what it calls that label, sites choose."""
     labels = (LABELS["namespace"], "kubernetes_namespace", "exported_namespace")
     query = " or ".join(f'label_replace(count(up{{{name}="{namespace}"}}), "by", "{name}", "", "")' for name in labels)
     series = prometheus.vector(query, "whether it knows the namespace")
     found = {item["metric"].get("by", ""): int(float(item["value"][1])) for item in series}
     if not found:
-        return (
-            f"It answers, and scrapes nothing in the namespace {namespace} yet. Whether it finds the instance is told "
-            "when that is deployed, and by verify."
+        return Known(
+            f"It answers, and scrapes nothing in the namespace {namespace}. Whether it finds the instance is told "
+            "when that is deployed, and by verify.",
+            0,
         )
     label, number = max(found.items(), key=lambda item: item[1])
-    return f"It answers, and scrapes {number} target(s) in the namespace {namespace} (label {label})."
+    return Known(f"It answers, and scrapes {number} target(s) in the namespace {namespace} (label {label}).", number)
 
 
 # ---- answers ---------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ options:
         description: The kind, for example V(GRPCRoute).
         type: str
         required: true
-  ingress_class:
+  ingress_classes:
     description: Ingress class that has to exist; empty for none.
     type: str
     default: ""
@@ -89,9 +89,10 @@ options:
     type: dict
     default: {}
   claims_may_come:
-    description: Whether claims that are missing may be made by another instance that is deployed beside this one.
-    type: bool
-    default: false
+    description: Claims in the namespace that other instances make, which are deployed beside this one.
+    type: list
+    elements: str
+    default: []
   policy:
     description: What the site allows, as C(preflight_policy) of the role P(fastml.supersonic.preflight#role).
     type: dict
@@ -246,12 +247,12 @@ def main() -> None:
                     "kind": {"type": "str", "required": True},
                 },
             },
-            "ingress_class": {"type": "str", "default": ""},
+            "ingress_classes": {"type": "list", "elements": "str", "default": []},
             "storage_classes": {"type": "list", "elements": "str", "default": []},
             "node_resources": {"type": "dict", "default": {}},
             "instance": {"type": "str"},
             "demands": {"type": "dict", "default": {}},
-            "claims_may_come": {"type": "bool", "default": False},
+            "claims_may_come": {"type": "list", "elements": "str", "default": []},
             "policy": {"type": "dict", "default": {}},
             "tolerated": {"type": "list", "elements": "str", "default": []},
             "role_subject": {"type": "dict", "default": {}},
@@ -282,7 +283,7 @@ def main() -> None:
     module.exit_json(changed=False, msg=message, **found)
 
 
-def _ask(resolver: Resolver, site: Mapping[str, str | None], namespace: str) -> str:
+def _ask(resolver: Resolver, site: Mapping[str, str | None], namespace: str) -> _prometheus.Known:
     prometheus = _prometheus.Prometheus(
         _prometheus.parse_address(site["url"], None),
         resolver,

@@ -32,6 +32,33 @@ def same_cluster(
     ]
 
 
+def made_claims(hosts: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Claims that instances make for their models: the name, and of which host, namespace and cluster they are.
+
+    Variables that a host does not set have the defaults of their roles.
+    """
+    found = []
+    for host in hosts:
+        if (
+            not host.get("model_repository_sources")
+            or host.get("model_repository_path")
+            or host.get("model_repository_mode", "managed") != "managed"
+            or host.get("model_repository_state", "present") != "present"
+        ):
+            continue
+        name = str(host.get("supersonic_name") or "supersonic")
+        found.append(
+            {
+                "host": str(host.get("inventory_hostname") or ""),
+                "claim": str(host.get("model_repository_claim") or f"{name}-models"),
+                "supersonic_namespace": str(host.get("supersonic_namespace") or ""),
+                "supersonic_kubeconfig": str(host.get("supersonic_kubeconfig") or ""),
+                "supersonic_context": str(host.get("supersonic_context") or ""),
+            }
+        )
+    return found
+
+
 def _cluster(kubeconfig: str, context: str) -> tuple[str, ...]:
     """The API server, since a user of an instance and a cluster's administrator have different contexts and files.
 

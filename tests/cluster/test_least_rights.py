@@ -1,8 +1,8 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Role that preflight gives is enough for a whole deployment in a namespace that somebody else has made, it has no
-right that the deployment does not use, and without any verb of it preflight says which one is missing."""
+"""The Role that preflight gives is enough for a whole deployment in a namespace that somebody else has made, what is
+switched off needs none of its rights, and without any verb of it preflight says which one is missing."""
 
 from __future__ import annotations
 

@@ -432,3 +432,18 @@ def test_icecube_lets_in_who_has_a_token_of_its_realm(sites: Sites) -> None:
     connection = {"kubeconfig": str(sites.kubeconfig), "context": "nautilus"}
     found = run_module("inference_check", {**connection, "repositories": [requests], "targets": targets, "timeout": 15})
     assert not found["failed"], found["msg"]
+
+
+@pytest.mark.parametrize("host", ["anvil/anvil-cms", "anvil/anvil-ligo", "uchicago/uchicago-atlas"])
+def test_the_api_takes_what_is_not_deployed_here(cluster: Cluster, host: str) -> None:
+    """Every object of the other sites, by a dry-run of the server in a namespace that is there."""
+    namespace = cluster.new_namespace()
+    files = sorted((CLONE / "tests/golden/expected" / host).glob("*.yaml.txt"))
+    objects = [item for file in files for item in yaml.safe_load_all(file.read_text()) if item]
+    (theirs,) = {item["metadata"]["namespace"] for item in objects}
+    text = json.dumps(objects).replace(f'"namespace": "{theirs}"', f'"namespace": "{namespace}"')
+    result = cluster.manifests(namespace, *json.loads(text), check=True)
+    cluster.remove_namespace(namespace)
+    assert not result["failed"], result["msg"]
+    made = {(item["kind"], item["name"], item["action"]) for item in result["objects"]}
+    assert {(item["kind"], item["metadata"]["name"], "created") for item in objects} <= made

@@ -189,6 +189,29 @@ def test_what_was_changed_after_it_was_read(entry: dict[str, Any], at: str, foun
         assert finding["text"] == f"it was changed by kubectl-edit (update) at {at}, after p had read it"
 
 
+def test_a_sidecar_that_has_started_later_has_read_nothing_for_the_program() -> None:
+    volumes = [{"name": "c", "configMap": {"name": "main-prometheus"}}]
+    one = pod("p", of="main-prometheus", volumes=volumes)
+    one["spec"]["containers"][0]["volumeMounts"] = [{"name": "c", "mountPath": "/etc/prometheus"}]
+    one["spec"]["containers"].append({"name": "sidecar"})
+    later = {**one["status"]["containerStatuses"][0], "name": "sidecar"}
+    later["state"] = {"running": {"startedAt": "2026-01-01T13:00:00Z"}}
+    one["status"]["containerStatuses"].append(later)
+    api = answers(
+        [one],
+        deployments=[deployment("main-prometheus", "prometheus", 1)],
+        replicasets=[replica_set("main-prometheus")],
+    )
+    api.objects["configmaps/main-prometheus"] = {
+        "metadata": {"managedFields": [{**WRITTEN, "time": "2026-01-01T12:05:00Z"}]}
+    }
+    expected = [("error", "not loaded", "ConfigMap/main-prometheus")]
+    assert told(look(api)) == expected
+    # The other way round it is only the sidecar that has read it.
+    one["spec"]["containers"][1]["volumeMounts"] = one["spec"]["containers"][0].pop("volumeMounts")
+    assert told(look(api)) == []
+
+
 def scaled(manager: str) -> dict[str, Any]:
     found = deployment()
     entry = {"manager": manager, "operation": "Update", "subresource": "scale", "time": "2026-01-01T12:00:00Z"}

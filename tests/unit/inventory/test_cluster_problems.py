@@ -7,6 +7,7 @@ hand."""
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
 
 DEFAULTS = yaml.safe_load((Path(__file__).resolve().parents[3] / "roles/preflight/defaults/main.yml").read_text())
 FEATURES = DEFAULTS["preflight_feature_permissions"]
@@ -186,11 +187,12 @@ def test_kinds_say_who_brings_them_and_what_needs_them(api: Api) -> None:
 
 
 def test_ingress_class_names_its_variable(api: Api) -> None:
-    assert problems(api, ingress_class="nginx") == [
-        "There is no ingress class nginx (envoy_ingress.class_name, or preflight_ingress_class where that is set). The "
-        "cluster has public. Name one that is there."
+    # One of Envoy's and one of Grafana's.
+    assert problems(api, ingress_classes=["public", "nginx", "nginx"]) == [
+        "There is no ingress class nginx (class_name of envoy_ingress or grafana_ingress, or preflight_ingress_classes "
+        "where that is set). The cluster has public. Name one that is there."
     ]
-    assert not problems(api, ingress_class="public")
+    assert not problems(api, ingress_classes=["public"])
 
 
 def test_every_feature_says_how_to_do_without_it() -> None:
@@ -200,6 +202,22 @@ def test_every_feature_says_how_to_do_without_it() -> None:
             name = item["resource"] + (f".{item['group']}" if "group" in item else "")
             assert name in _cluster.WITHOUT or _cluster._without_pods(item["verbs"], permissions)
     assert {"persistentvolumeclaims", "pods/exec"}.isdisjoint(resource for resource, _group in always)
+
+
+def test_advice_names_every_switch_of_a_right() -> None:
+    """Whoever follows it is not refused again: what switches the feature on, by the playbooks' variables, is in it."""
+    features = yaml.safe_load((CLONE / "playbooks/vars/preflight.yml").read_text())["site_features"]
+    seen = 0
+    for feature, expression in features.items():
+        switches = re.findall(
+            r"\b[a-z_]+_(?:network_policy|pod_disruption_budget|ingress|openshift_route)\b", expression
+        )
+        for item in FEATURES[feature] if switches else ():
+            advice = _cluster.WITHOUT[item["resource"] + (f".{item['group']}" if "group" in item else "")]
+            for name in switches:
+                assert name in advice, f"{feature}: {name}"
+                seen += 1
+    assert seen > 8
 
 
 # ---- what playbooks say ---------------------------------------------------------------------------------------------

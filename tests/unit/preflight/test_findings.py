@@ -15,10 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _findings
+from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _findings, _prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands, of_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._clusters import made_claims
 from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
 
 GPU = "nvidia.com/gpu"
@@ -381,7 +382,8 @@ def live_claim(phase: str = "Bound", modes: tuple[str, ...] = ("ReadWriteMany",)
         (live_claim(), {}, "ok", "It is bound, with ReadWriteMany, for Deployment cms-triton"),
         (404, {}, "error",
          "The claim models, mounted by Deployment cms-triton, does not exist in the namespace cms. Make"),
-        (404, {"claims_may_come": True}, "warning", "unless another instance of the inventory makes it"),
+        (404, {"claims_may_come": ["models"]}, "warning", "yet. Another instance of the inventory makes it. Deploy"),
+        (404, {"claims_may_come": ["other"]}, "error", "does not exist in the namespace cms. Make"),
         (FORBIDDEN, {}, "info", "may not be read"),
         (live_claim("Lost"), {}, "error", "is Lost. See why: kubectl -n cms describe pvc models"),
         (live_claim("Pending"), {}, "warning", "is Pending"),
@@ -400,6 +402,45 @@ def test_claims(api: Api, answer: Any, wanted: dict[str, Any], severity: str, wo
     one(found(api, deployment(pod=mounted("models")), check="claims", **wanted), severity, words)
 
 
+def test_claims_that_other_instances_make() -> None:
+    maker = {
+        "inventory_hostname": "a",
+        "supersonic_namespace": "cms",
+        "supersonic_kubeconfig": "/k",
+        "model_repository_sources": ["/m"],
+    }
+    (row,) = made_claims([maker])
+    assert row == {
+        "host": "a",
+        "claim": "supersonic-models",
+        "supersonic_namespace": "cms",
+        "supersonic_kubeconfig": "/k",
+        "supersonic_context": "",
+    }
+    assert made_claims([{**maker, "supersonic_name": "b"}])[0]["claim"] == "b-models"
+    assert made_claims([{**maker, "model_repository_claim": "c"}])[0]["claim"] == "c"
+    for nothing in (
+        {"model_repository_sources": []},
+        {"model_repository_path": "/p"},
+        {"model_repository_mode": "existing"},
+        {"model_repository_state": "absent"},
+    ):
+        assert made_claims([{**maker, **nothing}]) == []
+
+
+@pytest.mark.parametrize(
+    ("targets", "phases", "severity"),
+    [(3, [], "ok"), (0, [], "info"), (0, ["Pending"], "info"), (0, ["Running", "Running"], "warning")],
+)
+def test_a_prometheus_that_scrapes_nothing(api: Api, targets: int, phases: list[str], severity: str) -> None:
+    """An instance that runs and is scraped nowhere is not right; one that is only going to be cannot be seen yet."""
+    Cluster.answers = {f"{BASE}/pods": [{"metadata": {}, "status": {"phase": phase}} for phase in phases]}
+    known = _prometheus.Known("It answers.", targets)
+    (row,) = _cluster._prometheus(api, "cms", "cms", lambda: known)
+    assert (row.check, row.severity) == ("prometheus", severity)
+    assert ("Yet 2 pod(s) of cms run there." in row.found) == (severity == "warning")
+
+
 def test_claims_that_the_instance_makes(api: Api) -> None:
     pod = deployment(pod=mounted("models"))
     one(found(api, pod, claim(), check="claims"), "ok", "It is made with ReadWriteMany.")
@@ -414,7 +455,7 @@ def test_claims_that_the_instance_makes(api: Api) -> None:
 def test_publishing_needs_its_claim_now(api: Api) -> None:
     publisher = {"claim": "models", "image_pull_secrets": [], "resources": {}}
     asked = demands({"triton": [deployment(pod=mounted("models"))]}, publisher)
-    rows = found(api, check="claims", demands=asked, claims_may_come=True)
+    rows = found(api, check="claims", demands=asked, claims_may_come=["models"])
     one(rows, "error", "mounted by Deployment cms-triton and the pod that publishes models, does not exist")
 
 
