@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert len(kept) == len(wanted)
     for play in kept:
         play["tasks"] = [task for item in play["tasks"] for task in without_roles(item)]
+    # They are found beside the playbook.
+    shutil.copytree(CLONE / "playbooks/tasks", folder / "tasks")
     (folder / "site.yml").write_text(yaml.safe_dump(kept, sort_keys=False))
     hosts = {name: {"supersonic_name": name, "supersonic_namespace": "n", "supersonic_wave": wave}
              for name, wave in HOSTS.items()}  # fmt: skip
