@@ -46,6 +46,11 @@ DIFFERENCES = (
     "A deployment ends with a proof: stored requests have to come back with the right numbers.",
 )
 _WIDTH = 118
+# An instance is no machine: everything runs where ansible-playbook does.
+_HERE = """\
+    ansible_connection: local
+    ansible_python_interpreter: "{{ ansible_playbook_python }}"
+"""
 
 
 def files(made: Migration, sources: list[str], existing: Mapping[str, str]) -> dict[str, str]:
@@ -61,7 +66,7 @@ def files(made: Migration, sources: list[str], existing: Mapping[str, str]) -> d
 def _hosts(host: str, text: str | None) -> str:
     """The inventory with the host; one that is there gets a line or two, and keeps whatever else it has."""
     if text is None:
-        return f"---\n{GROUP}:\n  hosts:\n    {host}:\n"
+        return f"---\n{GROUP}:\n  hosts:\n    {host}:\n  vars:\n{_HERE}"
     inventory = _read(text)
     if host in _hosts_of(inventory, GROUP):
         return text
