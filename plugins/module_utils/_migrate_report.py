@@ -77,7 +77,8 @@ def _hosts(host: str, text: str | None) -> str:
             there = below == "  hosts:"
             new = [*([below] if there else ["  hosts:"]), f"    {host}:", *([] if there else [below])]
             added = "\n".join([*lines[: number + 1], *new, *lines[number + 2 :]]) + "\n"
-            if _read(added) == _with(inventory, host) is not None:
+            wanted = _with(inventory, host)
+            if wanted is not None and _read(added) == wanted:
                 return added
     raise SupersonicError(
         f"hosts.yml is there, and it is not plain where {host} would have to be added to it. Add it to the group "

@@ -61,9 +61,10 @@ options:
         type: str
         required: true
   ingress_classes:
-    description: Ingress class that has to exist; empty for none.
-    type: str
-    default: ""
+    description: Ingress classes that have to exist.
+    type: list
+    elements: str
+    default: []
   storage_classes:
     description: >-
       Storage classes that have to exist, as an object or on a volume made by hand; an empty name stands for the

@@ -196,7 +196,7 @@ def test_a_token_is_read_from_its_file(pod: Pod) -> None:
         put.stdin.flush()
         assert put.stdout.readline() == b"over 0\n"
     assert (pod.folder / "secret" / "token").stat().st_mode & 0o077 == 0
-    pod.load(Share(1, 0, 0.3))
+    pod.load(Share(1, 0, 1.5))
     assert (pod.folder / "started").read_text() == "1 authorization:Bearer secret-of-cms\n"
     assert pod.process
     assert b"secret-of-cms" not in Path(f"/proc/{pod.process.pid}/cmdline").read_bytes()

@@ -48,6 +48,7 @@ def test_what_is_left_is_named(
         "model_repository_path": "",
         "model_repository_sources": [],
         "teardown_models": False,
+        "teardown_addressed": [],
         "__prometheus_result": {"objects": objects},
         "__tempo_result": {"objects": traces},
         "__triton_result": {"left": left},
