@@ -23,7 +23,15 @@ from functools import partial
 from ansible_collections.fastml.supersonic.plugins.module_utils import _hold
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import autoscaler_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._cluster import allowed
+from ansible_collections.fastml.supersonic.plugins.module_utils._demands import of_pod, read_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes import (
+    Demand,
+    intolerable,
+    meets,
+    read_node,
+    selected,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import DRAIN, PAUSED, PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import condition_of
@@ -163,7 +171,7 @@ def _check_claims(options: Options, move: Move, pod: Object, cluster: Cluster) -
         )
         nodes = [node for node in cluster.nodes or [] if node["metadata"]["name"] != options.node]
         pod_name = pod["metadata"]["name"]
-        if terms and nodes and not any(_matches_terms(node, terms) for node in nodes):
+        if terms and nodes and not any(meets(terms, read_node(node)) for node in nodes):
             raise SupersonicError(
                 f"Pod {pod_name} has the claim {name}, whose volume {spec.get('volumeName')} no other node can reach. "
                 "Nothing was changed. Pause the instance instead (playbooks/pause.yml -e pause_servers=0)."
@@ -179,25 +187,19 @@ def _check_claims(options: Options, move: Move, pod: Object, cluster: Cluster) -
 
 def _hindrance(node: Object, pod: Object, free: Mapping[str, Mapping[str, Decimal]] | None, room: bool) -> str:
     """Why a node cannot take a pod; empty when nothing is known to be against it."""
-    spec, node_spec = pod.get("spec") or {}, node.get("spec") or {}
-    if node_spec.get("unschedulable"):
+    spec, place = pod.get("spec") or {}, read_node(node)
+    if place.cordoned:
         return "it is cordoned"
-    if (condition_of(node, "Ready") or {}).get("status") != "True":
+    if not place.ready:
         return "it is not ready"
-    labels = node["metadata"].get("labels") or {}
     for name, value in (spec.get("nodeSelector") or {}).items():
-        if labels.get(name) != value:
+        if place.labels.get(name) != value:
             return f"it lacks the label {name}={value}"
-    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    ) or {}
-    if affinity and not _matches_terms(node, affinity.get("nodeSelectorTerms") or []):
+    demand = Demand("", "", affinity=spec.get("affinity") or {}, tolerations=spec.get("tolerations") or [])
+    if not selected(demand, place):
         return "the pod's node affinity leaves it out"
-    for taint in node_spec.get("taints") or []:
-        if taint.get("effect") in ("NoSchedule", "NoExecute") and not any(
-            _tolerates(item, taint) for item in spec.get("tolerations") or []
-        ):
-            return f"it has the taint {taint.get('key')}, which the pod does not tolerate"
+    for taint in intolerable(demand, place):
+        return f"it has the taint {taint}, which the pod does not tolerate"
     if room and free is not None:
         has = free[str(node["metadata"]["name"])]
         for name, amount in requests_of(pod).items():
@@ -206,51 +208,9 @@ def _hindrance(node: Object, pod: Object, free: Mapping[str, Mapping[str, Decima
     return ""
 
 
-def _matches_terms(node: Object, terms: Iterable[Object]) -> bool:
-    labels = node["metadata"].get("labels") or {}
-
-    def matches(rule: Object, values: Mapping[str, str]) -> bool:
-        value = values.get(str(rule.get("key")))
-        wanted = rule.get("values") or []
-        operator = rule.get("operator")
-        if operator == "In":
-            return value in wanted
-        if operator == "NotIn":
-            return value not in wanted
-        if operator == "Exists":
-            return value is not None
-        if operator == "DoesNotExist":
-            return value is None
-        # Gt and Lt: nothing is said against it.
-        return True
-
-    fields = {"metadata.name": str(node["metadata"]["name"])}
-    return any(
-        all(matches(rule, labels) for rule in term.get("matchExpressions") or [])
-        and all(matches(rule, fields) for rule in term.get("matchFields") or [])
-        for term in terms
-    )
-
-
-def _tolerates(toleration: Object, taint: Object) -> bool:
-    if toleration.get("effect") not in (None, "", taint.get("effect")):
-        return False
-    if toleration.get("operator", "Equal") == "Exists":
-        return toleration.get("key") in (None, "", taint.get("key"))
-    return toleration.get("key") == taint.get("key") and (toleration.get("value") or "") == (taint.get("value") or "")
-
-
 def requests_of(pod: Object) -> dict[str, Decimal]:
-    """What a pod asks for: the sum of its containers, or the most of what comes before them."""
-    spec = pod.get("spec") or {}
-    total: dict[str, Decimal] = {"pods": Decimal(1)}
-    for container in spec.get("containers") or []:
-        for name, amount in ((container.get("resources") or {}).get("requests") or {}).items():
-            total[name] = total.get(name, Decimal(0)) + (quantity(amount) or Decimal(0))
-    for container in spec.get("initContainers") or []:
-        for name, amount in ((container.get("resources") or {}).get("requests") or {}).items():
-            total[name] = max(total.get(name, Decimal(0)), quantity(amount) or Decimal(0))
-    return total
+    """What a pod takes of a node: what it asks for, and the place of a pod."""
+    return {"pods": Decimal(1), **of_pod(read_pod(pod), "requests")}
 
 
 def _free(nodes: Iterable[Object], pods: Sequence[Object] | None) -> dict[str, dict[str, Decimal]] | None:

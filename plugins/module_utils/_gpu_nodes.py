@@ -124,7 +124,12 @@ def selected(demand: Demand, node: Node) -> bool:
         return False
     required = (demand.affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution") or {}
     terms = required.get("nodeSelectorTerms")
-    return terms is None or any(_matches(term, node) for term in terms)
+    return terms is None or meets(terms, node)
+
+
+def meets(terms: Iterable[Object], node: Node) -> bool:
+    """Whether one of the nodeSelectorTerms of a pod or a volume is for a node."""
+    return any(_matches(term, node) for term in terms)
 
 
 def intolerable(demand: Demand, node: Node) -> list[str]:

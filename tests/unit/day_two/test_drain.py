@@ -35,7 +35,7 @@ def pod(name: str, where: str, component: str = "triton", **spec: Any) -> dict[s
     container = {"resources": {"requests": spec.pop("requests", {"cpu": "1", "nvidia.com/gpu": 1})}}
     return {
         "metadata": {"name": name, "uid": name, "labels": {**LABELS, "app.kubernetes.io/component": component}},
-        "spec": {"nodeName": where, "containers": [container], **spec},
+        "spec": {"nodeName": where, "containers": [{"name": "main", **container}], **spec},
         "status": {"phase": "Running", "conditions": [READY]},
     }
 
