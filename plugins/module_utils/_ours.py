@@ -35,7 +35,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
     Resource,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import CLAIM_LABEL, claim_label
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, find_if_allowed, segment
 
 Object = dict[str, t.Any]
 
@@ -362,21 +362,12 @@ def volume_of(api: Api, claim: Ours) -> Volume:
     name, kind = str(spec.get("volumeName") or ""), str(spec.get("storageClassName") or "")
     policy = ""
     if name:
-        volume = _if_allowed(api, f"/api/v1/persistentvolumes/{segment(name)}", f"PersistentVolume {name}")
+        volume = find_if_allowed(api, f"/api/v1/persistentvolumes/{segment(name)}", f"PersistentVolume {name}")
         policy = str(((volume or {}).get("spec") or {}).get("persistentVolumeReclaimPolicy") or "")
     if kind and not policy:
-        found = _if_allowed(api, f"/apis/storage.k8s.io/v1/storageclasses/{segment(kind)}", f"StorageClass {kind}")
+        found = find_if_allowed(api, f"/apis/storage.k8s.io/v1/storageclasses/{segment(kind)}", f"StorageClass {kind}")
         policy = str(found.get("reclaimPolicy", "Delete")) if found else ""
     return Volume(claim.name, name, policy, kind)
-
-
-def _if_allowed(api: Api, path: str, what: str) -> Object | None:
-    try:
-        return api.find(path, what)
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        return None
 
 
 def described(item: Ours) -> dict[str, t.Any]:

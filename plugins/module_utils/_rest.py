@@ -487,3 +487,13 @@ def segment(name: str) -> str:
 def joined(errors: Iterable[BaseException]) -> str:
     """Several errors as one text, each once."""
     return " ".join(dict.fromkeys(str(error) for error in errors))
+
+
+def find_if_allowed(api: Api, path: str, what: str) -> dict[str, t.Any] | None:
+    """The object, or None when it does not exist or may not be read."""
+    try:
+        return api.find(path, what)
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return None

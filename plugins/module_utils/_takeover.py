@@ -31,7 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind, Kinds, Resource, rank
 from ansible_collections.fastml.supersonic.plugins.module_utils._ours import TAKEN_OVER
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, find_if_allowed, segment
 
 Object = dict[str, t.Any]
 # What the Service was before, as JSON, on the Service itself: the way back needs no file.
@@ -306,12 +306,7 @@ class Takeover:
 
     def _seen(self, path: str, what: str) -> Object | None:
         """An object that not everybody has, and that nobody without rights on its kind can have made."""
-        try:
-            return self._api.find(path, what)
-        except ApiError as error:
-            if error.status != 403:
-                raise
-            return None
+        return find_if_allowed(self._api, path, what)
 
     def _where(self, service: Object) -> str:
         """By which way clients come."""
