@@ -39,7 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
         "envoy_client_limits": {"cms": {"in_flight": 2}, "ligo": {"rate": 1}},
     },
     "few": {"envoy_server_wait": 20, "envoy_server_wait_requests": 3, "envoy_concurrency": 1},
-    "many": {"envoy_server_wait": 20, "envoy_server_wait_requests": MANY, "envoy_concurrency": 1},
+    "many": {"envoy_server_wait": 80, "envoy_server_wait_requests": MANY, "envoy_concurrency": 1},
     "large": {"envoy_server_wait": 30, "envoy_resources": {"limits": {"memory": "256Mi"}}},
     "processes": {"envoy_server_wait": 20, "envoy_processes": 2},
 }
@@ -369,9 +369,10 @@ def test_many_that_wait_look_seldom(manifests: Path, tmp_path: Path) -> None:
         front, address = many
         infer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
         request = service_pb2.ModelInferRequest(model_name="identity")
-        waiting = [infer.future(request, timeout=30) for _number in range(MANY)]
+        waiting = [infer.future(request, timeout=90) for _number in range(MANY)]
         pauses = r"^cluster\.server_wait\.upstream_rq_(active|total)$"
-        until(lambda: statistics(front, pauses)["cluster.server_wait.upstream_rq_active"] > 0.9 * MANY, 10)
+        # On a busy machine many are between two pauses at any time, looking for a server.
+        until(lambda: statistics(front, pauses)["cluster.server_wait.upstream_rq_active"] > 0.8 * MANY, 60)
         time.sleep(1)
         started, before = time.monotonic(), statistics(front, pauses)["cluster.server_wait.upstream_rq_total"]
         time.sleep(3)
