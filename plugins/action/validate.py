@@ -20,6 +20,7 @@ from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._origins import origin
 
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
 # The role whose variables every other role takes.
@@ -32,6 +33,7 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
     _cautions: Sequence[str] = ()
+    _missing: Sequence[Mapping[str, str]] = ()
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         """Collect every problem of this host and fail with all of them at once."""
@@ -61,6 +63,8 @@ class ActionModule(ActionBase):
         else:
             result["warnings"] = list(self._cautions)
             result["msg"] = f"The variables of {', '.join(arguments['roles'])} are right."
+            if not arguments["files"]:
+                result["missing"] = self._missing
         return result
 
     # ---- one host ------------------------------------------------------------------------------------------------
@@ -127,19 +131,23 @@ class ActionModule(ActionBase):
             problems.extend(_models(values))
 
         hidden = {name for options in specs.values() for name, option in options.items() if option.get("no_log")}
-        return [
-            problem.sentence(self._origin(problem, variables), hidden=problem.variable in hidden)
-            for problem in problems
-        ]
+
+        def sentence(problem: _inventory.Problem) -> str:
+            return problem.sentence(self._origin(problem, variables), hidden=problem.variable in hidden)
+
+        if not arguments["files"]:
+            absent_files = _inventory.absent_files(values, unjudged)
+            self._missing = [{"variable": item.variable, "text": sentence(item)} for item in absent_files]
+        return [sentence(problem) for problem in problems]
 
     def _origin(self, problem: _inventory.Problem, variables: Mapping[str, Any]) -> str:
         """File and line that a variable comes from; Ansible keeps them with texts, dictionaries and lists."""
         if problem.variable not in variables:
             return "" if not problem.variable or problem.value is None else "the role's default"
         for candidate in _places(problem, variables):
-            origin = _origin_tag(candidate)
-            if origin:
-                return origin
+            place = origin(candidate)
+            if place:
+                return place
         return ""
 
     # ---- between hosts -------------------------------------------------------------------------------------------
@@ -235,19 +243,3 @@ def _places(problem: _inventory.Problem, variables: Mapping[str, Any]) -> Iterat
     for name in variables:
         if name == problem.variable:
             yield name
-
-
-def _origin_tag(value: Any) -> str:
-    # Ansible's own record of where a value was written. It is not part of the public interface, so a release without
-    # it costs the file's name in messages and nothing else.
-    try:
-        from ansible._internal._datatag._tags import Origin
-    except ImportError:
-        return ""
-    origin = Origin.get_tag(value)
-    if origin is None:
-        return ""
-    if origin.path:
-        path = os.path.relpath(str(origin.path)) if str(origin.path).startswith(os.getcwd()) else str(origin.path)
-        return f"{path}:{origin.line_num}" if origin.line_num else path
-    return str(origin.description or "").strip("<>")

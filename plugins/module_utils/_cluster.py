@@ -30,6 +30,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
     Finding,
     all_of,
     hidden,
+    named,
     ordered,
     tolerated,
 )
@@ -53,6 +54,18 @@ NOBODY_BY_SERVICE = (
     "and verify_grafana_password empty"
 )
 REPLACE_SERVERS = "set triton_model_rollout to rolling"
+# How variables end that name a class, and what they are where nobody knows which of them does.
+INGRESS_CLASSES = (
+    "_ingress.class_name",
+    "_ingress_classes",
+    "class_name of envoy_ingress or grafana_ingress, or preflight_ingress_classes where that is set",
+)
+STORAGE_CLASSES = (
+    "_storage_class",
+    "_storage_classes",
+    "model_repository_storage_class, prometheus_storage_class, tempo_storage_class, grafana_storage_class, or "
+    "preflight_storage_classes where that is set",
+)
 WITHOUT = {
     "pods/portforward": (
         "set verify_servers, verify_envoys and model_repository_test_load to false, triton_model_rollout to rolling "
@@ -117,9 +130,9 @@ def inspect(api: Api, wanted: Mapping[str, Any], ask_prometheus: Callable[[], Kn
         "namespace": lambda: _namespace(cluster, bool(wanted.get("create_namespace")), result),
         "permissions": lambda: _permissions(api, namespace, wanted.get("permissions") or [], result),
         "kinds": lambda: _kinds(api, wanted.get("kinds") or []),
-        "ingress_classes": lambda: _ingress_classes(api, wanted.get("ingress_classes") or []),
-        "storage_classes": lambda: _storage_classes(api, wanted.get("storage_classes") or [], result),
-        "node_resources": lambda: _node_resources(cluster, wanted.get("node_resources") or {}, result),
+        "ingress_classes": lambda: _ingress_classes(api, wanted),
+        "storage_classes": lambda: _storage_classes(api, wanted, result),
+        "node_resources": lambda: _node_resources(cluster, wanted, result),
         "role": lambda: _role(api, namespace, instance, wanted, result),
         "policy": lambda: policy(demands, wanted.get("policy") or {}),
     }
@@ -203,6 +216,7 @@ def _of_demands(cluster: _Asked, instance: str, wanted: Mapping[str, Any]) -> di
         return guarded(name, "what has to be there", lambda: ask(cluster.absent()))
 
     may_come = set(wanted.get("claims_may_come") or [])
+    origins = wanted.get("origins") or []
     return {
         "quota": guarded("quota", "quota", lambda: _preflight_room.quota(api, namespace, instance, demands)),
         "limits": guarded("limits", "limits", lambda: _preflight_room.limits(api, namespace, demands)),
@@ -216,14 +230,15 @@ def _of_demands(cluster: _Asked, instance: str, wanted: Mapping[str, Any]) -> di
         "claims": present(
             "claims",
             lambda absent: _preflight_objects.claims(
-                api, namespace, demands, cluster.one_node, absent=absent, may_come=may_come
+                api, namespace, demands, cluster.one_node, absent=absent, may_come=may_come, origins=origins
             ),
         ),
         "cvmfs": present("cvmfs", lambda absent: _preflight_objects.cvmfs(api, namespace, demands, absent=absent)),
         "references": present(
-            "objects", lambda absent: _preflight_objects.references(api, namespace, demands, absent=absent)
+            "objects",
+            lambda absent: _preflight_objects.references(api, namespace, demands, absent=absent, origins=origins),
         ),
-        "hosts": guarded("ingress", "hosts", lambda: _preflight_objects.hosts(api, namespace, demands)),
+        "hosts": guarded("ingress", "hosts", lambda: _preflight_objects.hosts(api, namespace, demands, origins)),
     }
 
 
@@ -496,8 +511,8 @@ def _versions(api: Api, group: str) -> list[str]:
     return [str(item["version"]) for item in (found or {}).get("versions") or []]
 
 
-def _ingress_classes(api: Api, wanted: Iterable[str]) -> list[Finding]:
-    wanted = list(dict.fromkeys(wanted))
+def _ingress_classes(api: Api, options: Mapping[str, Any]) -> list[Finding]:
+    wanted = list(dict.fromkeys(options.get("ingress_classes") or []))
     if not wanted:
         return []
     try:
@@ -514,16 +529,24 @@ def _ingress_classes(api: Api, wanted: Iterable[str]) -> list[Finding]:
             "ingress",
             ERROR,
             name,
-            f"There is no ingress class {name} (class_name of envoy_ingress or grafana_ingress, or "
-            f"preflight_ingress_classes where that is set). The cluster has {', '.join(names) or 'none at all'}.",
+            f"There is no ingress class {name}{_whose(options, name, INGRESS_CLASSES)}. The cluster has "
+            f"{', '.join(names) or 'none at all'}.",
             "Name one that is there.",
         )
         for name in wanted
     ]
 
 
-def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) -> list[Finding]:
-    wanted = list(dict.fromkeys(wanted))
+def _whose(options: Mapping[str, Any], value: str, candidates: tuple[str, ...]) -> str:
+    """Which variables name a class that is not there, or which may where nobody knows; candidates: how they end, and a
+    text that names them all."""
+    *endings, text = candidates
+    who = named(options.get("origins") or [], value, *endings)
+    return f", the value of {who}" if who else f" ({text})"
+
+
+def _storage_classes(api: Api, options: Mapping[str, Any], result: dict[str, Any]) -> list[Finding]:
+    wanted = list(dict.fromkeys(options.get("storage_classes") or []))
     if not wanted:
         return []
     try:
@@ -550,9 +573,8 @@ def _storage_classes(api: Api, wanted: Iterable[str], result: dict[str, Any]) ->
                     "storage",
                     ERROR,
                     name,
-                    f"There is no storage class {name} (model_repository_storage_class, prometheus_storage_class, "
-                    "tempo_storage_class, grafana_storage_class, or preflight_storage_classes where that is set). "
-                    f"The cluster has {listed}.",
+                    f"There is no storage class {name}{_whose(options, name, STORAGE_CLASSES)}. The cluster has "
+                    f"{listed}.",
                     "Name one that is there.",
                 )
             )
@@ -582,8 +604,9 @@ def _classes_of_volumes(api: Api) -> set[str] | None:
     return {str((volume.get("spec") or {}).get("storageClassName") or "") for volume in volumes}
 
 
-def _node_resources(cluster: _Asked, wanted: Mapping[str, Any], result: dict[str, Any]) -> list[Finding]:
-    wanted = {name: amount for name, amount in wanted.items() if quantity(amount)}
+def _node_resources(cluster: _Asked, options: Mapping[str, Any], result: dict[str, Any]) -> list[Finding]:
+    wanted = {name: amount for name, amount in (options.get("node_resources") or {}).items() if quantity(amount)}
+    origins = options.get("origins") or []
     if not wanted:
         return []
     try:
@@ -602,6 +625,7 @@ def _node_resources(cluster: _Asked, wanted: Mapping[str, Any], result: dict[str
         offers = {str(node[name]): quantity(node[name]) or 0 for node in result["node_resources"].values()}
         if needed is not None and not any(offer >= needed for offer in offers.values()):
             most = max(offers, key=lambda text: offers[text], default="none")
+            who = (named(origins, amount, "triton_gpus", f"_resources.{name}"), named(origins, name, "_gpu_resource"))
             found.append(
                 Finding(
                     "gpus",
@@ -609,8 +633,8 @@ def _node_resources(cluster: _Asked, wanted: Mapping[str, Any], result: dict[str
                     name,
                     f"No node offers {amount} of {name} for one pod; the largest of {len(nodes)} node(s) offers "
                     f"{most}.",
-                    "Change triton_gpus or triton_gpu_resource, or preflight_node_resources where that is set; it is "
-                    "{} where nodes come on demand.",
+                    f"Change {all_of(filter(None, who)) or 'triton_gpus or triton_gpu_resource'}, or "
+                    "preflight_node_resources where that is set; it is {} where nodes come on demand.",
                 )
             )
     return found

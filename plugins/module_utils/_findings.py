@@ -9,6 +9,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -36,8 +37,11 @@ CHECKS = {
     "ingress": "clients come in by it, and of two with one host only one is served",
     "prometheus": "autoscaler, dashboards and alerts see only what it knows",
     "policy": "who breaks the rules of a site loses pods, or the account",
+    # Of playbooks/preflight.yml alone; others refuse before they ask a cluster.
+    "files": "until it is there site.yml changes nothing, since models could not be published, or nothing be proved",
 }
 
+_INDEX = re.compile(r"\[\d+\]")
 # Those whose rows speak of "it".
 _NAMED = ("nodes", "limits", "policy")
 
@@ -96,6 +100,19 @@ def listed(api: Api, path: str, what: str, query: Mapping[str, str] | None = Non
         if error.status == 404:
             return []
         raise
+
+
+def named(origins: Iterable[Mapping[str, str]], value: object, *endings: str) -> str:
+    """The variables that have a value, each with its file and line, where those are known: "a (f:3) and b (f:4)".
+
+    endings: how the variable, or the key in it, has to end without its index, for one value may be the name of several
+    things.
+    """
+    return all_of(
+        item["variable"] + (f" ({item['origin']})" if item.get("origin") else "")
+        for item in origins
+        if item["value"] == str(value) and _INDEX.sub("", item["variable"]).endswith(endings)
+    )
 
 
 def all_of(words: Iterable[str]) -> str:

@@ -681,13 +681,26 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         _gpu_operator,
         *([_files, _keda_files, _gpu_operator_files] if files else []),
     ):
-        read = _Read(variables)
-        read.unjudged = unjudged
-        try:
-            problems.extend(check(read))
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # Something that the types above let through. Whatever else is wrong has to be heard all the same.
-            problems.append(Problem(read.last, f"it cannot be judged: {error}. Compare it with its role's README."))
+        problems.extend(_judged(check, variables, unjudged))
+    return problems
+
+
+def absent_files(variables: Variables, unjudged: Collection[str] = ()) -> list[Problem]:
+    """Files and folders that variables of an instance name and that are not there; see check_relations."""
+    return _judged(_files, variables, unjudged)
+
+
+def _judged(
+    check: Callable[[_Read], Iterable[Problem]], variables: Variables, unjudged: Collection[str]
+) -> list[Problem]:
+    read = _Read(variables)
+    read.unjudged = unjudged
+    problems: list[Problem] = []
+    try:
+        problems.extend(check(read))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Something that the types above let through. Whatever else is wrong has to be heard all the same.
+        problems.append(Problem(read.last, f"it cannot be judged: {error}. Compare it with its role's README."))
     return problems
 
 

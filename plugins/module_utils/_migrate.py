@@ -1074,6 +1074,7 @@ def _unknown(made: Migration) -> None:
     names = sorted({shown_path(path[:length]) for path in known for length in range(1, len(path) + 1)})
     silent = dict(made.values.silent())
     told = {finding.path for finding in made.findings}
+    strangers = []
     for path, value in leaves(made.values.user):
         # What is said of a whole section says nothing of a key in it that the chart does not have.
         strange = path not in told and chart.is_strict(path) and not _is_known(path, known)
@@ -1083,10 +1084,16 @@ def _unknown(made: Migration) -> None:
             text, kind = "The chart and its subcharts do nothing with it that is needed here.", GONE
         else:
             near = difflib.get_close_matches(shown_path(path), names, n=1, cutoff=0.8)
-            hint = f" Is {near[0]} meant?" if near and near[0] != shown_path(path) else ""
+            meant = near[0] if near and near[0] != shown_path(path) else ""
+            hint = f" Is {meant} meant?" if meant else ""
             where = f" below {shown_path(path[:-1])}" if path[1:] else ""
+            strangers.append(shown_path(path) + (f" (is {meant} meant?)" if meant else ""))
             text, kind = f"The chart has no such key{where}, so that it never did anything.{hint}", UNKNOWN
         made.findings.append(Finding(path, kind, text, (), shown_value(path, value)))
+    if strangers:
+        made.unfinished.append(
+            f"what was meant by keys that the chart does not know and took no notice of: {', '.join(strangers)}"
+        )
 
 
 def _is_known(path: Path, known: set[Path]) -> bool:

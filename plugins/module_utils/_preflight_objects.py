@@ -22,10 +22,13 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
     all_of,
     hidden,
     listed,
+    named,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
 Object = Mapping[str, Any]
+# Which variables of the inventory name what, and where: see the option origins of cluster_info.
+Origins = Sequence[Mapping[str, str]]
 
 CVMFS_DRIVER = "cvmfs.csi.cern.ch"
 CLAIM = "PersistentVolumeClaim"
@@ -39,6 +42,13 @@ _PATHS = {
     "RuntimeClass": "/apis/node.k8s.io/v1/runtimeclasses/{name}",
     CLAIM: "/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}",
 }
+# How variables end that have names of a kind.
+_NAMED_BY = {
+    "Secret": ("_secret", "_secret.name", "_pull_secrets.name"),
+    "ServiceAccount": ("_service_account_name",),
+    "PriorityClass": ("_priority_class_name",),
+    "RuntimeClass": ("_runtime_class_name",),
+}
 _OF_NAMESPACE = {kind for kind, path in _PATHS.items() if "{namespace}" in path}
 
 
@@ -51,7 +61,14 @@ def _find(api: Api, kind: str, namespace: str, name: str) -> dict[str, Any] | No
 
 
 def claims(
-    api: Api, namespace: str, demands: Object, one_node: Callable[[], bool], *, absent: bool, may_come: Collection[str]
+    api: Api,
+    namespace: str,
+    demands: Object,
+    one_node: Callable[[], bool],
+    *,
+    absent: bool,
+    may_come: Collection[str],
+    origins: Origins = (),
 ) -> list[Finding]:
     """Claims that somebody else makes, and whether their access modes fit as many pods as there may be.
 
@@ -61,7 +78,9 @@ def claims(
     found = []
     for reference in demands.get("references") or []:
         if reference["kind"] == CLAIM:
-            found += _foreign(api, namespace, reference, demands, one_node, absent=absent, may_come=may_come)
+            found += _foreign(
+                api, namespace, reference, demands, one_node, absent=absent, may_come=may_come, origins=origins
+            )
     for claim in demands.get("claims") or []:
         row = _modes(claim["name"], claim["access_modes"], demands, one_node)
         found.append(row or Finding("claims", OK, claim["name"], f"It is made with {all_of(claim['access_modes'])}."))
@@ -77,6 +96,7 @@ def _foreign(
     *,
     absent: bool,
     may_come: Collection[str],
+    origins: Origins,
 ) -> list[Finding]:
     name, users = str(reference["name"]), all_of(reference["by"])
     if absent:
@@ -95,6 +115,7 @@ def _foreign(
         return [hidden("claims", name, f"The claim {name}", error)]
     if live is None:
         later = name in may_come and _PUBLISHER not in reference["by"]
+        who = named(origins, name, "claim") or "triton_model_repositories or model_repository_claim"
         return [
             Finding(
                 "claims",
@@ -102,9 +123,7 @@ def _foreign(
                 name,
                 f"The claim {name}, mounted by {users}, does not exist in the namespace {namespace}"
                 + (" yet. Another instance of the inventory makes it." if later else "."),
-                "Deploy that one with this or before it."
-                if later
-                else "Make it, or correct its name in triton_model_repositories or model_repository_claim.",
+                "Deploy that one with this or before it." if later else f"Make it, or correct its name in {who}.",
             )
         ]
     phase = str((live.get("status") or {}).get("phase", "unknown"))
@@ -222,14 +241,14 @@ def cvmfs(api: Api, namespace: str, demands: Object, *, absent: bool) -> list[Fi
 # ---- Secrets and others ----------------------------------------------------------------------------------------------
 
 
-def references(api: Api, namespace: str, demands: Object, *, absent: bool) -> list[Finding]:
+def references(api: Api, namespace: str, demands: Object, *, absent: bool, origins: Origins = ()) -> list[Finding]:
     """Objects that pods name and that nothing of the instance makes."""
     found, right = [], {"secrets": 0, "objects": 0}
     for item in demands.get("references") or []:
         if item["kind"] == CLAIM:
             continue
         check = "secrets" if item["kind"] == "Secret" else "objects"
-        rows = _reference(api, namespace, item, check, absent=absent)
+        rows = _reference(api, namespace, item, check, absent=absent, origins=origins)
         found += rows
         right[check] += not rows
     words = {"secrets": "Secrets", "objects": "other objects"}
@@ -241,7 +260,7 @@ def references(api: Api, namespace: str, demands: Object, *, absent: bool) -> li
     return found
 
 
-def _reference(api: Api, namespace: str, item: Object, check: str, *, absent: bool) -> list[Finding]:
+def _reference(api: Api, namespace: str, item: Object, check: str, *, absent: bool, origins: Origins) -> list[Finding]:
     kind, name, users = str(item["kind"]), str(item["name"]), all_of(item["by"])
     if absent and kind in _OF_NAMESPACE:
         return [
@@ -266,7 +285,7 @@ def _reference(api: Api, namespace: str, item: Object, check: str, *, absent: bo
                 ERROR,
                 name,
                 f"The {kind} {name}, needed by {users}{what}, does not exist{place}.",
-                "Make it, or correct the name in the inventory.",
+                f"Make it, or correct the name in {named(origins, name, *_NAMED_BY.get(kind, ())) or 'the inventory'}.",
             )
         ]
     if item["pull"] and live.get("type") not in _REGISTRY:
@@ -285,7 +304,7 @@ def _reference(api: Api, namespace: str, item: Object, check: str, *, absent: bo
 # ---- hosts -----------------------------------------------------------------------------------------------------------
 
 
-def hosts(api: Api, namespace: str, demands: Object) -> list[Finding]:
+def hosts(api: Api, namespace: str, demands: Object, origins: Origins = ()) -> list[Finding]:
     """Whether no Ingress of somebody else leads a host and path of ours elsewhere."""
     ours = demands.get("ingresses") or []
     if not any(item["places"] for item in ours):
@@ -317,6 +336,7 @@ def hosts(api: Api, namespace: str, demands: Object) -> list[Finding]:
                 continue
             for place in item["places"]:
                 if place in places(other["spec"]):
+                    who = named(origins, place["host"], ".host")
                     found.append(
                         Finding(
                             "ingress",
@@ -325,7 +345,7 @@ def hosts(api: Api, namespace: str, demands: Object) -> list[Finding]:
                             f"The Ingress {other['metadata']['name']} in the namespace "
                             f"{other['metadata'].get('namespace')} leads {place['host'] or 'every host'}"
                             f"{place['path']} elsewhere already.",
-                            "Take another host, or have that one removed.",
+                            f"Take another host{f' in {who}' if who else ''}, or have that one removed.",
                         )
                     )
     listed_hosts = all_of(dict.fromkeys(place["host"] or "every host" for item in ours for place in item["places"]))

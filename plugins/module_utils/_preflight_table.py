@@ -21,20 +21,31 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
     OK,
     SEVERITIES,
     WARNING,
+    Finding,
 )
 
 Object = Mapping[str, Any]
 
 # Columns of a terminal that sentences are wrapped at.
 WIDTH = 120
+# What a variable's file is, and what to do where it is missing; of others too it is said which variable names it.
+_FILES = {
+    "supersonic_kubeconfig": ("kubeconfig", "Correct the variable, or have the file made."),
+    "model_repository_sources": ("models", "Bring them there, or correct the variable."),
+}
+_GOLDEN = ("golden requests", "Record or write them, as docs/golden-requests.md says.")
 _WORDS = {ERROR: ("error", "errors"), WARNING: ("warning", "warnings"), INFO: ("not known", "not known"),
           OK: ("right", "right")}  # fmt: skip
 
 
 def findings(result: Object) -> list[dict[str, str]]:
-    """The rows of one instance; of one whose cluster could not be asked, a row that says so."""
+    """The rows of one instance; of one whose cluster could not be asked, a row that says so.
+
+    result: what cluster_info returned, and as missing_files what validate has missed.
+    """
+    missing = [_file(item) for item in result.get("missing_files") or []]
     if "findings" in result:
-        return [dict(row) for row in result["findings"]]
+        return [*(dict(row) for row in result["findings"]), *missing]
     return [
         {
             "check": "version",
@@ -46,8 +57,15 @@ def findings(result: Object) -> list[dict[str, str]]:
                 result.get("action")
                 or "Correct supersonic_kubeconfig and supersonic_context, or wait until it is back."
             ),
-        }
+        },
+        *missing,
     ]
+
+
+def _file(item: Mapping[str, str]) -> dict[str, str]:
+    """A row for a file that validate has missed."""
+    subject, action = _FILES.get(item["variable"], _GOLDEN)
+    return Finding("files", ERROR, subject, item["text"], action).as_result()
 
 
 def errors(result: Object) -> list[dict[str, str]]:

@@ -107,6 +107,26 @@ options:
     description: Whom RV(role) is bound to, with C(kind), C(name) and C(namespace); whoever asks unless it is given.
     type: dict
     default: {}
+  origins:
+    description:
+      - What variables of the inventory name and where that is written, so that messages say which of them to change.
+        Found without being given.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      variable:
+        description: Name of the variable, with the key in it, for example V(envoy_ingress.class_name).
+        type: str
+        required: true
+      value:
+        description: Its value.
+        type: str
+        required: true
+      origin:
+        description: File and line, where they are known.
+        type: str
+        default: ""
   prometheus:
     description: A Prometheus of the site, which is asked whether it answers and knows the namespace.
     type: dict
@@ -257,6 +277,16 @@ def main() -> None:
             "policy": {"type": "dict", "default": {}},
             "tolerated": {"type": "list", "elements": "str", "default": []},
             "role_subject": {"type": "dict", "default": {}},
+            "origins": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "variable": {"type": "str", "required": True},
+                    "value": {"type": "str", "required": True},
+                    "origin": {"type": "str", "default": ""},
+                },
+            },
             "prometheus": {
                 "type": "dict",
                 "options": {

@@ -32,7 +32,8 @@ options:
     default: false
   files:
     description:
-      - Whether files and folders that variables name have to be there already. V(false) before a play that makes them.
+      - Whether files and folders that variables name have to be there already. V(false) before a play that makes them,
+        or that does without; RV(missing) then has those of an instance that are not there.
     type: bool
     default: true
   models:
@@ -73,4 +74,16 @@ msg:
   sample: |-
     The inventory of cms has 1 problem(s); nothing was changed.
     - triton_replicas is -1 (inventories/site/host_vars/cms.yml:4): it has to be 0 or more.
+missing:
+  description: Files and folders that variables of an instance name and that are not there.
+  returned: with O(files=false), unless there are problems
+  type: list
+  elements: dict
+  contains:
+    variable:
+      description: The variable that names it.
+      type: str
+    text:
+      description: What is missing, with the value of the variable and where that comes from.
+      type: str
 """

@@ -1,8 +1,10 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Role that preflight gives is enough for a whole deployment in a namespace that somebody else has made, what is
-switched off needs none of its rights, and without any verb of it preflight says which one is missing."""
+"""The Role that preflight gives for all features is enough to deploy, update and remove an instance in a namespace that
+somebody else has made, one with most features off needs the rights of those alone that are on, and of each verb that is
+taken away preflight says that it is missing, by the API server's reviews. Nothing is tried without a verb, and nobody
+counts which verbs are used."""
 
 from __future__ import annotations
 
@@ -156,7 +158,7 @@ def test_what_is_switched_off_needs_no_rights(cluster: Cluster, namespace: str, 
 
 
 def test_every_verb_that_is_missing_is_named(cluster: Cluster, namespace: str, ca_file: str) -> None:
-    """One Role with the rights of all features, each verb taken away in its turn; the API server itself answers."""
+    """One Role with the rights of all features, each verb taken away in its turn; the API server's reviews answer."""
     token, role = user_with_the_role(cluster, namespace, FEATURES)
     api = Api(connection(cluster.as_user(token, ca_file)))
     wanted = {"namespace": namespace, "permissions": permissions(FEATURES)}

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,24 @@ def test_every_option_is_one() -> None:
     # And whatever says who comes in, how much and how is told somewhere.
     groups = ("access", "client", "connection", "jwt", "load", "public", "request", "retr", "tls", "tokens")
     assert {name for name in known if name.removeprefix("envoy_").startswith(groups)} <= told
+
+
+def test_values_with_blanks_are_given_as_json() -> None:
+    """Of -e NAME='two words' Ansible takes the first: what comes after a blank is another NAME=VALUE, or is lost."""
+    given = re.compile(r"""(?:-e|--extra-vars)[ ]+('[^']*'|"[^"]*"|[^\s'"`]+(?:'[^']*'|"[^"]*")?)""")
+    seen = 0
+    for path in [*pages(), *PLAYBOOKS.glob("*.yml")]:
+        text = path.read_text() if path.suffix == ".md" else "\n".join(re.findall(r"^ *#.*", path.read_text(), re.M))
+        # A comment goes on in the next line.
+        text = re.sub(r"\n *#? *", " ", text)
+        for argument in given.findall(text):
+            value = " ".join(shlex.split(argument))
+            if value.startswith('{"') and "..." not in value:
+                assert isinstance(json.loads(value), dict), f"{path.name}: {argument}"
+                seen += 1
+            elif re.match(r"\w+=", value):
+                assert all("=" in word for word in value.split()), f"{path.name}: {argument}"
+    assert seen > 30
 
 
 def anchors(text: str) -> set[str]:

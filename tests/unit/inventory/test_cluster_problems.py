@@ -197,6 +197,31 @@ def test_ingress_class_names_its_variable(api: Api) -> None:
     assert not problems(api, ingress_classes=["public"])
 
 
+def test_what_is_known_to_name_it_is_named(api: Api) -> None:
+    """With its place in the inventory, and none of what might have."""
+    given = {
+        "prometheus_storage_class": "fast",
+        "grafana_storage_class": "slow",
+        "preflight_storage_classes[1]": "fast",
+        "envoy_ingress.class_name": "nginx",
+        "triton_model_repositories[0].name": "fast",
+        "triton_gpus": 2,
+        "triton_gpu_resource": "example.org/gpu",
+    }
+    origins = [{"variable": name, "value": str(value), "origin": f"hosts.yml:{line}"}
+               for line, (name, value) in enumerate(given.items(), 1)]  # fmt: skip
+    wanted = {"storage_classes": ["fast"], "ingress_classes": ["nginx"], "node_resources": {"example.org/gpu": 2}}
+    ingress, storage, gpus = problems(api, **wanted, origins=origins)
+    assert storage == (
+        "There is no storage class fast, the value of prometheus_storage_class (hosts.yml:1) and "
+        "preflight_storage_classes[1] (hosts.yml:3). The cluster has slow. Name one that is there."
+    )
+    assert ingress.startswith(
+        "There is no ingress class nginx, the value of envoy_ingress.class_name (hosts.yml:4). The"
+    )
+    assert "Change triton_gpus (hosts.yml:6) and triton_gpu_resource (hosts.yml:7), or preflight_node_resources" in gpus
+
+
 def test_every_feature_says_how_to_do_without_it() -> None:
     always = {(item["resource"], item.get("group", "")) for item in DEFAULTS["preflight_permissions"]}
     for permissions in FEATURES.values():
@@ -268,6 +293,7 @@ def test_preflight_tells_each_problem_once(api: Api, tmp_path: Path) -> None:
         "triton_model_rollout": "explicit",
     }
     told = failure(run(api, tmp_path, "site.yml", {"cms": {"triton_gpus": 1, **explicit}}))
+    assert re.search(r"Change triton_gpus \(\S+hosts\.yml:\d+\), or preflight_node_resources", told), told
     assert "We may not patch pods in the namespace cms" in told
     assert "or set triton_model_rollout to rolling." in told
     without_policies = "set triton_network_policy and envoy_network_policy"
@@ -289,10 +315,13 @@ def test_preflight_asks_for_what_grafana_needs(api: Api, tmp_path: Path) -> None
     assert "a Secret that is there in grafana_admin_secret" in told
     assert f"We may not {CHANGING} ingresses.networking.k8s.io in the namespace cms" in told
     assert "persistentvolumeclaims" not in told
-    named = {"supersonic_components": ["grafana"], "grafana_admin_secret": {"name": "a"}, "grafana_persistent": True}
+    named = {"supersonic_components": ["grafana"], "grafana_admin_secret": {"name": "a"}, "grafana_persistent": True,
+             "grafana_storage_class": "fast"}  # fmt: skip
     told = failure(run(api, tmp_path, "site.yml", {"cms": named}))
     assert f"We may not {CHANGING} persistentvolumeclaims in the namespace cms" in told
     assert "secrets" not in told
+    # Not the variables that might have asked for it, of which one has.
+    assert re.search(r"storage class fast, the value of grafana_storage_class \(\S+hosts\.yml:\d+\)\. The", told), told
 
 
 def test_preflight_asks_for_what_the_operator_is_told_always(api: Api, tmp_path: Path) -> None:
@@ -339,7 +368,12 @@ def test_the_playbook_tells_of_every_instance_and_writes_what_it_has_found(api: 
     (tmp_path / "away").write_text(yaml.safe_dump(away))
     named = {"supersonic_create_namespace": False, "preflight_policy": {"limits_over_requests": 1.2}}
     hosts = {
-        "cms": {**named, "preflight_tolerated": ["policy", "claims"]},
+        # Golden requests are not yet there: that is said, and the Role is to be had all the same.
+        "cms": {
+            **named,
+            "preflight_tolerated": ["policy", "claims"],
+            "verify_golden_directories": ["{{ inventory_dir }}/golden"],
+        },
         "far": {"supersonic_namespace": "far", "supersonic_kubeconfig": "{{ inventory_dir }}/away"},
     }
     done = run(api, tmp_path, "playbooks/preflight.yml", hosts, preflight_report=str(tmp_path / "report"))
@@ -355,7 +389,13 @@ def test_the_playbook_tells_of_every_instance_and_writes_what_it_has_found(api: 
     cms, far = (json.loads(files[f"{host}.json"].read_text()) for host in hosts)
     assert far["errors"] == len(far["findings"]) == 1
     assert cms["errors"] == sum(row["severity"] == "error" for row in cms["findings"]) > 1
-    assert {"permissions"} == {row["check"] for row in cms["findings"] if row["severity"] == "error"}
+    assert {"permissions", "files"} == {row["check"] for row in cms["findings"] if row["severity"] == "error"}
+    (row,) = [row for row in cms["findings"] if row["check"] == "files"]
+    assert re.fullmatch(
+        r'verify_golden_directories\[0\] is "\S+/golden" \(\S+hosts\.yml:\d+\): there is no such folder\.', row["found"]
+    )
+    assert row["action"] == "Record or write them, as docs/golden-requests.md says."
+    assert "error files golden requests: verify_golden_directories[0]" in done.text
     role, binding = yaml.safe_load_all(files["cms-role.yaml"].read_text())
     assert (role["kind"], binding["kind"]) == ("Role", "RoleBinding")
     assert [role, binding] == cms["role"]

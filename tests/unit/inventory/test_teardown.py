@@ -15,6 +15,8 @@ import yaml
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 PLAYS = yaml.safe_load((CLONE / "playbooks" / "teardown.yml").read_text())
+# All that is done is in one block, so that whoever fails is logged out.
+((BLOCK,),) = [play["tasks"] for play in PLAYS if play.get("name") == "Remove instances"]
 KEPT = {"kind": "PersistentVolumeClaim", "name": "main-prometheus", "namespace": "cms", "action": "kept"}
 METRICS = (
     'What Prometheus has recorded in the claim main-prometheus in the namespace cms is left: -e \'{"teardown_metrics": '
@@ -38,7 +40,7 @@ STAYS = "The namespace 'cms' is left, the sets main-prometheus-applyset are stil
 def test_what_is_left_is_named(
     tmp_path: Path, objects: list[Any], traces: list[Any], left: list[str], lines: list[str]
 ) -> None:
-    (task,) = [task for play in PLAYS for task in play.get("tasks", []) if task["name"] == "Say what is left"]
+    (task,) = [task for task in BLOCK["block"] if task["name"] == "Say what is left"]
     variables = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
@@ -61,9 +63,35 @@ def test_what_is_left_is_named(
     assert yaml.safe_load(said)["msg"].split("\n") == lines
 
 
+def test_what_is_waited_for_is_told_before(tmp_path: Path) -> None:
+    (task,) = [task for task in BLOCK["block"] if task["name"] == "Say what goes, and what becomes of data"]
+    stray = [{"kind": "Deployment", "name": "main-triton"}, {"kind": "Deployment", "name": "main-envoy"},
+             {"kind": "Service", "name": "main-tempo"}]  # fmt: skip
+    shared = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "supersonic_name": "main",
+        "teardown_addressed": [],
+        **{f"{role}_termination_grace": 60 for role in ("prometheus", "otel_collector", "tempo", "triton")},
+        "envoy_termination_grace": 40,
+    }
+    hosts = {"some": {"__teardown_before": {"stray": stray, "kept": [], "volumes": []}},
+             "none": {"__teardown_before": {"stray": [], "kept": [], "volumes": []}}}  # fmt: skip
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": shared, "hosts": hosts}}))
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    done = run_playbook(tmp_path / "play.yml", tmp_path / "hosts.yml")
+    assert done.code == 0, done.output
+    told = "may take their time to stop: main-envoy up to 40 s, main-triton up to 60 s. At the end, for 120 s at most"
+    assert done.text.count(told) == done.text.count("At the end") == 1, done.output
+
+
 @pytest.mark.parametrize(("name", "variable"), [("prometheus", "teardown_metrics"), ("tempo", "teardown_traces")])
 def test_what_was_recorded_goes_only_when_that_is_said(tmp_path: Path, name: str, variable: str) -> None:
-    (role,) = [role for play in PLAYS for role in play.get("roles", []) if role["role"] == f"fastml.supersonic.{name}"]
+    (role,) = [
+        task
+        for task in BLOCK["block"]
+        if task.get("ansible.builtin.import_role", {}).get("name") == f"fastml.supersonic.{name}"
+    ]
     tasks = yaml.safe_load((CLONE / "roles" / name / "tasks" / "main.yml").read_text())
     (apply,) = [task for task in tasks if "fastml.supersonic.manifests" in task]
     keep = apply["fastml.supersonic.manifests"]["keep"]

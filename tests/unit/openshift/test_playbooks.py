@@ -129,6 +129,31 @@ def test_who_is_not_logged_in_and_who_fails(tmp_path: Path) -> None:
         assert not (tmp_path / "right").exists()
 
 
+def test_a_teardown_that_fails_everywhere_leaves_no_token(tmp_path: Path) -> None:
+    with openshift(tmp_path, {"robot": PASSWORD}) as site:
+        shared = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+            "supersonic_openshift_username": "robot",
+            "supersonic_openshift_password": PASSWORD,
+            "supersonic_openshift_api": site.api,
+            "supersonic_openshift_ca_certificates": site.authorities,
+            "supersonic_kubeconfig": str(tmp_path / "{{ inventory_hostname }}"),
+            "supersonic_name": "{{ inventory_hostname }}",
+            "supersonic_namespace": "n",
+        }
+        inventory = {"supersonic_instances": {"vars": shared, "hosts": {"one": {}, "two": {}}}}
+        (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+        # This server has nothing of what Kubernetes has.
+        done = run_playbook("playbooks/teardown.yml", tmp_path / "hosts.yml")
+        assert done.code == 2
+        assert {host: counts["failed"] for host, counts in done.recap.items()} == {"one": 1, "two": 1}, done.output
+        assert len(site.given) == 2
+        assert site.tokens == {}
+        assert not (tmp_path / "one").exists()
+        assert not (tmp_path / "two").exists()
+
+
 def test_playbooks_that_ask_a_cluster_log_in_and_out() -> None:
     for path in sorted((CLONE / "playbooks").glob("*.yml")):
         # Those that ask none, or import one that does.
