@@ -114,7 +114,7 @@ def test_kinds_and_classes_that_are_missing_are_told(cluster: Cluster, tmp_path:
     for sentence in (
         "no kind GRPCRoute of gateway.networking.k8s.io/v1, which comes with the Gateway API",
         "no kind Route of route.openshift.io/v1, which comes with OpenShift",
-        "There is no ingress class nobody (envoy_ingress.class_name,",
+        "There is no ingress class nobody, the value of envoy_ingress.class_name (",
     ):
         assert sentence in done.text, done.output
     assert cluster.get(f"/api/v1/namespaces/{instance.namespace}") is None
