@@ -116,8 +116,8 @@ def test_the_first_failed_proof_ends_it(site: Path) -> None:
     assert done.recap["first"]["failed"] == 1
     assert (done.recap["second"]["failed"], done.recap["late"]["failed"]) == (0, 0)
     assert "first: proof failed, as is said above: bad unproved" in done.text
-    assert re.search(r"2 +first +n +failed \(proof\)", done.output), done.output
-    assert re.search(r"3 +late +n +not begun", done.output), done.output
+    assert re.search(r"1 +first +n +failed \(proof\)", done.output), done.output
+    assert re.search(r"2 +late +n +not begun", done.output), done.output
 
 
 def test_all_at_once_one_that_fails_stops_nobody(site: Path) -> None:
