@@ -366,7 +366,7 @@ def test_gpus(api: Api, nodes: Any, pods: Any, manifests: list[dict[str, Any]], 
 def test_nodes_that_come_on_demand(api: Api) -> None:
     Cluster.answers = {"/api/v1/nodes": [node()], "/api/v1/pods": []}
     one(found(api, accelerated(**ZONE), check="gpus"), "info", "they are to come on demand")
-    one(found(api, accelerated(**ZONE), check="nodes"), "info", "None of 1 nodes")
+    one(found(api, accelerated(**ZONE), check="nodes"), "info", "None of 1 node ")
 
 
 # ---- claims, CVMFS ---------------------------------------------------------------------------------------------------
