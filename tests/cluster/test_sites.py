@@ -293,7 +293,6 @@ def overlay(folder: Path, namespaces: dict[str, str], requests: Path, prometheus
             "grafana_wait": False,
             # Others may have namespaces of these names here. This site's Prometheus need not be spared.
             "supersonic_namespace": namespaces[host],
-            "supersonic_prometheus_url": prometheus_url,
             "prometheus_scrape_interval": 2,
             # Its administrators have not added our rules.
             "verify_prometheus_rules": "never",
@@ -307,6 +306,9 @@ def overlay(folder: Path, namespaces: dict[str, str], requests: Path, prometheus
             "gpu_products": ["NVIDIA-L4"],
             **{name: f"planted-{name}-9c1f" for name in SECRETS},
         }
+        if not host.startswith("anvil-"):
+            # Those have one each.
+            variables["supersonic_prometheus_url"] = prometheus_url
         if experiment == "atlas":
             # Models that come with the image, where the image has them.
             variables |= {
