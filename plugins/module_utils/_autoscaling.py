@@ -77,9 +77,9 @@ def held(key: Key, live: Object) -> list[str]:
 
 
 def holds_replicas(live: Object | None) -> bool:
-    """Whether an operator or a drain has fixed the number of replicas on the workload itself."""
+    """Whether an operator, a drain or a benchmark has fixed the number of replicas on the workload itself."""
     annotations = (live or {}).get("metadata", {}).get("annotations") or {}
-    return BEFORE_PAUSE in annotations or BEFORE_DRAIN in annotations
+    return any(mark in annotations for mark in (BEFORE_PAUSE, BEFORE_DRAIN, BEFORE_BENCHMARK))
 
 
 def targets(autoscalers: Iterable[Object], gone_owners: Iterable[str] = ()) -> set[Scaled]:

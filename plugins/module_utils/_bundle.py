@@ -13,7 +13,6 @@ taken out of logs and configurations.
 
 from __future__ import annotations
 
-import http.client
 import io
 import json
 import os
@@ -27,10 +26,9 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _ours, _status, _status_page, _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils import _ours, _pod_http, _status, _status_page, _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import POD, SECRET
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._redact import Redactor
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment
@@ -60,10 +58,7 @@ TRITON = (
     ("GET", "/v2/models/stats", "http", "model_statistics.json"),
     ("GET", "/metrics", "metrics", "metrics.txt"),
 )
-_ADMIN_PORT, _ADMIN_STEP = 9901, 10
 _LARGEST_ANSWER = 32 << 20
-# Of the seconds between two parts of an answer: how many of them all of it may take.
-_WHOLE_ANSWER = 3
 
 
 @dataclass(frozen=True)
@@ -195,7 +190,7 @@ def _manifest(redactor: Redactor, live: Mapping[str, t.Any]) -> str:
 def _answered(answer: Future[str], limit: float, options: Options) -> str:
     """What has come, however late it is taken; who was asked in time may end, but not go on for ever."""
     try:
-        return answer.result(max(limit + _WHOLE_ANSWER * options.timeout - time.monotonic(), 0))
+        return answer.result(max(limit + _pod_http.WHOLE_ANSWER * options.timeout - time.monotonic(), 0))
     except NotYet:
         if answer.done():
             # It is the answer's own.
@@ -330,7 +325,7 @@ def _envoys(
             for target, file in ENVOY:
 
                 def ask(name: str = name, number: int = number, target: str = target) -> str:
-                    port = _ADMIN_PORT + _ADMIN_STEP * number
+                    port = _pod_http.ADMIN_PORT + _pod_http.ADMIN_STEP * number
                     return _http(resolver, api, options, name, port, "GET", target, f"Envoy in pod {name}")
 
                 yield f"envoy/{name}/{container}/{file}", ask
@@ -370,43 +365,28 @@ def _http(
     headers: Mapping[str, str] | None = None,
 ) -> str:
     """The answer of a port of a pod; one that is an error is told as what it is."""
-    tunnel = resolver.relay.to_pod(api, options.namespace, pod, port)
-    endpoint = Endpoint("http", "localhost", port, (tunnel,))
-    connection = http.client.HTTPConnection("localhost", port)
     try:
-        connection.sock = endpoint.connect(options.timeout)
-        connection.auto_open = 0
-        body = b"{}" if method == "POST" else None
-        connection.request(method, target, body=body, headers={"Host": "localhost", **(headers or {})})
-        response = connection.getresponse()
-        content = _read(response, _WHOLE_ANSWER * options.timeout)
-        answer = content.decode(errors="replace")
-        if len(content) >= _LARGEST_ANSWER:
-            answer = _whole(answer, _LARGEST_ANSWER, f"the answer of {what}")
-    except (OSError, http.client.HTTPException) as error:
-        reason = tunnel.error or error
-        raise SupersonicError(f"{what} does not answer on port {port}: {reason}") from error
-    finally:
-        connection.close()
-    if response.status != 200:
-        return f"HTTP {response.status}\n{answer}"
-    return answer or f"HTTP {response.status}\n"
-
-
-def _read(response: http.client.HTTPResponse, seconds: float) -> bytes:
-    """As much of an answer as is taken. The time of the connection bounds each wait, and not all of them."""
-    limit = time.monotonic() + seconds
-    parts: list[bytes] = []
-    left = _LARGEST_ANSWER
-    while left > 0:
-        part = response.read1(left)
-        if not part:
-            break
-        parts.append(part)
-        left -= len(part)
-        if time.monotonic() > limit:
-            raise TimeoutError(f"its answer has not come to an end within {seconds:g} s")
-    return b"".join(parts)
+        found = _pod_http.ask(
+            resolver.relay,
+            api,
+            options.namespace,
+            pod,
+            port,
+            target,
+            timeout=options.timeout,
+            method=method,
+            body=b"{}" if method == "POST" else None,
+            headers=headers,
+            most=_LARGEST_ANSWER,
+        )
+    except _pod_http.NoAnswer as error:
+        raise SupersonicError(f"{what} does not answer on port {port}: {error}") from error
+    answer = found.body.decode(errors="replace")
+    if len(found.body) >= _LARGEST_ANSWER:
+        answer = _whole(answer, _LARGEST_ANSWER, f"the answer of {what}")
+    if found.status != 200:
+        return f"HTTP {found.status}\n{answer}"
+    return answer or f"HTTP {found.status}\n"
 
 
 # ---- how it is -------------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_polic
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Known, Refused
 from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 # How an inventory does without a right that only some instances need; for pods, which several do, see _without_pods.
@@ -414,7 +415,12 @@ def _permissions(
     if single and not missing:
         resources = {(item["resource"], item["group"]) for item in single}
         return [
-            Finding("permissions", OK, namespace, f"All {len(single)} on {len(resources)} kinds of objects are held.")
+            Finding(
+                "permissions",
+                OK,
+                namespace,
+                f"All {len(single)} on {counted(len(resources), 'kind')} of objects are held.",
+            )
         ]
     return [
         _missing(verbs, resource, namespace, _without_pods(verbs, permissions) if resource == "pods" else "")
@@ -498,7 +504,7 @@ def _kinds(api: Api, wanted: Iterable[Mapping[str, Any]]) -> list[Finding]:
             )
         )
     if served:
-        found.append(Finding("kinds", OK, f"{len(served)} kind(s)", f"The cluster serves {all_of(served)}."))
+        found.append(Finding("kinds", OK, counted(len(served), "kind"), f"The cluster serves {all_of(served)}."))
     return found
 
 
@@ -631,8 +637,8 @@ def _node_resources(cluster: _Asked, options: Mapping[str, Any], result: dict[st
                     "gpus",
                     ERROR,
                     name,
-                    f"No node offers {amount} of {name} for one pod; the largest of {len(nodes)} node(s) offers "
-                    f"{most}.",
+                    f"No node offers {amount} of {name} for one pod; the largest of {counted(len(nodes), 'node')} "
+                    f"offers {most}.",
                     f"Change {all_of(filter(None, who)) or 'triton_gpus or triton_gpu_resource'}, or "
                     "preflight_node_resources where that is set; it is {} where nodes come on demand.",
                 )

@@ -37,6 +37,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import
 from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import is_leaving
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
 
 Object = Mapping[str, t.Any]
 
@@ -274,7 +275,7 @@ class Drain:
         if not names:
             result["msg"] = f"No pod of {options.name} is on {options.node}, so none is moved."
         elif options.check:
-            result["msg"] = f"{len(names)} pods of {options.name} would leave {options.node}{_these(names)}."
+            result["msg"] = f"{counted(len(names), 'pod')} of {options.name} would leave {options.node}{_these(names)}."
         if options.check:
             return result
         for move in found.moves:
@@ -283,7 +284,7 @@ class Drain:
             _hold.restore(self._api, path, what, DRAIN)
         left = f" {', '.join(found.alone)} end by themselves." if found.alone else ""
         if names:
-            result["msg"] = f"{len(names)} pods of {options.name} have left {options.node}{_these(names)}."
+            result["msg"] = f"{counted(len(names), 'pod')} of {options.name} left {options.node}{_these(names)}."
         result["msg"] += left
         return result
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift import ERROR, SEVERITIES, WARNING
 from ansible_collections.fastml.supersonic.plugins.module_utils._timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
 
 Report = dict[str, t.Any]
 
@@ -111,7 +112,8 @@ def _told_apart(values: Sequence[tuple[str, t.Any]]) -> list[tuple[str, str]]:
         longer, lines = (one, left) if len(left) > len(right) else (other, right)
         more = [line.strip() for line in lines[number:] if line.strip()]
         if not more:
-            return [(one, f"{len(left)} lines"), (other, f"{len(right)} lines, the same but for empty ones at the end")]
+            rest = "the same but for empty ones at the end"
+            return [(one, counted(len(left), "line")), (other, f"{counted(len(right), 'line')}, {rest}")]
         return [(f"{longer} (line {number + 1}, {len(lines) - number} more than the other)", _short(more[0]))]
     if len(values) == 2 and all(isinstance(value, list) for _side, value in values):
         (one, first), (other, second) = values

@@ -11,7 +11,6 @@ Every part is asked by itself, and one that may not be asked, or gives no answer
 
 from __future__ import annotations
 
-import http.client
 import typing as t
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _drift_envoy,
     _model_releases,
     _model_servers,
+    _pod_http,
     _status,
     _yaml,
 )
@@ -38,7 +38,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._drift import (
     finding,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import short
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import seconds_of
@@ -49,6 +48,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._readiness impor
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError, Unreachable, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, is_leaving, why_not_running
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
 
 Object = Mapping[str, t.Any]
 
@@ -76,9 +76,13 @@ _PLACES = (
 # Their programs read what is mounted when they start. Envoy is asked itself, and Grafana reads dashboards again.
 _READ_ONCE = ("prometheus", "tempo", "otel-collector")
 _INSTANCE = "app.kubernetes.io/instance"
+_PUT_BACK = (
+    "have site.yml put back what was there, with supersonic_force_conflicts: true where it belongs to somebody else"
+)
 # Clocks of nodes and of the API server differ, and Kubernetes cuts seconds off.
 _SKEW_SECONDS = 3
-_LONGEST_ANSWER = 64 * 2**20
+# So many times as long may the second answer take, where the first has not come.
+_PATIENCE = 3
 
 
 @dataclass(frozen=True)
@@ -254,7 +258,7 @@ class Look:
                 "not loaded",
                 f"{kind}/{name}",
                 f"it was changed by {_drift.by(authors)}, after {_drift.listed(names)} had read it",
-                "Replace the pods (kubectl rollout restart), or have site.yml put back what was there.",
+                f"Replace the pods (kubectl rollout restart), or {_PUT_BACK}.",
                 by=authors,
             )
 
@@ -278,13 +282,13 @@ class Look:
         ]
         if hands:
             authors = _drift.latest(hands)
+            by = _drift.by(authors)
             self._note(
                 WARNING,
                 RUNNING,
                 "scaled by hand",
                 f"Deployment/{name}",
-                f"{replicas} servers were asked for by {_drift.by(authors)}, but {found['kind']} decides: "
-                f"{found['text']}",
+                f"{by} has asked for {counted(replicas, 'server')}, but {found['kind']} decides: {found['text']}",
                 "The autoscaler puts that right, unless it is paused. To fix a number, set the autoscaler's limits.",
                 field="spec.replicas",
                 live=replicas,
@@ -346,7 +350,7 @@ class Look:
                 f"its {container} runs with another configuration than {config_map} has ({key}): "
                 f"{_drift.text_of(difference.path)}"
                 + (f"; the ConfigMap was written by {_drift.by(authors)}" if authors else ""),
-                "Replace the pods (kubectl rollout restart) to load it, or have site.yml put back what was there.",
+                f"Replace the pods (kubectl rollout restart) to load it, or {_PUT_BACK}.",
                 field=_drift.text_of(difference.path),
                 by=authors,
                 **values,
@@ -379,23 +383,20 @@ class Look:
 
     def _admin(self, pod: str, port: int, target: str, missing: str | None = None) -> str:
         """What the admin interface of an Envoy answers; it listens on loopback, in the pod alone."""
-        tunnel = self.resolver.relay.to_pod(self.resolver.api, self.wanted.namespace, pod, port)
-        connection = http.client.HTTPConnection("localhost")
-        connection.auto_open = 0
+        ask = partial(_pod_http.ask, self.resolver.relay, self.resolver.api, self.wanted.namespace, pod, port, target)
         try:
-            connection.sock = Endpoint("http", tunnels=(tunnel,)).connect(self.wanted.timeout)
-            connection.request("GET", target)
-            response = connection.getresponse()
-            body = response.read(_LONGEST_ANSWER).decode()
-        except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
-            raise SupersonicError(f"its admin interface gives no answer: {tunnel.error or error}") from error
-        finally:
-            connection.close()
-        if response.status == 404 and missing is not None:
+            try:
+                found = ask(timeout=self.wanted.timeout)
+            except _pod_http.NoAnswer:
+                # On a busy machine it may take longer.
+                found = ask(timeout=_PATIENCE * self.wanted.timeout)
+        except _pod_http.NoAnswer as error:
+            raise SupersonicError(f"its admin interface gives no answer: {error}") from error
+        if found.status == 404 and missing is not None:
             return missing
-        if response.status != 200:
-            raise SupersonicError(f"its admin interface has answered with HTTP {response.status}")
-        return body
+        if found.status != 200:
+            raise SupersonicError(f"its admin interface has answered with HTTP {found.status}")
+        return found.body.decode(errors="replace")
 
     # ---- models ------------------------------------------------------------------------------------------------------
     def _models(self) -> None:
@@ -442,20 +443,27 @@ class Look:
             "labels": None,
             "index": True,
             "timeout": wanted.timeout,
+            "again": _PATIENCE * wanted.timeout,
         }
         for server in _model_servers.running(self.resolver, pool, release, models):
             self.running["release"]["servers"].append({"pod": server["pod"], "release": server["release"]})
-            for text in server["differences"] if server["running"] else []:
-                self._note(
-                    ERROR,
-                    RUNNING,
-                    "models",
-                    f"Pod/{server['pod']}",
-                    text,
-                    "playbooks/models.yml lists releases; a run of site.yml brings the current one to the servers.",
-                    live=current,
-                    running=server["release"],
-                )
+            if not server["running"]:
+                continue
+            if server["silence"]:
+                # What it has loaded is not known, which is neither drift nor the absence of it.
+                self.unknown.append(f"the models of {server['pod']}: {server['silence']}")
+            digests = {} if server["current"] else {"live": current, "running": server["release"]}
+            for text in server["differences"]:
+                if text != server["silence"]:
+                    self._note(
+                        ERROR,
+                        RUNNING,
+                        "models",
+                        f"Pod/{server['pod']}",
+                        text,
+                        "playbooks/models.yml lists releases; a run of site.yml brings the current one to the servers.",
+                        **digests,
+                    )
 
     # ---- what nobody owns --------------------------------------------------------------------------------------------
     def _strangers(self) -> None:
@@ -658,7 +666,7 @@ def _admin_port(file: t.Any, container: str) -> int:
     try:
         return int(file["admin"]["address"]["socket_address"]["port_value"])
     except (KeyError, TypeError, ValueError):
-        return 9911 if container.endswith("-2") else 9901
+        return _pod_http.ADMIN_PORT + (_pod_http.ADMIN_STEP if container.endswith("-2") else 0)
 
 
 def _versions(secret: Object | None) -> Iterator[tuple[str, str]]:

@@ -42,8 +42,8 @@ Object = dict[str, t.Any]
 _APPLY = "A run of site.yml applies it."
 _RESTORE = "A run of site.yml puts it back; if the change is to stay, put it into the inventory."
 _CONFLICT = (
-    "Put it into the inventory, or undo it with the tool that made it: a run of site.yml stops with a conflict here, "
-    "since the field belongs to somebody else."
+    "Put it into the inventory, or have a run of site.yml take it back with supersonic_force_conflicts: true; without "
+    "that it stops with a conflict here, since the field belongs to somebody else."
 )
 
 

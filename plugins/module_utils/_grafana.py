@@ -20,9 +20,23 @@ from urllib.parse import quote, urlencode
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import TAG
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._web import Web
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._web import Web, parse_address
 
 Object = dict[str, t.Any]
+# Options of modules that ask a Grafana, documented in the fragments grafana and grafana.login.
+GRAFANA_SPEC: dict[str, t.Any] = {
+    "url": {"type": "str", "required": True},
+    "ca_certificates": {"type": "str"},
+    "validate_grafana_certs": {"type": "bool", "default": True},
+    "timeout": {"type": "float", "default": 30},
+}
+LOGIN_SPEC: dict[str, t.Any] = {
+    **GRAFANA_SPEC,
+    "token": {"type": "str", "no_log": True},
+    "user": {"type": "str", "default": "admin"},
+    "password": {"type": "str", "no_log": True},
+}
 # What a Grafana answers is short but for a dashboard.
 _SHOWN = 300
 
@@ -102,6 +116,21 @@ class Grafana(Web):
             f"{where} cannot use its data source {datasource}: {said or f'it answered {status}'}. Look at the address "
             "and the credentials of the data source."
         )
+
+
+def grafana_of(options: Mapping[str, t.Any], resolver: Resolver) -> Grafana:
+    """The Grafana of the options of a module."""
+    grafana = Grafana(
+        parse_address(options["url"], what="Grafana"),
+        resolver,
+        token=options["token"] or "",
+        authorities=options["ca_certificates"] or "",
+        validate=options["validate_grafana_certs"],
+        timeout=options["timeout"],
+    )
+    if options.get("password"):
+        grafana.log_in(options["user"], options["password"])
+    return grafana
 
 
 def _message(text: bytes) -> str:

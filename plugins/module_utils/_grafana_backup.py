@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import TAG
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import Grafana, covers
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import are, counted
 
 Object = dict[str, t.Any]
 _PAGE = 1000
@@ -44,7 +45,8 @@ def save(grafana: Grafana, folder: str, *, check: bool = False) -> dict[str, t.A
         written.append(uid)
         if not check:
             _write(path, text)
-    msg = f"{len(names)} dashboards were made by people; {len(written)} are new or changed since the last backup."
+    made = counted(len(names), "dashboard")
+    msg = f"People have made {made}; {len(written)} {are(len(written))} new or changed since the last backup."
     return {"changed": bool(written), "dashboards": names, "written": written, "kept": [], "msg": msg}
 
 
@@ -90,7 +92,7 @@ def bring_back(grafana: Grafana, folder: str, *, check: bool = False) -> dict[st
         }
         grafana.call("POST", "/api/dashboards/db", f"restore the dashboard {uid}", body)
     others = f" Others of the same uid were left: {', '.join(kept)}." if kept else ""
-    msg = f"{len(made)} of {len(names)} dashboards were missing and are restored.{others}"
+    msg = f"Restored {len(made)} of {counted(len(names), 'dashboard')}: the missing ones.{others}"
     return {"changed": bool(made), "dashboards": names, "written": made, "kept": kept, "msg": msg}
 
 

@@ -17,7 +17,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._apply import Op
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import CONFLICT_REMEDY, Api
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -40,7 +40,10 @@ def run(module: t.Any) -> None:
         objects = objects_of(work)
         # What was planned and not done yet is not in the list, so it is what really changed.
         done = not module.check_mode and any(entry["action"] not in ("unchanged", "kept") for entry in objects)
-        module.fail_json(msg=mask.text(str(exc)), changed=done, objects=objects)
+        text = str(exc)
+        if params["conflict_remedy"]:
+            text = text.replace(CONFLICT_REMEDY, params["conflict_remedy"])
+        module.fail_json(msg=mask.text(text), changed=done, objects=objects)
         return
     _warn(module, work, mask)
     result: dict[str, t.Any] = {"changed": not work.differences.empty, "objects": objects_of(work)}

@@ -97,7 +97,7 @@ def shown_value(path: Path, value: Any) -> str:
     """A value on one line, short, and never a secret."""
     if isinstance(value, (Mapping, list)) and (path[0] in _PASSED_THROUGH or path == ("triton", "args")):
         # Of other charts, whose keys for passwords may be called anything, and scripts, which may set some.
-        return f"({len(value)} entries)"
+        return "(1 entry)" if len(value) == 1 else f"({len(value)} entries)"
     text = json.dumps(_masked(path, value), ensure_ascii=False, default=str)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 

@@ -36,6 +36,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
     readable,
     short,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
 
 _HOLDER = "a backup"
 # In the folder of a backup: the store that is being filled from it.
@@ -139,7 +140,7 @@ def _told(
 
 
 def _releases(names: Sequence[str]) -> str:
-    return "1 release" if len(names) == 1 else f"{len(names)} releases"
+    return counted(len(names), "release")
 
 
 def _fetch(source: Session, store: Store, release: str) -> int | None:

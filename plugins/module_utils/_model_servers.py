@@ -113,13 +113,26 @@ def running(
     current: Release | None,
     models: Models | None,
 ) -> list[dict[str, t.Any]]:
-    """Every server of a pool, with its release and how it differs from the current one; without models: not known."""
+    """Every server of a pool, with its release and how it differs from the current one; without models: not known.
+
+    servers: as SERVERS_SPEC; again: seconds for a second answer of those that did not give the first in its time.
+    """
     found = [server(pod, current) for pod in pods_of(resolver.api, servers)]
     if servers["index"] and models is not None and any(item["running"] for item in found):
-        answers = _ask(resolver, servers["namespace"], labels_of(servers), servers["timeout"])
+        answers = _ask_patiently(resolver, servers, [item["pod"] for item in found if item["running"]])
         for item in found:
-            if item["running"]:
-                item["differences"] += _compared(answers.get(item["pod"]), models)
+            answer = answers.get(item["pod"])
+            if not item["running"]:
+                continue
+            if answer is not None and answer["status"] == "ok":
+                item["differences"] += differences(models, answer["models"])
+            else:
+                item["silence"] = (
+                    f"the server does not answer: {answer['message']}"
+                    if answer
+                    else "the server was not asked: it came or went meanwhile"
+                )
+                item["differences"].append(item["silence"])
     return found
 
 
@@ -147,6 +160,7 @@ def server(pod: Mapping[str, t.Any], current: Release | None) -> dict[str, t.Any
         "taken": taken,
         "current": release is not None and current is not None and release == current.name,
         "differences": found,
+        "silence": "",
     }
 
 
@@ -277,6 +291,22 @@ def _noted(metadata: Mapping[str, t.Any]) -> float | None:
     return max((seconds_of(entry["time"]) for entry in entries if "time" in entry), default=None)
 
 
+def _ask_patiently(
+    resolver: Resolver, servers: Mapping[str, t.Any], pods: Sequence[str]
+) -> dict[str, dict[str, t.Any]]:
+    """Each server's answer, the second one of those whose first has not come, where there is time for that."""
+    place = (resolver, servers["namespace"], labels_of(servers))
+    answers = _ask(*place, servers["timeout"])
+
+    def silent(name: str) -> bool:
+        return name not in answers or answers[name]["status"] != "ok"
+
+    if servers.get("again") and any(silent(name) for name in pods):
+        again = _ask(*place, servers["again"])
+        answers |= {name: answer for name, answer in again.items() if silent(name)}
+    return answers
+
+
 def _ask(resolver: Resolver, namespace: str, labels: Mapping[str, str], timeout: float) -> dict[str, dict[str, t.Any]]:
     """Each running server's answer, by pod."""
     # The HTTP protocol needs no library.
@@ -285,11 +315,3 @@ def _ask(resolver: Resolver, namespace: str, labels: Mapping[str, str], timeout:
     answers = _server_info.ask_all(parse_targets([entry]), resolver, wanted)
     # "pod NAMESPACE/NAME port PORT"
     return {str(answer["target"]).split("/", 1)[1].split(" ", 1)[0]: answer for answer in answers}
-
-
-def _compared(answer: dict[str, t.Any] | None, models: list[dict[str, t.Any]]) -> list[str]:
-    if answer is None:
-        return ["the server was not asked: it came or went meanwhile"]
-    if answer["status"] != "ok":
-        return [f"the server does not answer: {answer['message']}"]
-    return differences(models, answer["models"])

@@ -25,6 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSE, PAUSED, PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
 
 _POLL_SECONDS = 1.0
 # What has to be put back before, and how.
@@ -147,7 +148,7 @@ def _unseen(pool: Pool) -> list[str]:
 
 
 def _servers(number: int) -> str:
-    return f"{number} server" if number == 1 else f"{number} servers"
+    return counted(number, "server")
 
 
 def _deployment(namespace: str, name: str) -> tuple[str, str]:
@@ -205,7 +206,7 @@ def settle(api: Api, namespace: str, name: str, servers: int, seconds: float) ->
             return
         if time.monotonic() > limit:
             raise SupersonicError(
-                f"{what} did not come to {servers} servers within {seconds:g} s: {problem}. It is held at that number "
-                "all the same; playbooks/status.yml shows what its servers lack."
+                f"{what} did not come to {_servers(servers)} within {seconds:g} s: {problem}. It is held at that "
+                "number all the same; playbooks/status.yml shows what its servers lack."
             )
         time.sleep(_POLL_SECONDS)

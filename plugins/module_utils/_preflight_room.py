@@ -28,6 +28,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
 from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes import Demand, Node
 from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import are, counted
 
 Object = Mapping[str, Any]
 
@@ -365,7 +366,7 @@ def nodes(
         return [hidden(*row, "The nodes of the cluster", error) for row in rows]
     found = [row for pod in pods for row in _placement(pod, live, on_demand=bool(_accelerator(pod) and not wanted))]
     if not found and pods:
-        found = [Finding("nodes", OK, f"{len(live)} nodes", "For each kind of pod at least one is right.")]
+        found = [Finding("nodes", OK, counted(len(live), "node"), "For each kind of pod at least one is right.")]
     for pod in accelerated:
         found += _free(api, namespace, instance, pod, live, on_demand=not wanted)
     return found
@@ -413,7 +414,7 @@ def _placement(pod: Object, live: Sequence[Object], *, on_demand: bool) -> list[
                 "nodes",
                 severity,
                 subject,
-                f"None of {len(live)} nodes has the labels that its pods ask for ({_labels(pod)}).",
+                f"None of {counted(len(live), 'node')} has the labels that its pods ask for ({_labels(pod)}).",
                 f"Correct {_variables(pod)}, or have nodes labelled.",
             )
         ]
@@ -424,7 +425,7 @@ def _placement(pod: Object, live: Sequence[Object], *, on_demand: bool) -> list[
                 "nodes",
                 severity,
                 subject,
-                f"Its pods may go to {len(selected)} of {len(live)} nodes by labels, but "
+                f"Its pods may go to {len(selected)} of {counted(len(live), 'node')} by labels, but "
                 f"{_hindrances(demand, selected)}.",
                 f"Correct {_variables(pod)}, or wait for the nodes.",
             )
@@ -511,26 +512,28 @@ def _free(
         taken = _gpu_nodes.used(_pods_of(api, right), [(namespace, instance)])
     except ApiError as error:
         row = hidden("gpus", resource, "What pods of others have taken", error)
-        return [Finding("gpus", row.severity, resource, f"The {len(right)} right nodes have {total}. {row.found}")]
+        return [Finding("gpus", row.severity, resource, f"Right nodes: {len(right)}, with {total}. {row.found}")]
     free = {
         node.name: {resource: node.allocatable[resource] - taken.get(node.name, {}).get(resource, 0)} for node in right
     }
     (room,) = _gpu_nodes.fitting([demand], right, free)
     left = sum(max(0, amounts[resource]) for amounts in free.values())
-    said = f"Of {total} on the right nodes ({len(right)}) {left} are free of others"
+    said = f"Of {total} on the right nodes ({len(right)}) {left} {are(left)} free of others"
     if room < demand.servers:
         return [
             Finding(
                 "gpus",
                 WARNING,
                 resource,
-                f"{said}: room for {room} of the {demand.servers} servers that are there without demand.",
+                f"{said}: room for {room} of the {counted(demand.servers, 'server')} that {are(demand.servers)} there "
+                "without demand.",
                 "Lower triton_replicas or autoscaler_min_replicas, widen where servers may go, or wait.",
             )
         ]
+    most = counted(demand.max_servers, "server")
     if room < demand.max_servers:
-        return [Finding("gpus", INFO, resource, f"{said}: room for {room} of at most {demand.max_servers} servers.")]
-    return [Finding("gpus", OK, resource, f"{said}: room for all of {demand.max_servers} servers.")]
+        return [Finding("gpus", INFO, resource, f"{said}: room for {room} of at most {most}.")]
+    return [Finding("gpus", OK, resource, f"{said}: room for all of {most}.")]
 
 
 def _pods_of(api: Api, right: Sequence[Node]) -> list[dict[str, Any]]:

@@ -50,6 +50,8 @@ _TYPED_PATCH = re.compile(r"failed to create typed patch object \([^)]*\): (?P<e
 _UNUSABLE = re.compile(r"failed to create typed patch object|failed to convert new object|error decoding")
 _GOT = re.compile(r", got &?value\S*\{.*?\}(?=$|\n)|, got .*?(?=$|\n)")
 _ADMISSION_POLICY = re.compile(r"ValidatingAdmissionPolicy '(?P<name>[^']+)'")
+# What can be done about fields of others, as long as nobody knows better.
+CONFLICT_REMEDY = "Remove these fields from the definition to leave them, or set force_conflicts to take them over."
 
 
 class ApiError(SupersonicError):
@@ -419,10 +421,7 @@ def _conflict(body: Mapping[str, t.Any]) -> str:
         named = re.search(r'conflict with "([^"]*)"', str(cause.get("message")))
         managers.setdefault(named[1] if named else "another manager", []).append(str(cause.get("field")))
     parts = [f"{', '.join(fields)} (owned by {manager})" for manager, fields in managers.items()]
-    return (
-        f"another field manager has set {'; '.join(parts)}. "
-        "Remove these fields from the definition to leave them, or set force_conflicts to take them over."
-    )
+    return f"another field manager has set {'; '.join(parts)}. {CONFLICT_REMEDY}"
 
 
 def _schema_errors(errors: str) -> str:

@@ -101,13 +101,23 @@ def _numbered(planned: Sequence[Sequence[str]]) -> dict[str, int]:
     return {str(host): number for number, hosts in enumerate(planned, 1) for host in hosts}
 
 
+def _told(instances: Sequence[Variables], planned: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Each host's wave as people know it: by its number in the inventory, or counted where sizes have cut the waves."""
+    given = {_name(variables): _number(variables.get("supersonic_wave")) for variables in instances}
+    of_waves = [{given.get(str(host)) for host in hosts} for hosts in planned]
+    if all(len(each) == 1 for each in of_waves) and len(set().union(*of_waves)) == len(planned):
+        return {str(host): given[str(host)] for hosts in planned for host in hosts if str(host) in given}
+    return _numbered(planned)
+
+
 def outcomes(
     instances: Iterable[Variables], planned: Sequence[Sequence[str]] = (), check: bool = False
 ) -> list[Outcome]:
     """What became of each instance, in the order of the waves that were planned."""
-    numbers = _numbered(planned)
+    known = list(instances)
+    numbers = _told(known, planned)
     order = {host: place for place, host in enumerate(numbers)}
-    found = [_outcome(variables, numbers.get(_name(variables), 1), check) for variables in instances]
+    found = [_outcome(variables, numbers.get(_name(variables), WAVE), check) for variables in known]
     found.sort(key=lambda outcome: order.get(outcome["host"], len(order)))
     broken = [outcome for outcome in found if outcome["state"] == FAILED]
     for outcome in found:

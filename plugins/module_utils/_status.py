@@ -18,8 +18,13 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_servers, _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_BENCHMARK, BEFORE_PAUSE
+from ansible_collections.fastml.supersonic.plugins.module_utils import (
+    _hold,
+    _model_releases,
+    _model_servers,
+    _server_info,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_BENCHMARK
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import (
@@ -57,6 +62,21 @@ POINTS = 120
 _OF_REQUESTS = ("client_latency", "client_latency_p99")
 _KEDA = "/apis/keda.sh/v1alpha1"
 _HPA = "/apis/autoscaling/v2"
+
+# Options of modules that tell how an instance is, besides its name; documented in the fragment instance.told.
+TOLD_SPEC: dict[str, t.Any] = {
+    "cluster_domain": {"type": "str", "default": "cluster.local"},
+    "address": {"type": "str", "default": ""},
+    "report": {"type": "path"},
+    "prometheus": {
+        "type": "dict",
+        "options": {
+            "url": {"type": "str", "required": True},
+            "token": {"type": "str", "no_log": True},
+            "ca_certificates": {"type": "str"},
+        },
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -285,9 +305,9 @@ def autoscaler(wanted: Wanted, resolver: Resolver, deployment: Mapping[str, t.An
             if (reference.get("kind"), reference.get("name")) == ("Deployment", name):
                 least = int(hpa["spec"].get("minReplicas", 1))
                 return _scaler("HorizontalPodAutoscaler", hpa, least, int(hpa["spec"]["maxReplicas"]))
-        paused = BEFORE_PAUSE in ((deployment or {}).get("metadata", {}).get("annotations") or {})
-        text = "nobody; an operator holds the number of servers" if paused else "nobody; the number of servers is fixed"
-        return {"kind": "", "text": text, "paused": paused, "problems": []}
+        pause = _pause(deployment, _replicas(deployment))
+        text = "nobody; an operator holds the number of servers" if pause else "nobody; the number of servers is fixed"
+        return {"kind": "", "text": text, "paused": pause is not None, "pause": pause, "problems": []}
     spec, status = scaled["spec"], scaled.get("status") or {}
     annotations = scaled["metadata"].get("annotations") or {}
     own = None
@@ -302,10 +322,13 @@ def autoscaler(wanted: Wanted, resolver: Resolver, deployment: Mapping[str, t.An
     if BEFORE_BENCHMARK in annotations:
         found.update(paused=True, text=f"{found['text']}; held by a benchmark")
     elif held is not None:
-        found.update(paused=True, text=f"paused at {held} servers (else {least} to {most})")
+        found.update(
+            paused=True, text=f"paused at {held} {'server' if held == '1' else 'servers'} (else {least} to {most})"
+        )
     elif annotations.get("autoscaling.keda.sh/paused") == "true":
         found.update(paused=True, text=f"paused (else {least} to {most} servers)")
-    if BEFORE_PAUSE in annotations:
+    found["pause"] = _pause(scaled, int(held) if held is not None and held.isdigit() else _replicas(deployment))
+    if found["pause"]:
         found["text"] += "; by an operator"
     conditions = {entry.get("type"): entry for entry in status.get("conditions") or []}
     if (conditions.get("Ready") or {}).get("status") == "False":
@@ -319,6 +342,18 @@ def autoscaler(wanted: Wanted, resolver: Resolver, deployment: Mapping[str, t.An
             "run, or does not watch the namespace"
         )
     return found
+
+
+def _replicas(deployment: Mapping[str, t.Any] | None) -> int | None:
+    return None if deployment is None else int(deployment["spec"].get("replicas", 1))
+
+
+def _pause(live: Mapping[str, t.Any] | None, servers: int | None) -> Found | None:
+    """What an operator who has paused an instance has noted; None where nobody has. servers: at how many it is held."""
+    noted = _hold.note(live, _hold.PAUSE)
+    if noted is None:
+        return None
+    return {"servers": servers, "since": str(noted.get("since") or ""), "reason": str(noted.get("reason") or "")}
 
 
 def _scaler(kind: str, hpa: Mapping[str, t.Any], least: int, most: int) -> Found:
@@ -341,6 +376,7 @@ def _scaler(kind: str, hpa: Mapping[str, t.Any], least: int, most: int) -> Found
         "maximum": most,
         "wants": wants,
         "paused": False,
+        "pause": None,
         "text": text,
         "problems": problems,
     }
@@ -373,7 +409,11 @@ def verification(path: str) -> Found:
 
 # ---- what was --------------------------------------------------------------------------------------------------------
 def prometheus_of(options: Mapping[str, t.Any], resolver: Resolver, timeout: float) -> Prometheus:
-    """The Prometheus of the options of a module."""
+    """The Prometheus of the options of a module. Raises SupersonicError where the instance has none."""
+    if not options["url"]:
+        raise SupersonicError(
+            "no Prometheus is listed, neither in supersonic_components nor as supersonic_prometheus_url"
+        )
     return Prometheus(
         parse_address(options["url"], None),
         resolver,

@@ -20,6 +20,7 @@ from html import escape
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._status_plot import Line, plot, ticks
 from ansible_collections.fastml.supersonic.plugins.module_utils._status_style import STYLE
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
 
 Status = Mapping[str, t.Any]
 
@@ -86,7 +87,7 @@ def verdict(status: Status) -> Verdict:
         odd.append(f"{gateway['ready']} of {counted(gateway['wanted'], 'Envoy')} are ready")
     scaler = status.get("autoscaler")
     if scaler:
-        odd += [f"autoscaler: {text}" for text in scaler["problems"]]
+        odd += [*_held(scaler, pool), *(f"autoscaler: {text}" for text in scaler["problems"])]
     proof = status.get("verification")
     if proof and not proof["passed"]:
         bad.append("the last verification failed")
@@ -101,6 +102,19 @@ def verdict(status: Status) -> Verdict:
     return Verdict(BAD if bad else ATTENTION if odd else FINE, [*bad, *odd])
 
 
+def _held(scaler: Mapping[str, t.Any], pool: Mapping[str, t.Any] | None) -> Iterator[str]:
+    """Why the number of servers does not follow demand, where that is not to last or leaves clients without any."""
+    pause = scaler.get("pause")
+    if pause:
+        held = pause["servers"]
+        at = "" if held is None else f" at {counted(held, 'server')}"
+        since = f" since {moment(pause['since'])}" if pause["since"] else ""
+        yield f"paused by an operator{at}{since}" + (f": {pause['reason']}" if pause["reason"] else "")
+    elif pool and not pool["wanted"] and (scaler["paused"] or scaler["kind"] != "KEDA"):
+        # KEDA alone brings the first server.
+        yield "no server is wanted, and none will come when clients ask"
+
+
 def failed_share(hour: Mapping[str, float | None]) -> float | None:
     """Of all requests; None while there were none."""
     answers, errors = hour.get("answer_rate"), hour.get("error_rate")
@@ -108,10 +122,6 @@ def failed_share(hour: Mapping[str, float | None]) -> float | None:
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------
-def counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 def figure(value: float | None, unit: str = "") -> str:
     """Three digits that count, without an exponent."""
     if value is None:
@@ -150,6 +160,11 @@ def ready_of(part: Mapping[str, t.Any] | None) -> str:
     return UNKNOWN if not part else f"{part['ready']} of {part['wanted']}"
 
 
+def servers_in_words(status: Status) -> str:
+    pause = (status.get("autoscaler") or {}).get("pause")
+    return ready_of(status.get("servers")) + (", paused" if pause else "")
+
+
 def alerts_in_words(status: Status) -> str:
     alerts = (status.get("traffic") or {}).get("alerts")
     if alerts is None:
@@ -174,7 +189,7 @@ def row(status: Status) -> list[str]:
     return [
         status["name"],
         verdict(status).word,
-        ready_of(status.get("servers")),
+        servers_in_words(status),
         figure(hour.get("answer_rate")),
         figure(hour.get("client_latency_p99"), "ms") if hour.get("answer_rate") != 0 else "no requests",
         percent(failed_share(hour)) if hour.get("answer_rate") != 0 else "no requests",

@@ -16,22 +16,22 @@ from __future__ import annotations
 
 import base64
 import gzip
-import http.client
 import json
 import re
-import socket
 import time
 import typing as t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate_chart as chart
-from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils import _pod_http, _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind, Kinds, Resource, rank
 from ansible_collections.fastml.supersonic.plugins.module_utils._ours import TAKEN_OVER
+from ansible_collections.fastml.supersonic.plugins.module_utils._pod_http import ADMIN_PORT
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, find_if_allowed, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import are, counted
 
 Object = dict[str, t.Any]
 # What the Service was before, as JSON, on the Service itself: the way back needs no file.
@@ -44,7 +44,7 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 # Helm writes on each object of a release whose it is.
 RELEASE, RELEASE_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 PROTOCOLS = ("", "kubernetes.io/h2c")
-ENVOY_PORT, ADMIN_PORT = 8001, 9901
+ENVOY_PORT = 8001
 # Between the last change of endpoints and the last node that has heard of it.
 SETTLE_SECONDS = 5.0
 _POLL_SECONDS = 0.5
@@ -251,8 +251,8 @@ class Takeover:
         left = self.outcome
         if left.requests:
             raise SupersonicError(
-                f"{left.requests} requests are on their way at the old Envoys. Nothing was removed. Run take_over "
-                "again, which waits for them."
+                f"{counted(left.requests, 'request')} {are(left.requests)} on their way at the old Envoys. Nothing was "
+                "removed. Run take_over again, which waits for them."
             )
         if left.silent:
             text = (
@@ -481,8 +481,9 @@ class Takeover:
         left, after = self.outcome, f"after {self._wanted.drain_seconds:g} s"
         if left.requests or left.connections:
             left.warnings.append(
-                f"{left.connections} connections and {left.requests} requests are left at the old Envoys {after}. They "
-                "go on being answered, and idle ones move with their next request. Run again to wait for them."
+                f"{counted(left.connections, 'connection')} and {counted(left.requests, 'request')} are left at the "
+                f"old Envoys {after}. They go on being answered, and idle ones move with their next request. Run again "
+                "to wait for them."
             )
         if left.silent:
             left.warnings.append(f"It is not known {after} whether clients are left at {', '.join(left.silent)}.")
@@ -508,17 +509,12 @@ class Takeover:
 
     def _admin(self, pod: str, method: str, target: str) -> str | None:
         """Ask an Envoy's admin port through the API server; None where nobody answers."""
-        tunnel = self._relay().to_pod(self._api, self._wanted.namespace, pod, ADMIN_PORT)
-        connection = _UnixConnection(tunnel.path, _ADMIN_SECONDS)
+        place = (self._relay(), self._api, self._wanted.namespace, pod, ADMIN_PORT)
         try:
-            connection.request(method, target, headers={"Connection": "close"})
-            answer = connection.getresponse()
-            text = answer.read().decode(errors="replace")
-            return text if answer.status < 300 else None
-        except (OSError, http.client.HTTPException):
+            answer = _pod_http.ask(*place, target, timeout=_ADMIN_SECONDS, method=method)
+        except _pod_http.NoAnswer:
             return None
-        finally:
-            connection.close()
+        return answer.body.decode(errors="replace") if answer.status < 300 else None
 
     # ---- the old servers ---------------------------------------------------------------------------------------------
 
@@ -529,7 +525,8 @@ class Takeover:
             return
         name = scaler["metadata"]["name"]
         if not trial:
-            self.outcome.did(f"Paused {name} at {servers} servers." if servers else f"Let the autoscaler {name} go on.")
+            held = f"{servers} {'server' if servers == '1' else 'servers'}"
+            self.outcome.did(f"Paused {name} at {held}." if servers else f"Let the autoscaler {name} go on.")
         if not self._check:
             body: Object = {"metadata": {"annotations": {PAUSED: servers}}}
             self._patch(self._path("scaledobjects", name), body, f"ScaledObject {name}", trial=trial)
@@ -539,7 +536,7 @@ class Takeover:
         pool = self._deployment(name)
         if pool is None or _replicas(pool) == replicas:
             return
-        self.outcome.did(f"Had the old pool go from {_replicas(pool)} to {replicas} servers.")
+        self.outcome.did(f"Had the old pool go from {_replicas(pool)} to {counted(replicas, 'server')}.")
         if self._check:
             return
         # Where it is the autoscaler's, it does it as well.
@@ -762,19 +759,6 @@ class Takeover:
                 return False
             self._sleep(_POLL_SECONDS)
         return True
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP through a tunnel's socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 def recorded(secret: Object, namespace: str) -> Iterator[tuple[str, str, str]]:

@@ -21,6 +21,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._golden import E
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import METHODS, Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._limit import Limit, parse_limit
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay, Tunnel
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
 
 KINDS = ("address", "pod", "service", "selector")
 # With the pod's uid as its value it opens the APIs that the role triton restricts.
@@ -241,7 +242,7 @@ class Resolver:
                 absences.append(Absence(str(target), "there is no such pod"))
             else:
                 absences.append(
-                    Absence(str(target), f"{len(wanted)} pods have these labels, expected at least {least}")
+                    Absence(str(target), f"{counted(len(wanted), 'pod')} with these labels, expected at least {least}")
                 )
         return places, absences
 

@@ -18,16 +18,9 @@ description:
   - What may not be asked, or gives no answer, is named in RV(unknown).
 extends_documentation_fragment:
   - fastml.supersonic.connection
+  - fastml.supersonic.instance
   - fastml.supersonic.read_only
 options:
-  name:
-    description: Name of the instance.
-    type: str
-    required: true
-  namespace:
-    description: Its namespace.
-    type: str
-    required: true
   sets:
     description: Parts that the instance is to have.
     type: list

@@ -36,42 +36,13 @@ options:
     description: Folder of the files.
     type: path
     required: true
-  url:
-    description:
-      - Address of Grafana, V(http://HOST:PORT) or V(https://HOST:PORT), with a path where it has one.
-      - That of a Service, V(http://NAME.NAMESPACE.svc.cluster.local:3000), is reached through the Kubernetes
-        API.
-    type: str
-    required: true
   token:
     description:
       - Token of a service account that may read dashboards, and for O(state=restored) write them.
     type: str
-  user:
-    description:
-      - Name of a user, where there is no token.
-    type: str
-    default: admin
-  password:
-    description:
-      - Password of O(user).
-    type: str
-  ca_certificates:
-    description:
-      - Certificates (PEM) of the authorities to trust with V(https). Those of the system unless set.
-    type: str
-  validate_grafana_certs:
-    description:
-      - Whether the certificate of Grafana is checked. Without the check anybody can pose as it.
-    type: bool
-    default: true
-  timeout:
-    description:
-      - Seconds that one answer may take.
-    type: float
-    default: 30
 extends_documentation_fragment:
   - fastml.supersonic.connection
+  - fastml.supersonic.grafana.login
 seealso:
   - module: fastml.supersonic.grafana_dashboards
 """
@@ -113,9 +84,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fastml.supersonic.plugins.module_utils import _grafana_backup
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import Grafana
+from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import LOGIN_SPEC, grafana_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
-from ansible_collections.fastml.supersonic.plugins.module_utils._web import parse_address
 
 
 def main() -> None:
@@ -124,13 +94,7 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["saved", "restored"], "default": "saved"},
             "path": {"type": "path", "required": True},
-            "url": {"type": "str", "required": True},
-            "token": {"type": "str", "no_log": True},
-            "user": {"type": "str", "default": "admin"},
-            "password": {"type": "str", "no_log": True},
-            "ca_certificates": {"type": "str"},
-            "validate_grafana_certs": {"type": "bool", "default": True},
-            "timeout": {"type": "float", "default": 30},
+            **LOGIN_SPEC,
             **CONNECTION_SPEC,
         },
         mutually_exclusive=[("token", "password")],
@@ -139,16 +103,7 @@ def main() -> None:
     options = module.params
     resolver = Resolver(options)
     try:
-        grafana = Grafana(
-            parse_address(options["url"], what="Grafana"),
-            resolver,
-            token=options["token"] or "",
-            authorities=options["ca_certificates"] or "",
-            validate=options["validate_grafana_certs"],
-            timeout=options["timeout"],
-        )
-        if options["password"]:
-            grafana.log_in(options["user"], options["password"])
+        grafana = grafana_of(options, resolver)
         act = _grafana_backup.save if options["state"] == "saved" else _grafana_backup.bring_back
         result = act(grafana, os.path.abspath(options["path"]), check=module.check_mode)
         grafana.close()

@@ -16,24 +16,10 @@ description:
     dashboards of that folder are touched whose uid begins with C(supersonic-).
   - A dashboard that is there is compared key by key; what Grafana has added to it is no difference.
 options:
-  url:
-    description:
-      - Address of Grafana, V(http://HOST:PORT) or V(https://HOST:PORT), with a path where it has one.
-      - That of a Service, V(http://NAME.NAMESPACE.svc.cluster.local:3000), is reached through the Kubernetes
-        API.
-    type: str
-    required: true
   token:
     description: Token of a service account that may write to the folder, or make it; the role Editor may.
     type: str
     required: true
-  ca_certificates:
-    description: Certificates (PEM) of the authorities to trust with V(https). Those of the system unless set.
-    type: str
-  validate_grafana_certs:
-    description: Whether the certificate of Grafana is checked. Without the check anybody can pose as it.
-    type: bool
-    default: true
   state:
     description: >-
       V(present) for the dashboards, V(absent) to remove all of ours from the folder, and the folder when nothing else
@@ -61,12 +47,9 @@ options:
     description: The uid of a data source that has to be healthy; empty for none.
     type: str
     default: ""
-  timeout:
-    description: Seconds that one answer may take.
-    type: float
-    default: 30
 extends_documentation_fragment:
   - fastml.supersonic.connection
+  - fastml.supersonic.grafana
 attributes:
   check_mode:
     description: Can run in check mode and tells what would be done.
@@ -112,7 +95,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _grafana
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
-from ansible_collections.fastml.supersonic.plugins.module_utils._web import parse_address
 
 
 def main() -> None:
@@ -120,15 +102,12 @@ def main() -> None:
     place = {"uid": {"type": "str", "default": "supersonic"}, "title": {"type": "str", "default": "SuperSONIC"}}
     module = AnsibleModule(
         argument_spec={
-            "url": {"type": "str", "required": True},
             "token": {"type": "str", "required": True, "no_log": True},
-            "ca_certificates": {"type": "str"},
-            "validate_grafana_certs": {"type": "bool", "default": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "folder": {"type": "dict", "options": place, "apply_defaults": True},
             "dashboards": {"type": "dict", "default": {}},
             "datasource": {"type": "str", "default": ""},
-            "timeout": {"type": "float", "default": 30},
+            **_grafana.GRAFANA_SPEC,
             **CONNECTION_SPEC,
         },
         supports_check_mode=True,
@@ -136,14 +115,7 @@ def main() -> None:
     options = module.params
     resolver = Resolver(options)
     try:
-        grafana = _grafana.Grafana(
-            parse_address(options["url"], what="Grafana"),
-            resolver,
-            token=options["token"],
-            authorities=options["ca_certificates"] or "",
-            validate=options["validate_grafana_certs"],
-            timeout=options["timeout"],
-        )
+        grafana = _grafana.grafana_of(options, resolver)
         if options["state"] == "present":
             # Before anything changes: a dashboard without data is of no use to anybody.
             problem = grafana.problem(options["datasource"]) if options["datasource"] else ""

@@ -31,14 +31,6 @@ attributes:
     support: none
     details: Each run replaces the archive, since logs and counters go on.
 options:
-  name:
-    description: Name of the instance.
-    type: str
-    required: true
-  namespace:
-    description: Its namespace.
-    type: str
-    required: true
   path:
     description: >-
       File of the archive (tar.gz) in a folder that is there. One that is there already is replaced once the new one is
@@ -55,32 +47,6 @@ options:
     type: list
     elements: str
     default: []
-  report:
-    description: >-
-      File with the report of the last verification, as O(fastml.supersonic.inference_check#module:report) writes it.
-    type: path
-  address:
-    description: Address that clients use. It is told, and not asked.
-    type: str
-    default: ""
-  cluster_domain:
-    description: DNS domain of the cluster's Services.
-    type: str
-    default: cluster.local
-  prometheus:
-    description: A Prometheus that scrapes the instance.
-    type: dict
-    suboptions:
-      url:
-        description: Its address, as O(fastml.supersonic.prometheus_query_info#module:url).
-        type: str
-        required: true
-      token:
-        description: Bearer token for it, or for what is in front of it.
-        type: str
-      ca_certificates:
-        description: Certificates (PEM) of the authorities to trust with V(https). Those of the system unless set.
-        type: str
   seconds:
     description: After so many seconds nothing more is asked for.
     type: int
@@ -105,6 +71,7 @@ options:
     default: ""
 extends_documentation_fragment:
   - fastml.supersonic.connection
+  - fastml.supersonic.instance.told
 seealso:
   - module: fastml.supersonic.service_status
 """
@@ -145,6 +112,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _bundle, 
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
 
 # A part that fails is told; waiting for a server that is down takes time from the others.
 _PATIENCE_SECONDS = 5.0
@@ -159,22 +127,12 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "claims": {"type": "list", "elements": "str", "default": []},
             "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
-            "report": {"type": "path"},
-            "address": {"type": "str", "default": ""},
-            "cluster_domain": {"type": "str", "default": "cluster.local"},
-            "prometheus": {
-                "type": "dict",
-                "options": {
-                    "url": {"type": "str", "required": True},
-                    "token": {"type": "str", "no_log": True},
-                    "ca_certificates": {"type": "str"},
-                },
-            },
             "seconds": {"type": "int", "default": 120},
             "timeout": {"type": "float", "default": 10},
             "max_bytes": {"type": "int", "default": 64_000_000},
             "log_bytes": {"type": "int", "default": 1_000_000},
             "collection_version": {"type": "str", "default": ""},
+            **_status.TOLD_SPEC,
             **CONNECTION_SPEC,
         },
         supports_check_mode=True,
@@ -225,7 +183,8 @@ def main() -> None:
         size=size,
         files=len(bundle.files),
         missing=dict(sorted(bundle.missing.items())),
-        msg=f"{path} has {len(bundle.files)} files ({size} bytes); {len(bundle.missing)} things could not be had.",
+        msg=f"{path} has {counted(len(bundle.files), 'file')} ({size} bytes); "
+        f"{counted(len(bundle.missing), 'thing')} could not be had.",
     )
 
 

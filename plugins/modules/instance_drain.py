@@ -29,14 +29,6 @@ attributes:
     description: When run twice with the same arguments, the second run changes nothing.
     support: full
 options:
-  name:
-    description: Name of the instance.
-    type: str
-    required: true
-  namespace:
-    description: Its namespace.
-    type: str
-    required: true
   node:
     description: Name of the node.
     type: str
@@ -71,6 +63,7 @@ options:
     default: 900
 extends_documentation_fragment:
   - fastml.supersonic.connection
+  - fastml.supersonic.instance
 seealso:
   - module: fastml.supersonic.instance_pause
 """

@@ -17,14 +17,6 @@ description:
     it.
   - After a removal it tells what may be left, such as claims with models, from what should have gone. Changes nothing.
 options:
-  name:
-    description: Name of the instance.
-    type: str
-    required: true
-  namespace:
-    description: Its namespace.
-    type: str
-    required: true
   keep:
     description: >-
       Components whose persistent volume claims stay, by the label C(app.kubernetes.io/component), such as
@@ -44,6 +36,7 @@ options:
     default: 0
 extends_documentation_fragment:
   - fastml.supersonic.connection
+  - fastml.supersonic.instance
   - fastml.supersonic.read_only
 seealso:
   - module: fastml.supersonic.manifests

@@ -27,14 +27,6 @@ attributes:
     description: When run twice with the same arguments, the second run changes nothing.
     support: full
 options:
-  name:
-    description: Name of the instance.
-    type: str
-    required: true
-  namespace:
-    description: Its namespace.
-    type: str
-    required: true
   state:
     description: >-
       V(paused) holds the servers, V(resumed) lets them go - the autoscaler decides again, or there are as many as
@@ -55,6 +47,7 @@ options:
     default: 600
 extends_documentation_fragment:
   - fastml.supersonic.connection
+  - fastml.supersonic.instance
 """
 
 EXAMPLES = r"""

@@ -116,8 +116,16 @@ options:
     description:
       - Take over fields that another field manager has set to another value. Without it such a conflict is an error
         that names the manager and the fields.
+      - A number of replicas that is left to an autoscaler, or that an operator, a drain or a benchmark holds, is not
+        taken over, nor is any field that is not in O(definitions).
     type: bool
     default: false
+  conflict_remedy:
+    description:
+      - What can be done about such a conflict, as its error says in the end. For whoever sets O(force_conflicts) by a
+        variable of another name; by default it is O(force_conflicts) that is told of.
+    type: str
+    default: ""
   autoscaled:
     description:
       - Whether an autoscaler decides on C(spec.replicas) of the workloads of this set. Their number is then never set.
@@ -258,6 +266,7 @@ ARGUMENT_SPEC = {
     },
     "byproducts": {"type": "list", "elements": "dict", "default": []},
     "force_conflicts": {"type": "bool", "default": False},
+    "conflict_remedy": {"type": "str", "default": ""},
     "autoscaled": {"type": "bool"},
     "field_manager": {"type": "str", "default": "fastml.supersonic"},
     "wait": {"type": "bool", "default": True},

@@ -201,6 +201,11 @@ servers:
       description: How the server differs from the current release, a sentence each; empty when it does not.
       type: list
       elements: str
+    silence:
+      description: >-
+        Why its own index of models is not known, where it gave none when it was asked; it is among C(differences), too.
+        Otherwise empty.
+      type: str
 """
 
 import typing as t

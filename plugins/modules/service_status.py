@@ -16,45 +16,11 @@ description:
   - What could not be known has a reason in RV(status.unknown), and an instance whose cluster cannot be reached is a
     result with RV(status.why). Neither is a failure of the module.
 options:
-  name:
-    description: Name of the instance.
-    type: str
-    required: true
-  namespace:
-    description: Its namespace.
-    type: str
-    required: true
-  cluster_domain:
-    description: DNS domain of the cluster's Services.
-    type: str
-    default: cluster.local
-  address:
-    description: Address that clients use, V(host:port). It is told, and not asked.
-    type: str
-    default: ""
   claim:
     description: >-
       Persistent volume claim that the models are published to. What is noted on it is read, and no pod started.
     type: str
     default: ""
-  report:
-    description: >-
-      File with the report of the last verification, as O(fastml.supersonic.inference_check#module:report) writes it.
-    type: path
-  prometheus:
-    description: A Prometheus that scrapes the instance. Without one nothing is known of requests, latency and alerts.
-    type: dict
-    suboptions:
-      url:
-        description: Its address, as O(fastml.supersonic.prometheus_query_info#module:url).
-        type: str
-        required: true
-      token:
-        description: Bearer token for it, or for what is in front of it.
-        type: str
-      ca_certificates:
-        description: Certificates (PEM) of the authorities to trust with V(https). Those of the system unless set.
-        type: str
   window:
     description: Seconds up to now of which is told what was.
     type: int
@@ -65,6 +31,7 @@ options:
     default: 10
 extends_documentation_fragment:
   - fastml.supersonic.connection
+  - fastml.supersonic.instance.told
   - fastml.supersonic.read_only
 seealso:
   - plugin: fastml.supersonic.status_page
@@ -133,7 +100,8 @@ status:
     autoscaler:
       description: >-
         Which C(kind) of autoscaler there is, empty for none, whether it is C(paused), what it says as a C(text), and
-        its C(problems).
+        its C(problems). Where an operator has paused the instance, C(pause) has the number of C(servers), C(since)
+        when, and the C(reason).
       type: dict
     release:
       description: The C(current) release of the models, and when it was C(published) first.
@@ -162,20 +130,10 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "namespace": {"type": "str", "required": True},
-            "cluster_domain": {"type": "str", "default": "cluster.local"},
-            "address": {"type": "str", "default": ""},
             "claim": {"type": "str", "default": ""},
-            "report": {"type": "path"},
-            "prometheus": {
-                "type": "dict",
-                "options": {
-                    "url": {"type": "str", "required": True},
-                    "token": {"type": "str", "no_log": True},
-                    "ca_certificates": {"type": "str"},
-                },
-            },
             "window": {"type": "int", "default": 3600},
             "timeout": {"type": "float", "default": 10},
+            **_status.TOLD_SPEC,
             **CONNECTION_SPEC,
         },
         supports_check_mode=True,

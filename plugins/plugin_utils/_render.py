@@ -17,6 +17,7 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inventory import repository_mount
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import readable, short
+from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
 
 
 def image_version(image: str) -> str:
@@ -220,7 +221,7 @@ def _store_lines(info: Mapping[str, Any]) -> list[str]:
         f"lock       {at_work}",
         f"free       {free}",
         f"leftovers  {left['unused_contents']} contents ({readable(left['unused_bytes'])}), "
-        f"{len(left['staging'])} folders in staging",
+        f"{counted(len(left['staging']), 'folder')} in staging",
     ]
 
 
@@ -230,7 +231,7 @@ def model_drift_table(drift: Sequence[Mapping[str, Any]]) -> str:
     for item in drift:
         wrong = [f"{kind}: {path}" for kind in ("changed", "missing", "foreign") for path in item[kind]]
         name = f"release {_id(item['release'])}" + (" (current)" if item["current"] else "")
-        lines.append(f"{name} " + (f"differs in {len(wrong)} files" if wrong else "is as it was published"))
+        lines.append(f"{name} " + (f"differs in {counted(len(wrong), 'file')}" if wrong else "is as it was published"))
         lines += [f"  {text}" for text in wrong[:_FILES_SHOWN]]
         if len(wrong) > _FILES_SHOWN:
             lines.append(f"  and {len(wrong) - _FILES_SHOWN} more")

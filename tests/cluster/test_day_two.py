@@ -21,6 +21,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_DRAIN, BEFORE_PAUSE
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED_REPLICAS
+from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import moment, verdict
 from ansible_collections.fastml.supersonic.tests.harness.clients import load
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
@@ -112,7 +113,7 @@ def test_a_bundle_has_everything_but_secrets(instance: Instance, tmp_path: Path)
     assert set(manifest["files"]) == set(files) - {"MANIFEST.json"}
     # There is no Prometheus, and nobody may be surprised that nothing is known of the last hour.
     assert set(manifest["missing"]) <= {"objects/PodMetrics.metrics.k8s.io"}, manifest["missing"]
-    assert "traffic" in json.loads(files["status.json"])["unknown"]
+    assert json.loads(files["status.json"])["unknown"]["traffic"].startswith("no Prometheus is listed, neither in ")
     assert json.loads(files["verification.json"])["passed"]
 
     for kind, name in (
@@ -160,7 +161,11 @@ def test_a_pause_holds_until_it_is_taken_back(instance: Instance) -> None:
     done = instance.site("--tags", "triton")
     assert "an operator has paused the instance, and the number of servers is left alone" in done.text
     assert triton(instance)["spec"]["replicas"] == 0
-    assert module(instance, "service_status")["status"]["autoscaler"]["paused"]
+    told = module(instance, "service_status")["status"]
+    pause = told["autoscaler"]["pause"]
+    assert (pause["servers"], pause["reason"]) == (0, "a test")
+    found = verdict(told)
+    assert (found.level, found.reasons[0]) == ("attention", pause_in_words(pause)), found
 
     resumed = module(instance, "instance_pause", state="resumed")
     assert resumed["changed"]
@@ -177,6 +182,10 @@ def test_a_pause_holds_until_it_is_taken_back(instance: Instance) -> None:
     assert managers == ["fastml.supersonic"]
     assert module(instance, "instance_pause", state="resumed")["changed"] is False
     until(lambda: ask(instance) is grpc.StatusCode.OK, 60)
+
+
+def pause_in_words(pause: dict[str, Any]) -> str:
+    return f"paused by an operator at 0 servers since {moment(pause['since'])}: a test"
 
 
 def test_pods_are_replaced_one_by_one_under_load(instance: Instance, tmp_path: Path) -> None:

@@ -139,3 +139,25 @@ def test_each_change_is_told_with_who_has_made_it(instance: Instance, tmp_path: 
     assert len([key for key in told if key[0] not in ("replicas", "models")]) == 7
     for each in found["findings"]:
         assert each["text"].split(" (")[0] in done.text
+
+
+def test_the_inventory_can_be_put_back(instance: Instance) -> None:
+    """After the changes above, and a ConfigMap that somebody has replaced as a whole."""
+    cluster, namespace = instance.cluster, instance.namespace
+    config = f"/api/v1/namespaces/{namespace}/configmaps/{NAME}-envoy"
+    deployment = f"/apis/apps/v1/namespaces/{namespace}/deployments/{NAME}-triton"
+    live = cluster.there(config)
+    wanted = live["data"]["envoy.yaml"].replace("idle_timeout: 7", "idle_timeout: ", 1)
+    replaced = {**live, "data": {"envoy.yaml": f"{wanted}# by hand\n"}}
+    cluster.api.call("PUT", config, config, query={"fieldManager": "kubectl-replace"}, body=replaced)
+    refused = instance.run("site.yml", "--tags", "triton")
+    assert refused.code != 0
+    assert "another field manager has set .spec.replicas (owned by kubectl)" in refused.text
+    assert "or take them over with supersonic_force_conflicts: true." in refused.text
+    assert cluster.there(deployment)["spec"]["replicas"] == 3
+    instance.site("--skip-tags", "verify", supersonic_force_conflicts=True)
+    assert cluster.there(deployment)["spec"]["replicas"] == 1
+    assert cluster.there(config)["data"]["envoy.yaml"] == wanted
+    # Fields that the inventory does not set are left alone.
+    service = cluster.there(f"/api/v1/namespaces/{namespace}/services/{NAME}")
+    assert service["metadata"]["annotations"]["example.org/note"] == "by hand"

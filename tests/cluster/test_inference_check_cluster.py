@@ -244,7 +244,7 @@ def test_pods_that_cannot_answer_are_told_with_the_reason(core: client.CoreV1Api
         "wrong protocol": ("wrong_protocol", "an HTTP/1 server answers there, not gRPC"),
         "no endpoint": ("no_pod", "no pod behind it is ready"),
         "no service": ("no_pod", "there is no such Service"),
-        "too few": ("no_pod", "2 pods have these labels, expected at least 3"),
+        "too few": ("no_pod", "2 pods with these labels, expected at least 3"),
     }
     assert found.keys() == expected.keys()
     for layer, (status, words) in expected.items():

@@ -141,6 +141,32 @@ def test_module_defaults_of_the_including_playbook_are_left_alone() -> None:
                 assert name in task, f"{where}: module_defaults of {name}, which is not the task's module"
 
 
+def test_fields_of_others_can_be_taken_over_by_the_variable_that_the_message_names() -> None:
+    """Roles of an instance have one for all of them, those of a cluster one each."""
+    shared = load(CLONE / "roles/supersonic/vars/main.yml")
+    common = shared["__supersonic_apply"]
+    assert "'force_conflicts': supersonic_force_conflicts" in common
+    assert "'conflict_remedy': __supersonic_conflict_remedy" in common
+    assert "supersonic_force_conflicts: true" in shared["__supersonic_conflict_remedy"]
+    found = set()
+    for role in ROLES:
+        for path, task in tasks(role):
+            options = task.get("fastml.supersonic.manifests")
+            # What only looks takes nothing over.
+            if options is None or task.get("check_mode") is True:
+                continue
+            found.add(role.name)
+            where = f"{path.relative_to(CLONE)}: {task['name']}"
+            defaults = task["module_defaults"]["fastml.supersonic.manifests"]
+            if "force_conflicts" not in options:
+                assert defaults == "{{ __supersonic_apply }}", where
+                continue
+            assert options["force_conflicts"] == f"{{{{ {role.name}_force_conflicts }}}}", where
+            remedy = load(role / "vars/main.yml")[f"__{role.name}_conflict_remedy"]
+            assert f"{role.name}_force_conflicts: true" in remedy, where
+    assert found > {"triton", "envoy", "autoscaler", "model_repository", "keda"}
+
+
 def test_no_image_without_a_version() -> None:
     for path in [*CLONE.glob("roles/**/*.yml"), *CLONE.glob("inventories/**/*.yml")]:
         for image in re.findall(r"^\s*(?:[a-z_]*_)?image:\s*['\"]?([^\s'\"{]+)", path.read_text(), re.M):

@@ -206,28 +206,6 @@ def test_of_a_text_that_was_cut_no_part_of_a_line_stays() -> None:
         _bundle._whole("abcdefghij0123456789SECRET", 20, "it")
 
 
-class Dripping:
-    """An answer that comes in parts."""
-
-    def __init__(self, *parts: bytes) -> None:
-        self.parts = list(parts)
-
-    def read1(self, size: int) -> bytes:
-        part = self.parts.pop(0) if self.parts else b""
-        self.parts[:0] = [part[size:]] if part[size:] else []
-        return part[:size]
-
-
-def test_an_answer_is_bounded_in_bytes_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_bundle, "_LARGEST_ANSWER", 10)
-    # Bytes, not characters: it would not be seen to be cut otherwise.
-    text = "äöüäöü".encode()
-    assert _bundle._read(cast("Any", Dripping(text[:3], text[3:])), 3600) == text[:10]
-    assert _bundle._read(cast("Any", Dripping(b"ab", b"c")), 3600) == b"abc"
-    with pytest.raises(TimeoutError, match="has not come to an end within -1 s"):
-        _bundle._read(cast("Any", Dripping(b"a", b"b")), -1)
-
-
 def test_check_mode_needs_no_folder(tmp_path: Path) -> None:
     """The task that makes it has not made it."""
     options = {"name": "main", "namespace": "cms", "path": str(tmp_path / "new/a.tar.gz"), "host": NOWHERE}

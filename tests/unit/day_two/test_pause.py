@@ -90,6 +90,7 @@ def test_who_is_not_overruled(place: _pause.Place, annotations: dict[str, str], 
         ({}, [], False),
         ({BEFORE_PAUSE: "{}"}, ["an operator has paused .*resume.yml"], True),
         ({BEFORE_DRAIN: "{}"}, ["a drain has added replicas"], True),
+        ({BEFORE_BENCHMARK: "{}"}, ["a benchmark holds"], True),
         ({BEFORE_BENCHMARK: "{}", BEFORE_PAUSE: "{}"}, ["a benchmark holds", "an operator has paused"], True),
     ],
 )

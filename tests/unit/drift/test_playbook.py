@@ -8,10 +8,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import jinja2
+import pytest
 import yaml
+from ansible.plugins.filter.core import to_bool
 
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 NOWHERE = {
     "apiVersion": "v1",
@@ -21,6 +26,55 @@ NOWHERE = {
     "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
     "current-context": "a",
 }
+
+
+class Closed(JsonHandler):
+    """A cluster that lets nobody see anything."""
+
+    def do_GET(self) -> None:
+        message = 'pods is forbidden: User "nobody" cannot list resource "pods" in API group "" in the namespace "cms"'
+        self.answer({"kind": "Status", "reason": "Forbidden", "message": message}, 403)
+
+    def do_PATCH(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    do_POST = do_PATCH
+
+
+def report_of(*, drift: bool = False, reachable: bool = True, unknown: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"drift": drift, "reachable": reachable, "unknown": unknown}
+
+
+RIGHT = report_of()
+DRIFT = report_of(drift=True)
+AWAY = report_of(reachable=False)
+PARTLY = report_of(unknown=("pods: may not be listed",))
+
+
+@pytest.mark.parametrize(
+    ("options", "failing"),
+    [
+        ({}, []),
+        ({"drift_fail": True}, [DRIFT, AWAY, PARTLY]),
+        # As -e drift_fail=true has it.
+        ({"drift_fail": "true"}, [DRIFT, AWAY, PARTLY]),
+        ({"drift_fail": True, "drift_fail_unknown": False}, [DRIFT, AWAY]),
+        ({"drift_fail": True, "drift_fail_unknown": "false"}, [DRIFT, AWAY]),
+        ({"drift_fail_unknown": True}, []),
+    ],
+)
+def test_what_fails_a_run(options: dict[str, Any], failing: list[dict[str, Any]]) -> None:
+    """By the playbook's own condition."""
+    plays = yaml.safe_load((CLONE / "playbooks/drift.yml").read_text())
+    (play,) = [play for play in plays if "tasks" in play]
+    (task,) = [task for task in play["tasks"] if task["name"] == "Fail where there is drift"]
+    environment = jinja2.Environment()
+    environment.filters["bool"] = to_bool
+    fails = environment.compile_expression(task["when"])
+    given = {name: play["vars"][name] for name in ("drift_fail", "drift_fail_unknown")}
+    cases = [RIGHT, DRIFT, AWAY, PARTLY]
+    assert [each for each in cases if fails(**{**given, **options}, __drift_found=each)] == failing
 
 
 def test_they_are_told_and_fail_only_where_that_is_asked_for(tmp_path: Path) -> None:
@@ -34,7 +88,16 @@ def test_they_are_told_and_fail_only_where_that_is_asked_for(tmp_path: Path) -> 
         "triton_image": "example.org/tritonserver:26.04-py3",
         "triton_model_repositories": [{"name": "models", "kind": "image", "path": "/models"}],
     }
+    closed = tmp_path / "closed"
+    with served(Closed) as address:
+        clusters = [{"name": "a", "cluster": {"server": address}}]
+        closed.write_text(json.dumps({**NOWHERE, "clusters": clusters}))
+        compare(tmp_path, common, closed)
+
+
+def compare(tmp_path: Path, common: dict[str, Any], closed: Path) -> None:
     hosts = {
+        "closed": {"supersonic_name": "closed", "supersonic_kubeconfig": str(closed)},
         "nowhere": {"supersonic_name": "nowhere"},
         "wrong": {"supersonic_name": "wrong", "triton_replicas": "many"},
     }
@@ -44,6 +107,12 @@ def test_they_are_told_and_fail_only_where_that_is_asked_for(tmp_path: Path) -> 
     done = run_playbook("playbooks/drift.yml", inventory, extra={"drift_report": str(report), "drift_fail": True})
     assert done.code == 2, done.output
     found = {each["name"]: each for each in json.loads(report.read_text())}
+    # Where nobody may look at anything there is no drift, and nobody knows.
+    unknown = found.pop("closed")
+    assert (unknown["reachable"], unknown["drift"]) == (True, False)
+    assert any("may not" in text or "lacks the permission" in text for text in unknown["unknown"]), unknown
+    assert "closed could not be compared in whole, so that nobody knows" in done.text
+    assert done.recap["closed"]["failed"] == 1
     assert report.stat().st_mode & 0o777 == 0o600
     assert not any(each["reachable"] or each["drift"] for each in found.values())
     assert "127.0.0.1:9" in found["nowhere"]["why"]

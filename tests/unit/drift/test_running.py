@@ -6,14 +6,18 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import _pod_http, _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import ApplySet, Scope
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift_running import Look, Wanted
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import SERVED_ANNOTATION
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError, Unreachable
 
 LABELS = {"app.kubernetes.io/name": "supersonic", "app.kubernetes.io/instance": "main"}
@@ -269,3 +273,113 @@ def test_a_cluster_that_does_not_answer_ends_it() -> None:
 def test_a_part_that_gives_no_answer_has_a_reason() -> None:
     done = look(answers([], deployments=SupersonicError("why not")))
     assert "Deployments: why not" in done.unknown
+
+
+# ---- servers ---------------------------------------------------------------------------------------------------------
+RIGHT = {"status": "ok", "message": "", "models": [{"name": "identity", "version": "1", "ready": True, "reason": ""}]}
+LACKING = {**RIGHT, "models": []}
+SILENT = {"status": "hang", "message": "it answers no request within 10 s", "models": []}
+SILENCE = "the server does not answer: it answers no request within 10 s"
+MISSING_MODEL = ("error", "models", "Pod/a")
+
+
+class Store(NamedTuple):
+    path: str
+    release: str
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "source/identity/1").mkdir(parents=True)
+    (folder / "source/identity/1/model.onnx").write_text("")
+    (folder / "source/identity/config.pbtxt").write_text('platform: "onnxruntime_onnx"')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        result = publish(FolderTarget(str(folder / "store")), [str(folder / "source")], Options())
+    return Store(str(folder / "store"), result["release"])
+
+
+def server(name: str, release: str) -> dict[str, Any]:
+    """Of a template that was written for a release, after the switch to it."""
+    found = pod(name)
+    found["metadata"]["annotations"] = {SERVED_ANNOTATION: release}
+    found["metadata"]["creationTimestamp"] = "2126-01-01T12:00:00Z"
+    found["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = "2126-01-01T12:00:00Z"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found", "unknown"),
+    [
+        ({"a": RIGHT, "b": RIGHT}, None, [], []),
+        # Only that one is told of the second answer: the other's first counts.
+        ({"a": SILENT, "b": RIGHT}, {"a": RIGHT, "b": SILENT}, [], []),
+        ({"a": SILENT, "b": RIGHT}, {"a": LACKING}, [MISSING_MODEL], []),
+        ({"a": LACKING, "b": SILENT}, {"b": SILENT}, [MISSING_MODEL], [f"the models of b: {SILENCE}"]),
+        (
+            {"b": RIGHT},
+            {"b": RIGHT},
+            [],
+            ["the models of a: the server was not asked: it came or went meanwhile"],
+        ),
+    ],
+)
+def test_a_server_that_gives_no_answer_is_not_known(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    first: dict[str, Any],
+    second: dict[str, Any] | None,
+    found: list[Any],
+    unknown: list[str],
+) -> None:
+    asked: list[float] = []
+
+    def ask_all(_targets: Any, _resolver: Any, wanted: Any) -> list[dict[str, Any]]:
+        asked.append(wanted.timeout)
+        answers = first if len(asked) == 1 else second or {}
+        return [{**answer, "target": f"pod cms/{name} port 8000"} for name, answer in answers.items()]
+
+    monkeypatch.setattr(_server_info, "ask_all", ask_all)
+    done = look(answers([server(name, store.release) for name in "ab"]), path=store.path)
+    assert asked == ([10] if second is None else [10, 30])
+    assert (told(done), done.unknown) == (found, unknown)
+    # That it serves the right release is told nowhere as the difference.
+    assert not any({"live", "running"} & set(each) for each in done.findings)
+
+
+class Deaf:
+    """An Envoy's admin interface that answers the question of that number."""
+
+    def __init__(self, number: int, status: int = 200) -> None:
+        self.number, self.status = number, status
+        self.asked: list[float] = []
+
+    def __call__(self, *_place: Any, timeout: float) -> _pod_http.Answer:
+        self.asked.append(timeout)
+        if len(self.asked) < self.number:
+            raise _pod_http.NoAnswer("timed out")
+        return _pod_http.Answer(self.status, b"{}")
+
+
+@pytest.mark.parametrize(
+    ("admin", "asked", "problem"),
+    [
+        (Deaf(1), [10], ""),
+        (Deaf(2), [10, 30], ""),
+        (Deaf(3), [10, 30], "its admin interface gives no answer: timed out"),
+        (Deaf(1, 503), [10], "its admin interface has answered with HTTP 503"),
+    ],
+)
+def test_an_envoy_is_asked_twice(
+    monkeypatch: pytest.MonkeyPatch, admin: Deaf, asked: list[float], problem: str
+) -> None:
+    monkeypatch.setattr(_pod_http, "ask", admin)
+    resolver: Any = SimpleNamespace(relay=None, api=None)
+    found = Look(Wanted("cms", "main"), resolver)
+    if problem:
+        with pytest.raises(SupersonicError, match=problem):
+            found._admin("main-envoy-1", 9901, "/config_dump")
+    else:
+        assert found._admin("main-envoy-1", 9901, "/config_dump") == "{}"
+    assert admin.asked == asked

@@ -159,7 +159,7 @@ def test_what_lacks_a_verb_is_what_an_instance_does_without() -> None:
 
 def test_gpus_name_their_variables(api: Api) -> None:
     assert problems(api, node_resources={"nvidia.com/gpu": 2}) == [
-        "No node offers 2 of nvidia.com/gpu for one pod; the largest of 1 node(s) offers 0. Change triton_gpus or "
+        "No node offers 2 of nvidia.com/gpu for one pod; the largest of 1 node offers 0. Change triton_gpus or "
         "triton_gpu_resource, or preflight_node_resources where that is set; it is {} where nodes come on demand."
     ]
 

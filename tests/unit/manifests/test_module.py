@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._apply import Options
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_BENCHMARK
+from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_BENCHMARK, BEFORE_PAUSE
 from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import labels
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.plugins.modules.manifests import ARGUMENT_SPEC
@@ -143,3 +143,84 @@ def test_servers_that_a_benchmark_holds_are_told() -> None:
         found = run(check=True, host=address, definitions=[definition])
     assert not found["failed"], found
     assert re.search("main-triton: a benchmark holds .* benchmark_mode=restore", str(found["warnings"]))
+
+
+class Taken(Held):
+    """The same, where somebody else has set two fields."""
+
+    def do_PATCH(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        causes = [
+            {"reason": "FieldManagerConflict", "field": field, "message": 'conflict with "kubectl" using apps/v1'}
+            for field in (".spec.replicas", ".spec.paused")
+        ]
+        self.answer({"reason": "Conflict", "details": {"causes": causes}}, 409)
+
+
+@pytest.mark.parametrize(
+    ("remedy", "told"),
+    [
+        (
+            "",
+            "Remove these fields from the definition to leave them, or set force_conflicts to take them over.",
+        ),
+        ("Take them over with example_force: true.", "Take them over with example_force: true."),
+    ],
+)
+def test_a_conflict_is_told_with_the_way_out_of_it(remedy: str, told: str) -> None:
+    definition = {**{key: value for key, value in Taken.live.items() if key != "metadata"}}
+    definition["metadata"] = {"name": "main-triton"}
+    with served(Taken) as address:
+        found = run(host=address, definitions=[definition], conflict_remedy=remedy)
+    who = "Deployment/main-triton: another field manager has set .spec.replicas, .spec.paused (owned by kubectl)."
+    assert found["msg"] == f"{who} {told} Nothing of this set was changed."
+
+
+AUTOSCALER = {
+    "metadata": {"name": "a", "namespace": "n"},
+    "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "main-triton"}},
+}
+
+
+class Forced(Held):
+    """The same with an autoscaler, or an annotation of the Deployment; it keeps what it was sent."""
+
+    autoscalers: ClassVar[list[dict[str, Any]]] = []
+    sent: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0].endswith("/horizontalpodautoscalers"):
+            self.answer({"kind": "HorizontalPodAutoscalerList", "items": self.autoscalers})
+        else:
+            super().do_GET()
+
+    def do_PATCH(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.sent.append((self.path, body))
+        self.answer(self.live)
+
+
+@pytest.mark.parametrize(
+    ("autoscalers", "annotations", "taken"),
+    [
+        ([], {}, True),
+        ([AUTOSCALER], {}, False),
+        ([], {BEFORE_PAUSE: "{}"}, False),
+        ([], {BEFORE_BENCHMARK: "{}"}, False),
+    ],
+)
+def test_replicas_of_others_are_not_taken_over(
+    autoscalers: list[dict[str, Any]], annotations: dict[str, str], taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By force all else that the definition has is."""
+    metadata = {"name": "main-triton", "namespace": "n"}
+    monkeypatch.setattr(Forced, "autoscalers", autoscalers)
+    monkeypatch.setattr(Forced, "live", {**Held.live, "metadata": {**metadata, "annotations": annotations}})
+    monkeypatch.setattr(Forced, "sent", [])
+    definition = {**Held.live, "metadata": metadata, "spec": {"replicas": 2, "paused": True}}
+    with served(Forced) as address:
+        assert not run(check=True, host=address, definitions=[definition], force_conflicts=True)["failed"]
+    assert Forced.sent
+    for path, body in Forced.sent:
+        assert "force=true" in path
+        assert body["spec"] == {"paused": True, **({"replicas": 2} if taken else {})}

@@ -306,7 +306,7 @@ L4 = {
     [
         ([node()], {}, "ok", "at least one is right"),
         ([node()], ZONE, "warning",
-         "None of 1 nodes has the labels that its pods ask for (zone=ucsd). Correct triton_node"),
+         "None of 1 node has the labels that its pods ask for (zone=ucsd). Correct triton_node"),
         ([node(labels={"zone": "ucsd"})], ZONE, "ok", "right"),
         ([node()], L4, "warning", "(product In L40, L4)"),
         ([node(taints=[TAINT])], {}, "warning", "the taints dedicated=cms:NoSchedule are not tolerated"),
@@ -342,7 +342,7 @@ def pod_on(name: str, gpus: int, namespace: str = "atlas", **labels: str) -> dic
         ([node("a", 4)], [], [accelerated()], "ok",
          "Of 4 on the right nodes (1) 4 are free of others: room for all of 2"),
         ([node("a", 4)], [pod_on("a", 3)], [accelerated()], "warning",
-         "1 are free of others: room for 1 of the 2 servers"),
+         "1 is free of others: room for 1 of the 2 servers"),
         ([node("a", 4)], [pod_on("a", 3, "cms", **OURS)], [accelerated()], "ok", "4 are free of others"),
         ([node("a", 4)], [], [accelerated(), scaled(1, 9)], "info", "room for 4 of at most 9 servers"),
         ([node("a", 4), node("b")], [pod_on("b", 9)], [accelerated(4)], "ok", "room for all of 4"),
@@ -353,7 +353,7 @@ def pod_on(name: str, gpus: int, namespace: str = "atlas", **labels: str) -> dic
         ([node("a", 4, labels={"zone": "ucsd"}, taints=[TAINT])], [], [accelerated(**ZONE)], "error",
          "the taints dedicated=cms:NoSchedule are not tolerated"),
         ([node("a", 4)], FORBIDDEN, [accelerated()], "info",
-         "The 1 right nodes have 4. What pods of others have taken may"),
+         "Right nodes: 1, with 4. What pods of others have taken may"),
         (FORBIDDEN, [], [accelerated()], "info", "The nodes of the cluster may not be read"),
     ],
 )  # fmt: skip
@@ -366,7 +366,7 @@ def test_gpus(api: Api, nodes: Any, pods: Any, manifests: list[dict[str, Any]], 
 def test_nodes_that_come_on_demand(api: Api) -> None:
     Cluster.answers = {"/api/v1/nodes": [node()], "/api/v1/pods": []}
     one(found(api, accelerated(**ZONE), check="gpus"), "info", "they are to come on demand")
-    one(found(api, accelerated(**ZONE), check="nodes"), "info", "None of 1 nodes")
+    one(found(api, accelerated(**ZONE), check="nodes"), "info", "None of 1 node ")
 
 
 # ---- claims, CVMFS ---------------------------------------------------------------------------------------------------

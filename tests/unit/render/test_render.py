@@ -232,7 +232,7 @@ def test_model_repository_table_of_an_open_store() -> None:
         "",
         "lock       alice on host-a since 2026-01-31T12:00:00Z, silent for 70 s (dead, the next run takes over)",
         "free       5.0 GB of 20.0 GB",
-        "leftovers  2 contents (3.0 kB), 1 folders in staging",
+        "leftovers  2 contents (3.0 kB), 1 folder in staging",
     ]
     quiet = _render.model_repository_table({**opened, "lock": None, "space": None}).split("\n")
     assert quiet[2:4] == ["lock       nobody", "free       unknown"]

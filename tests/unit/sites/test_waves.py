@@ -123,6 +123,30 @@ def test_what_became_of_an_instance(
     assert (found["state"], found["changed"], found["checks"]) == (state, changed, checks)
 
 
+@pytest.mark.parametrize(
+    ("waves", "told"),
+    [
+        # As the inventory numbers them, the canary 0.
+        ([["c"], ["a", "b"], ["d"]], {"c": 0, "a": 1, "b": 1, "d": 5}),
+        ([["c", "a", "b", "d"]], {"c": 1, "a": 1, "b": 1, "d": 1}),
+        # Cut by sizes they have no numbers but these, also where some of them have one in the inventory.
+        ([["c"], ["a"], ["b"], ["d"]], {"c": 1, "a": 2, "b": 3, "d": 4}),
+        ([["c", "a"], ["b", "d"]], {"c": 1, "a": 1, "b": 2, "d": 2}),
+    ],
+)
+def test_waves_are_told_by_the_numbers_that_people_know(waves: list[list[str]], told: dict[str, int]) -> None:
+    instances = [
+        host("a"),
+        host("b", supersonic_wave="1"),
+        broken("c", supersonic_wave=0),
+        host("d", supersonic_wave=5),
+    ]
+    found = site.outcomes(instances, waves)
+    assert {each["host"]: each["wave"] for each in found} == told
+    before = [each["host"] for each in found if each["why"] == "in an earlier wave c failed"]
+    assert before == [name for name in told if told[name] > told["c"]]
+
+
 def test_report_of_a_run_that_was_stopped() -> None:
     instances = [
         host("late"),

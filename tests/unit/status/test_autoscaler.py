@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._status import Wanted, autoscaler
+from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_PAUSE
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._status import Wanted, autoscaler, prometheus_of
 
 WANTED = Wanted("cms", "main")
 HPA: dict[str, Any] = {
@@ -81,6 +83,7 @@ AT_ZERO = {
         (Objects(scaled({f"{KEDA}/paused": "true"}), HPA), "KEDA", True, "paused (else 1 to 8 servers)", []),
         (Objects(scaled({f"{KEDA}/paused": "false"}), HPA), "KEDA", False, "1 to 8 servers, wants 3", []),
         (Objects(scaled({f"{KEDA}/paused-replicas": "4"}), HPA), "KEDA", True, "paused at 4 servers (else 1 to 8)", []),
+        (Objects(scaled({f"{KEDA}/paused-replicas": "1"}), HPA), "KEDA", True, "paused at 1 server (else 1 to 8)", []),
         (
             Objects(scaled({"supersonic.fastml.org/before-benchmark": "{}"}), HPA),
             "KEDA",
@@ -108,3 +111,36 @@ def test_what_is_said(objects: Objects, kind: str, paused: bool, text: str, prob
     resolver: Any = objects
     found = autoscaler(WANTED, resolver)
     assert (found["kind"], found["paused"], found["text"], found["problems"]) == (kind, paused, text, problems)
+
+
+NOTE = '{"since": "2026-03-01T11:40:00Z", "reason": "storage moves", "before": {"replicas": 2}}'
+NOTED = {"since": "2026-03-01T11:40:00Z", "reason": "storage moves"}
+PAUSED = {"metadata": {"annotations": {BEFORE_PAUSE: NOTE}}, "spec": {"replicas": 0}}
+
+
+@pytest.mark.parametrize(
+    ("objects", "deployment", "pause"),
+    [
+        (Objects(None), PAUSED, {"servers": 0, **NOTED}),
+        (Objects(None), {"metadata": {}, "spec": {"replicas": 0}}, None),
+        (Objects(None), None, None),
+        # KEDA holds as many as there were.
+        (Objects(scaled({f"{KEDA}/paused": "true", BEFORE_PAUSE: NOTE})), {"spec": {}}, {"servers": 1, **NOTED}),
+        (Objects(scaled({f"{KEDA}/paused-replicas": "0", BEFORE_PAUSE: NOTE})), None, {"servers": 0, **NOTED}),
+        (Objects(scaled({f"{KEDA}/paused": "true", BEFORE_PAUSE: "what?"})), None,
+         {"servers": None, "since": "", "reason": ""}),
+        # By the inventory, or by hand.
+        (Objects(scaled({f"{KEDA}/paused-replicas": "0"})), None, None),
+    ],
+)  # fmt: skip
+def test_what_an_operator_has_noted(objects: Objects, deployment: Any, pause: dict[str, Any] | None) -> None:
+    resolver: Any = objects
+    found = autoscaler(WANTED, resolver, deployment)
+    assert found["pause"] == pause
+    assert found["paused"] or pause is None
+    assert ("by an operator" in found["text"] or "an operator holds" in found["text"]) is (pause is not None)
+
+
+def test_of_an_instance_without_a_prometheus_none_is_asked() -> None:
+    with pytest.raises(SupersonicError, match=r"^no Prometheus is listed, neither in supersonic_components nor as "):
+        prometheus_of({"url": "", "token": None, "ca_certificates": None}, resolver=None, timeout=1)  # type: ignore[arg-type]

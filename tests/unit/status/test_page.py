@@ -180,6 +180,15 @@ def changed(**changes: Any) -> dict[str, Any]:
     return state
 
 
+EMPTY = {"servers__wanted": 0, "servers__ready": 0}
+BY_OPERATOR = "paused by an operator"
+NOTED = {"servers": 0, "since": "2026-03-01T11:40:00Z", "reason": "storage moves"}
+
+
+def paused(**note: Any) -> dict[str, Any]:
+    return changed(**EMPTY, autoscaler__paused=True, autoscaler__pause={**NOTED, **note})
+
+
 ALERT = {**status.troubled()["traffic"]["alerts"][0], "name": "QueueLong"}
 
 
@@ -193,6 +202,12 @@ ALERT = {**status.troubled()["traffic"]["alerts"][0], "name": "QueueLong"}
         (changed(servers__wanted=3), "attention", "2 of 3 servers are ready"),
         (changed(servers__ready=0), "bad", "none of 2 servers is ready"),
         (changed(servers__wanted=0, servers__ready=0), "fine", ""),
+        (changed(**EMPTY, autoscaler__paused=True), "attention", "no server is wanted, and none will come"),
+        (changed(**EMPTY, autoscaler__kind=""), "attention", "no server is wanted, and none will come"),
+        (changed(**EMPTY, autoscaler=None), "fine", ""),
+        (paused(), "attention", f"{BY_OPERATOR} at 0 servers since 2026-03-01 11:40 UTC: storage moves"),
+        (paused(servers=1, since="", reason=""), "attention", f"{BY_OPERATOR} at 1 server"),
+        (paused(servers=None, reason=""), "attention", f"{BY_OPERATOR} since 2026-03-01 11:40 UTC"),
         (changed(servers=None, unknown__servers="gone"), "bad", "gone"),
         (changed(servers__models__0__servers=1), "attention", "1 of 2 servers have the model identity ready"),
         (changed(servers__models__0__servers=0), "bad", "no server has the model identity ready"),
@@ -211,6 +226,7 @@ def test_verdicts(state: dict[str, Any], level: str, reason: str) -> None:
     found = verdict(state)
     assert found.level == level, found
     assert any(text.startswith(reason) for text in found.reasons) or (not reason and not found.reasons)
+    assert not reason.startswith(BY_OPERATOR) or found.reasons == [reason]
 
 
 def test_the_table() -> None:
@@ -234,6 +250,15 @@ def test_the_table() -> None:
         in lines
     )
     assert "ligo: The last hour: not known: no Prometheus was named" in lines
+
+
+def test_a_pause_is_seen_at_once() -> None:
+    lines = table([paused()]).splitlines()
+    assert re.fullmatch(r"cms +Look at it +0 of 0, paused +421 .*", lines[1])
+    assert f"cms: {BY_OPERATOR} at 0 servers since 2026-03-01 11:40 UTC: storage moves" in lines
+    text = Tree(page([paused(reason=HOSTILE)], status.MADE)).text
+    assert "0 of 0, paused" in text
+    assert HOSTILE.partition("&")[0] in text
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
