@@ -40,8 +40,8 @@ from ansible_collections.fastml.supersonic.tests.load import Endpoint
 
 NAME = "alarmed"
 TOKEN = "alarmed-0123456789abcdefghij"
-# One request at a time, so that sixteen clients wait for more than six seconds each: far beyond what is promised, however
-# long they take themselves on a busy machine.
+# One request at a time, so that sixteen clients wait for six seconds each: far beyond what is promised, even where the
+# machine is busy.
 SLOW, SLOW_S, CLIENTS = "slow", 0.4, 16
 # Minutes are seconds.
 WATCHED: dict[str, Any] = {
