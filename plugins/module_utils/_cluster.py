@@ -48,12 +48,17 @@ NAME_SECRET = (
     f"{NAME_AUTHENTICATION}, where Grafana is deployed a Secret that is there in grafana_admin_secret, a "
     "Secret with the certificate in envoy_tls_secret, and set envoy_tokens to {} and envoy_gpu_metrics to false"
 )
+NOBODY_BY_SERVICE = (
+    "take prometheus, autoscaler, otel_collector and tempo off supersonic_components, and leave verify_grafana_token "
+    "and verify_grafana_password empty"
+)
 REPLACE_SERVERS = "set triton_model_rollout to rolling"
 WITHOUT = {
     "pods/portforward": (
         "set verify_servers, verify_envoys and model_repository_test_load to false, triton_model_rollout to rolling "
-        "where it is explicit, and take prometheus, autoscaler, otel_collector and tempo off supersonic_components"
+        f"where it is explicit, {NOBODY_BY_SERVICE}"
     ),
+    "endpointslices.discovery.k8s.io": NOBODY_BY_SERVICE,
     "poddisruptionbudgets.policy": "set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}",
     "networkpolicies.networking.k8s.io": (
         "set triton_network_policy and envoy_network_policy to false, and so otel_collector_network_policy, "

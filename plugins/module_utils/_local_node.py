@@ -61,6 +61,9 @@ POLL_SECONDS = 0.25
 ANSWER_SECONDS = 10.0
 RUNNING_SECONDS = 60.0
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+# Programs in Go collect garbage a third as often as they would, which under load was a quarter of what the API server
+# did. The control plane is told by kubeadm's patch.
+GARBAGE = {"GOGC": "300"}
 # Settings and caches of the user's own kubectl stay out of it.
 KUBECTL_ENVIRONMENT = {"PATH": PATH, "HOME": "/nonexistent"}
 
@@ -438,7 +441,7 @@ class Node:
                     "/usr/bin/python3", spec.directory / "supervisor.py", spec.directory,
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/", preexec_fn=join,
-                env={"PATH": PATH},
+                env={"PATH": PATH, **GARBAGE},
             )  # fmt: skip
         status = spec.directory / "status.json"
         wait_for(

@@ -33,7 +33,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
     LABELS,
     Queries,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._web import Address, Web
 
@@ -483,6 +483,9 @@ def wait_until_scraped(
         except Refused:
             raise
         except SupersonicError as error:
+            # Rights do not come by waiting.
+            if isinstance(error, ApiError) and error.status == 403:
+                raise
             failure = error
         known = found.scrape_interval is not None or not found.deployed
         done = failure is None and not found.problems and not found.missing and known

@@ -183,7 +183,7 @@ def index(envoy: DeployedEnvoy) -> tuple[int, str | None]:
 
 def told(envoy: DeployedEnvoy, status: str, method: str = "RepositoryIndex") -> None:
     """Wait until clients are told this status, whichever worker of Envoy they meet."""
-    until(lambda: ask(envoy, method)[0] == status, 15)
+    until(lambda: ask(envoy, method)[0] == status, 60)
     # A worker that has looked just before looks again after 200 ms.
     time.sleep(0.3)
 

@@ -30,6 +30,6 @@ def test_every_scenario() -> None:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=900,
+        timeout=2400,
     )
     assert done.returncode == 0, done.stdout

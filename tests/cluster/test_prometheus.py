@@ -186,7 +186,7 @@ def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         rare = Site(instance, folder / "rare", scrapes=True, ruled=True, interval=4)
         for server in (blind, site, ruled, rare):
             stack.callback(server.stop)
-        runs["blind"] = instance.run(play, **{**blind.variables, "prometheus_wait_timeout": 3})
+        runs["blind"] = instance.run(play, **{**blind.variables, "prometheus_wait_timeout": 15})
         runs["refused"] = instance.run(play, **{**site.variables, "supersonic_prometheus_token": "wrong-token-77"})
         with contextlib.ExitStack() as operator:
             for definition in crds.definitions():
@@ -198,7 +198,7 @@ def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             found.told = operator_objects(instance)
             runs["existing again"] = instance.run(play, **ruled.variables)
             # Nobody gives it the rules; it scrapes less often than they are made for; and those are none of ours.
-            runs["unread"] = instance.run(play, **site.variables, prometheus_wait_timeout=3)
+            runs["unread"] = instance.run(play, **site.variables, prometheus_wait_timeout=15)
             runs["rare"] = instance.run(play, **rare.variables, prometheus_wait_timeout=20)
             runs["no rules"] = instance.run(play, **rare.variables, prometheus_rule="never")
             # The same instance gets one of its own: what told the site's goes.

@@ -102,8 +102,8 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
         (
             FEATURES["port_forward"],
             "on it, or set verify_servers, verify_envoys and model_repository_test_load to false, "
-            "triton_model_rollout to rolling where it is explicit, and take prometheus, autoscaler, otel_collector and "
-            "tempo off supersonic_components.",
+            "triton_model_rollout to rolling where it is explicit, take prometheus, autoscaler, otel_collector and "
+            "tempo off supersonic_components, and leave verify_grafana_token and verify_grafana_password empty.",
         ),
         (
             FEATURES["disruption_budgets"],
@@ -132,16 +132,18 @@ def test_missing_rights_name_what_asks_for_them(api: Api, permissions: list[dict
 def test_what_components_ask_for_is_named_with_them() -> None:
     """The hint about port-forwards names each component whose feature wants them."""
     components = {
-        "prometheus": ["prometheus"], "autoscaler": ["autoscaler"], "traces": ["otel_collector", "tempo"]
+        "prometheus": ["prometheus"], "autoscaler": ["autoscaler"], "traces": ["otel_collector", "tempo"],
+        "grafana_proof": ["verify_grafana_token", "verify_grafana_password"],
     }  # fmt: skip
-    asking = {
-        feature
-        for feature, permissions in FEATURES.items()
-        if any(item["resource"] == "pods/portforward" for item in permissions)
-    }
-    assert asking - {"port_forward"} == set(components)
+
+    def asking(resource: str) -> set[str]:
+        return {name for name, items in FEATURES.items() if any(item["resource"] == resource for item in items)}
+
+    # Services are reached at the pods behind them.
+    assert asking("pods/portforward") - {"port_forward"} == asking("endpointslices") == set(components)
     for name in [name for names in components.values() for name in names]:
         assert name in _cluster.WITHOUT["pods/portforward"]
+        assert name in _cluster.WITHOUT["endpointslices.discovery.k8s.io"]
 
 
 def test_what_lacks_a_verb_is_what_an_instance_does_without() -> None:

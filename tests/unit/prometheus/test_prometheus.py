@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus, _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,24 @@ def test_pods_of_an_instance() -> None:
         ("domain-triton-6d4b75cb6d-hwzls", False),
     ):
         assert bool(re.fullmatch(pattern, name)) == own
+
+
+@pytest.mark.parametrize(("status", "looks"), [(403, 1), (503, 3)])
+def test_a_right_that_is_missing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, status: int, looks: int) -> None:
+    seen = []
+
+    def look(*_arguments: Any) -> None:
+        seen.append(1)
+        raise ApiError("endpoints", status=status, reason="", body={})
+
+    monkeypatch.setattr(_prometheus, "look_at", look)
+    clock = iter(range(100))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    instance = {"namespace": "cms", "name": "main", "pods": False}
+    with pytest.raises(ApiError, match="endpoints"):
+        _prometheus.wait_until_scraped(None, None, instance, looks)  # type: ignore[arg-type] # nobody is asked
+    assert len(seen) == looks
 
 
 # ---- rules -----------------------------------------------------------------------------------------------------------
