@@ -212,6 +212,8 @@ DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(h|m|s|ms))+")
 DURATION_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 # What cert-manager takes where nothing is said.
 CERTIFICATE_HOURS = 2160
+# For which CoreDNS repeats what it has answered.
+DNS_SECONDS = 5
 LOAD_BALANCER = (
     "envoy_service_load_balancer_class",
     "envoy_service_load_balancer_ip",
@@ -706,7 +708,23 @@ def _judged(
 
 def cautions(variables: Variables) -> list[str]:
     """What is allowed, and yet to be known before it is done."""
-    return [text for of in (_keda_problems, _gpu_problems) for text in of.cautions(variables)]
+    own = list(_hasty(variables))
+    return own + [text for of in (_keda_problems, _gpu_problems) for text in of.cautions(variables)]
+
+
+def _hasty(variables: Variables) -> Iterator[str]:
+    """A server that is gone before the Envoys know of the one in its place. Two of them stand in for each other."""
+    waits = _integers(variables, "triton_drain_wait", "envoy_dns_refresh_seconds", "envoy_health_check_interval")
+    if not waits or variables.get("triton_replicas") is None or int(variables["triton_replicas"]) != 1:
+        return
+    wait, *others = waits
+    least = sum(others) + DNS_SECONDS
+    if wait < least:
+        yield (
+            f"triton_drain_wait is {wait}, and with one server (triton_replicas) requests are lost whenever it is "
+            "replaced: the Envoys learn of the one in its place after envoy_dns_refresh_seconds, "
+            f"envoy_health_check_interval and up to {DNS_SECONDS} s of the cluster's DNS. Set it to {least} or more."
+        )
 
 
 class _Read(dict[str, Any]):

@@ -1,11 +1,20 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Alerts fire for real: each fault is made in an instance of its own, told in seconds, and undone."""
+"""Alerts fire for real: each fault is made in an instance of its own, told in seconds, and undone.
+
+What is not made here fires in Prometheus' own unit tests of rules alone (tests/integration/test_alerts.py): errors of
+GPUs, of which there are none here, nor an exporter of their metrics; a claim that fills, which only kubelets tell, whom
+nobody scrapes here; a proof that failed, which a node-exporter has to read; samples that are dropped for want of room,
+before which Prometheus collects them for two hours.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +40,9 @@ from ansible_collections.fastml.supersonic.tests.load import Endpoint
 
 NAME = "alarmed"
 TOKEN = "alarmed-0123456789abcdefghij"
+# One request at a time, so that sixteen clients wait for six seconds each: far beyond what is promised, even where the
+# machine is busy.
+SLOW, SLOW_S, CLIENTS = "slow", 0.4, 16
 # Minutes are seconds.
 WATCHED: dict[str, Any] = {
     "prometheus_alert_patience": 0.02,
@@ -57,6 +69,11 @@ class Alarmed(ScaledInstance):
     def firing(self) -> dict[str, dict[str, Any]]:
         return {alert["name"]: alert for alert in self.look()["alerts"] if alert["state"] == "firing"}
 
+    def jobs(self) -> set[tuple[str, str]]:
+        """What fires, and the job that it is about."""
+        alerts = self.look()["alerts"]
+        return {(alert["name"], alert["labels"].get("job", "")) for alert in alerts if alert["state"] == "firing"}
+
     def fires(self, *names: str, seconds: float = 60) -> dict[str, dict[str, Any]]:
         """Wait until these fire."""
         found: dict[str, dict[str, Any]] = until(lambda: (now := self.firing()).keys() >= set(names) and now, seconds)
@@ -66,29 +83,53 @@ class Alarmed(ScaledInstance):
         """Wait until nothing fires any more."""
         until(lambda: not self.firing(), seconds)
 
-    def ask(self, count: int, token: str = TOKEN) -> set[str]:
+    def ask(self, count: int, token: str = TOKEN, model: str = "identity") -> set[str]:
         """So many requests, a few at a time; how they ended."""
-        values = numpy.array([[1, 2, 3, 4]], dtype=numpy.float32)
-        given = triton.InferInput("INPUT0", [1, 4], "FP32")
-        given.set_data_from_numpy(values)
         address = self.address()
 
         def one(_number: int) -> str:
             with Endpoint(address).client() as client:
-                try:
-                    client.infer("identity", [given], headers={"authorization": f"Bearer {token}"}, client_timeout=20)
-                except InferenceServerException as exc:
-                    return str(exc.status())
-            return "OK"
+                return ended(client, token, model)
 
         with ThreadPoolExecutor(4) as pool:
             return set(pool.map(one, range(count)))
+
+    @contextlib.contextmanager
+    def busy(self, model: str) -> Iterator[None]:
+        """Clients, each of which sends one request after the other, and every one of them is answered."""
+        stop, address = threading.Event(), self.address()
+
+        def one(_number: int) -> set[str]:
+            found = set()
+            with Endpoint(address).client() as client:
+                while not stop.is_set():
+                    found.add(ended(client, TOKEN, model))
+            return found
+
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            asking = pool.map(one, range(CLIENTS))
+            try:
+                yield
+            finally:
+                stop.set()
+        assert set().union(*asking) == {"OK"}
 
     def deployment(self, part: str) -> str:
         return f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{NAME}-{part}"
 
     def replicas_of(self, part: str, count: int) -> None:
         self.cluster.patch(self.deployment(part), {"spec": {"replicas": count}})
+
+
+def ended(client: triton.InferenceServerClient, token: str, model: str) -> str:
+    """How a request has ended."""
+    given = triton.InferInput("INPUT0", [1, 4], "FP32")
+    given.set_data_from_numpy(numpy.array([[1, 2, 3, 4]], dtype=numpy.float32))
+    try:
+        client.infer(model, [given], headers={"authorization": f"Bearer {token}"}, client_timeout=20)
+    except InferenceServerException as exc:
+        return str(exc.status())
+    return "OK"
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +139,7 @@ def alarmed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("alarmed")
     shutil.copytree(LOCAL / "models" / "identity", folder / "models" / "identity")
     write_model(folder / "models", "broken", initialize="raise ValueError('weights are missing')")
+    write_model(folder / "models", SLOW, execute=f"time.sleep({SLOW_S})", max_batch_size=1)
     variables = {
         "supersonic_components": ["prometheus"],
         "envoy_tokens": {"cms": TOKEN},
@@ -236,6 +278,22 @@ def test_servers_with_different_models(alarmed: Alarmed) -> None:
     until(lambda: alarmed.ready("triton", 1), 60)
 
 
+def test_more_requests_than_a_server_can_take(alarmed: Alarmed) -> None:
+    # What is refused waits nowhere.
+    assert alarmed.ask(1, model=SLOW) == {"OK"}
+    with alarmed.busy(SLOW):
+        found = alarmed.fires(
+            "SupersonicQueueLong", "SupersonicNoCapacityLeft", "SupersonicLatencyBudgetBurns", seconds=120
+        )
+    (wait,) = re.findall(r"They wait (\d+) ms on average; 500 ms", found["SupersonicQueueLong"]["description"])
+    assert int(wait) > 500
+    (more,) = re.findall(r"They want ([\d.]+) times the servers", found["SupersonicNoCapacityLeft"]["description"])
+    assert float(more) > 2
+    assert "take more than 2500 ms" in found["SupersonicLatencyBudgetBurns"]["description"]
+    # Whoever waits is answered all the same.
+    assert not found.keys() & {"SupersonicErrors", "SupersonicPoolDown"}
+
+
 def test_a_scaler_that_cannot_read_its_metric(alarmed: Alarmed, keda: Keda) -> None:
     assert keda.sound()
     done = alarmed.run(
@@ -271,17 +329,30 @@ def test_a_scaler_that_cannot_read_its_metric(alarmed: Alarmed, keda: Keda) -> N
         assert "questions of KEDA had no answer" in alert["description"]
 
 
-def test_a_model_that_cannot_be_loaded_and_a_certificate_that_expires(alarmed: Alarmed) -> None:
+def test_what_an_instance_is_told_to_have_and_has_not(alarmed: Alarmed) -> None:
+    """A model that can be loaded, a certificate that lasts, keys of an issuer, room for samples, metrics of GPUs."""
     made = certificate("localhost", days=5)
     (alarmed.inventory.parent / "authority.pem").write_text(made.pem)
+    # It answers, and has no keys.
+    keys = f"http://{NAME}-prometheus.{alarmed.namespace}.svc.cluster.local:9090/api/v1/nothing"
+    issuer = {"issuer": "https://issuer.example.org", "audiences": ["supersonic"], "jwks_uri": keys, "insecure": True}
     done = alarmed.run(
         "site.yml", "--tags", "envoy,prometheus", "--skip-tags", "verify",
         prometheus_models=["identity", "broken"],
+        # Less than a log that has just begun.
+        prometheus_retention_size="10KB",
+        # Nobody has an address of documentation.
+        prometheus_dcgm_targets=["192.0.2.1:9400"],
+        envoy_jwt_issuers=[issuer],
         envoy_tls_certificate=made.pem, envoy_tls_private_key=made.key_pem,
         verify_envoy_tls={"server_name": "localhost", "ca_cert": str(alarmed.inventory.parent / "authority.pem")},
     )  # fmt: skip
     assert done.code == 0, done.output
-    found = alarmed.fires("SupersonicModelNotLoaded", "SupersonicCertificateExpires", seconds=90)
+    parts = ("ModelNotLoaded", "CertificateExpires", "TokenKeysUnknown", "MetricsVolumeFills")
+    found = alarmed.fires(*(f"Supersonic{part}" for part in parts), seconds=120)
     assert found["SupersonicModelNotLoaded"]["labels"]["model"] == "broken"
     assert found["SupersonicCertificateExpires"]["severity"] == "warning"
     assert "It is good for 4 more days" in found["SupersonicCertificateExpires"]["description"]
+    assert found["SupersonicTokenKeysUnknown"]["labels"]["envoy_cluster_name"] == "jwks_0"
+    assert "more than is to be kept" in found["SupersonicMetricsVolumeFills"]["description"]
+    until(lambda: ("SupersonicTargetDown", "dcgm") in alarmed.jobs(), 120)

@@ -50,8 +50,12 @@ def write_model(
     initialize: str = "pass",
     execute: str = "pass",
     datatypes: tuple[str, ...] = ("FP32",),
+    max_batch_size: int = 0,
 ) -> None:
-    """A model with an output for each input, equal to it unless the line execute changes value."""
+    """A model with an output for each input, equal to it unless the line execute changes value.
+
+    max_batch_size: 0 for requests without a batch, whose shape is [N] and not [1, N].
+    """
     folder = repository / name / "1"
     folder.mkdir(parents=True)
     (folder / "model.py").write_text(MODEL.replace("INITIALIZE", initialize).replace("EXECUTE", execute))
@@ -64,7 +68,7 @@ def write_model(
         for direction in ("input", "output")
     }
     (folder.parent / "config.pbtxt").write_text(
-        f'name: "{name}"\nbackend: "python"\nmax_batch_size: 0\n'
+        f'name: "{name}"\nbackend: "python"\nmax_batch_size: {max_batch_size}\n'
         f"input [ {tensors['input']} ]\noutput [ {tensors['output']} ]\n"
         "instance_group [ { kind: KIND_CPU count: 1 } ]\n"
     )

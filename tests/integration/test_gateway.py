@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import re
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ from ansible_collections.fastml.supersonic.tests.harness.gateway import (
 )
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
+from ansible_collections.fastml.supersonic.tests.harness.processes import http_status
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
 CMS, CMS_NEXT, ATLAS = "cms-0123456789abcdefghij", "cms-next-0123456789abcdef", "atlas-0123456789abcdefgh"
@@ -67,6 +70,8 @@ CASES: dict[str, dict[str, Any]] = {
     "open": {},
     "processes": {"envoy_processes": 2},
     "http": {"envoy_http": True},
+    # So long that it is not over before the test is.
+    "leaving": {"envoy_endpoint_wait": 600, "envoy_drain_time": 1, "envoy_termination_grace": 700},
     "jwt": {"envoy_jwt_issuers": ISSUERS, "envoy_public_methods": ["Health", "ServerLive"], "envoy_access_log": "all"},
     "tokens": {"envoy_tokens": {"cms": [CMS, CMS_NEXT], "atlas": ATLAS}, "envoy_access_log": "all", "envoy_http": True},
     "both": {"envoy_tokens": {"cms": CMS}, "envoy_jwt_issuers": ISSUERS[:1]},
@@ -244,6 +249,34 @@ def test_two_envoys_of_a_pod_share_the_clients_port(start: Start) -> None:
     back = start("processes", second)
     assert {infer(second) for _number in range(32)} == {"OK"}
     assert taken(back)
+
+
+def test_clients_stay_until_the_endpoint_has_left(start: Start, manifests: Path) -> None:
+    """A drain fails the health check, and sends clients away when the Service leads nobody here any more."""
+    envoy = start("leaving")
+    documents = yaml.safe_load_all((manifests / "leaving" / "envoy.yaml").read_text())
+    (deployment,) = (item for item in documents if item and item["kind"] == "Deployment")
+    hook = deployment["spec"]["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]["httpGet"]
+    health = f"http://127.0.0.1:{envoy.ports['metrics']}/healthz"
+    kubelet = HTTPConnection("127.0.0.1", envoy.ports["drain"])
+    with (
+        contextlib.closing(kubelet),
+        triton_grpc.InferenceServerClient(envoy.address, channel_args=CHANNEL) as client,
+    ):
+
+        def sent_away() -> int:
+            assert client.is_server_ready()
+            (count,) = statistics(envoy, r"^http\.ingress_grpc\.downstream_cx_drain_close$").values()
+            return count
+
+        assert http_status(health) == 200
+        kubelet.request("GET", hook["path"], headers={item["name"]: item["value"] for item in hook["httpHeaders"]})
+        until(lambda: http_status(health) == 503)
+        assert [sent_away() for _number in range(20)] == [0] * 20
+        # What comes next in the drain, without the wait before it.
+        step = f"http://127.0.0.1:{envoy.admin_port}/drain_listeners?graceful&skip_exit"
+        urllib.request.urlopen(urllib.request.Request(step, method="POST"), timeout=10).close()
+        until(sent_away)
 
 
 def test_json_web_tokens(start: Start) -> None:

@@ -1537,6 +1537,29 @@ def test_one_check_that_breaks_costs_no_other() -> None:
     assert "it cannot be judged" in found[2].message
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"triton_drain_wait": 7}, ""),
+        ({"triton_drain_wait": 6}, r"triton_drain_wait is 6, .*one server .*Set it to 7 or more\."),
+        ({"envoy_dns_refresh_seconds": 5}, r"triton_drain_wait is 8, .*Set it to 11 or more\."),
+        # Another one is there meanwhile.
+        ({"triton_drain_wait": 0, "triton_replicas": 2}, ""),
+        ({"triton_drain_wait": 0, "triton_replicas": 0}, ""),
+        # Of a role that is not judged.
+        ({"triton_drain_wait": 0, "envoy_dns_refresh_seconds": None}, ""),
+    ],
+)
+def test_a_server_that_is_gone_too_soon_is_warned_of(changes: dict[str, Any], said: str) -> None:
+    found: dict[str, Any] = {}
+    for role in ("triton", "envoy"):
+        found |= yaml.safe_load((CLONE / "roles" / role / "defaults" / "main.yml").read_text())
+    cautions = _inventory.cautions({name: value for name, value in {**found, **changes}.items() if value is not None})
+    assert len(cautions) == bool(said)
+    assert all(re.search(said, text) for text in cautions)
+
+
 def test_an_inventory_without_instances(tmp_path: Path) -> None:
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"supersonic_instance": {"hosts": {"a": RIGHT}}}))
