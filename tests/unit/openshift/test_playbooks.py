@@ -129,7 +129,19 @@ def test_who_is_not_logged_in_and_who_fails(tmp_path: Path) -> None:
         assert not (tmp_path / "right").exists()
 
 
-def test_a_teardown_that_fails_everywhere_leaves_no_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("playbook", "extra"),
+    [
+        # The server has nothing of what Kubernetes has.
+        ("teardown", {}),
+        ("drift", {"drift_fail": True}),
+        # Nothing can be written there, which one host finds out for all of them.
+        ("status", {"status_report": "/dev/null/status.html"}),
+        # As clusters, which are to have KEDA. The login has written their kubeconfigs when that is looked for.
+        ("site", {"supersonic_components": ["keda"], "keda_mode": "existing"}),
+    ],
+)
+def test_a_run_that_fails_everywhere_leaves_no_token(tmp_path: Path, playbook: str, extra: dict[str, Any]) -> None:
     with openshift(tmp_path, {"robot": PASSWORD}) as site:
         shared = {
             "ansible_connection": "local",
@@ -142,19 +154,42 @@ def test_a_teardown_that_fails_everywhere_leaves_no_token(tmp_path: Path) -> Non
             "supersonic_name": "{{ inventory_hostname }}",
             "supersonic_namespace": "n",
         }
-        inventory = {"supersonic_instances": {"vars": shared, "hosts": {"one": {}, "two": {}}}}
+        kind = "supersonic_clusters" if playbook == "site" else "supersonic_instances"
+        inventory: dict[str, Any] = {"supersonic_instances": {"hosts": {"elsewhere": {}}}}
+        inventory[kind] = {"vars": shared, "hosts": {"one": {}, "two": {}}}
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-        # This server has nothing of what Kubernetes has.
-        done = run_playbook("playbooks/teardown.yml", tmp_path / "hosts.yml")
+        limit = ("--limit", f"{kind},localhost")
+        done = run_playbook(f"playbooks/{playbook}.yml", tmp_path / "hosts.yml", *limit, extra=extra)
         assert done.code == 2
-        assert {host: counts["failed"] for host, counts in done.recap.items()} == {"one": 1, "two": 1}, done.output
+        # Of a task for all of them it is counted for the one that has done it.
+        failed = {host for host, counts in done.recap.items() if counts["failed"] == 1}
+        assert failed == ({"one"} if playbook == "status" else {"one", "two"}), done.output
         assert len(site.given) == 2
         assert site.tokens == {}
         assert not (tmp_path / "one").exists()
         assert not (tmp_path / "two").exists()
 
 
+LOGOUT = "tasks/openshift_logout.yml"
+LAST_CHANCE = {"ansible.builtin.include_tasks": LOGOUT, "when": "ansible_play_batch | length == 0"}
+
+
+def unguarded(play: dict[str, Any]) -> list[str]:
+    """What of a play may end the run for every host, without their tokens being revoked."""
+    found = [part for part in ("roles", "pre_tasks", "post_tasks", "handlers") if part in play]
+    for task in play["tasks"]:
+        if task.get("ansible.builtin.include_tasks") == LOGOUT:
+            # What follows fails on purpose.
+            break
+        said = [{key: each.get(key) for key in LAST_CHANCE} for each in task.get("always", [])]
+        rescued = [each for each in task.get("rescue", [{}]) if "ansible.builtin.set_fact" not in each]
+        if said != [LAST_CHANCE] and rescued and "ansible.builtin.meta" not in task:
+            found.append(task["name"])
+    return found
+
+
 def test_playbooks_that_ask_a_cluster_log_in_and_out() -> None:
+    """Wherever a run may end in between, too: Ansible ends it where every host of a play has failed."""
     for path in sorted((CLONE / "playbooks").glob("*.yml")):
         # Those that ask none, or import one that does.
         if path.stem in ("openshift_login", "openshift_logout", "render", "clients", "local"):
@@ -167,6 +202,9 @@ def test_playbooks_that_ask_a_cluster_log_in_and_out() -> None:
         for play in (*plays[:begin], *plays[end + 1 :]):
             assert "_role" not in json.dumps(play.get("tasks", [])), path
             assert "roles" not in play, path
+        for play, name in zip(plays[begin + 1 : end], imported[begin + 1 : end], strict=True):
+            assert name in ("", "verify"), path
+            assert name or unguarded(play) == [], (path, play["name"])
 
 
 @pytest.mark.parametrize(
