@@ -715,13 +715,17 @@ def cautions(variables: Variables) -> list[str]:
 def _hasty(variables: Variables) -> Iterator[str]:
     """A server that is gone before the Envoys know of the one in its place. Two of them stand in for each other."""
     waits = _integers(variables, "triton_drain_wait", "envoy_dns_refresh_seconds", "envoy_health_check_interval")
-    if not waits or variables.get("triton_replicas") is None or int(variables["triton_replicas"]) != 1:
+    scaled = "autoscaler" in (variables.get("supersonic_components") or [])
+    name = "autoscaler_min_replicas" if scaled else "triton_replicas"
+    servers = variables.get(name)
+    # Without work a pool has as few as the autoscaler lets it have, and on the way to none there is one.
+    if not waits or servers is None or (max(int(servers), 1) if scaled else int(servers)) != 1:
         return
     wait, *others = waits
     least = sum(others) + DNS_SECONDS
     if wait < least:
         yield (
-            f"triton_drain_wait is {wait}, and with one server (triton_replicas) requests are lost whenever it is "
+            f"triton_drain_wait is {wait}, and with one server ({name} is {servers}) requests are lost whenever it is "
             "replaced: the Envoys learn of the one in its place after envoy_dns_refresh_seconds, "
             f"envoy_health_check_interval and up to {DNS_SECONDS} s of the cluster's DNS. Set it to {least} or more."
         )

@@ -1537,6 +1537,9 @@ def test_one_check_that_breaks_costs_no_other() -> None:
     assert "it cannot be judged" in found[2].message
 
 
+SCALED: dict[str, Any] = {"supersonic_components": ["autoscaler"]}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -1549,11 +1552,19 @@ def test_one_check_that_breaks_costs_no_other() -> None:
         ({"triton_drain_wait": 0, "triton_replicas": 0}, ""),
         # Of a role that is not judged.
         ({"triton_drain_wait": 0, "envoy_dns_refresh_seconds": None}, ""),
+        # What an autoscaler may leave of a pool, whatever it begins with.
+        ({"triton_drain_wait": 0, "triton_replicas": 5, **SCALED}, r"one server \(autoscaler_min_replicas is 1\)"),
+        ({"triton_drain_wait": 0, **SCALED, "autoscaler_min_replicas": 0}, r"\(autoscaler_min_replicas is 0\)"),
+        ({"triton_drain_wait": 0, **SCALED, "autoscaler_min_replicas": 3}, ""),
+        ({"triton_drain_wait": 7, **SCALED}, ""),
+        ({"triton_drain_wait": 0, **SCALED, "autoscaler_min_replicas": None}, ""),
+        # One that is not listed decides nothing.
+        ({"triton_drain_wait": 0, "autoscaler_min_replicas": 3}, r"\(triton_replicas is 1\)"),
     ],
 )
 def test_a_server_that_is_gone_too_soon_is_warned_of(changes: dict[str, Any], said: str) -> None:
     found: dict[str, Any] = {}
-    for role in ("triton", "envoy"):
+    for role in ("triton", "envoy", "autoscaler"):
         found |= yaml.safe_load((CLONE / "roles" / role / "defaults" / "main.yml").read_text())
     cautions = _inventory.cautions({name: value for name, value in {**found, **changes}.items() if value is not None})
     assert len(cautions) == bool(said)
