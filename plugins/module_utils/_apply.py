@@ -39,7 +39,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
     scaled_by_machine,
     targets,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Differences, Mask, Object
+from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Differences, Mask, Object, field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
     BINDINGS,
@@ -47,6 +47,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
     CRD,
     NAMESPACE,
     ROLES,
+    SECRET,
     GroupKind,
     Kinds,
     Resource,
@@ -126,6 +127,7 @@ class Run:
         # Why the namespace that was meant to go is still there.
         self.left: list[str] = []
         self.held: dict[str, None] = {}
+        self.taken: dict[str, None] = {}
         self._fresh: dict[GroupKind, float] = {}
         self._set = ApplySet(options.name, options.namespace)
         self._kinds = Kinds(api)
@@ -446,6 +448,21 @@ class Run:
             plan.changed = self.differences.compare(plan.key, plan.live, plan.result, self.options.field_manager)
         if not plan.changed:
             self.actions[plan.key] = "unchanged"
+        elif plan.live is not None and plan.force and plan.key.group_kind in (CONFIG_MAP, SECRET):
+            self._note_taken(plan.key, plan.live, plan.result)
+
+    def _note_taken(self, key: Key, live: Object, result: Object) -> None:
+        """Contents that somebody else has set: a pod that has read them meanwhile goes on with them."""
+        before, after = live.get("data") or {}, result.get("data") or {}
+        managers: dict[str, None] = {}
+        for name in (name for name in before if before[name] != after.get(name)):
+            owners = [str(entry.get("manager")) for entry in field_managers(live, "data", name)]
+            managers.update(dict.fromkeys(owners if self.options.field_manager not in owners else []))
+        if managers:
+            self.taken[
+                f"{key}: what {', '.join(managers)} had put there is taken back. Pods that were started meanwhile may "
+                "have read it and go on with it, which a proof does not see: playbooks/drift.yml tells of them."
+            ] = None
 
     # ---- check mode
 

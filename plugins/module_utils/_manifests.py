@@ -115,5 +115,5 @@ def objects_of(work: Run | None) -> list[dict[str, str]]:
 
 
 def _warn(module: t.Any, work: Run | None, mask: Mask) -> None:
-    for text in [*work.api.warnings, *work.held] if work else []:
+    for text in [*work.api.warnings, *work.held, *work.taken] if work else []:
         module.warn(mask.text(text))

@@ -224,3 +224,55 @@ def test_replicas_of_others_are_not_taken_over(
     for path, body in Forced.sent:
         assert "force=true" in path
         assert body["spec"] == {"paused": True, **({"replicas": 2} if taken else {})}
+
+
+class Edited(Held):
+    """The same with a ConfigMap, which becomes what the definition says."""
+
+    live: ClassVar[dict[str, Any]] = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "main-envoy", "namespace": "n"},
+        "data": {"envoy.yaml": "by hand", "theirs": "1"},
+    }
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/api/v1":
+            self.answer({"resources": [{"name": "configmaps", "kind": "ConfigMap", "namespaced": True}]})
+        elif path == "/api/v1/namespaces/n/configmaps/main-envoy":
+            self.answer(self.live)
+        elif path == "/api/v1/namespaces/n":
+            self.answer({"metadata": {"name": "n"}})
+        else:
+            self.answer({"reason": "NotFound"}, 404)
+
+    def do_PATCH(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.answer({**self.live, "data": {**self.live["data"], **body["data"]}})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "managers", "warned"),
+    [
+        ("right", ["kubectl-edit"], True),
+        # Nothing is taken from anybody.
+        ("by hand", ["kubectl-edit"], False),
+        ("right", ["fastml.supersonic"], False),
+        # Both had the same, and only the inventory has changed.
+        ("right", ["kubectl-replace", "fastml.supersonic"], False),
+    ],
+)
+def test_what_pods_may_have_read_is_told(
+    wanted: str, managers: list[str], warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"f:data": {"f:envoy.yaml": {}, "f:theirs": {}}}
+    entries = [{"manager": manager, "operation": "Update", "fieldsV1": fields} for manager in managers]
+    metadata = {**Edited.live["metadata"], "managedFields": entries}
+    monkeypatch.setattr(Edited, "live", {**Edited.live, "metadata": metadata})
+    definition = {**Edited.live, "metadata": {"name": "main-envoy"}, "data": {"envoy.yaml": wanted}}
+    with served(Edited) as address:
+        found = run(check=True, host=address, definitions=[definition], force_conflicts=True)
+    assert not found["failed"], found
+    said = re.findall("ConfigMap/main-envoy: what (.*) had put there", str(found.get("warnings")))
+    assert said == (["kubectl-edit"] if warned else [])
