@@ -70,13 +70,18 @@ def ask(
 
 
 def read(response: http.client.HTTPResponse, seconds: float, most: int) -> bytes:
-    """As much of an answer as is taken. The time of the connection bounds each wait, and not all of them."""
+    """As much of an answer as is taken. The time of the connection bounds each wait, and not all of them.
+
+    Raises TimeoutError and IncompleteRead: `read1` takes a body that is cut short for a whole one unless it is chunked.
+    """
     limit = time.monotonic() + seconds
     parts: list[bytes] = []
     left = most
     while left > 0:
         part = response.read1(left)
         if not part:
+            if response.length:
+                raise http.client.IncompleteRead(b"".join(parts), response.length)
             break
         parts.append(part)
         left -= len(part)

@@ -33,6 +33,8 @@ class Admin(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         text = f"{self.command} {self.path} {self.headers['Host']} {self.headers.get('X-Key', '')} {body.decode()}"
         self.send_response(503 if self.path == "/broken" else 200)
+        if self.path == "/cut":
+            self.send_header("Content-Length", str(len(text) + 7))
         self.end_headers()
         self.wfile.write(text.encode())
 
@@ -80,6 +82,10 @@ def test_what_comes_back(ways: Ways) -> None:
 def test_no_answer_has_a_reason(ways: Ways, tmp_path: Path) -> None:
     with pytest.raises(_pod_http.NoAnswer, match="closed connection without response"):
         ask(ways, "/hangs-up")
+    with pytest.raises(_pod_http.NoAnswer, match=r"^IncompleteRead\(20 bytes read, 7 more expected\)$"):
+        ask(ways, "/cut")
+    # Nobody has asked for its end.
+    assert ask(ways, "/cut", most=5).body == b"GET /"
     # What the port-forward says tells more.
     ways.tunnel.error = RelayError("refused", "connection refused in the pod")
     with pytest.raises(_pod_http.NoAnswer, match=r"^connection refused in the pod$"):
@@ -90,6 +96,8 @@ def test_no_answer_has_a_reason(ways: Ways, tmp_path: Path) -> None:
 
 class Dripping:
     """An answer that comes in parts."""
+
+    length = None
 
     def __init__(self, *parts: bytes) -> None:
         self.parts = list(parts)
