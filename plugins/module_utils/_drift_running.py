@@ -83,6 +83,8 @@ _PUT_BACK = (
 _SKEW_SECONDS = 3
 # So many times as long may the second answer take, where the first has not come.
 _PATIENCE = 3
+# So many questions are asked side by side.
+_AT_A_TIME = 8
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,10 @@ class Look:
 
     def _pods(self) -> list[dict[str, t.Any]]:
         return [pod for pod in self._list("/api/v1", "pods", self._selector) if not is_leaving(pod)]
+
+    def _here(self) -> set[str]:
+        """The pods at a second look. Of one that is gone by now nobody has to know why it gave no answer."""
+        return {str(pod["metadata"]["name"]) for pod in self._pods()}
 
     def _replica_sets(self) -> list[dict[str, t.Any]] | None:
         """None where they may not be seen: Deployments then say how many pods are of their template."""
@@ -297,8 +303,8 @@ class Look:
 
     # ---- Envoy -------------------------------------------------------------------------------------------------------
     def _envoys(self, pods: Sequence[Object]) -> None:
-        """Each Envoy of each pod against the ConfigMap that it was started from."""
-        told = []
+        """Each Envoy of each pod against the ConfigMap that it was started from. They are asked side by side."""
+        envoys: list[tuple[Object, str, tuple[str, str]]] = []
         for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
             if reason := why_not_running(pod):
                 self.unknown.append(f"Envoy's running configuration in {pod['metadata']['name']}: {reason}")
@@ -306,9 +312,25 @@ class Look:
             for container in pod["spec"]["containers"]:
                 source = configuration_of(pod["spec"], container)
                 if source:
-                    where = f"Envoy's running configuration in {pod['metadata']['name']} ({container['name']})"
-                    done = self._part(where, partial(self._envoy, pod, container["name"], *source))
-                    told.append({"pod": pod["metadata"]["name"], "container": container["name"], "same": done})
+                    envoys.append((pod, str(container["name"]), source))
+
+        def ask(envoy: tuple[Object, str, tuple[str, str]]) -> tuple[Look, t.Any]:
+            pod, container, source = envoy
+            where = f"Envoy's running configuration in {pod['metadata']['name']} ({container})"
+            # By itself, so that what is told has an order.
+            own = Look(self.wanted, self.resolver)
+            return own, own._part(where, partial(own._envoy, pod, container, *source))
+
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            answers = list(pool.map(ask, envoys))
+        here = self._here() if any(own.unknown for own, _same in answers) else set()
+        told = []
+        for (pod, container, _source), (own, same) in zip(envoys, answers, strict=True):
+            name = str(pod["metadata"]["name"])
+            if name in here or not own.unknown:
+                self.findings += own.findings
+                self.unknown += own.unknown
+                told.append({"pod": name, "container": container, "same": same})
         self.running["envoys"] = told
 
     def _envoy(self, pod: Object, container: str, config_map: str, key: str) -> bool:
@@ -445,7 +467,11 @@ class Look:
             "timeout": wanted.timeout,
             "again": _PATIENCE * wanted.timeout,
         }
-        for server in _model_servers.running(self.resolver, pool, release, models):
+        servers = _model_servers.running(self.resolver, pool, release, models)
+        here = self._here() if any(server["silence"] for server in servers) else set()
+        for server in servers:
+            if server["silence"] and server["pod"] not in here:
+                continue
             self.running["release"]["servers"].append({"pod": server["pod"], "release": server["release"]})
             if not server["running"]:
                 continue
@@ -494,7 +520,7 @@ class Look:
                     raise
                 return []
 
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
             answers = list(pool.map(ask, _PLACES))
         left: dict[str, list[str]] = {}
         for (_root, plural, _kind), items in zip(_PLACES, answers, strict=True):

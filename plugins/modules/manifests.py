@@ -118,8 +118,8 @@ options:
         that names the manager and the fields.
       - A number of replicas that is left to an autoscaler, or that an operator, a drain or a benchmark holds, is not
         taken over, nor is any field that is not in O(definitions).
-      - Contents of a ConfigMap or a Secret that were taken over are warned of, since pods that were started meanwhile may
-        have read what was there.
+      - Contents of a ConfigMap or a Secret that are taken over are warned of, since pods that were started meanwhile
+        may have read what was there.
     type: bool
     default: false
   conflict_remedy:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import threading
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -101,6 +103,8 @@ class Answers:
 
 class Ways:
     """A resolver without pods to ask."""
+
+    relay = None
 
     def __init__(self, api: Answers) -> None:
         self.api = api
@@ -348,6 +352,19 @@ def test_a_server_that_gives_no_answer_is_not_known(
     assert not any({"live", "running"} & set(each) for each in done.findings)
 
 
+def test_a_server_that_is_gone_meanwhile_is_left_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = answers([server(name, store.release) for name in "ab"])
+
+    def ask_all(_targets: Any, _resolver: Any, _wanted: Any) -> list[dict[str, Any]]:
+        api.lists["pods"] = [server("b", store.release)]
+        return [{**RIGHT, "target": "pod cms/b port 8000"}]
+
+    monkeypatch.setattr(_server_info, "ask_all", ask_all)
+    done = look(api, path=store.path)
+    assert (told(done), done.unknown) == ([], [])
+    assert done.running["release"]["servers"] == [{"pod": "b", "release": store.release}]
+
+
 class Deaf:
     """An Envoy's admin interface that answers the question of that number."""
 
@@ -383,3 +400,51 @@ def test_an_envoy_is_asked_twice(
     else:
         assert found._admin("main-envoy-1", 9901, "/config_dump") == "{}"
     assert admin.asked == asked
+
+
+ADMIN = {"admin": {"address": {"socket_address": {"port_value": 9901}}}}
+
+
+def envoy(name: str) -> dict[str, Any]:
+    found = pod(name, of="main-envoy", volumes=[{"name": "c", "configMap": {"name": "main-envoy"}}])
+    container = {"name": "envoy", "command": ["envoy", "-c", "/etc/envoy/envoy.yaml"]}
+    found["spec"]["containers"] = [{**container, "volumeMounts": [{"name": "c", "mountPath": "/etc/envoy"}]}]
+    return found
+
+
+class Together:
+    """Envoys that answer when all of them have been asked: one that is alone with its question waits in vain."""
+
+    def __init__(self, number: int, silent: str = "", leaves: Any = None) -> None:
+        self.barrier = threading.Barrier(number)
+        self.silent, self.leaves = silent, leaves
+
+    def __call__(self, _relay: Any, _api: Any, _namespace: str, name: str, *_more: Any, timeout: float) -> Any:
+        if timeout == 10:
+            self.barrier.wait(20)
+        if name == self.silent:
+            if self.leaves:
+                self.leaves()
+            raise _pod_http.NoAnswer("timed out")
+        running = {"bootstrap": ADMIN, "@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump"}
+        return _pod_http.Answer(200, json.dumps({"configs": [running]}).encode())
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_envoys_are_asked_side_by_side(monkeypatch: pytest.MonkeyPatch, gone: bool) -> None:
+    pods = [envoy(name) for name in ("c", "a", "b")]
+    api = answers(pods, deployments=[deployment("main-envoy", "envoy", 3)], replicasets=[replica_set("main-envoy")])
+    api.objects["configmaps/main-envoy"] = {"metadata": {}, "data": {"envoy.yaml": json.dumps(ADMIN)}}
+
+    def leaves() -> None:
+        api.lists["pods"] = [each for each in pods if each["metadata"]["name"] != "b"]
+
+    monkeypatch.setattr(_pod_http, "ask", Together(3, "b", leaves if gone else None))
+    found = Look(Wanted("cms", "main"), Ways(api))  # type: ignore[arg-type]
+    found._envoys(pods)
+    assert told(found) == []
+    silence = "Envoy's running configuration in b (envoy): its admin interface gives no answer: timed out"
+    assert found.unknown == ([] if gone else [silence])
+    states = {"a": True, "b": None, "c": True}
+    told_of = [name for name in states if name != "b" or not gone]
+    assert found.running["envoys"] == [{"pod": name, "container": "envoy", "same": states[name]} for name in told_of]
