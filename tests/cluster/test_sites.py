@@ -44,12 +44,15 @@ EXPERIMENTS = {
     "anvil-ligo": "ligo",
     "uchicago-atlas": "atlas",
 }
-# What an operator changes later: servers, endpoints, limits, what observes, and a component that is given up. One stays
-# as it is.
+# What an operator changes later: servers, endpoints, limits, what observes, and a component that is given up. That of
+# Geddes stays as it is.
 CHANGES: dict[str, dict[str, Any]] = {
     "nrp-cms": {"triton_pod_annotations": {"example.org/season": "2027"}, "autoscaler_max_replicas": 50},
     "nrp-atlas": {"envoy_server_wait": 300},
-    "geddes-cms": {"envoy_service_annotations": {"metallb.universe.tf/address-pool": "geddes-public-pool"}},
+    "nrp-icecube": {
+        "envoy_service_annotations": {"example.org/contact": "icecube"},
+        "grafana_resources": dict.fromkeys(("requests", "limits"), {"cpu": "200m", "memory": "256Mi"}),
+    },
     "anvil-cms": {"prometheus_retention": "20d", "triton_pod_disruption_budget": {}},
     "anvil-ligo": {"envoy_client_limits": {"offline": {"rate": 400}}, "vault_offline_token": "planted-anew-token-3d17"},
     "uchicago-atlas": {"grafana_state": "absent"},
