@@ -51,7 +51,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "nrp-atlas": {"envoy_server_wait": 300},
     "nrp-icecube": {
         "envoy_service_annotations": {"example.org/contact": "icecube"},
-        "grafana_resources": dict.fromkeys(("requests", "limits"), {"cpu": "200m", "memory": "256Mi"}),
+        "grafana_resources": {key: {"cpu": "200m", "memory": "256Mi"} for key in ("requests", "limits")},
     },
     "anvil-cms": {"prometheus_retention": "20d", "triton_pod_disruption_budget": {}},
     "anvil-ligo": {"envoy_client_limits": {"offline": {"rate": 400}}, "vault_offline_token": "planted-anew-token-3d17"},
