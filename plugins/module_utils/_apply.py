@@ -794,7 +794,8 @@ class Run:
             return results
         text = joined(failures)
         if nothing_changed and all(isinstance(exc, ApiError) for exc in failures):
-            text += " Nothing of this set was changed."
+            # The API server's own sentences end without a full stop.
+            text = f"{text.rstrip('.')}. Nothing of this set was changed."
         raise SupersonicError(text) from failures[0]
 
 

@@ -9,6 +9,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import json
 import typing as t
 from collections.abc import Iterable, Mapping
 
@@ -65,8 +66,9 @@ def held(key: Key, live: Object) -> list[str]:
     found = [held_by_benchmark(key, live)]
     if BEFORE_PAUSE in annotations:
         found.append(
-            f"{key}: an operator has paused the instance, and the number of servers is left alone. To go on: "
-            "ansible-playbook playbooks/resume.yml."
+            f"{key}: an operator has paused the instance, and the number of servers is left alone"
+            f"{_told(annotations[BEFORE_PAUSE])}. To go on: playbooks/resume.yml with the same inventory and --limit. "
+            "Where it is held at 0 servers a proof fails until then (--skip-tags verify leaves it out)."
         )
     if BEFORE_DRAIN in annotations:
         found.append(
@@ -74,6 +76,19 @@ def held(key: Key, live: Object) -> list[str]:
             "was killed: run it again, or playbooks/drain.yml -e drain_action=uncordon puts it back."
         )
     return [warning for warning in found if warning]
+
+
+def _told(note: str) -> str:
+    """Since when and why, by the note of a pause."""
+    try:
+        found = json.loads(note)
+    except ValueError:
+        return ""
+    if not isinstance(found, dict):
+        return ""
+    since = f"since {found['since']}" if found.get("since") else ""
+    told = ": ".join(str(text) for text in (since, found.get("reason")) if text)
+    return f" ({told})" if told else ""
 
 
 def holds_replicas(live: Object | None) -> bool:

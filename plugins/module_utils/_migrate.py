@@ -113,6 +113,7 @@ def migrate(user: Mapping[str, Any], wanted: Wanted) -> Migration:
     _autoscaling(result)
     golden = f"golden/{wanted.host}"
     result.set("verify_golden_directories", ["{{ inventory_dir }}/" + golden])
+    result.unfinished.append("supersonic_kubeconfig and supersonic_context, unless it is where kubectl looks by itself")
     result.unfinished.append(f"golden requests in {golden}, recorded from the running release (docs/migrate.md)")
     if result.components:
         # Where a reader looks for them.

@@ -260,8 +260,8 @@ def plan(made: Migration) -> list[str]:
             else []
         ),
         "",
-        f"Do not run `helm upgrade` or `helm uninstall` of {wanted.release} between 4 and 5: it would lead clients "
-        "back, or take their address away.",
+        f"Do not run `helm upgrade` or `helm uninstall` of {wanted.release} between `take_over` and `finish`: it would "
+        "lead clients back, or take their address away.",
         "",
     ]
 
@@ -273,9 +273,11 @@ def table(made: Migration) -> list[str]:
     lines = [f"{'KIND':8} {'KEY':{width}} VARIABLES"]
     # A flag may be there several times.
     lines += dict.fromkeys(
-        f"{finding.kind:8} {finding.key:{width}} {', '.join(finding.variables)}".rstrip() for finding in found
+        f"{finding.kind:8} {finding.key:{width}} {', '.join(finding.variables)}".rstrip()
+        + ("" if finding.given else " (the chart's default)")
+        for finding in found
     )
     counts = ", ".join(
         f"{sum(finding.kind == kind and finding.given for finding in made.findings)} {kind}" for kind in TITLES
     )
-    return [*lines, f"Keys: {counts}.", *(f"To be done by hand: {text}." for text in made.unfinished)]
+    return [*lines, f"Keys of the values: {counts}.", *(f"To be done by hand: {text}." for text in made.unfinished)]

@@ -23,7 +23,7 @@ Path = tuple[str, ...]
 SAME, CHANGED, GONE, IDLE, UNKNOWN = "same", "changed", "gone", "idle", "unknown"
 # Values of keys with such names are told to nobody.
 _SECRET = re.compile(
-    r"passw|secret|(?<!max_)token(?!s_per)|credential|private|api[-_]?key|authorization|htpasswd", re.I
+    r"passw|secret|(?<!max_)(?<!max)token(?!s_?per)|credential|private|api[-_]?key|authorization|htpasswd", re.I
 )
 _LONGEST_SHOWN = 60
 _PASSED_THROUGH = ("prometheus", "grafana", "tempo", "opentelemetry-collector")

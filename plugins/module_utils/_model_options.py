@@ -235,4 +235,6 @@ def run(module: AnsibleModule, work: Callable[[Callable[[], Resolver]], dict[str
             module.fail_json(msg=str(error))
     if not module._diff:
         result.pop("diff", None)
+    for text in result.pop("warnings", ()):
+        module.warn(text)
     module.exit_json(**result)

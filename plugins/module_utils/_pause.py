@@ -87,7 +87,7 @@ def pause(api: Api, namespace: str, name: str, wanted: Wanted) -> dict[str, t.An
         "servers": servers,
         "before": now,
         "autoscaled": place.keda,
-        "msg": f"{place.what} is held at {_servers(servers)}{said}.",
+        "msg": f"{place.what} {'would be' if wanted.check and not same else 'is'} held at {_servers(servers)}{said}.",
         "warnings": _unseen(pool),
     }
     if wanted.check or same:

@@ -242,7 +242,11 @@ class Resolver:
                 absences.append(Absence(str(target), "there is no such pod"))
             else:
                 absences.append(
-                    Absence(str(target), f"{counted(len(wanted), 'pod')} with these labels, expected at least {least}")
+                    Absence(
+                        str(target),
+                        f"{counted(len(wanted), 'pod')} with these labels, expected at least {least}"
+                        + ("" if wanted else " (not deployed, paused or scaled to 0? playbooks/status.yml tells)"),
+                    )
                 )
         return places, absences
 

@@ -143,6 +143,8 @@ def main() -> None:
         result = drain.run() if options["state"] == "drained" else drain.undo()
     except SupersonicError as error:
         module.fail_json(msg=str(error))
+    for text in result.pop("warnings", ()):
+        module.warn(text)
     module.exit_json(**result)
 
 

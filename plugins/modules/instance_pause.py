@@ -118,6 +118,8 @@ def main() -> None:
         result = act(_rest.Api(connection(options)), options["namespace"], options["name"], wanted)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
+    for text in result.pop("warnings", ()):
+        module.warn(text)
     module.exit_json(**result)
 
 

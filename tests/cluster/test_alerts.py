@@ -43,6 +43,9 @@ TOKEN = "alarmed-0123456789abcdefghij"
 # One request at a time, so that sixteen clients wait for six seconds each: far beyond what is promised, even where the
 # machine is busy.
 SLOW, SLOW_S, CLIENTS = "slow", 0.4, 16
+# What it rightly says of a machine that many tests share. That these are silent otherwise is tried on made series
+# (tests/integration/test_alerts.py).
+BUSY = {"SupersonicQueueLong", "SupersonicNoCapacityLeft", "SupersonicLatencyBudgetBurns"}
 # Minutes are seconds.
 WATCHED: dict[str, Any] = {
     "prometheus_alert_patience": 0.02,
@@ -81,7 +84,10 @@ class Alarmed(ScaledInstance):
 
     def quiet(self, seconds: float = 90) -> None:
         """Wait until nothing fires any more."""
-        until(lambda: not self.firing(), seconds)
+        until(self.silent, seconds)
+
+    def silent(self) -> bool:
+        return self.firing().keys() <= BUSY
 
     def ask(self, count: int, token: str = TOKEN, model: str = "identity") -> set[str]:
         """So many requests, a few at a time; how they ended."""
@@ -175,7 +181,7 @@ def test_an_instance_that_is_well_is_silent(alarmed: Alarmed) -> None:
     assert all(group["evaluated_ago"] < 10 for group in found["rules"]["groups"])
     begin = time.monotonic()
     while time.monotonic() < begin + 15:
-        assert not alarmed.firing()
+        assert alarmed.silent(), alarmed.firing()
         time.sleep(1)
 
 

@@ -153,7 +153,7 @@ def test_the_inventory_can_be_put_back(instance: Instance) -> None:
     refused = instance.run("site.yml", "--tags", "triton")
     assert refused.code != 0
     assert "another field manager has set .spec.replicas (owned by kubectl)" in refused.text
-    assert "or take them over with supersonic_force_conflicts: true." in refused.text
+    assert "or take them over in one run with -e '{\"supersonic_force_conflicts\": true}'." in refused.text
     assert cluster.there(deployment)["spec"]["replicas"] == 3
     instance.site("--skip-tags", "verify", supersonic_force_conflicts=True)
     assert cluster.there(deployment)["spec"]["replicas"] == 1

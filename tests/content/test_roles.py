@@ -147,7 +147,7 @@ def test_fields_of_others_can_be_taken_over_by_the_variable_that_the_message_nam
     common = shared["__supersonic_apply"]
     assert "'force_conflicts': supersonic_force_conflicts" in common
     assert "'conflict_remedy': __supersonic_conflict_remedy" in common
-    assert "supersonic_force_conflicts: true" in shared["__supersonic_conflict_remedy"]
+    assert '"supersonic_force_conflicts": true' in shared["__supersonic_conflict_remedy"]
     found = set()
     for role in ROLES:
         for path, task in tasks(role):
