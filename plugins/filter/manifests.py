@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _client_lists, _site_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
+from ansible_collections.fastml.supersonic.plugins.module_utils._asked_services import asked_services
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import (
     dashboard_answers,
     dashboard_files,
@@ -46,6 +47,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name in templates and function."""
         return {
+            "asked_services": asked_services,
             "autoscaler_answers": _autoscaler.answers,
             "autoscaler_triggers": _autoscaler.triggers,
             "autoscaler_unusable": _autoscaler.unusable,

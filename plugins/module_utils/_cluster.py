@@ -43,16 +43,25 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._words import co
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 # How an inventory does without a right that only some instances need; for pods, which several do, see _without_pods.
-PUBLISH_NOTHING = "publish no models (model_repository_sources: [])"
+PUBLISH_NOTHING = "publish and keep no models (model_repository_sources: [] and preflight_backup: false)"
 NO_PROMETHEUS = "take prometheus off supersonic_components, or set prometheus_mode to existing"
 NAME_AUTHENTICATION = "name a TriggerAuthentication that is there in autoscaler_authentication_ref"
 NAME_SECRET = (
     f"{NAME_AUTHENTICATION}, where Grafana is deployed a Secret that is there in grafana_admin_secret, a "
     "Secret with the certificate in envoy_tls_secret, and set envoy_tokens to {} and envoy_gpu_metrics to false"
 )
+# Those that may be outside, those that are not, and Grafana.
 NOBODY_BY_SERVICE = (
-    "take prometheus, autoscaler, otel_collector and tempo off supersonic_components, and leave verify_grafana_token "
-    "and verify_grafana_password empty"
+    "let supersonic_prometheus_url, supersonic_tempo_url and grafana_url be addresses outside of the cluster, or take "
+    "prometheus, autoscaler and tempo off supersonic_components, take otel_collector off, and set verify_dashboards to "
+    "never and preflight_backup to false"
+)
+# What it takes to ask a Service, as the feature services of the role preflight has it in our own namespace.
+BY_SERVICE = (
+    ("get", "services", ""),
+    ("list", "endpointslices", "discovery.k8s.io"),
+    ("get", "pods/portforward", ""),
+    ("create", "pods/portforward", ""),
 )
 REPLACE_SERVERS = "set triton_model_rollout to rolling"
 # How variables end that name a class, and what they are where nobody knows which of them does.
@@ -70,7 +79,7 @@ STORAGE_CLASSES = (
 WITHOUT = {
     "pods/portforward": (
         "set verify_servers, verify_envoys and model_repository_test_load to false, triton_model_rollout to rolling "
-        f"where it is explicit, {NOBODY_BY_SERVICE}"
+        f"where it is explicit, and {NOBODY_BY_SERVICE}"
     ),
     "endpointslices.discovery.k8s.io": NOBODY_BY_SERVICE,
     "poddisruptionbudgets.policy": "set triton_pod_disruption_budget and envoy_pod_disruption_budget to {}",
@@ -130,6 +139,7 @@ def inspect(api: Api, wanted: Mapping[str, Any], ask_prometheus: Callable[[], Kn
         "version": lambda: _version(version, wanted.get("minimum_version")),
         "namespace": lambda: _namespace(cluster, bool(wanted.get("create_namespace")), result),
         "permissions": lambda: _permissions(api, namespace, wanted.get("permissions") or [], result),
+        "services": lambda: _services(api, wanted.get("services") or []),
         "kinds": lambda: _kinds(api, wanted.get("kinds") or []),
         "ingress_classes": lambda: _ingress_classes(api, wanted),
         "storage_classes": lambda: _storage_classes(api, wanted, result),
@@ -410,7 +420,7 @@ def _permissions(
     result["permissions"] = [{**item, "held": item not in lacking} for item in single]
     missing: dict[str, list[str]] = {}
     for item in lacking:
-        name = item["resource"] + (f".{item['group']}" if item["group"] else "")
+        name = _named(item["resource"], item["group"])
         missing.setdefault(name, []).append(item["verb"])
     if single and not missing:
         resources = {(item["resource"], item["group"]) for item in single}
@@ -426,6 +436,32 @@ def _permissions(
         _missing(verbs, resource, namespace, _without_pods(verbs, permissions) if resource == "pods" else "")
         for resource, verbs in missing.items()
     ]
+
+
+def _named(resource: str, group: str) -> str:
+    return f"{resource}.{group}" if group else resource
+
+
+def _services(api: Api, services: Iterable[Mapping[str, Any]]) -> list[Finding]:
+    """Whether Services of other namespaces can be asked: the Role of ours says nothing there."""
+    asked: dict[str, list[str]] = {}
+    for item in services:
+        asked.setdefault(str(item["namespace"]), []).append(str(item["url"]))
+    found = []
+    for namespace, urls in asked.items():
+        rights = [{"verb": verb, "resource": name, "group": group} for verb, name, group in BY_SERVICE]
+        missing = [item for item in rights if not allowed(api, item, namespace)]
+        what = (
+            f"{all_of(urls)} {'is asked' if len(urls) == 1 else 'are asked'} by a Service of the namespace {namespace}"
+        )
+        if missing:
+            verbs = all_of(f"{item['verb']} {_named(item['resource'], item['group'])}" for item in missing)
+            text = f"{what}, where we may not {verbs}."
+            action = "Ask for a Role with these verbs there, or name an address outside of the cluster."
+            found.append(Finding("permissions", WARNING, namespace, text, action))
+        else:
+            found.append(Finding("permissions", OK, namespace, f"{what}, where all that this takes is held."))
+    return found
 
 
 def _role(api: Api, namespace: str, instance: str, wanted: Mapping[str, Any], result: dict[str, Any]) -> list[Finding]:

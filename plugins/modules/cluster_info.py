@@ -46,6 +46,23 @@ options:
         type: list
         elements: str
         required: true
+  services:
+    description: >-
+      What is asked at Services of other namespaces. The rights that this takes there, to get Services, to list
+      EndpointSlices and to forward a port to their pods, are looked for; those that are not held are told and are no
+      problem.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      url:
+        description: The address.
+        type: str
+        required: true
+      namespace:
+        description: Namespace of the Service.
+        type: str
+        required: true
   kinds:
     description: Kinds that the cluster has to serve besides Kubernetes' own.
     type: list
@@ -257,6 +274,15 @@ def main() -> None:
                     "resource": {"type": "str", "required": True},
                     "group": {"type": "str", "default": ""},
                     "verbs": {"type": "list", "elements": "str", "required": True},
+                },
+            },
+            "services": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "url": {"type": "str", "required": True},
+                    "namespace": {"type": "str", "required": True},
                 },
             },
             "kinds": {

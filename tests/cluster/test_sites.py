@@ -1,7 +1,8 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventories of all sites, in one run on the real cluster, by somebody with rights in their namespaces alone.
+"""The inventories of all sites, in one run on the real cluster, by somebody with the Role that preflight prints for
+each of them in its namespace, and no other rights.
 
 What a site has already is there: Prometheus in a namespace of its own, KEDA, a class and claims of CVMFS with the paths
 that the experiments have there, ingress classes, labels of nodes, and accelerators as a number that the node tells. An
@@ -22,7 +23,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._cluster import allowed
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_role import rights, rules
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.tests.harness.gateway import KEY, key_set, token
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
@@ -30,7 +35,13 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Clust
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.node import mounted_in_node
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL, Run, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
+    CLONE,
+    LOCAL,
+    Run,
+    asked_of_clusters,
+    run_playbook,
+)
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
 
 INVENTORIES = CLONE / "inventories"
@@ -61,10 +72,6 @@ TRITON = "docker.io/fastml/triton-local:2.51.0"
 VALUES = [1.0, -2.5, 3.25, 4.0]
 NODES = "/api/v1/nodes"
 RBAC = "rbac.authorization.k8s.io"
-PREFLIGHT = yaml.safe_load((CLONE / "roles/preflight/defaults/main.yml").read_text())
-# What these instances use. Nothing is published: the models are the experiments'.
-FEATURES = ["port_forward", "disruption_budgets", "network_policies", "ingress", "prometheus", "prometheus_claim",
-            "grafana_policy", "grafana_secret", "autoscaler", "access_secret"]  # fmt: skip
 # What the node is said to be, so that every instance finds it. It has one kind of accelerator, and NRP has several.
 LABELS = {
     "topology.kubernetes.io/zone": "ucsd",
@@ -223,16 +230,21 @@ def cvmfs_claims(cluster: Cluster, stack: contextlib.ExitStack, folder: Path, na
         )
 
 
-def published(cluster: Cluster, namespace: str, source: Path) -> None:
-    """The claim of LIGO's models, with a release that somebody has published."""
+def published(cluster: Cluster, namespace: str, source: Path, kubeconfig: Path) -> None:
+    """The claim of LIGO's models, with a release that the operator has published."""
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
     cluster.create(
         f"/api/v1/namespaces/{namespace}/persistentvolumeclaims",
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "ligo-models"}, "spec": claim},
     )
     store = {"type": "pvc", "namespace": namespace, "claim": "ligo-models"}
-    options = {"kubeconfig": cluster.kubeconfig, "source": [str(source)], "store": store, "pod": {"image": TRITON}}
-    result = run_module("model_repository", options)
+    theirs = {"kubeconfig": str(kubeconfig), "context": "anvil"}
+    # Who authorizes learns of a Role a moment later.
+    api = Api(connection(theirs))
+    until(lambda: allowed(api, {"verb": "create", "resource": "pods/exec"}, namespace))
+    result = run_module(
+        "model_repository", {**theirs, "source": [str(source)], "store": store, "pod": {"image": TRITON}}
+    )
     assert not result["failed"], result["msg"]
 
 
@@ -244,18 +256,19 @@ def ingress_classes(cluster: Cluster, stack: contextlib.ExitStack, *names: str) 
         cluster.create(path, {**kind, "spec": {"controller": f"example.org/{name}"}})
 
 
-def operator(cluster: Cluster, namespaces: list[str], kubeconfig: Path) -> None:
-    """Somebody with rights in these namespaces alone, and a kubeconfig with the contexts that the inventories name."""
-    wanted = list(PREFLIGHT["preflight_permissions"])
-    wanted += [item for feature in FEATURES for item in PREFLIGHT["preflight_feature_permissions"][feature]]
-    rules = [
-        {"apiGroups": [item.get("group", "")], "resources": [item["resource"]], "verbs": item["verbs"]}
-        for item in wanted
-    ]
-    home, *others = namespaces
-    given = cluster.user(home, "operator", *rules)
-    for namespace in others:
-        bound(cluster, namespace, "operator", (home, "operator"), rules)
+def roles(inventories: list[Path]) -> dict[str, list[Object]]:
+    """The rules of the Role that preflight prints for each host."""
+    asked = asked_of_clusters(inventories)
+    return {host: rules(rights(found["permissions"])) for host, found in asked.items()}
+
+
+def operator(cluster: Cluster, namespaces: dict[str, str], granted: dict[str, list[Object]], kubeconfig: Path) -> None:
+    """Somebody with the Role of each instance in its namespace alone, and a kubeconfig with the contexts that the
+    inventories name."""
+    (first, home), *others = namespaces.items()
+    given = cluster.user(home, "operator", *granted[first])
+    for host, namespace in others:
+        bound(cluster, namespace, "operator", (home, "operator"), granted[host])
     admin = yaml.safe_load(Path(cluster.kubeconfig).read_text())
     (server,) = admin["clusters"]
     contexts = [
@@ -329,6 +342,11 @@ def overlay(folder: Path, namespaces: dict[str, str], requests: Path, prometheus
     return folder
 
 
+def inventories(overlay: Path) -> list[Path]:
+    """Those of a run."""
+    return [*(INVENTORIES / site for site in SITES), overlay]
+
+
 @dataclass
 class Sites:
     """What happened, step by step."""
@@ -345,12 +363,10 @@ class Sites:
             file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | variables))
 
     def run(self, step: str, *arguments: str) -> None:
-        inventories = [argument for site in SITES[1:] for argument in ("-i", str(INVENTORIES / site))]
-        inventories += ["-i", str(self.overlay)]
+        first, *others = inventories(self.overlay)
+        more = [argument for inventory in others for argument in ("-i", str(inventory))]
         environment = {"KUBECONFIG": str(self.kubeconfig)}
-        done = run_playbook(
-            "site.yml", INVENTORIES / SITES[0], *inventories, *arguments, environment=environment, seconds=1500
-        )
+        done = run_playbook("site.yml", first, *more, *arguments, environment=environment, seconds=1500)
         (self.overlay.parent / f"{step.replace(' ', '-')}.log").write_text(done.output)
         assert done.code == 0, f"{step}: {done.output[-4000:]}"
         self.runs[step] = done
@@ -373,10 +389,10 @@ def sites(cluster: Cluster, keda: Keda, tmp_path_factory: pytest.TempPathFactory
         stack.enter_context(node(cluster))
         ingress_classes(cluster, stack, "haproxy", "public", "nginx")
         cvmfs_claims(cluster, stack, cvmfs, list(namespaces.values()))
-        published(cluster, namespaces["anvil-ligo"], cvmfs / "ligo")
         url = prometheus(cluster, monitoring, list(namespaces.values()))
-        operator(cluster, list(namespaces.values()), folder / "kubeconfig")
         beside = overlay(folder / "overlay", namespaces, folder / "requests", url)
+        operator(cluster, namespaces, roles(inventories(beside)), folder / "kubeconfig")
+        published(cluster, namespaces["anvil-ligo"], cvmfs / "ligo", folder / "kubeconfig")
         found = Sites(cluster, beside, folder / "kubeconfig", namespaces)
         found.run("predicted", "--check", "--diff")
         found.run("deployed", "--diff")
@@ -508,6 +524,6 @@ def test_icecube_lets_in_who_has_a_token_of_its_realm(sites: Sites) -> None:
         ),
     ]
     requests = str(sites.overlay.parent / "requests/icecube")
-    connection = {"kubeconfig": str(sites.kubeconfig), "context": "nautilus"}
-    found = run_module("inference_check", {**connection, "repositories": [requests], "targets": targets, "timeout": 15})
+    theirs = {"kubeconfig": str(sites.kubeconfig), "context": "nautilus"}
+    found = run_module("inference_check", {**theirs, "repositories": [requests], "targets": targets, "timeout": 15})
     assert not found["failed"], found["msg"]

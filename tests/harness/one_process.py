@@ -10,7 +10,9 @@ that write manifests are stood in for. Tests compare what this gives with what a
 
     python one_process.py judge INVENTORY...          what site.yml says, by host, of the instances that it refuses
     python one_process.py render PLAYBOOK INVENTORY   does what a playbook's tasks say; a refusal ends it
-    python one_process.py asked INVENTORY HOST...     features that site.yml asks for by host, and demands of some hosts
+    python one_process.py asked INVENTORY HOST...     what site.yml asks for: rights by host, and demands of some hosts
+
+INVENTORY of the last may be several, with a colon between them.
 
 A process of its own: Ansible's loader of plugins changes what a process imports.
 """
@@ -18,6 +20,7 @@ A process of its own: Ansible's loader of plugins changes what a process imports
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +47,7 @@ class Controller:
 
     def __init__(self, playbook: str, inventory: str) -> None:
         self._loader = DataLoader()
-        self._inventory = InventoryManager(self._loader, sources=[inventory])
+        self._inventory = InventoryManager(self._loader, sources=inventory.split(os.pathsep))
         self._variables = VariableManager(self._loader, self._inventory)
         self._hostvars = HostVars(self._inventory, self._variables, self._loader)
         self._registered: dict[str, dict[str, Any]] = {}
@@ -146,15 +149,18 @@ def render(playbook: str, inventory: str) -> None:
 
 
 def asked(inventory: str, *names: str) -> dict[str, Any]:
-    """What site.yml asks of clusters: features of all hosts, and what the lookup gives for these."""
+    """What site.yml asks of clusters: features, permissions, Services elsewhere and the site's rules of all hosts, and
+    what the lookup gives for these."""
     controller = Controller(SITE, inventory)
     found = ((play, task) for play in controller.plays for task in tasks(play.compile()))
     play, task = next((play, task) for play, task in found if task.action == "fastml.supersonic.cluster_info")
     results = {}
     for host in controller.hosts(play):
         variables, templar = controller.variables(play, task, host)
-        wanted = ["preflight_features", *(["preflight_demands"] if host.name in names else [])]
+        wanted = ["preflight_features", "preflight_services", "preflight_policy"]
+        wanted += ["preflight_demands"] if host.name in names else []
         results[host.name] = {name.removeprefix("preflight_"): templar.template(variables[name]) for name in wanted}
+        results[host.name]["permissions"] = templar.template(task.args["permissions"])
     return results
 
 

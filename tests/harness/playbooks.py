@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,8 +169,18 @@ def run_playbook(
 
 def render_in_one_process(playbook: Path, inventory: Path) -> None:
     """What a playbook writes whose tasks render manifests, without a process for each task and host."""
+    _in_one_process("render", str(playbook), str(inventory))
+
+
+def asked_of_clusters(inventories: Iterable[Path], *hosts: str) -> dict[str, Any]:
+    """What site.yml asks for by host, and the demands of these hosts: see one_process.py."""
+    found: dict[str, Any] = json.loads(_in_one_process("asked", os.pathsep.join(map(str, inventories)), *hosts))
+    return found
+
+
+def _in_one_process(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, str(CLONE / "tests/harness/one_process.py"), "render", str(playbook), str(inventory)],
+        [sys.executable, str(CLONE / "tests/harness/one_process.py"), *arguments],
         cwd=CLONE,
         env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"},
         capture_output=True,
@@ -178,6 +188,7 @@ def render_in_one_process(playbook: Path, inventory: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
 
 
 def instance_inventory(folder: Path, hosts: Mapping[str, Mapping[str, Any]], clone: Path = CLONE) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster
+from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _preflight_role
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
@@ -88,7 +88,7 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
     ]
     assert pvc == (
         "We may not patch, create and delete persistentvolumeclaims in the namespace cms (supersonic_namespace). Ask "
-        "for a Role with these verbs on it, or publish no models (model_repository_sources: []) and set "
+        f"for a Role with these verbs on it, or {_cluster.PUBLISH_NOTHING} and set "
         "prometheus_persistent, tempo_persistent and grafana_persistent to false where these are deployed."
     )
     assert len(Poor.asked) == len(set(Poor.asked))
@@ -102,8 +102,8 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
         (
             FEATURES["port_forward"],
             "on it, or set verify_servers, verify_envoys and model_repository_test_load to false, "
-            "triton_model_rollout to rolling where it is explicit, take prometheus, autoscaler, otel_collector and "
-            "tempo off supersonic_components, and leave verify_grafana_token and verify_grafana_password empty.",
+            "triton_model_rollout to rolling where it is explicit, and let supersonic_prometheus_url, "
+            "supersonic_tempo_url and grafana_url be addresses outside of the cluster, or take",
         ),
         (
             FEATURES["disruption_budgets"],
@@ -114,13 +114,13 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
             FEATURES["publishing"][1:2],
             "create, patch and delete pods in the namespace cms (supersonic_namespace). Ask for",
         ),
-        (FEATURES["publishing"][1:2], "on it, or publish no models (model_repository_sources: [])."),
-        (FEATURES["publishing"][2:], "on it, or publish no models (model_repository_sources: [])."),
+        (FEATURES["publishing"][1:2], f"on it, or {_cluster.PUBLISH_NOTHING}."),
+        (FEATURES["publishing"][2:], f"on it, or {_cluster.PUBLISH_NOTHING}."),
         (FEATURES["model_rollout_explicit"], "We may not patch pods in the namespace cms (supersonic_namespace). Ask"),
         (FEATURES["model_rollout_explicit"], "on it, or set triton_model_rollout to rolling."),
         (
             [*FEATURES["publishing"][1:2], *FEATURES["model_rollout_explicit"]],
-            "on it, or publish no models (model_repository_sources: []) and set triton_model_rollout to rolling.",
+            f"on it, or {_cluster.PUBLISH_NOTHING} and set triton_model_rollout to rolling.",
         ),
     ],
 )
@@ -129,21 +129,49 @@ def test_missing_rights_name_what_asks_for_them(api: Api, permissions: list[dict
     assert end in text
 
 
-def test_what_components_ask_for_is_named_with_them() -> None:
-    """The hint about port-forwards names each component whose feature wants them."""
-    components = {
-        "prometheus": ["prometheus"], "autoscaler": ["autoscaler"], "traces": ["otel_collector", "tempo"],
-        "grafana_proof": ["verify_grafana_token", "verify_grafana_password"],
-    }  # fmt: skip
+def test_what_asks_services_is_named_with_their_rights() -> None:
+    """The hint names each component that asks by a Service, and how it does without."""
+    names = ["prometheus", "autoscaler", "otel_collector", "tempo", "verify_dashboards", "preflight_backup"]
 
     def asking(resource: str) -> set[str]:
         return {name for name, items in FEATURES.items() if any(item["resource"] == resource for item in items)}
 
     # Services are reached at the pods behind them.
-    assert asking("pods/portforward") - {"port_forward"} == asking("endpointslices") == set(components)
-    for name in [name for names in components.values() for name in names]:
+    assert asking("pods/portforward") - {"port_forward"} == asking("endpointslices") == {"services"}
+    for name in names:
         assert name in _cluster.WITHOUT["pods/portforward"]
         assert name in _cluster.WITHOUT["endpointslices.discovery.k8s.io"]
+
+
+def test_a_service_of_another_namespace_is_told(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Role of our own says nothing there."""
+    urls = ["http://prometheus.monitoring.svc:9090", "http://tempo.monitoring.svc:3200"]
+    services = [{"url": url, "namespace": "monitoring"} for url in urls]
+
+    def rows() -> list[tuple[str, str, str, str]]:
+        found = _cluster.inspect(api, {"namespace": "cms", "services": services})
+        assert not found["problems"]
+        assert not found["permissions"]
+        return [
+            (row["severity"], row["subject"], row["found"], row["action"])
+            for row in found["findings"]
+            if row["check"] == "permissions" and row["subject"] == "monitoring"
+        ]
+
+    asked = f"{urls[0]} and {urls[1]} are asked by a Service of the namespace monitoring, where "
+    assert rows() == [
+        (
+            "warning",
+            "monitoring",
+            f"{asked}we may not get services, list endpointslices.discovery.k8s.io, get pods/portforward and create "
+            "pods/portforward.",
+            "Ask for a Role with these verbs there, or name an address outside of the cluster.",
+        )
+    ]
+    monkeypatch.setattr(_cluster, "allowed", lambda _api, _right, namespace: namespace == "monitoring")
+    assert rows() == [("ok", "monitoring", f"{asked}all that this takes is held.", "")]
+    wanted = set(_preflight_role.rights([*DEFAULTS["preflight_permissions"], *FEATURES["services"]]))
+    assert set(_cluster.BY_SERVICE) <= wanted
 
 
 def test_what_lacks_a_verb_is_what_an_instance_does_without() -> None:
@@ -266,7 +294,7 @@ def run(api: Api, folder: Path, playbook: str, hosts: dict[str, dict[str, Any]],
         "supersonic_kubeconfig": "{{ inventory_dir }}/kubeconfig",
         "triton_image": "example.org/tritonserver:26.04-py3",
         "triton_model_repositories": [
-            {"name": "models", "kind": "pvc", "claim": "supersonic-models", "path": "current"}
+            {"name": "models", "kind": "pvc", "claim": "models-of-others", "path": "current"}
         ],
         "model_repository_image": "example.org/tritonserver:26.04-py3",
         "verify_golden_directories": [str(Path(__file__).parent / "models")],

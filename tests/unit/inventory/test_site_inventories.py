@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_policy import policy
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, asked_of_clusters, run_playbook
 
 INVENTORIES = CLONE / "inventories"
 SITES = ["anvil", "geddes", "nrp", "uchicago"]
@@ -49,7 +50,8 @@ def judged(folder: Path) -> dict[str, list[str]]:
 
 
 def test_what_is_missing_is_told_and_nothing_else(copies: Path) -> None:
-    """Secrets and golden requests are not anybody's to give away."""
+    """Secrets and golden requests are not anybody's to give away. With them NRP's rules are kept, and each instance
+    asks for the rights that it needs."""
     said = judged(copies)
     assert sorted(said) == HOSTS
     secrets = re.compile(r"- \w+ \(.*\): it uses the variable (vault_\w+), which is not set\. Set it, or take it out\.")
@@ -70,6 +72,20 @@ def test_what_is_missing_is_told_and_nothing_else(copies: Path) -> None:
             requests.mkdir(parents=True)
             (requests / "zeros.json").write_text("{}")
     assert judged(copies) == {}
+
+    nrp = [host for host in HOSTS if host.startswith("nrp-")]
+    asked = asked_of_clusters([copies / site for site in SITES], *nrp)
+    assert sorted(asked) == HOSTS
+    for host in nrp:
+        (row,) = policy(asked[host]["demands"], asked[host]["policy"])
+        assert row.severity == "ok", row.sentence
+    uses = {host: set(found["features"]) for host, found in asked.items()}
+    # LIGO's models are published and backed up by whoever deploys it.
+    assert [host for host in HOSTS if "publishing" in uses[host]] == ["anvil-ligo"]
+    # A Prometheus or a Grafana of the instance's own.
+    assert [host for host in HOSTS if "services" in uses[host]] == HOSTS
+    assert [host for host in HOSTS if "autoscaler" in uses[host]] == HOSTS[2:]
+    assert not any(found["services"] for found in asked.values())
 
 
 def test_several_sites_fit_into_one_run() -> None:

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -16,8 +14,9 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _preflight_role, _preflight_table
+from ansible_collections.fastml.supersonic.plugins.module_utils._asked_services import asked_services
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, asked_of_clusters
 
 DEFAULTS = yaml.safe_load((CLONE / "roles/preflight/defaults/main.yml").read_text())
 FEATURES = DEFAULTS["preflight_feature_permissions"]
@@ -223,17 +222,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     inventory = yaml.safe_load((CLONE / "tests/golden/options/hosts.yml").read_text())
     inventory["supersonic_instances"]["vars"]["local_directory"] = str(folder)
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    done = subprocess.run(
-        [sys.executable, str(CLONE / "tests/harness/one_process.py"), "asked", str(folder / "hosts.yml"), *HOSTS],
-        cwd=CLONE,
-        env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return asked_of_clusters([folder / "hosts.yml"], *HOSTS)
 
 
 def manifests(host: str) -> dict[str, list[dict[str, Any]]]:
@@ -248,8 +237,7 @@ def test_whatever_is_applied_has_its_rights_asked_for(asked: dict[str, Any]) -> 
     """Of every host: the kinds of its manifests, and the Role that is made for its features."""
     plurals = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses", "BackendTLSPolicy": "backendtlspolicies"}
     for host, found in asked.items():
-        wanted = [*DEFAULTS["preflight_permissions"], *(item for name in found["features"] for item in FEATURES[name])]
-        rights = set(_preflight_role.rights(wanted))
+        rights = set(_preflight_role.rights(found["permissions"]))
         for document in (item for documents in manifests(host).values() for item in documents):
             group = document["apiVersion"].rpartition("/")[0]
             resource = plurals.get(document["kind"], f"{document['kind'].lower()}s")
@@ -271,3 +259,86 @@ def test_demands_are_those_of_the_manifests_that_are_applied(asked: dict[str, An
         theirs = [item for item in found["references"] if item["by"] != ["the pod that publishes models"]]
         known = {(item["kind"], item["name"]) for item in theirs}
         assert known == {(item["kind"], item["name"]) for item in expected["references"]}
+
+
+# ---- rights that follow from where something is ----------------------------------------------------------------------
+
+OUTSIDE = {"prometheus_mode": "existing", "supersonic_prometheus_url": "https://prometheus.example.org"}
+OWN = {"supersonic_prometheus_url": "http://prometheus.cms.svc.cluster.local:9090"}
+THEIRS = {"supersonic_prometheus_url": "http://prometheus-operated.monitoring.svc:9090"}
+GRAFANA = {"supersonic_components": ["grafana"], **OUTSIDE}
+PASSWORD = {**GRAFANA, "grafana_admin_password": "correct-horse-battery"}
+ENDPOINT = {"supersonic_tracing": {"endpoint": "otel.example.org:4317"}}
+
+
+@pytest.mark.parametrize(
+    ("variables", "namespaces"),
+    [
+        ({}, ""),
+        ({"supersonic_components": ["prometheus"]}, "cms"),
+        ({"supersonic_components": ["prometheus", "autoscaler"], **OUTSIDE}, ""),
+        ({"supersonic_components": ["prometheus"], **OUTSIDE, **OWN}, "cms"),
+        ({"supersonic_components": ["prometheus"], **OUTSIDE, **THEIRS}, "monitoring"),
+        ({"supersonic_components": ["autoscaler"], **OWN}, "cms"),
+        ({"supersonic_components": ["autoscaler"], **OWN, "autoscaler_check_queries": False}, ""),
+        (OWN, ""),
+        ({**OWN, "verify_prometheus": "always"}, "cms"),
+        ({**OWN, "verify_dashboards": "always"}, "cms"),
+        # Its own Grafana, which backup.yml asks, and the proof.
+        (PASSWORD, "cms"),
+        ({**PASSWORD, "preflight_backup": False}, ""),
+        ({**GRAFANA, "grafana_admin_secret": {"name": "a"}}, ""),
+        ({**GRAFANA, **OWN}, "cms"),
+        ({**GRAFANA, **OWN, "verify_dashboards": "never"}, ""),
+        ({**GRAFANA, "verify_grafana_token": "a", "preflight_backup": False}, "cms"),
+        ({**PASSWORD, "verify_grafana_password": "a", "verify_grafana_url": "https://grafana.example.org"}, ""),
+        ({**GRAFANA, "grafana_mode": "existing", "grafana_delivery": "api", "grafana_url": "http://g.monitoring.svc"},
+         "monitoring"),
+        ({**PASSWORD, "grafana_mode": "existing"}, ""),
+        # Traces.
+        ({"supersonic_components": ["tempo"]}, "cms"),
+        ({"supersonic_components": ["otel_collector"]}, "cms"),
+        ({"supersonic_components": ["otel_collector"], "supersonic_tracing": {"endpoint": "otel.monitoring.svc:4317"}},
+         "monitoring"),
+        ({"supersonic_components": ["otel_collector"], **ENDPOINT}, ""),
+        ({**ENDPOINT, "supersonic_tempo_url": "http://tempo.cms.svc:3200"}, "cms"),
+        ({**ENDPOINT, "supersonic_tempo_url": "http://tempo.cms.svc:3200", "verify_traces": False}, ""),
+        ({"supersonic_components": ["prometheus", "tempo"], **THEIRS}, "monitoring cms"),
+        # Somebody else has said so.
+        ({"supersonic_components": ["autoscaler"], "supersonic_prometheus_url": "prometheus.cms.svc"}, ""),
+    ],
+)  # fmt: skip
+def test_which_services_are_asked(variables: dict[str, Any], namespaces: str) -> None:
+    found = asked_services({"supersonic_namespace": "cms", **variables})
+    assert [item["namespace"] for item in found] == namespaces.split()
+
+
+READ = [{"name": "models", "kind": "pvc", "claim": "main-models", "path": "current"}]
+KEPT = {"supersonic_name": "main", "triton_model_repositories": READ}
+# Variables of an instance, and which of the features below it uses.
+USES: list[tuple[dict[str, Any], set[str]]] = [
+    (KEPT, {"publishing", "managed_claim"}),
+    ({**KEPT, "model_repository_mode": "existing"}, {"publishing"}),
+    ({**KEPT, "preflight_backup": False}, set()),
+    ({**KEPT, "model_repository_path": "/models"}, set()),
+    ({**KEPT, "model_repository_claim": "others"}, set()),
+    ({**KEPT, "triton_model_repositories": [{**READ[0], "path": "models"}]}, set()),
+    ({"model_repository_sources": ["/models"], "preflight_backup": False}, {"publishing", "managed_claim"}),
+    ({"supersonic_components": ["tempo"]}, {"services"}),
+    ({"supersonic_components": ["prometheus"], **OUTSIDE, **THEIRS}, set()),
+]
+
+
+def test_rights_follow_from_where_something_is(tmp_path: Path) -> None:
+    hosts = {f"case{number}": variables for number, (variables, _features) in enumerate(USES)}
+    shared = {"supersonic_namespace": "cms", "verify_servers": False, "verify_envoys": False}
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"supersonic_instances": {"vars": shared, "hosts": hosts}}))
+    asked = asked_of_clusters([inventory])
+    for host, (variables, features) in zip(hosts, USES, strict=True):
+        found = asked[host]
+        assert {"services", "publishing", "managed_claim"} & set(found["features"]) == features, variables
+        resources = {item["resource"] for item in found["permissions"]}
+        assert ("endpointslices" in resources) == ("services" in features), variables
+        assert ("pods/exec" in resources) == ("publishing" in features), variables
+    assert [item["namespace"] for found in asked.values() for item in found["services"]] == ["monitoring"]
