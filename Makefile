@@ -120,7 +120,7 @@ test-cluster: local-for-tests test-on-cluster  ## Modules, roles, playbooks and 
 
 .PHONY: test-on-cluster
 test-on-cluster: $(VENV)/dev
-	pytest -q -n 7 --dist loadfile --no-loadscope-reorder -m "not alone" tests/cluster
+	pytest -q -n 5 --dist loadfile --no-loadscope-reorder -m "not alone" tests/cluster
 # Those that measure, beside those that take away what all others need, and mostly wait.
 	pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m alone tests/cluster
 
