@@ -47,6 +47,11 @@ def told(playbook: str, given: dict[str, Any], *names: str) -> Any:
 def test_releases_in_a_claim_are_backed_up_whoever_publishes_them(given: dict[str, Any], claim: str) -> None:
     values = told("backup", given, "backup_claims", "backup_claim", "backup_models")
     assert (values["backup_claim"] if values["backup_models"] else "") == claim
+    # The Role that preflight prints has what this takes.
+    texts = yaml.safe_load((CLONE / "playbooks/vars/preflight.yml").read_text())
+    for name in ("site_published", "site_kept"):
+        values[name] = NativeEnvironment().from_string(texts[name].strip()).render(values)
+    assert bool(values["site_kept"]) == bool(claim)
 
 
 @pytest.mark.parametrize(("given", "claim"), CASES.values(), ids=CASES)
