@@ -76,7 +76,8 @@ def test_the_playbooks_look_before_they_copy(name: str) -> None:
     """And the folder is named after the host, which is there once in an inventory."""
     plays = yaml.safe_load((CLONE / "playbooks" / f"{name}.yml").read_text())
     play = next(play for play in plays if f"{name}_folder" in play.get("vars", {}))
-    first = play["tasks"][0]["block"][0]
+    variables, first = play["tasks"][0]["block"][:2]
+    assert variables["ansible.builtin.import_role"] == {"name": "fastml.supersonic.supersonic"}
     assert first["fastml.supersonic.backup_folder"]["path"] == f"{{{{ {name}_folder }}}}"
     assert first["fastml.supersonic.backup_folder"].get("state", "saved") == {"backup": "saved"}.get(name, "restored")
     assert "when" not in first

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+def every(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Plays and tasks, also those in blocks."""
+    for item in items:
+        yield item
+        yield from every([*item.get("tasks", []), *item.get("block", [])])
+
+
 def told(playbook: str, given: dict[str, Any], *names: str) -> Any:
     """The last of these variables of a play, of which each may use those before it."""
     plays = yaml.safe_load((CLONE / "playbooks" / f"{playbook}.yml").read_text())
@@ -58,8 +66,9 @@ def test_releases_in_a_claim_are_backed_up_whoever_publishes_them(given: dict[st
 def test_servers_are_compared_with_the_claim_whoever_publishes_to_it(given: dict[str, Any], claim: str) -> None:
     values = told("drift", given, "__drift_name", "__drift_claim", "__drift_published")
     plays = yaml.safe_load((CLONE / "playbooks" / "drift.yml").read_text())
-    tasks = next(task["block"] for play in plays for task in play.get("tasks", []) if "block" in task)
-    asked = next(task["fastml.supersonic.drift_info"] for task in tasks if "fastml.supersonic.drift_info" in task)
+    asked = next(
+        task["fastml.supersonic.drift_info"] for task in every(plays) if "fastml.supersonic.drift_info" in task
+    )
     assert (NativeEnvironment().from_string(asked["claim"]).render(values) or "") == claim
 
 
