@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,14 @@ class Instance:
     def remove(self) -> None:
         """Take it away whatever state it is in."""
         self.cluster.remove_namespace(self.namespace)
+
+
+def every_task(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The tasks of plays, also those in blocks, and the blocks themselves."""
+    for item in items:
+        tasks = [*item.get("tasks", []), *item.get("block", [])]
+        yield from tasks
+        yield from every_task(tasks)
 
 
 def run_playbook(

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from jinja2.nativetypes import NativeEnvironment
+
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import every_task
 
 CLONE = Path(__file__).resolve().parents[3]
 STORE = {"name": "a", "kind": "pvc", "claim": "main-models", "path": "current"}
@@ -32,13 +33,6 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, ""),
     "a folder of this machine": ({"model_repository_path": "/srv", "model_repository_sources": ["/models"]}, ""),
 }
-
-
-def every(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Plays and tasks, also those in blocks."""
-    for item in items:
-        yield item
-        yield from every([*item.get("tasks", []), *item.get("block", [])])
 
 
 def told(playbook: str, given: dict[str, Any], *names: str) -> Any:
@@ -67,7 +61,7 @@ def test_servers_are_compared_with_the_claim_whoever_publishes_to_it(given: dict
     values = told("drift", given, "__drift_name", "__drift_claim", "__drift_published")
     plays = yaml.safe_load((CLONE / "playbooks" / "drift.yml").read_text())
     asked = next(
-        task["fastml.supersonic.drift_info"] for task in every(plays) if "fastml.supersonic.drift_info" in task
+        task["fastml.supersonic.drift_info"] for task in every_task(plays) if "fastml.supersonic.drift_info" in task
     )
     assert (NativeEnvironment().from_string(asked["claim"]).render(values) or "") == claim
 

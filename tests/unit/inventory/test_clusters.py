@@ -14,7 +14,7 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._clusters import same_cluster
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._gpus import gpu_demands
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, every_task, run_playbook
 
 
 def kubeconfig(path: Path, **servers: str) -> str:
@@ -72,7 +72,7 @@ def test_files_and_contexts_are_what_they_lead_to(home: Path) -> None:
 def test_keda_watches_the_instances_of_its_cluster(home: Path) -> None:
     """By the expressions of site.yml."""
     plays = yaml.safe_load((CLONE / "playbooks" / "site.yml").read_text())
-    tasks = {task["name"]: task for play in plays for task in play.get("tasks", [])}
+    tasks = {task["name"]: task for task in every_task(plays)}
     said = tasks["Say that no instance is in the cluster"]
     play = [{
         "hosts": "supersonic_clusters",
