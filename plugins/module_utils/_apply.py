@@ -173,7 +173,7 @@ class Run:
         if old_scope.namespaces - scope.namespaces:
             members |= self._members(scope.kinds, old_scope.namespaces - scope.namespaces)
         leaving = self._leaving(members, {w.key for w in wanted}) if options.prune else {}
-        scaled = self._scaled(wanted, autoscaler_answer.result(), leaving)
+        scaled = self._scaled(wanted, *autoscaler_answer.result(), leaving)
 
         missing = {w.key.name for w in wanted if w.key.group_kind == NAMESPACE}
         if namespace_missing:
@@ -304,31 +304,31 @@ class Run:
 
     # ---- autoscaling
 
-    def _live_autoscalers(self, wanted: Iterable[Wanted]) -> list[Object] | None:
-        """Autoscalers beside the workloads that fix a number of replicas. None: not ours to read."""
+    def _live_autoscalers(self, wanted: Iterable[Wanted]) -> tuple[list[Object], bool]:
+        """Autoscalers beside the workloads that fix a number of replicas, and whether we may read all of them."""
         spaces = {w.key.namespace for w in wanted if _fixes_replicas(w) and w.key.namespace}
         if self.options.autoscaled is not None or not spaces:
-            return []
+            return [], True
         found: list[Object] = []
+        complete = True
         for space in sorted(spaces):
             for root, plural in (("autoscaling/v2", "horizontalpodautoscalers"), ("keda.sh/v1alpha1", "scaledobjects")):
                 try:
                     found += self.api.list(f"/apis/{root}/namespaces/{segment(space)}/{plural}", plural)
                 except ApiError as exc:
-                    if exc.status == 403:
-                        return None
-                    if exc.status != 404:
+                    complete = complete and exc.status != 403
+                    if exc.status not in (403, 404):
                         raise
-        return found
+        return found, complete
 
     def _scaled(
-        self, wanted: Iterable[Wanted], live: list[Object] | None, leaving: Mapping[Key, Object]
+        self, wanted: Iterable[Wanted], live: list[Object], complete: bool, leaving: Mapping[Key, Object]
     ) -> Callable[[Key, Object | None], bool]:
         """A function that tells whether an autoscaler owns the replicas of a workload."""
         asked = self.options.autoscaled
         mine = [w.definition for w in wanted if w.key.group_kind in (HPA, SCALED_OBJECT)]
         gone = [str(entry["metadata"].get("uid")) for entry in leaving.values()]
-        named = targets(mine) | targets(live or [], gone)
+        named = targets(mine) | targets(live, gone)
 
         def is_scaled(key: Key, seen: Object | None) -> bool:
             if key.group_kind not in SCALABLE:
@@ -338,7 +338,7 @@ class Run:
             if Scaled.of(key) in named:
                 return True
             # Without the right to list autoscalers the last writer of the number has to do as evidence.
-            return live is None and seen is not None and scaled_by_machine(seen)
+            return not complete and seen is not None and scaled_by_machine(seen)
 
         return is_scaled
 

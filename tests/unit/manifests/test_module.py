@@ -185,12 +185,18 @@ AUTOSCALER = {
 class Forced(Held):
     """The same with an autoscaler, or an annotation of the Deployment; it keeps what it was sent."""
 
-    autoscalers: ClassVar[list[dict[str, Any]]] = []
+    # None: only KEDA's may be read, and there is one.
+    autoscalers: ClassVar[list[dict[str, Any]] | None] = []
     sent: ClassVar[list[tuple[str, dict[str, Any]]]] = []
 
     def do_GET(self) -> None:
-        if self.path.partition("?")[0].endswith("/horizontalpodautoscalers"):
+        path = self.path.partition("?")[0]
+        if path.endswith("/horizontalpodautoscalers") and self.autoscalers is None:
+            self.answer({"reason": "Forbidden"}, 403)
+        elif path.endswith("/horizontalpodautoscalers"):
             self.answer({"kind": "HorizontalPodAutoscalerList", "items": self.autoscalers})
+        elif path.endswith("/scaledobjects") and self.autoscalers is None:
+            self.answer({"kind": "ScaledObjectList", "items": [AUTOSCALER]})
         else:
             super().do_GET()
 
@@ -205,12 +211,13 @@ class Forced(Held):
     [
         ([], {}, True),
         ([AUTOSCALER], {}, False),
+        (None, {}, False),
         ([], {BEFORE_PAUSE: "{}"}, False),
         ([], {BEFORE_BENCHMARK: "{}"}, False),
     ],
 )
 def test_replicas_of_others_are_not_taken_over(
-    autoscalers: list[dict[str, Any]], annotations: dict[str, str], taken: bool, monkeypatch: pytest.MonkeyPatch
+    autoscalers: list[dict[str, Any]] | None, annotations: dict[str, str], taken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By force all else that the definition has is."""
     metadata = {"name": "main-triton", "namespace": "n"}
