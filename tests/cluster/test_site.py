@@ -381,7 +381,7 @@ def refused(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         ("unseen", "Nobody lets us see or create the namespace {namespace}. If it exists, set supersonic_create_"),
         ("forbidden", "We may not get, list, watch, create, patch and delete deployments.apps in the namespace"),
         ("missing", "The namespace {namespace} does not exist. Create it, or set supersonic_create_namespace: true."),
-        ("storage", "There is no storage class fast (model_repository_storage_class, prometheus_storage_class, "),
+        ("storage", "There is no storage class fast, the value of model_repository_storage_class ("),
         ("accelerators", "No node offers 1 of example.org/accelerator for one pod"),
     ],
 )

@@ -502,7 +502,7 @@ def test_servers_are_where_the_sites_want_them(sites: Sites) -> None:
         until(lambda path=scaler: ("Ready", "True") in conditions(cluster.there(path)), 180)
     balanced = cluster.there(f"/api/v1/namespaces/{sites.namespaces['geddes-cms']}/services/geddes-cms")
     assert balanced["spec"]["type"] == "LoadBalancer"
-    assert balanced["metadata"]["annotations"]["metallb.universe.tf/address-pool"] == "geddes-public-pool"
+    assert balanced["metadata"]["annotations"]["metallb.universe.tf/address-pool"] == "geddes-private-pool"
 
 
 def test_icecube_lets_in_who_has_a_token_of_its_realm(sites: Sites) -> None:
