@@ -9,6 +9,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import typing as t
 from collections.abc import Iterable, Mapping
@@ -67,7 +68,7 @@ def held(key: Key, live: Object) -> list[str]:
     if BEFORE_PAUSE in annotations:
         found.append(
             f"{key}: an operator has paused the instance, and the number of servers is left alone"
-            f"{_told(annotations[BEFORE_PAUSE])}. To go on: playbooks/resume.yml with the same inventory and --limit. "
+            f"{_told(live)}. To go on: playbooks/resume.yml with the same inventory and --limit. "
             "Where it is held at 0 servers a proof fails until then (--skip-tags verify leaves it out)."
         )
     if BEFORE_DRAIN in annotations:
@@ -78,16 +79,23 @@ def held(key: Key, live: Object) -> list[str]:
     return [warning for warning in found if warning]
 
 
-def _told(note: str) -> str:
-    """Since when and why, by the note of a pause."""
-    try:
-        found = json.loads(note)
-    except ValueError:
-        return ""
-    if not isinstance(found, dict):
-        return ""
-    since = f"since {found['since']}" if found.get("since") else ""
-    told = ": ".join(str(text) for text in (since, found.get("reason")) if text)
+def note_in(live: Object | None, annotation: str) -> dict[str, t.Any] | None:
+    """What an annotation of these says, None where there is none. Nobody can use one that is no JSON."""
+    text = (((live or {}).get("metadata") or {}).get("annotations") or {}).get(annotation)
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _told(live: Object) -> str:
+    """Since when an operator has paused it, and why."""
+    note = note_in(live, BEFORE_PAUSE) or {}
+    since = f"since {note['since']}" if note.get("since") else ""
+    told = ": ".join(str(text) for text in (since, note.get("reason")) if text)
     return f" ({told})" if told else ""
 
 

@@ -13,7 +13,6 @@ first.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import typing as t
@@ -24,6 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
     BEFORE_DRAIN,
     BEFORE_PAUSE,
     PAUSE_MANAGER,
+    note_in,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
@@ -53,14 +53,7 @@ DRAIN = Mark(BEFORE_DRAIN, "fastml.supersonic.drain")
 
 def note(live: Live | None, mark: Mark) -> dict[str, t.Any] | None:
     """What was noted on an object: whose it is, and `before`. Nobody can use one that is no JSON."""
-    text = (((live or {}).get("metadata") or {}).get("annotations") or {}).get(mark.annotation)
-    if text is None:
-        return None
-    with contextlib.suppress(ValueError):
-        found = json.loads(text)
-        if isinstance(found, dict):
-            return found
-    return {}
+    return note_in(live, mark.annotation)
 
 
 def noting(

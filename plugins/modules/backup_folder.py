@@ -38,20 +38,13 @@ options:
     description: The folder.
     type: path
     required: true
-  name:
-    description: Name of the instance.
-    type: str
-    required: true
-  namespace:
-    description: Its namespace.
-    type: str
-    required: true
   elsewhere:
     description: With O(state=restored), whether the backup may be another instance's, or of another cluster.
     type: bool
     default: false
 extends_documentation_fragment:
   - fastml.supersonic.connection
+  - fastml.supersonic.instance
 seealso:
   - module: fastml.supersonic.model_backup
   - module: fastml.supersonic.grafana_backup
