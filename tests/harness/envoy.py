@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,12 @@ from typing import Any
 import envoy
 import yaml
 
-from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status
+from ansible_collections.fastml.supersonic.tests.harness.processes import (
+    Process,
+    free_ports,
+    http_status,
+    own_environment,
+)
 
 _TYPES = "type.googleapis.com/envoy"
 _MANAGER = f"{_TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -95,7 +99,7 @@ class DeployedEnvoy(Envoy):
         container = template["containers"][1 if beside else 0]
         given = {item["name"]: item["value"] for item in container.get("env") or [] if "value" in item}
         pod = {name: value.replace("$(POD_NAME)", scratch.name) for name, value in given.items()}
-        self.environment = {**os.environ, **pod}
+        self.environment = own_environment(**pod)
         option, path, *arguments = container["args"]
         assert option == "--config-path"
         self.folder = scratch / "files"

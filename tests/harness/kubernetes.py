@@ -19,6 +19,7 @@ from typing import Any
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.processes import own_environment
 
 Object = dict[str, Any]
 # Every local cluster has this image, and with it bash, sleep and Python.
@@ -144,7 +145,7 @@ class Cluster:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return own_environment(PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
 
 
 @contextlib.contextmanager

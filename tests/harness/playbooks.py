@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
+from ansible_collections.fastml.supersonic.tests.harness.processes import own_environment
 
 CLONE = Path(__file__).resolve().parents[2]
 LOCAL = CLONE / ".local"
@@ -164,7 +165,9 @@ def run_playbook(
         command,
         cwd=directory,
         # Roles look at the directory that the shell says.
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "PWD": str(directory), "LC_ALL": "C.UTF-8", **(environment or {})},
+        env=own_environment()
+        | {"ANSIBLE_NOCOLOR": "1", "PWD": str(directory), "LC_ALL": "C.UTF-8"}
+        | dict(environment or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -190,7 +193,7 @@ def _in_one_process(*arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, str(CLONE / "tests/harness/one_process.py"), *arguments],
         cwd=CLONE,
-        env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"},
+        env=own_environment(ANSIBLE_CONFIG=str(CLONE / "ansible.cfg"), ANSIBLE_NOCOLOR="1", LC_ALL="C.UTF-8"),
         capture_output=True,
         text=True,
         check=False,

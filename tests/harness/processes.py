@@ -18,6 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
+def own_environment(**more: str) -> dict[str, str]:
+    """What a test's process inherits, and more. A plain copy may fail in a thread: pytest tells in a variable which
+    test runs, and changes it meanwhile."""
+    own = ((name, os.environ.get(name)) for name in list(os.environ))
+    return {name: value for name, value in own if value is not None} | more
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody uses now; all different, because they are held until the last is found."""
     sockets = []

@@ -18,7 +18,12 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status
+from ansible_collections.fastml.supersonic.tests.harness.processes import (
+    Process,
+    free_ports,
+    http_status,
+    own_environment,
+)
 
 # Carries Triton 2.51.0, the version that the local cluster serves with.
 WHEEL = "nvidia-pytriton==0.7.0"
@@ -109,7 +114,7 @@ class Triton:
     def _environment(self) -> dict[str, str]:
         # The python backend takes the python3 that it finds first, and that environment's libraries.
         path = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        return {**os.environ, **self._variables, "PATH": path}
+        return own_environment() | {**self._variables, "PATH": path}
 
     @property
     def grpc(self) -> str:

@@ -370,14 +370,14 @@ def test_many_that_wait_look_seldom(manifests: Path, tmp_path: Path) -> None:
         infer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
         request = service_pb2.ModelInferRequest(model_name="identity")
         waiting = [infer.future(request, timeout=90) for _number in range(MANY)]
-        pauses = r"^cluster\.server_wait\.upstream_rq_(active|total)$"
-        # On a busy machine many are between two pauses at any time, looking for a server.
-        until(lambda: statistics(front, pauses)["cluster.server_wait.upstream_rq_active"] > 0.8 * MANY, 60)
+        # Not those that pause: on a busy machine most may be between two pauses at any time, looking for a server.
+        came, pauses = "http.ingress_grpc.downstream_rq_active", "cluster.server_wait.upstream_rq_total"
+        until(lambda: statistics(front, f"^{came}$")[came] == MANY, 60)
         time.sleep(1)
-        started, before = time.monotonic(), statistics(front, pauses)["cluster.server_wait.upstream_rq_total"]
+        started, before = time.monotonic(), statistics(front, f"^{pauses}$")[pauses]
         time.sleep(3)
-        passed = statistics(front, pauses)["cluster.server_wait.upstream_rq_total"] - before
-        assert 0.2 * MANY < passed / (time.monotonic() - started) < 1.6 * MANY
+        passed = statistics(front, f"^{pauses}$")[pauses] - before
+        assert 0 < passed / (time.monotonic() - started) < 1.6 * MANY
         assert not any(call.done() for call in waiting)
         with server(address):
             assert [call.code() for call in waiting] == [grpc.StatusCode.OK] * MANY
