@@ -106,6 +106,7 @@ def look(wanted: Wanted, resolver: Resolver, prometheus: Callable[[], Prometheus
         "made": stamp(time.time()),
         "window": wanted.window,
         "reachable": True,
+        "deployed": True,
         "why": "",
         "unknown": unknown,
     }
@@ -115,7 +116,10 @@ def look(wanted: Wanted, resolver: Resolver, prometheus: Callable[[], Prometheus
             f"Deployment {wanted.name}-triton in namespace {wanted.namespace}",
         )
     except SupersonicError as error:
-        return {**found, "reachable": False, "why": str(error)}
+        return {**found, "reachable": False, "deployed": None, "why": str(error)}
+    if deployment is None and _nothing_is_there(wanted, resolver):
+        why = f"the namespace {wanted.namespace} has neither its servers, nor its Envoys, nor its Service"
+        return {**found, "deployed": False, "why": why}
 
     def part(name: str, ask: Callable[[], t.Any]) -> None:
         try:
@@ -144,6 +148,18 @@ def look(wanted: Wanted, resolver: Resolver, prometheus: Callable[[], Prometheus
     if found["traffic"]:
         unknown.update(found["traffic"].pop("unknown"))
     return found
+
+
+def _nothing_is_there(wanted: Wanted, resolver: Resolver) -> bool:
+    """Whether Envoys and Service are missing too, as far as may be asked: it never was deployed, or is removed."""
+    places = (
+        (wanted.path("/apis/apps/v1", "deployments", f"{wanted.name}-envoy"), f"Deployment {wanted.name}-envoy"),
+        (wanted.path("/api/v1", "services", wanted.name), f"Service {wanted.name}"),
+    )
+    try:
+        return all(resolver.api.find(path, what) is None for path, what in places)
+    except SupersonicError:
+        return False
 
 
 # ---- in the cluster --------------------------------------------------------------------------------------------------

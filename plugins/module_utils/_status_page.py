@@ -24,10 +24,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._words import co
 
 Status = Mapping[str, t.Any]
 
-BAD, ATTENTION, FINE = "bad", "attention", "fine"
-WORDS = {BAD: "Not well", ATTENTION: "Look at it", FINE: "Well"}
+BAD, ABSENT, ATTENTION, FINE = "bad", "absent", "attention", "fine"
+# The worst first.
+WORDS = {BAD: "Not well", ABSENT: "Not deployed", ATTENTION: "Look at it", FINE: "Well"}
 # Besides the colour, which not everybody sees.
-SIGNS = {BAD: "✕", ATTENTION: "!", FINE: "✓"}
+SIGNS = {BAD: "✕", ABSENT: "○", ATTENTION: "!", FINE: "✓"}
 # What each part is called where it is not known.
 PARTS = {
     "servers": "Servers and models",
@@ -60,6 +61,8 @@ def verdict(status: Status) -> Verdict:
     """How an instance is, by all that is known of it."""
     if not status["reachable"]:
         return Verdict(BAD, [f"unreachable: {status['why']}"])
+    if not _is_told(status):
+        return Verdict(ABSENT, [f"not deployed: {status['why']}"])
     bad: list[str] = []
     odd: list[str] = []
     pool = status.get("servers")
@@ -100,6 +103,16 @@ def verdict(status: Status) -> Verdict:
     if share is not None and share >= FAILURES:
         odd.append(f"{percent(share)} of the requests of the last hour failed")
     return Verdict(BAD if bad else ATTENTION if odd else FINE, [*bad, *odd])
+
+
+def _is_told(status: Status) -> bool:
+    """Whether there is more to tell than why there is nothing."""
+    return bool(status["reachable"] and status.get("deployed", True))
+
+
+def name_of(status: Status) -> str:
+    """The inventory's host where that is known, since runs are limited to hosts; else the instance's name."""
+    return str(status.get("host") or status["name"])
 
 
 def _held(scaler: Mapping[str, t.Any], pool: Mapping[str, t.Any] | None) -> Iterator[str]:
@@ -183,11 +196,11 @@ COLUMNS = ("instance", "state", "servers ready", "answers/s", "p99", "errors", "
 
 def row(status: Status) -> list[str]:
     """What a line of an overview says of an instance."""
-    if not status["reachable"]:
-        return [status["name"], WORDS[BAD], *[""] * (len(COLUMNS) - 2)]
+    if not _is_told(status):
+        return [name_of(status), verdict(status).word, *[""] * (len(COLUMNS) - 2)]
     hour = (status.get("traffic") or {}).get("hour") or {}
     return [
-        status["name"],
+        name_of(status),
         verdict(status).word,
         servers_in_words(status),
         figure(hour.get("answer_rate")),
@@ -204,9 +217,10 @@ def table(instances: Sequence[Status]) -> str:
     widths = [max(len(line[column]) for line in rows) for column in range(len(COLUMNS))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in rows]
     for status in instances:
-        lines += [f"{status['name']}: {reason}" for reason in verdict(status).reasons]
-        if status["reachable"]:
-            lines += [f"{status['name']}: {PARTS.get(part, part)}: {UNKNOWN}: {why}" for part, why in _unknown(status)]
+        name = name_of(status)
+        lines += [f"{name}: {reason}" for reason in verdict(status).reasons]
+        if _is_told(status):
+            lines += [f"{name}: {PARTS.get(part, part)}: {UNKNOWN}: {why}" for part, why in _unknown(status)]
     return "\n".join(lines)
 
 
@@ -259,11 +273,11 @@ def _overview(instances: Sequence[Status]) -> str:
         cells = row(status)
         name = f'<a href="#i{index}">{escape(cells[0])}</a>'
         level = verdict(status).level
-        if status["reachable"]:
+        if _is_told(status):
             rest = [escape(text) for text in cells[2:]]
             rows.append([name, _badge(level), *rest])
         else:
-            rows.append([name, _badge(level), f"unreachable: {escape(status['why'])}"])
+            rows.append([name, _badge(level), *map(escape, verdict(status).reasons)])
     return f'<div class="overview">{_table("All instances", COLUMNS, rows, heading=False)}</div>'
 
 
@@ -294,12 +308,12 @@ def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], 
 
 def _instance(status: Status, anchor: str) -> str:
     found = verdict(status)
-    heading = f'<h2 id="{anchor}">{escape(status["name"])} {_badge(found.level)}</h2>'
+    heading = f'<h2 id="{anchor}">{escape(name_of(status))} {_badge(found.level)}</h2>'
     parts = [heading]
     if found.reasons:
         items = "".join(f"<li>{escape(reason)}</li>" for reason in found.reasons)
         parts.append(f'<ul class="reasons {found.level}">{items}</ul>')
-    if status["reachable"]:
+    if _is_told(status):
         parts.append(_facts(status))
         parts.append(_plots(status, anchor))
         parts += _details(status)
@@ -320,7 +334,7 @@ def _facts(status: Status) -> str:
     release = status.get("release") or {}
     facts: list[tuple[str, Sequence[str]]] = [
         ("Endpoint", _places(place) if place else [UNKNOWN]),
-        ("Namespace", [status["namespace"]]),
+        ("Namespace", [status["namespace"], *([f"as {status['name']}"] if name_of(status) != status["name"] else [])]),
         (
             "Servers",
             [f"{ready_of(pool)} ready", f"{UNKNOWN if reachable is None else figure(reachable)} reached by Envoys"]

@@ -48,9 +48,11 @@ code { font: .9em ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: an
 .badge { font-size: .85rem; font-weight: 600; padding: .1rem .55rem; border-radius: 1rem; white-space: nowrap; }
 .bad.badge { color: var(--bad); background: var(--bad-ground); }
 .attention.badge { color: var(--attention); background: var(--attention-ground); }
+.absent.badge { color: var(--soft); background: var(--ground); }
 .fine.badge { color: var(--fine); background: var(--fine-ground); }
 .reasons { margin: 0 0 1rem; padding: .5rem .75rem .5rem 1.9rem; border-radius: .4rem; overflow-wrap: anywhere; }
 .reasons.bad { background: var(--bad-ground); }
+.reasons.absent { background: var(--ground); }
 .reasons.attention { background: var(--attention-ground); }
 dl { margin: 0; }
 dt { color: var(--soft); font-size: .85rem; }

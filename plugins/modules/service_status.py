@@ -78,8 +78,13 @@ status:
     reachable:
       description: Whether its cluster has answered. Without an answer there is nothing but RV(status.why).
       type: bool
+    deployed:
+      description: >-
+        Whether servers, Envoys or the Service of the instance are there; null where the cluster has not answered. Where
+        it is false there is nothing else but RV(status.why).
+      type: bool
     why:
-      description: Why it has not.
+      description: Why the cluster has not answered, or what is missing.
       type: str
     unknown:
       description: Why a part is not known, by the part's name.

@@ -161,7 +161,7 @@ def test_the_playbook_tells_of_all_of_them(instance: Instance, told: tuple[Run, 
     for said in (done.text, " ".join(text.split())):
         assert "unreachable" in said
         assert "127.0.0.1:9" in said
-        assert "there is no Deployment absent-triton" in said
+        assert f"not deployed: the namespace {instance.namespace} has neither" in said
         assert "status_window is 5" in said
     assert page.count('role="img"') >= 4
     assert f"{NAME}.{instance.namespace}.svc.cluster.local:8001" in page

@@ -222,3 +222,18 @@ def idle(name: str = "icecube") -> dict[str, Any]:
 def unreachable(name: str = "nrp") -> dict[str, Any]:
     why = "https://192.0.2.1:6443, the API server of context nrp, cannot be reached: timed out."
     return {"name": name, "namespace": name, "made": MADE, "reachable": False, "why": why, "unknown": {}}
+
+
+def absent(name: str = "belle") -> dict[str, Any]:
+    """Nothing of it is in its namespace. The host of the inventory has another name."""
+    return {
+        "name": name,
+        "host": f"{name}-at-home",
+        "namespace": name,
+        "made": MADE,
+        "window": 3600,
+        "reachable": True,
+        "deployed": False,
+        "why": f"the namespace {name} has neither its servers, nor its Envoys, nor its Service",
+        "unknown": {},
+    }

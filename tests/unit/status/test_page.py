@@ -51,7 +51,7 @@ class Tree(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
 
-ALL = [status.healthy(), status.troubled(), status.blind(), status.idle(), status.unreachable()]
+ALL = [status.healthy(), status.troubled(), status.blind(), status.idle(), status.unreachable(), status.absent()]
 
 
 def test_every_instance_is_told() -> None:
@@ -65,6 +65,7 @@ def test_every_instance_is_told() -> None:
         "paused at 3 servers (else 1 to 8)",
         "passed 2026-03-01 11:30 UTC",
         "unreachable: https://192.0.2.1:6443, the API server of context nrp, cannot be reached: timed out.",
+        "not deployed: the namespace belle has neither its servers, nor its Envoys, nor its Service",
         "No plots: no Prometheus was named",
         "no record: /srv/atlas/verify.json is not there yet; verify writes it",
         "no server tells of an accelerator (nv_gpu_utilization)",
@@ -81,8 +82,8 @@ def test_every_instance_is_told() -> None:
     ):
         assert text in tree.text, text
     # The worst first.
-    names = re.findall(r'<h2 id="i\d">(\w+)', page(ALL, status.MADE))
-    assert names == ["atlas", "nrp", "cms", "ligo", "icecube"]
+    names = re.findall(r'<h2 id="i\d">([\w-]+)', page(ALL, status.MADE))
+    assert names == ["atlas", "nrp", "belle-at-home", "cms", "ligo", "icecube"]
 
 
 def test_nothing_comes_from_elsewhere_and_nothing_runs() -> None:
