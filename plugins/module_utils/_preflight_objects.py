@@ -9,7 +9,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import places
@@ -24,6 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
     listed,
     named,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
 Object = Mapping[str, Any]
@@ -83,8 +84,55 @@ def claims(
             )
     for claim in demands.get("claims") or []:
         row = _modes(claim["name"], claim["access_modes"], demands, one_node)
-        found.append(row or Finding("claims", OK, claim["name"], f"It is made with {all_of(claim['access_modes'])}."))
+        changes = [] if absent else list(_cannot_change(api, namespace, claim, origins))
+        found += [*changes, *([row] if row else [])] or [
+            Finding("claims", OK, claim["name"], f"It is made with {all_of(claim['access_modes'])}.")
+        ]
     return found
+
+
+def _cannot_change(api: Api, namespace: str, claim: Object, origins: Origins) -> Iterator[Finding]:
+    """What Kubernetes will refuse of a claim of ours that is there already; nothing where it may not be read."""
+    name = claim["name"]
+    try:
+        live = _find(api, CLAIM, namespace, name)
+    except ApiError:
+        return
+    if live is None:
+        return
+    elsewhere = "for another, take a backup (playbooks/backup.yml), remove the claim, and restore it"
+    spec = live["spec"]
+    size, its_class = ((spec.get("resources") or {}).get("requests") or {}).get("storage"), spec.get("storageClassName")
+    wanted, there = quantity(claim["size"]), quantity(size)
+    asks = f"The claim {name} has {size}, and is to have {claim['size']}, but "
+    variable = named(origins, claim["size"], "_size") or "its size"
+    if wanted and there and wanted < there:
+        yield Finding("claims", ERROR, name, f"{asks}no claim shrinks.", f"Correct {variable}; {elsewhere}.")
+    elif wanted and there and wanted > there and not _grows(api, its_class):
+        said = f"{asks}its class {its_class or '(none)'} lets no claim grow (allowVolumeExpansion)."
+        to_do = f"Correct {variable}, or ask for allowVolumeExpansion; {elsewhere}."
+        yield Finding("claims", ERROR, name, said, to_do)
+    kept = (
+        ("class", [claim["storage_class"]], [its_class or ""], "_storage_class"),
+        ("access modes", claim["access_modes"], spec.get("accessModes") or [], "_access_modes"),
+    )
+    for what, asked, has, ending in kept:
+        # Without a class it gets the cluster's default.
+        if asked != [""] and sorted(asked) != sorted(has):
+            said = f"The claim {name} has the {what} {all_of(has) or '(none)'}, and is to have {all_of(asked)}"
+            to_do = f"Correct {named(origins, asked[0], ending) or 'it'}; {elsewhere}."
+            yield Finding("claims", ERROR, name, f"{said}, but what a claim has stays.", to_do)
+
+
+def _grows(api: Api, name: object) -> bool:
+    """Whether claims of a class may grow, as far as is known."""
+    if not name:
+        return False
+    try:
+        found = api.find(f"/apis/storage.k8s.io/v1/storageclasses/{segment(str(name))}", f"StorageClass {name}")
+    except ApiError:
+        return True
+    return bool((found or {}).get("allowVolumeExpansion"))
 
 
 def _foreign(

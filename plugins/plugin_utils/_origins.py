@@ -20,9 +20,10 @@ _COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(_
 # What these say is not what a user has written.
 _OURS = tuple(os.path.join(_COLLECTION, folder, "") for folder in ("playbooks", "roles"))
 _WORKLOADS = ("triton", "envoy", "prometheus", "grafana", "otel_collector", "tempo")
+_OF_CLAIMS = ("storage_class", "size", "access_modes")
 # Variables with names of what a cluster has to have, and with what servers need of nodes.
 NAMING = (
-    *(f"{role}_storage_class" for role in ("model_repository", "prometheus", "tempo", "grafana")),
+    *(f"{role}_{what}" for role in ("model_repository", "prometheus", "tempo", "grafana") for what in _OF_CLAIMS),
     *(f"{role}_priority_class_name" for role in _WORKLOADS),
     *(f"{role}_image_pull_secrets" for role in (*_WORKLOADS, "model_repository")),
     "preflight_storage_classes",
@@ -41,7 +42,9 @@ NAMING = (
     "triton_service_account_name",
 )
 # Of their parts those that are such names, so that nothing else travels.
-_TOLD = re.compile(r"(class|claim|name|secret|\.host|_gpus|_gpu_resource|classes\[\d+\])$|^preflight_node_resources\.")
+_TOLD = re.compile(
+    r"(class|claim|name|secret|\.host|_gpus|_gpu_resource|_size|(classes|modes)\[\d+\])$|^preflight_node_resources\."
+)
 
 
 def origin(value: Any) -> str:

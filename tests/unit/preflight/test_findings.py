@@ -453,6 +453,46 @@ def test_claims_that_the_instance_makes(api: Api) -> None:
     one(found(api, alone, claim(modes=("ReadWriteOnce",)), check="claims"), "ok", "ReadWriteOnce")
 
 
+OF_OTHERS = [{"variable": "model_repository_size", "value": "5Gi", "origin": "all.yml:3"}]
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "severity", "words"),
+    [
+        ({"size": "10Gi"}, {}, "ok", "It is made with"),
+        ({"size": "10240Mi"}, {}, "ok", "It is made with"),
+        (404, {}, "ok", "It is made with"),
+        (FORBIDDEN, {}, "ok", "It is made with"),
+        ({"size": "10Gi"}, {"size": "5Gi"}, "error",
+         "has 10Gi, and is to have 5Gi, but no claim shrinks. Correct model_repository_size (all.yml:3); for"),
+        ({"size": "5Gi"}, {}, "error", "is to have 10Gi, but its class rigid lets no claim grow (allow"),
+        ({"size": "5Gi", "storage_class": "elastic"}, {}, "ok", "It is made with"),
+        ({"size": "5Gi", "storage_class": "hidden"}, {}, "ok", "It is made with"),
+        ({"size": "10Gi"}, {"storage_class": "elastic"}, "error",
+         "has the class rigid, and is to have elastic, but what a claim has stays. Correct it; for another"),
+        ({"size": "10Gi", "modes": ("ReadOnlyMany",)}, {}, "error",
+         "has the access modes ReadOnlyMany, and is to have ReadWriteMany"),
+    ],
+)  # fmt: skip
+def test_claims_of_ours_that_are_there(api: Api, there: Any, asked: dict[str, str], severity: str, words: str) -> None:
+    """What Kubernetes would refuse in the middle of a run is told before."""
+    live = there
+    if isinstance(there, dict):
+        live = claim(size=there["size"], modes=there.get("modes", ("ReadWriteMany",)))
+        live["spec"]["storageClassName"] = there.get("storage_class", "rigid")
+    classes = "/apis/storage.k8s.io/v1/storageclasses"
+    Cluster.answers = {
+        f"{BASE}/persistentvolumeclaims/models": live,
+        f"{classes}/rigid": {"metadata": {"name": "rigid"}},
+        f"{classes}/elastic": {"metadata": {"name": "elastic"}, "allowVolumeExpansion": True},
+        f"{classes}/hidden": FORBIDDEN,
+    }
+    wanted = claim(size=asked.get("size", "10Gi"))
+    if "storage_class" in asked:
+        wanted["spec"]["storageClassName"] = asked["storage_class"]
+    one(found(api, deployment(pod=mounted("models")), wanted, check="claims", origins=OF_OTHERS), severity, words)
+
+
 def test_publishing_needs_its_claim_now(api: Api) -> None:
     publisher = {"claim": "models", "image_pull_secrets": [], "resources": {}}
     asked = demands({"triton": [deployment(pod=mounted("models"))]}, publisher)
