@@ -226,11 +226,16 @@ def _of_demands(cluster: _Asked, instance: str, wanted: Mapping[str, Any]) -> di
         # Nothing can be in a namespace that is only made.
         return guarded(name, "what has to be there", lambda: ask(cluster.absent()))
 
+    def limited(name: str, kind: str, ask: Callable[[], list[Finding]]) -> Callable[[], list[Finding]]:
+        # Administrators give a new namespace its limits when they make it.
+        told = [Finding(name, INFO, kind, f"Not known, since the namespace {namespace} does not exist yet.")]
+        return guarded(name, name, lambda: told if cluster.absent() else ask())
+
     may_come = set(wanted.get("claims_may_come") or [])
     origins = wanted.get("origins") or []
     return {
-        "quota": guarded("quota", "quota", lambda: _preflight_room.quota(api, namespace, instance, demands)),
-        "limits": guarded("limits", "limits", lambda: _preflight_room.limits(api, namespace, demands)),
+        "quota": limited("quota", "ResourceQuota", lambda: _preflight_room.quota(api, namespace, instance, demands)),
+        "limits": limited("limits", "LimitRange", lambda: _preflight_room.limits(api, namespace, demands)),
         "nodes": guarded(
             "nodes",
             "nodes",

@@ -224,6 +224,9 @@ def test_quota_leaves_out_what_the_instance_has_already(api: Api) -> None:
 
 def test_nobody_says_of_quota_what_is_not_known(api: Api) -> None:
     one(found(api, deployment(), check="quota"), "ok", "The namespace has none.")
+    Cluster.answers = {BASE: 404}
+    for check in ("quota", "limits"):
+        one(found(api, deployment(), check=check), "info", "Not known, since the namespace cms does not exist yet.")
     Cluster.answers = {f"{BASE}/resourcequotas": FORBIDDEN}
     one(found(api, deployment(), check="quota"), "info", "may not be read")
     # How much of it is ours is not known, so that nothing stops.
