@@ -12,9 +12,8 @@ import socket
 import socketserver
 import tempfile
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +86,6 @@ def other_pod(name: str, command: list[str], **spec: Any) -> dict[str, Any]:
             **spec,
         },
     }
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the cluster took too long"
-        time.sleep(0.3)
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +209,7 @@ def test_pods_that_cannot_answer_are_told_with_the_reason(core: client.CoreV1Api
         waiting = status.container_statuses[0].state.waiting if status.container_statuses else None
         return bool(waiting and waiting.reason == "CrashLoopBackOff")
 
-    wait_for(crashed)
+    until(crashed, 90)
     result = check(
         [
             *(

@@ -13,7 +13,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_node import Machine, hierarchies
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 
 CLONE = Path(__file__).resolve().parents[2]
 NAME, INTERFACE = "supersonic-test", "supersonic-test"
@@ -98,7 +98,7 @@ class Role:
             command, env=environment, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            wait_for(lambda: run.poll() is not None or ready(), seconds=240, pause=0.01)
+            until(lambda: run.poll() is not None or ready(), 240, pause=0.01)
             assert run.poll() is None, "the run ended before it could be killed"
         finally:
             self._kill(mark)
@@ -166,14 +166,6 @@ def role(before: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory)
         found.run(state="absent")
 
 
-def wait_for(ready: Callable[[], bool], seconds: float = 60, pause: float = 0.5) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end
-        time.sleep(pause)
-
-
 def processes(program: str) -> dict[int, list[str]]:
     """Commands of the node's processes of a program, by their number."""
     found = {}
@@ -216,7 +208,7 @@ def test_a_killed_daemon_comes_back(role: Role, daemon: str) -> None:
     again = processes(daemon)
     assert again
     assert pid not in again
-    wait_for(lambda: gpus(role) == "2")
+    until(lambda: gpus(role) == "2")
 
 
 def test_a_reboot_keeps_the_data(role: Role) -> None:
@@ -251,7 +243,7 @@ def test_images_of_the_tests_are_imported_while_the_node_runs(role: Role) -> Non
 def test_another_number_of_devices_leaves_the_rest_running(role: Role) -> None:
     first = Machine(NAME, INTERFACE).first_process()
     assert role.run(gpus=3) == (True, ["started gpu-simulator"])
-    wait_for(lambda: gpus(role) == "3")
+    until(lambda: gpus(role) == "3")
     assert Machine(NAME, INTERFACE).first_process() == first
 
 
@@ -264,7 +256,7 @@ def test_a_purge_ends_what_works_for_the_cache_in_the_background(role: Role, tmp
         env={"PATH": os.environ["PATH"], "FASTML_SUPERSONIC_BACKGROUND": str(cache)},
     )
     try:
-        wait_for((cache / "layers").exists)
+        until((cache / "layers").exists)
         changes = {
             "name": f"{NAME}-none",
             "interface": "none0",

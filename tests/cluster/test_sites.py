@@ -363,13 +363,16 @@ class Sites:
             file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | variables))
 
     def run(self, step: str, *arguments: str) -> None:
+        self.runs[step] = self.play(step, "site.yml", *arguments)
+
+    def play(self, step: str, playbook: str, *arguments: str) -> Run:
         first, *others = inventories(self.overlay)
         more = [argument for inventory in others for argument in ("-i", str(inventory))]
         environment = {"KUBECONFIG": str(self.kubeconfig)}
-        done = run_playbook("site.yml", first, *more, *arguments, environment=environment, seconds=1500)
+        done = run_playbook(playbook, first, *more, *arguments, environment=environment, seconds=1500)
         (self.overlay.parent / f"{step.replace(' ', '-')}.log").write_text(done.output)
         assert done.code == 0, f"{step}: {done.output[-4000:]}"
-        self.runs[step] = done
+        return done
 
 
 @pytest.fixture(scope="module")
@@ -461,6 +464,15 @@ def test_the_sites_own_are_left_alone_and_nothing_secret_is_shown(sites: Sites) 
     for run in sites.runs.values():
         assert "planted-" not in run.output
         assert {host: run.recap[host]["changed"] for host in SITES} == dict.fromkeys(SITES, 0)
+
+
+def test_models_are_listed_and_kept_by_who_has_the_role(sites: Sites, tmp_path: Path) -> None:
+    """Of the instance whose claim somebody else makes."""
+    listed = sites.play("models", "playbooks/models.yml", "--limit", "anvil-ligo")
+    kept = sites.play("backup", "playbooks/backup.yml", "--limit", "anvil-ligo", "-e", f"backup_directory={tmp_path}")
+    (release,) = (path.name for path in (tmp_path / "anvil-ligo/models/releases").iterdir())
+    assert release[:12] in listed.output
+    assert changes(kept) != set()
 
 
 def conditions(item: Object) -> set[tuple[str, str]]:

@@ -19,7 +19,7 @@ from typing import Any
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
-from ansible_collections.fastml.supersonic.tests.harness.processes import own_environment
+from ansible_collections.fastml.supersonic.tests.harness.processes import PATIENCE, own_environment
 
 Object = dict[str, Any]
 # Every local cluster has this image, and with it bash, sleep and Python.
@@ -158,12 +158,12 @@ def removed(cluster: Cluster, path: str) -> Iterator[None]:
             cluster.api.delete(path, path, propagation="Background")
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """Wait for something that happens elsewhere."""
-    limit = time.monotonic() + seconds
+def until(condition: Callable[[], Any], seconds: float = 30.0, pause: float = 0.1) -> Any:
+    """Wait for something that happens elsewhere, which takes so many seconds at most where nothing else runs."""
+    limit = time.monotonic() + PATIENCE * seconds
     while not (found := condition()):
         assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.1)
+        time.sleep(pause)
     return found
 
 

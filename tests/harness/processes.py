@@ -17,6 +17,10 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+# So many times as long as it takes on a machine with nothing else to do is waited for what happens elsewhere: a machine
+# that runs all tests at a time is no fault.
+PATIENCE = 4
+
 
 def own_environment(**more: str) -> dict[str, str]:
     """What a test's process inherits, and more. A plain copy may fail in a thread: pytest tells in a variable which
@@ -70,12 +74,12 @@ class Process:
         return self._child.poll() is None
 
     def wait_until(self, answers: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE * seconds
         while not answers():
             if self._child.poll() is not None:
                 raise RuntimeError(f"{self._name} ended with {self._child.returncode}:\n{self.tail()}")
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{self._name} does not answer after {seconds} s:\n{self.tail()}")
+                raise RuntimeError(f"{self._name} does not answer after {PATIENCE * seconds} s:\n{self.tail()}")
             time.sleep(0.05)
 
     def tail(self) -> str:

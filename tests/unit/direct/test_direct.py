@@ -13,8 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._module_process import module_process, packed
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
 
 SECRET = "correct horse battery staple"
@@ -248,11 +247,11 @@ def test_signal_ends_the_module(tmp_path: Path, place: Place, number: signal.Sig
     playbook = place.playbook([{PROBE: {"act": act, "text": "60", "path": str(pid)}}], host)
     command = [sys.executable, "-m", "ansible", "playbook", "-i", place.folder / "hosts.yml", playbook]
     with subprocess.Popen(command, env={**os.environ, **place.environment}, start_new_session=True) as process:
-        _until(lambda: pid.exists() and pid.read_text(), 30)
+        until(lambda: pid.exists() and pid.read_text(), 30)
         os.kill(process.pid, number)
         process.wait(timeout=30)
     assert process.returncode != 0
-    _until(lambda: not Path("/proc", pid.read_text()).exists(), 5)
+    until(lambda: not Path("/proc", pid.read_text()).exists(), 5)
     assert Path(f"{pid}.tidy").exists() == (number == signal.SIGINT or act == "tidy")
 
 
@@ -261,10 +260,3 @@ def test_signals_are_handled_as_before() -> None:
     with module_process(packed({})):
         signal.signal(signal.SIGTERM, lambda *_arguments: None)
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-def _until(condition: Callable[[], object], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)

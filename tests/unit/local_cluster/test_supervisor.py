@@ -12,12 +12,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 
 SUPERVISOR = Path(__file__).resolve().parents[3] / "roles/local_cluster/files/supervisor.py"
 RUN = "import runpy, sys; from pathlib import Path; runpy.run_path(sys.argv[1])['supervise'](Path(sys.argv[2]))"
@@ -44,11 +45,7 @@ class Running:
 
     def wait(self, ready: Callable[[dict[str, Any]], Any], seconds: float = 10) -> Any:
         """Wait until the status is as it should be."""
-        end = time.monotonic() + seconds
-        while not (found := ready(self.status())):
-            assert time.monotonic() < end, self.status()
-            time.sleep(0.05)
-        return found
+        return until(lambda: ready(self.status()), seconds)
 
     def pid(self, name: str, other_than: int = 0) -> int:
         """The process of a daemon, once it runs."""
