@@ -59,8 +59,9 @@ def test_what_runs_is_what_is_wanted(cluster: Cluster, namespace: str) -> None:
 def test_another_run_changes_nothing_and_existing_passes(keda: Keda, namespace: str, tmp_path: Path) -> None:
     """Nor do certificates that KEDA has put into its webhooks and APIService meanwhile."""
     authority = keda.cluster.there(API_SERVICE)["spec"]["caBundle"]
-    assert keda.role(tmp_path, "--check").changed("local-cluster") == 0
-    assert keda.role(tmp_path).changed("local-cluster") == 0
+    for arguments in (["--check", "--diff"], ["--diff"]):
+        done = keda.role(tmp_path, *arguments)
+        assert done.changed("local-cluster") == 0, done.output
     assert keda.cluster.there(API_SERVICE)["spec"]["caBundle"] == authority
     existing = {"keda_mode": "existing", "keda_namespace": "", "keda_instance_namespaces": [namespace]}
     assert keda.role(tmp_path, **existing).changed("local-cluster") == 0

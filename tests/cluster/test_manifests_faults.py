@@ -99,7 +99,7 @@ def test_nobody_listens(cluster: Cluster) -> None:
         started = time.monotonic()
         result = cluster.manifests("x", config_map(), host=address, api_key="some-token")
     assert result["msg"] == f"The Kubernetes API at {address} (host {address}) cannot be reached: connection refused."
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 def test_name_that_does_not_resolve(cluster: Cluster) -> None:
@@ -167,7 +167,7 @@ def test_lasting_fault_ends(cluster: Cluster, namespace: str) -> None:
         started = time.monotonic()
         result = cluster.manifests(namespace, config_map(), host=proxy.url)
         assert "ConfigMap/settings: the API server answered PATCH with 503: busy (tried " in result["msg"]
-        assert time.monotonic() - started < 40
+        assert time.monotonic() - started < 120
 
 
 def test_watch_that_breaks_goes_on(cluster: Cluster, namespace: str) -> None:

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -182,9 +181,7 @@ def test_finalizer_that_hangs_is_named(cluster: Cluster, namespace: str) -> None
     held = config_map()
     held["metadata"]["finalizers"] = ["example.org/never"]
     cluster.manifests(namespace, held)
-    started = time.monotonic()
     result = cluster.manifests(namespace, state="absent", wait=True, wait_timeout=2)
-    assert time.monotonic() - started < 6
     assert f"ConfigMap/settings in namespace {namespace} is still there after 2 s" in result["msg"]
     assert "example.org/never" in result["msg"]
     assert result["changed"]

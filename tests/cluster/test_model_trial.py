@@ -134,7 +134,8 @@ def test_killed_while_a_server_tries_it(shop: Shop) -> None:
     assert set(shop.pods("triton")) == servers
     # The next one clears up, its own server included.
     shop.write("value = value - 0")
-    result = shop.publish()
+    # Which of two is quicker is chance.
+    result = shop.publish(latency_ratio=1000)
     assert not result["failed"], result
     assert shop.served() == result["release"] != first
 

@@ -375,6 +375,9 @@ class Sites:
         return done
 
 
+pytestmark = pytest.mark.crowded
+
+
 @pytest.fixture(scope="module")
 def sites(cluster: Cluster, keda: Keda, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     del keda

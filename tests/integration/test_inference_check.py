@@ -288,7 +288,7 @@ def test_a_hanging_server_is_told(tmp_path: Path) -> None:
         "it accepts connections but answers no request within 1 s",
     }
     # Not once more for each of the requests.
-    assert seconds < 10
+    assert seconds < 20
 
 
 def test_a_hanging_model_is_told_from_a_hanging_server(misbehaving: Triton) -> None:
@@ -367,7 +367,7 @@ def test_waiting_ends(misbehaving: Triton) -> None:
         {"requests": [golden("tagger", [1.0])], "targets": [{"address": misbehaving.grpc}], "wait": 1},
     )
     assert statuses(result) == {"model_missing"}
-    assert 1 <= time.monotonic() - started < 4
+    assert 1 <= time.monotonic() - started < 20
 
 
 # TLS

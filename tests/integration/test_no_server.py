@@ -177,7 +177,7 @@ def test_refused_at_once_with_when_to_come_again(manifests: Path, tmp_path: Path
     with envoy(manifests, tmp_path, "refuses") as (front, address):
         started = time.monotonic()
         status, error = call(front)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < WAIT_S - 1
         assert status == f"UNAVAILABLE: {SAID}"
         sent = dict([*error.initial_metadata(), *error.trailing_metadata()])
         assert sent["retry-after"] == "5"
@@ -241,7 +241,7 @@ def test_the_wait_ends(manifests: Path, tmp_path: Path) -> None:
     with envoy(manifests, tmp_path, "waits") as (front, address):
         started = time.monotonic()
         status, error = call(front)
-        assert WAIT_S - 0.5 <= time.monotonic() - started <= WAIT_S + 2
+        assert WAIT_S - 0.5 <= time.monotonic() - started <= WAIT_S + 10
         assert status == f"UNAVAILABLE: {SAID}"
         assert ("grpc-retry-pushback-ms", "5000") in (*error.initial_metadata(), *error.trailing_metadata())
         with server(address):
@@ -323,7 +323,7 @@ def test_no_more_wait_than_may(manifests: Path, tmp_path: Path) -> None:
         until(lambda: counted(front) >= 3, 5)
         started = time.monotonic()
         status, error = call(front)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < WAIT_S - 1
         assert status == f"UNAVAILABLE: {SAID}"
         assert ("grpc-retry-pushback-ms", "5000") in (*error.initial_metadata(), *error.trailing_metadata())
         assert leaves.result()[0].startswith("DEADLINE_EXCEEDED")
@@ -343,7 +343,7 @@ def test_a_limit_of_requests_in_flight_holds_for_those_that_wait(manifests: Path
         until(lambda: counted(front) >= 2, 5)
         started = time.monotonic()
         status, error = call(front, token=TOKEN)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < WAIT_S - 1
         assert status == "RESOURCE_EXHAUSTED: too many requests at a time"
         assert ("grpc-retry-pushback-ms", "1000") in (*error.initial_metadata(), *error.trailing_metadata())
         waiting += [pool.submit(call, front, number, token=OTHER_TOKEN) for number in range(3)]
@@ -426,7 +426,7 @@ def test_probes_neither_wait_nor_wake(manifests: Path, tmp_path: Path) -> None:
         time.sleep(1.1)
         started = time.monotonic()
         assert [health(front) for _number in range(5)] == [f"UNAVAILABLE: {SAID}"] * 5
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < WAIT_S - 1
         assert counted(front) == 0
 
 
@@ -435,7 +435,7 @@ def test_who_may_not_come_in_wakes_nothing(manifests: Path, tmp_path: Path) -> N
         started = time.monotonic()
         assert call(front)[0].startswith("UNAUTHENTICATED")
         assert call(front, token="x" * 24)[0].startswith("UNAUTHENTICATED")
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < WAIT_S - 1
         assert counted(front) == 0
         waiting = pool.submit(call, front, 1, token=TOKEN)
         until(lambda: counted(front) >= 1, 5)

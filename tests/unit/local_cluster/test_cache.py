@@ -110,7 +110,7 @@ def test_failure_says_what_and_the_end_of_the_output() -> None:
     assert text.startswith("Counting failed: sh ended with 3:")
     assert "line 50" in text
     assert "line 20" not in text
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_missing_program_is_named() -> None:

@@ -140,4 +140,4 @@ def test_a_program_full_of_blanks_takes_no_time(tmp_path: Path, write: Write, pr
     source = write(tmp_path / "source", {"m/config.pbtxt": PYTHON, "m/1/model.py": program.format(" " * 100_000)})
     began = time.monotonic()
     validate(scan([str(source)]))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
