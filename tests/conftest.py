@@ -51,7 +51,6 @@ LONGEST = (
     "cluster/test_site",
     "cluster/test_openshift",
     "cluster/test_inclusion",
-    "cluster/test_sites",
     "cluster/test_benchmark",
     "cluster/test_waves",
     "cluster/test_alerts",

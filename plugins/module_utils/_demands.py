@@ -44,7 +44,12 @@ def demands(sets: Mapping[str, Iterable[Object]], publisher: Mapping[str, Any] |
         pods.append(_publisher(publisher))
     return {
         "pods": pods,
-        "claims": [_claim(item) for item in documents if item["kind"] == "PersistentVolumeClaim"],
+        "claims": [
+            _claim(role, item)
+            for role, manifests in sets.items()
+            for item in manifests
+            if item["kind"] == "PersistentVolumeClaim"
+        ],
         "ingresses": [_ingress(item) for item in documents if item["kind"] == "Ingress"],
         "references": _references(documents, pods),
         "counts": _counts(documents, sum(1 for manifests in sets.values() if list(manifests))),
@@ -162,9 +167,10 @@ def _publisher(pod: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _claim(claim: Object) -> dict[str, Any]:
+def _claim(role: str, claim: Object) -> dict[str, Any]:
     spec = claim["spec"]
     return {
+        "role": role,
         "name": str(claim["metadata"]["name"]),
         "size": str(((spec.get("resources") or {}).get("requests") or {}).get("storage", "0")),
         "storage_class": str(spec.get("storageClassName") or ""),

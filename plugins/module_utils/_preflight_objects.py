@@ -34,6 +34,9 @@ Origins = Sequence[Mapping[str, str]]
 CVMFS_DRIVER = "cvmfs.csi.cern.ch"
 CLAIM = "PersistentVolumeClaim"
 _PUBLISHER = "the pod that publishes models"
+# The role whose claim a backup has.
+_MODELS = "model_repository"
+_REFUSED = "the API server refuses the change, after other parts were changed already"
 _REGISTRY = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
 _PATHS = {
     "Secret": "/api/v1/namespaces/{namespace}/secrets/{name}",
@@ -93,35 +96,45 @@ def claims(
 
 def _cannot_change(api: Api, namespace: str, claim: Object, origins: Origins) -> Iterator[Finding]:
     """What Kubernetes will refuse of a claim of ours that is there already; nothing where it may not be read."""
-    name = claim["name"]
+    name, role = str(claim["name"]), str(claim["role"])
     try:
         live = _find(api, CLAIM, namespace, name)
     except ApiError:
         return
     if live is None:
         return
-    elsewhere = "for another, take a backup (playbooks/backup.yml), remove the claim, and restore it"
+    bound = (live.get("status") or {}).get("phase") == "Bound"
+    again = (
+        "nothing is in it yet, so that it can be removed and made anew"
+        if not bound
+        else "for another claim take a backup (playbooks/backup.yml), remove this one, and restore it"
+        if role == _MODELS
+        else "for another claim this one has to be removed, and what is in it goes too"
+    )
+
+    def refused(ending: str, value: str, said: str) -> Finding:
+        where = named(origins, value, f"{role}_{ending}") or f"{role}_{ending}"
+        return Finding("claims", ERROR, name, said, f"Correct {where}; {again}.", _REFUSED)
+
     spec = live["spec"]
     size, its_class = ((spec.get("resources") or {}).get("requests") or {}).get("storage"), spec.get("storageClassName")
     wanted, there = quantity(claim["size"]), quantity(size)
     asks = f"The claim {name} has {size}, and is to have {claim['size']}, but "
-    variable = named(origins, claim["size"], "_size") or "its size"
     if wanted and there and wanted < there:
-        yield Finding("claims", ERROR, name, f"{asks}no claim shrinks.", f"Correct {variable}; {elsewhere}.")
+        yield refused("size", claim["size"], f"{asks}no claim shrinks.")
+    elif wanted and there and wanted > there and not bound:
+        yield refused("size", claim["size"], f"{asks}none grows before it is bound.")
     elif wanted and there and wanted > there and not _grows(api, its_class):
-        said = f"{asks}its class {its_class or '(none)'} lets no claim grow (allowVolumeExpansion)."
-        to_do = f"Correct {variable}, or ask for allowVolumeExpansion; {elsewhere}."
-        yield Finding("claims", ERROR, name, said, to_do)
-    kept = (
-        ("class", [claim["storage_class"]], [its_class or ""], "_storage_class"),
-        ("access modes", claim["access_modes"], spec.get("accessModes") or [], "_access_modes"),
-    )
-    for what, asked, has, ending in kept:
-        # Without a class it gets the cluster's default.
-        if asked != [""] and sorted(asked) != sorted(has):
-            said = f"The claim {name} has the {what} {all_of(has) or '(none)'}, and is to have {all_of(asked)}"
-            to_do = f"Correct {named(origins, asked[0], ending) or 'it'}; {elsewhere}."
-            yield Finding("claims", ERROR, name, f"{said}, but what a claim has stays.", to_do)
+        said = f"{asks}its class {its_class or '(none)'} lets none grow (allowVolumeExpansion is not true)."
+        yield refused("size", claim["size"], said)
+    # One without a class gets the cluster's default, now or when there is one.
+    if claim["storage_class"] and its_class is not None and claim["storage_class"] != its_class:
+        said = f"The claim {name} has the class {its_class or '(none)'}, and is to have {claim['storage_class']}"
+        yield refused("storage_class", claim["storage_class"], f"{said}, but no claim changes its class.")
+    modes = spec.get("accessModes") or []
+    if sorted(claim["access_modes"]) != sorted(modes):
+        said = f"The claim {name} has the access modes {all_of(modes)}, and is to have {all_of(claim['access_modes'])}"
+        yield refused("access_modes", claim["access_modes"][0], f"{said}, but no claim changes them.")
 
 
 def _grows(api: Api, name: object) -> bool:

@@ -21,7 +21,7 @@ _COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(_
 _OURS = tuple(os.path.join(_COLLECTION, folder, "") for folder in ("playbooks", "roles"))
 _WORKLOADS = ("triton", "envoy", "prometheus", "grafana", "otel_collector", "tempo")
 _OF_CLAIMS = ("storage_class", "size", "access_modes")
-# Variables with names of what a cluster has to have, and with what servers need of nodes.
+# Variables with names of what a cluster has to have, with what claims are, and with what servers need of nodes.
 NAMING = (
     *(f"{role}_{what}" for role in ("model_repository", "prometheus", "tempo", "grafana") for what in _OF_CLAIMS),
     *(f"{role}_priority_class_name" for role in _WORKLOADS),
@@ -41,7 +41,7 @@ NAMING = (
     "triton_runtime_class_name",
     "triton_service_account_name",
 )
-# Of their parts those that are such names, so that nothing else travels.
+# Of their parts those that are just that, so that nothing else travels.
 _TOLD = re.compile(
     r"(class|claim|name|secret|\.host|_gpus|_gpu_resource|_size|(classes|modes)\[\d+\])$|^preflight_node_resources\."
 )

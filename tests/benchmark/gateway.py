@@ -39,10 +39,11 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ansible_collections.fastml.supersonic.tests.harness.clients import load
 from ansible_collections.fastml.supersonic.tests.harness.envoy import plain_configuration
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import KUBECONFIG, LOCAL, Instance
 from ansible_collections.fastml.supersonic.tests.harness.pods import RESTRICTED, address, pods, start
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 # Name of a figure, its limit, and whether it has to stay below the limit (or reach it).
 GOALS = {

@@ -165,7 +165,8 @@ def path_part(source: Path, work: Path) -> dict[str, Any]:
 
 def claim_part(source: Path, kubeconfig: str, kubectl: str, size: int) -> dict[str, Any]:
     """A store on a claim against a stream of tar into a pod that mounts the same volume."""
-    from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container, until
+    from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container
+    from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
     cluster = Cluster(kubeconfig)
     namespace = cluster.new_namespace()

@@ -31,10 +31,11 @@ from ansible_collections.fastml.supersonic.tests.harness.autoscaling import Scal
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.keda import NAMESPACE, Keda
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, removed, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, removed
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import KUBECONFIG, LOCAL
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
 from ansible_collections.fastml.supersonic.tests.load import Endpoint
 

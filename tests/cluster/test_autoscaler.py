@@ -25,8 +25,9 @@ import tritonclient.grpc as triton
 
 from ansible_collections.fastml.supersonic.tests.harness.autoscaling import ScaledInstance, held
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.load import Endpoint
 
 OUTAGE_S = float(os.environ.get("SUPERSONIC_OUTAGE", "30"))

@@ -28,9 +28,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool 
 )
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL, Instance
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 IMAGE = "docker.io/fastml/perf-analyzer-local:2.60.0"
 PROFILE = [{"clients": 1, "seconds": 3}, {"clients": 4, "seconds": 5}, {"clients": 1, "seconds": 2}]

@@ -24,16 +24,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAU
 from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import moment, verdict
 from ansible_collections.fastml.supersonic.tests.harness.clients import load
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
-    Cluster,
-    claim,
-    config_map,
-    secret,
-    until,
-    workload,
-)
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, claim, config_map, secret, workload
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import KUBECONFIG, LOCAL, Instance
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 NAME = "kept"
 TOKENS = {"ours": ["a-client-0123456789abcd"], "theirs": ["b-client-9876543210dcba"]}

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.tests.cluster.test_least_rights import operator
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL, Instance, Run
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 NAME = "drifting"
 USED = ("port_forward", "disruption_budgets", "network_policies", "publishing", "managed_claim")

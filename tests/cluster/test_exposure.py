@@ -26,9 +26,10 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
 from ansible_collections.fastml.supersonic.tests.harness.certificates import self_signed
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, actions, crd, removed, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, actions, crd, removed
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL, Instance
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.traefik import Traefik
 
 sys.path.insert(0, str(CLONE / "tests"))

@@ -19,10 +19,11 @@ from ansible_collections.fastml.supersonic.tests.harness.accelerators import Acc
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 from ansible_collections.fastml.supersonic.tests.harness.gateway import render_cases
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
 from ansible_collections.fastml.supersonic.tests.harness.perf_analyzer import IMAGE, RECIPE, Measured, PerfAnalyzer
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 

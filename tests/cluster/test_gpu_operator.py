@@ -19,9 +19,10 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
 from ansible_collections.fastml.supersonic.tests.harness.helm import helm_program, packaged
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, actions, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, actions
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL, Run, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page, Prometheus
 

@@ -18,9 +18,9 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, instance_inventory, run_playbook
-from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports
+from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports, until
 
 NAME = "seen"
 PASSWORD = "a-planted-password-3f1d"

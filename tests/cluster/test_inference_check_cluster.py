@@ -21,9 +21,9 @@ import numpy
 import pytest
 from kubernetes import client, config
 
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.models import build_examples
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 CLONE = Path(__file__).resolve().parents[2]
 KUBECONFIG = os.environ.get("KUBECONFIG") or str(CLONE / ".local" / "kubeconfig")

@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Instance, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.pods import connect, pods
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 PROMETHEUS = {"app.kubernetes.io/name": "prometheus"}

@@ -15,8 +15,9 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
 from ansible_collections.fastml.supersonic.tests.harness.autoscaling import held
 from ansible_collections.fastml.supersonic.tests.harness.keda import NAMESPACE, WANTED, Keda
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container, until, workload
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container, workload
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 API_SERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
 

@@ -23,7 +23,7 @@ import yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     CLONE,
@@ -31,6 +31,7 @@ from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     instance_inventory,
     run_playbook,
 )
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 DEFAULTS = yaml.safe_load((CLONE / "roles/preflight/defaults/main.yml").read_text())
 FEATURES = DEFAULTS["preflight_feature_permissions"]

@@ -27,9 +27,8 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 from ansible_collections.fastml.supersonic.tests.harness.gateway import render_cases
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
-from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status
+from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status, until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 

@@ -10,8 +10,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, claim, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, claim
 from ansible_collections.fastml.supersonic.tests.harness.pods import address, connect, output, pods, start
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 SERVER = "exec python3 -m http.server 8080 --directory /tmp"
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_node import Machine, hierarchies
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 CLONE = Path(__file__).resolve().parents[2]
 NAME, INTERFACE = "supersonic-test", "supersonic-test"

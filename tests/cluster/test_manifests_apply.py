@@ -21,9 +21,9 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
     removed,
     secret,
     service,
-    until,
     workload,
 )
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 RBAC = "rbac.authorization.k8s.io"
 

@@ -21,9 +21,9 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
     config_map,
     secret,
     service,
-    until,
     workload,
 )
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 EVERYTHING = {"apiGroups": ["", "apps", "rbac.authorization.k8s.io"], "resources": ["*"], "verbs": ["*"]}
 

@@ -20,9 +20,9 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
     claim,
     config_map,
     service,
-    until,
     workload,
 )
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 ID = "applyset.kubernetes.io/id"
 PART_OF = "applyset.kubernetes.io/part-of"

@@ -22,9 +22,9 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
     container,
     removed,
     service,
-    until,
     workload,
 )
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 PATIENT_S = 600
 

@@ -29,9 +29,10 @@ import yaml
 from tritonclient.utils import InferenceServerException
 
 from ansible_collections.fastml.supersonic.tests.harness.clients import load as clients
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, Object, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, Object
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL, Instance
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.traefik import Traefik
 from ansible_collections.fastml.supersonic.tests.load import ANSWERS
 

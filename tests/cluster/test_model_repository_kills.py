@@ -37,9 +37,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import TRIAL_LABEL
 from ansible_collections.fastml.supersonic.tests.harness.faults import Cutter
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 KILLS = int(os.environ.get("SUPERSONIC_PVC_KILLS", "4"))
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".collections"

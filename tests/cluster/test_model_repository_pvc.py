@@ -23,9 +23,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _model_st
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost
 from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.node import small_disk_in_node
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".collections"
 CONFIG = 'backend: "python"\n'

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Instance
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 TRIALS = "supersonic.fastml.org/test-load"
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL, Instance
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.triton import server_directory
 
 PLAYBOOK = "playbooks/models.yml"

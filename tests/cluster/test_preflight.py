@@ -7,6 +7,8 @@ What it says of clusters that nobody has at hand is in tests/unit/preflight."""
 from __future__ import annotations
 
 import contextlib
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,15 +20,16 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
     Cluster,
     Object,
+    claim,
     config_map,
     container,
     crd,
     removed,
     service,
-    until,
     workload,
 )
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 GROUP = "rbac.authorization.k8s.io"
 PULLED = {"imagePullSecrets": [{"name": "registry"}]}
@@ -106,6 +109,66 @@ def test_what_has_to_be_there(cluster: Cluster, namespace: str, ca_file: str) ->
     rows = found(user, namespace, manifest)
     asked = ("quota", "limits", "nodes", "claims", "secrets")
     assert {check: rows[check][0] for check in asked} == dict.fromkeys(asked, "info")
+
+
+@pytest.fixture
+def claims(cluster: Cluster, namespace: str) -> Iterator[dict[str, Object]]:
+    """Of a class that lets them grow and of one that does not, bound by hand, and one that is not bound."""
+    path, base = "/apis/storage.k8s.io/v1/storageclasses", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for name, elastic in (("rigid", False), ("elastic", True)):
+            kind = f"{namespace}-{name}"
+            stack.enter_context(removed(cluster, f"{path}/{kind}"))
+            storage = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": kind}}
+            cluster.create(path, {**storage, "provisioner": "example.org/nobody", "allowVolumeExpansion": elastic})
+            stack.enter_context(removed(cluster, f"/api/v1/persistentvolumes/{kind}"))
+            spec = {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "storageClassName": kind}
+            volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": kind}}
+            cluster.create("/api/v1/persistentvolumes", {**volume, "spec": {**spec, "hostPath": {"path": "/nowhere"}}})
+            found[name] = claim(name, storageClassName=kind)
+        found["pending"] = claim("pending", storageClassName=f"{namespace}-elastic", volumeName="nowhere")
+        for item in found.values():
+            cluster.create(base, item)
+        for name in ("rigid", "elastic"):
+            until(lambda name=name: cluster.there(f"{base}/{name}")["status"].get("phase") == "Bound")
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "refused"),
+    [
+        ("rigid", {}, False),
+        ("rigid", {"size": "2Mi"}, True),
+        ("rigid", {"size": "512Ki"}, True),
+        ("rigid", {"class": "elastic"}, True),
+        ("rigid", {"modes": ["ReadOnlyMany"]}, True),
+        ("elastic", {"size": "2Mi"}, False),
+        ("elastic", {"size": "512Ki"}, True),
+        ("pending", {}, False),
+        ("pending", {"size": "2Mi"}, True),
+    ],
+)
+def test_claims_are_judged_as_the_api_server_does(
+    cluster: Cluster, namespace: str, claims: dict[str, Object], name: str, change: dict[str, Any], refused: bool
+) -> None:
+    wanted = copy.deepcopy(claims[name])
+    spec = wanted["spec"]
+    spec["resources"]["requests"]["storage"] = change.get("size", "1Mi")
+    spec["accessModes"] = change.get("modes", spec["accessModes"])
+    if "class" in change:
+        spec["storageClassName"] = f"{namespace}-{change['class']}"
+    path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
+    try:
+        cluster.api.apply(path, wanted, path, manager="test", force=True, dry_run=True)
+        said = ""
+    except ApiError as error:
+        said = str(error)
+    assert bool(said) == refused, said
+    asked = {"namespace": namespace, "instance": "cms", "demands": demands({"model_repository": [wanted]})}
+    rows = [row for row in _cluster.inspect(cluster.api, asked)["findings"] if row["check"] == "claims"]
+    assert [row["severity"] for row in rows] == ["error" if refused else "ok"], rows
+    assert all(row["why"].startswith("the API server refuses") for row in rows if refused)
 
 
 def test_a_host_that_somebody_else_has(cluster: Cluster, namespace: str) -> None:

@@ -26,10 +26,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, removed, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, removed
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, KUBECONFIG, LOCAL, Instance, Run
 from ansible_collections.fastml.supersonic.tests.harness.pods import connect
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE, Guard, Prometheus
 

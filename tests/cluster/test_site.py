@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness.collection import install
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     CLONE,
     KUBECONFIG,
@@ -28,6 +28,7 @@ from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     instance_inventory,
     run_playbook,
 )
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 TOKEN = "a-planted-token-7c2e"
 # Where objects of an instance are; the parents of the sets are the module's own.

@@ -6,7 +6,7 @@ each of them in its namespace, and no other rights.
 
 What a site has already is there: Prometheus in a namespace of its own, KEDA, a class and claims of CVMFS with the paths
 that the experiments have there, ingress classes, labels of nodes, and accelerators as a number that the node tells. An
-inventory beside those of the sites (`overlay`) replaces what cannot be here, and nothing else.
+inventory beside those of the sites (`overlay`) replaces what cannot be here, and switches off what docs/sites.md says.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.tests.harness.gateway import KEY, key_set, token
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, config_map, removed, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, config_map, removed
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.node import mounted_in_node
@@ -42,6 +42,7 @@ from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     asked_of_clusters,
     run_playbook,
 )
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
 
 INVENTORIES = CLONE / "inventories"

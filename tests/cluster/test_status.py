@@ -20,7 +20,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache imp
 from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import verdict
 from ansible_collections.fastml.supersonic.tests.harness.clients import load
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     KUBECONFIG,
@@ -30,6 +30,7 @@ from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     instance_inventory,
     run_playbook,
 )
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
 
 NAME = "told"
@@ -69,6 +70,20 @@ def ask(instance: Instance, **options: Any) -> dict[str, Any]:
 
 def url(instance: Instance) -> dict[str, Any]:
     return {"url": f"http://{NAME}-prometheus.{instance.namespace}.svc.cluster.local:9090"}
+
+
+def test_what_may_not_be_seen_is_not_taken_for_missing(cluster: Cluster, namespace: str, ca_file: str) -> None:
+    deployments = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}
+    watcher = cluster.as_user(cluster.user(namespace, "watcher", deployments), ca_file)
+    asked = {"name": "absent", "namespace": namespace}
+    mine = run_module("service_status", {**asked, "kubeconfig": str(KUBECONFIG)})["status"]
+    until(lambda: run_module("service_status", {**asked, **watcher})["status"]["reachable"])
+    theirs = run_module("service_status", {**asked, **watcher})["status"]
+    assert [(found["deployed"], verdict(found).word) for found in (mine, theirs)] == [
+        (False, "Not deployed"),
+        (True, "Not well"),
+    ]
+    assert "services" in theirs["unknown"]["endpoint"]
 
 
 def test_what_the_cluster_has(instance: Instance) -> None:

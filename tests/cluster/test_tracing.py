@@ -22,10 +22,11 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
 from ansible_collections.fastml.supersonic.plugins.module_utils._traces import Span, problems_of
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import KUBECONFIG, LOCAL, Instance, Run
 from ansible_collections.fastml.supersonic.tests.harness.pods import connect
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page
 from ansible_collections.fastml.supersonic.tests.harness.tracing import IMAGE, Collector, render

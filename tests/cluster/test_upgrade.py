@@ -23,7 +23,7 @@ import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness import collection
 from ansible_collections.fastml.supersonic.tests.harness.clients import load
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     CLONE,
     LOCAL,
@@ -32,6 +32,7 @@ from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     instance_inventory,
     run_playbook,
 )
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.load import ANSWERS
 
 pytestmark = pytest.mark.alone

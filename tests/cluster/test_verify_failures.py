@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.node import signal_server
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Instance, Run
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 VALUES = [1.0, -2.5, 3.25, 4.0]
 

@@ -34,10 +34,11 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.clients import load as clients
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.node import signal_server
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL, SMALL, Instance
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.load import ANSWERS
 
 pytestmark = pytest.mark.alone

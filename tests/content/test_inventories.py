@@ -37,6 +37,13 @@ def test_nothing_is_said_twice() -> None:
     assert {key: files for key, files in said.items() if len(files) > 1} == {}
 
 
+def test_no_file_is_kept_where_ansible_looks_for_inventories() -> None:
+    """It reads every file in the folder of an inventory, and shows what it takes for the name of a host."""
+    texts = [*variables(), *INVENTORIES.parent.glob("*.md"), *(INVENTORIES.parent / "docs").glob("*.md")]
+    inside = re.compile(r"inventory_dir( \}\}/| ~ '/)(?!\.\./)")
+    assert [str(path) for path in texts if inside.search(path.read_text())] == []
+
+
 def test_secrets_have_their_names_in_the_example_alone() -> None:
     texts = {path: path.read_text() for path in variables() if path != EXAMPLE}
     used = {name for text in texts.values() for name in re.findall(r"\bvault_\w+", text)}

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.fastml.supersonic.tests.harness.clients import load
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Instance, Run
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 # One that keeps nothing when its pod goes.
 PROMETHEUS: dict[str, Any] = {

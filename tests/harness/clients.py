@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 
 @contextmanager

@@ -11,15 +11,14 @@ import json
 import os
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
-from ansible_collections.fastml.supersonic.tests.harness.processes import PATIENCE, own_environment
+from ansible_collections.fastml.supersonic.tests.harness.processes import own_environment
 
 Object = dict[str, Any]
 # Every local cluster has this image, and with it bash, sleep and Python.
@@ -156,15 +155,6 @@ def removed(cluster: Cluster, path: str) -> Iterator[None]:
     finally:
         with contextlib.suppress(ApiError):
             cluster.api.delete(path, path, propagation="Background")
-
-
-def until(condition: Callable[[], Any], seconds: float = 30.0, pause: float = 0.1) -> Any:
-    """Wait for something that happens elsewhere, which takes so many seconds at most where nothing else runs."""
-    limit = time.monotonic() + PATIENCE * seconds
-    while not (found := condition()):
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(pause)
-    return found
 
 
 def actions(result: dict[str, Any]) -> dict[str, str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container, until
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 # A node lets a pod in that is new to a policy when it has heard of it, in less than a second as a rule.

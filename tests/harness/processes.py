@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 # So many times as long as it takes on a machine with nothing else to do is waited for what happens elsewhere: a machine
 # that runs all tests at a time is no fault.
@@ -27,6 +28,15 @@ def own_environment(**more: str) -> dict[str, str]:
     test runs, and changes it meanwhile."""
     own = ((name, os.environ.get(name)) for name in list(os.environ))
     return {name: value for name, value in own if value is not None} | more
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0, pause: float = 0.1) -> Any:
+    """Wait for something that happens elsewhere, which takes so many seconds at most where nothing else runs."""
+    limit = time.monotonic() + PATIENCE * seconds
+    while not (found := condition()):
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(pause)
+    return found
 
 
 def free_ports(count: int) -> list[int]:

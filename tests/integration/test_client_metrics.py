@@ -24,9 +24,8 @@ from tritonclient.utils import InferenceServerException
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import CLIENTS, service_queries
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 from ansible_collections.fastml.supersonic.tests.harness.gateway import CHANNEL, ISSUER, bearer, deployed
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
-from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports
+from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports, until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Prometheus
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton

@@ -48,9 +48,8 @@ from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     statistics,
     token,
 )
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
-from ansible_collections.fastml.supersonic.tests.harness.processes import http_status
+from ansible_collections.fastml.supersonic.tests.harness.processes import http_status, until
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
 CMS, CMS_NEXT, ATLAS = "cms-0123456789abcdefghij", "cms-next-0123456789abcdef", "atlas-0123456789abcdefgh"

@@ -46,8 +46,8 @@ from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     statistics,
     token,
 )
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
 COUNT = int(os.environ.get("SUPERSONIC_FUZZ", "10000"))

@@ -27,8 +27,8 @@ from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     key_set,
     token,
 )
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
 AUTHORITY = certificate("authority")

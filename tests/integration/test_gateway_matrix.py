@@ -41,8 +41,8 @@ from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     statistics,
     token,
 )
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
 CMS, ATLAS = "cms-0123456789abcdefghij", "atlas-0123456789abcdefgh"

@@ -30,7 +30,7 @@ from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     key_set,
     token,
 )
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 MIB = 1 << 20

@@ -22,7 +22,7 @@ from ansible_collections.fastml.supersonic.tests.harness.accelerators import Acc
 from ansible_collections.fastml.supersonic.tests.harness.certificates import Certificate, certificate
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 from ansible_collections.fastml.supersonic.tests.harness.gateway import render_cases
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Guard, Page, Prometheus
 

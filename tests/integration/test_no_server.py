@@ -23,8 +23,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 from ansible_collections.fastml.supersonic.tests.harness.gateway import CHANNEL, render_cases, statistics
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
-from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports
+from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports, until
 
 WAIT_S = 6
 TOKEN, OTHER_TOKEN, THIRD_TOKEN = (f"{name}-0123456789abcdefghij" for name in ("cms", "atlas", "ligo"))
@@ -372,7 +371,7 @@ def test_many_that_wait_look_seldom(manifests: Path, tmp_path: Path) -> None:
         waiting = [infer.future(request, timeout=90) for _number in range(MANY)]
         # Not those that pause: on a busy machine most may be between two pauses at any time, looking for a server.
         came, pauses = "http.ingress_grpc.downstream_rq_active", "cluster.server_wait.upstream_rq_total"
-        until(lambda: statistics(front, f"^{came}$")[came] == MANY)
+        until(lambda: statistics(front, f"^{came}$")[came] == MANY, 15)
         time.sleep(1)
         started, before = time.monotonic(), statistics(front, f"^{pauses}$")[pauses]
         time.sleep(3)

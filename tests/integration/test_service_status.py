@@ -19,9 +19,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import verdict
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 from ansible_collections.fastml.supersonic.tests.harness.accelerators import Accelerator, pod
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page, Prometheus
 

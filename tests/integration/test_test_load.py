@@ -24,9 +24,9 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.triton import server_directory
 
 KILLS = max(int(os.environ.get("SUPERSONIC_KILLS", "60")) // 30, 1)

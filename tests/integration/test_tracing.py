@@ -21,9 +21,9 @@ import tritonclient.http as triton_http
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._traces import Span, problems_of
 from ansible_collections.fastml.supersonic.tests.harness.gateway import CHANNEL
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page
 from ansible_collections.fastml.supersonic.tests.harness.tracing import (

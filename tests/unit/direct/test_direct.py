@@ -20,8 +20,8 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._module_process import module_process, packed
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import until
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 SECRET = "correct horse battery staple"
 ACTION = """\

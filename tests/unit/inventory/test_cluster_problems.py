@@ -414,6 +414,9 @@ def test_the_playbook_tells_of_every_instance_and_writes_what_it_has_found(api: 
     assert "- {apiGroups: [apps], resources: [deployments], verbs: [create, patch, delete]}" in done.text
     files = {path.name: path for path in (tmp_path / "report").iterdir()}
     assert set(files) == {"cms.json", "cms-role.yaml", "far.json"}
+    table = f"The table is in {tmp_path}/report/"
+    assert f"{table}cms.json, and the Role to ask for beside it, in cms-role.yaml." in done.text
+    assert f"{table}far.json." in done.text
     cms, far = (json.loads(files[f"{host}.json"].read_text()) for host in hosts)
     assert far["errors"] == len(far["findings"]) == 1
     assert cms["errors"] == sum(row["severity"] == "error" for row in cms["findings"]) > 1

@@ -80,6 +80,17 @@ def test_actions(inventory: Path, extra: dict[str, Any], message: str) -> None:
     assert done.recap["cms"]["changed"] == 0
 
 
+@pytest.mark.parametrize("action", ["verify", "prune", "rollback"])
+def test_looking_into_a_claim_takes_an_image(tmp_path: Path, action: str) -> None:
+    """Who publishes nothing need not name one before."""
+    path = tmp_path / "hosts.yml"
+    given = {name: value for name, value in variables(tmp_path).items() if name != "model_repository_image"}
+    path.write_text(yaml.safe_dump({"supersonic_instances": {"hosts": {"cms": given}}}))
+    done = run_playbook("playbooks/models.yml", path, extra={"models_action": action})
+    assert done.code != 0
+    assert "model_repository_image, an image with python3, is not set, but a pod of it looks into" in done.text
+
+
 # ---- the role model_repository, as far as the cluster --------------------------------------------------------------
 
 

@@ -1140,8 +1140,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "relative-sources",
         {"model_repository_sources": ["/models", "models"], "model_repository_image": "a:1"},
         r'model_repository_sources\[1\] is "models" \(.*: a relative path could mean several places\. Say where it '
-        r'begins, such as "{{ inventory_dir }}/models" for a place beside the inventory, \$PWD/models on the command '
-        r"line, or a path that begins with / or ~/",
+        r'begins, such as "{{ inventory_dir }}/\.\./models" for a place beside the inventory, \$PWD/models on the '
+        r"command line, or a path that begins with / or ~/",
     ),
     (
         "relative-golden",

@@ -246,6 +246,10 @@ def test_the_table() -> None:
     assert re.fullmatch(r"cms +Well +2 of 2 +421 +91\.7 ms +0 % +passed 2026-03-01 11:30 UTC +none", lines[1])
     assert re.fullmatch(r"icecube +Well +2 of 2 +0 +no requests +no requests +passed .* +none", lines[4])
     assert re.fullmatch(r"nrp +Not well", lines[5])
+    assert re.fullmatch(r"belle-at-home +Not deployed", lines[6])
+    assert [line for line in lines[7:] if line.startswith("belle")] == [
+        "belle-at-home: not deployed: the namespace belle has neither its servers, nor its Envoys, nor its Service"
+    ]
     assert (
         "nrp: unreachable: https://192.0.2.1:6443, the API server of context nrp, cannot be reached: timed out."
         in lines
