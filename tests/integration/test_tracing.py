@@ -200,7 +200,8 @@ def test_what_a_client_does_not_sample_reaches_nobody(instance: Traced) -> None:
 
 def test_servers_trace_what_they_are_told_to_whatever_the_flag_says(instance: Traced) -> None:
     """Why Envoy has to keep contexts away: asked directly, a server traces those that are not sampled too."""
-    before = set(instance.collector.traces())
+    # Spans of earlier tests may come late.
+    before = set(settled(instance))
     infer(instance.triton.grpc)
     sent = calls(infer, instance.triton.grpc, sampled=False)
     spans = whole(instance, list(sent), 3)
