@@ -38,7 +38,8 @@ from ansible_collections.fastml.supersonic.tests.harness.tracing import (
 ARRIVES_S = 20.0
 # Nothing comes any more: longer than Envoy's pause between two sendings, and than the collector's.
 SILENT_S, SETTLED_S = 8.0, 90.0
-RATE, SECONDS = 1000, 12
+# As much as a machine takes that runs other tests too; 1,000 in a second are the benchmark's.
+RATE, SECONDS = 400, 12
 SHARED_S = 8
 SERVICES = ["main-envoy", "main-triton"]
 CASES: dict[str, dict[str, Any]] = {
@@ -155,7 +156,7 @@ def test_the_same_over_http(instance: Traced) -> None:
 
 
 def test_a_call_without_a_context_has_a_trace_of_its_own(instance: Traced) -> None:
-    before = set(instance.collector.traces())
+    before = set(settled(instance))
     for _number in range(4):
         infer(instance.envoys["everything"].address)
     until(lambda: len(set(instance.collector.traces()) - before) == 4, ARRIVES_S)
@@ -189,7 +190,7 @@ def test_what_a_client_does_not_sample_reaches_nobody(instance: Traced) -> None:
     unsampled = set()
     for case in CASES:
         unsampled |= set(calls(infer, instance.envoys[case].address, sampled=False))
-    before = set(instance.collector.traces())
+    before = set(settled(instance))
     infer(instance.envoys["none"].address)
     sent = calls(infer, instance.envoys["none"].address)
     # What came before has come as well by then.
@@ -393,14 +394,14 @@ def test_both_protocols_together_have_one_limit(instance: Traced) -> None:
 
 # ---- under load ----------------------------------------------------------------------------------------------------
 def test_a_hundredth_is_traced_under_load_and_nobody_falls(instance: Traced) -> None:
-    """1,000 requests in a second at 1 %: the share is what was asked for, and each trace reaches the server."""
-    before = set(instance.collector.traces())
+    """Of all requests 1 %: the share is what was asked for, and each trace reaches the server."""
+    before = set(settled(instance))
     found = steady(instance.envoys["some"].address, "identity", RATE, SECONDS)
     assert found["failed"] == 0, found["errors"]
     assert found["sent"] == RATE * SECONDS
     traces = {name: spans for name, spans in settled(instance).items() if name not in before}
-    # Of 12,000 draws of 1 % five standard deviations to both sides.
-    assert 66 <= len(traces) <= 174
+    # Of 4,800 draws of 1 % five standard deviations to both sides.
+    assert 14 <= len(traces) <= 82
     # Servers miss some of the contexts, and in a second that has more than its limit the rest ends at Envoy.
     joined = [spans for spans in traces.values() if {span.service for span in spans} == set(SERVICES)]
     print(f"{len(traces)} of {found['sent']} requests were traced, {len(joined)} of them by the server too")
@@ -413,7 +414,7 @@ def test_a_hundredth_is_traced_under_load_and_nobody_falls(instance: Traced) -> 
 
 def test_clients_that_sample_everything_do_no_harm(instance: Traced) -> None:
     """Without Envoy's limit this is what crashed servers."""
-    before = set(instance.collector.traces())
+    before = set(settled(instance))
     found = steady(instance.envoys["some"].address, "identity", RATE, SECONDS, sampled=True)
     assert found["failed"] == 0, found["errors"]
     traces = {name: spans for name, spans in settled(instance).items() if name not in before}
