@@ -476,8 +476,8 @@ def check_value(variable: str, value: Any, spec: Mapping[str, Any], path: str = 
         yield Problem(
             variable,
             "a relative path could mean several places. Say where it begins, such as "
-            f'"{{{{ inventory_dir }}}}/../{value}" for a place beside the inventory, $PWD/{value} on the command line, or '
-            "a path that begins with / or ~/.",
+            f'"{{{{ inventory_dir }}}}/../{value}" for a place beside the inventory, $PWD/{value} on the command line, '
+            "or a path that begins with / or ~/.",
             value,
             path,
         )

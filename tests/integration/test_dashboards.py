@@ -386,7 +386,7 @@ def test_latency_is_that_of_the_clients(service: Service) -> None:
     ):
         (series,) = service.ask(TOTALS[name], service.seen.after)
         # Envoy has no time of those that it refuses at once.
-        assert float(series["value"][1]) == pytest.approx(service.seen.latency, rel=0.05), name
+        assert float(series["value"][1]) == pytest.approx(service.seen.latency, rel=SEEN_LATER), name
 
 
 def test_parts_of_a_latency_make_the_total(service: Service) -> None:
@@ -394,7 +394,7 @@ def test_parts_of_a_latency_make_the_total(service: Service) -> None:
     for part in ("queue", "compute input", "compute infer", "compute output"):
         (series,) = service.ask(TOTALS[f"Service / Latency breakdown / {part}"], service.seen.after)
         parts.append(float(series["value"][1]))
-    assert sum(parts) == pytest.approx(service.seen.latency, rel=0.05)
+    assert sum(parts) == pytest.approx(service.seen.latency, rel=SEEN_LATER)
     # One at a time: all others wait.
     assert parts[0] / sum(parts) == pytest.approx(1 - 1 / CLIENTS, abs=0.03)
 

@@ -73,8 +73,9 @@ def main() -> None:
         # As model_repository does it.
         signal.signal(signal.SIGTERM, ended)
     if act in ("sleep", "tidy"):
-        Path(module.params["path"]).write_text(str(os.getpid()))
         try:
+            # Whoever reads it may send a signal at once.
+            Path(module.params["path"]).write_text(str(os.getpid()))
             time.sleep(float(text))
         except (InterruptedError, KeyboardInterrupt) as error:
             # The signals that come besides have come by then.

@@ -67,10 +67,10 @@ def test_what_is_missing_is_told_and_nothing_else(copies: Path) -> None:
     secret = {name: "a-secret-of-twenty-characters" + name for name in yaml.safe_load(EXAMPLE.read_text())}
     for site in SITES:
         (copies / site / "group_vars" / f"at_{site}" / "vault.yml").write_text(yaml.safe_dump(secret))
-        for experiment in ("cms", "atlas", "icecube", "ligo"):
-            requests = copies / site / "golden" / experiment / "model/golden"
-            requests.mkdir(parents=True)
-            (requests / "zeros.json").write_text("{}")
+    for experiment in ("cms", "atlas", "icecube", "ligo"):
+        requests = copies / "golden" / experiment / "model/golden"
+        requests.mkdir(parents=True)
+        (requests / "zeros.json").write_text("{}")
     assert judged(copies) == {}
 
     nrp = [host for host in HOSTS if host.startswith("nrp-")]
