@@ -51,6 +51,8 @@ WINDOW = 15
 # on: up to one scrape of forty, so that 2 % would be a matter of luck. Asked for the moment of that sample itself it
 # adds nothing, and in front of the first sample it adds what that sample has counted already.
 SPAN, CLOSE = 120, 0.02
+# A client sees its answer later than the server has sent it: it waits for a processor too.
+SEEN_LATER = 0.15
 GPU_PAGE = """\
 nv_gpu_utilization{gpu_uuid="GPU-1"} 0.85
 nv_gpu_memory_total_bytes{gpu_uuid="GPU-1"} 8e10
