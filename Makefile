@@ -120,14 +120,12 @@ test-cluster: local-for-tests test-on-cluster  ## Modules, roles, playbooks and 
 
 .PHONY: test-on-cluster
 test-on-cluster: $(VENV)/dev
-# Those that are alone measure, or take away what all others need, and mostly wait; those that are crowded leave two
-# processors no time for anything else. What one of them finds does not spare the next.
-	@pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "not alone and not crowded" tests/cluster; together=$$?; \
-	pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m alone tests/cluster; alone=$$?; \
-	pytest -q -m crowded tests/cluster; crowded=$$?; exit $$((together | alone | crowded))
+# What the first find does not spare the others.
+	@pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" tests/cluster; together=$$?; \
+	pytest -q -m alone tests/cluster; alone=$$?; exit $$((together | alone))
 
 .PHONY: test-loss
-test-loss: $(VENV)/dev local  ## Everything that happens to an instance, three times each, under load: half an hour
+test-loss: $(VENV)/dev local  ## Everything that happens to an instance, three times each, under load: forty minutes
 	SUPERSONIC_REPEATS=3 pytest -q -m alone tests/cluster
 
 # Sizes and more: make benchmark-models BENCHMARK="--files 1000 --large 0 --kubeconfig .local/kubeconfig".

@@ -376,7 +376,7 @@ class Sites:
         return done
 
 
-pytestmark = pytest.mark.crowded
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(scope="module")
