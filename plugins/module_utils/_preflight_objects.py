@@ -139,13 +139,18 @@ def _cannot_change(api: Api, namespace: str, claim: Object, origins: Origins) ->
 
 def _grows(api: Api, name: object) -> bool:
     """Whether claims of a class may grow, as far as is known."""
+    return bool(_of_class(api, name, "allowVolumeExpansion", unread=True))
+
+
+def _of_class(api: Api, name: object, field: str, *, unread: object) -> object:
+    """What a storage class says of a field; None without one, and unread where it may not be read."""
     if not name:
-        return False
+        return None
     try:
         found = api.find(f"/apis/storage.k8s.io/v1/storageclasses/{segment(str(name))}", f"StorageClass {name}")
     except ApiError:
-        return True
-    return bool((found or {}).get("allowVolumeExpansion"))
+        return unread
+    return (found or {}).get(field)
 
 
 def _foreign(
@@ -211,14 +216,8 @@ def _foreign(
 
 def _waits(api: Api, claim: Object) -> bool:
     """Whether its class binds a claim only when a pod wants it."""
-    name = claim["spec"].get("storageClassName")
-    if not name:
-        return False
-    try:
-        found = api.find(f"/apis/storage.k8s.io/v1/storageclasses/{segment(str(name))}", f"StorageClass {name}")
-    except ApiError:
-        return False
-    return (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
+    mode = _of_class(api, claim["spec"].get("storageClassName"), "volumeBindingMode", unread=None)
+    return mode == "WaitForFirstConsumer"
 
 
 def _modes(name: str, modes: Sequence[str], demands: Object, one_node: Callable[[], bool]) -> Finding | None:
