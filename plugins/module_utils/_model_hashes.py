@@ -17,8 +17,8 @@ the ctime of a file, which no program can set back. What leaves no trace is
 
 The cache is a file of the user who publishes. A cache that is lost, damaged or not to be written costs time only. It
 is read and written line by line, in the order of the paths: its size takes no memory. A line has a path, a tab, the
-mark and the digest. It is compared as text, never taken apart, and nothing is written while it all still holds: the
-usual run finds nothing new, and its time is that of one line for each file.
+mark and the digest. It is compared as text, never taken apart, many lines at a time where nothing has changed, and
+nothing is written while it all still holds: the usual run finds nothing new.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import os
 import tempfile
 import time
 import typing as t
+from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -40,6 +41,8 @@ _UNUSED_SECONDS = 90 * 86400
 _TOUCH_SECONDS = 86400
 _HEAD = "supersonic-hashes 3\n"
 _DIGEST_LENGTH = 64
+# Of a line: the digest, and what ends it.
+_TAIL = _DIGEST_LENGTH + 1
 
 
 def mark(info: os.stat_result) -> str:
@@ -58,14 +61,16 @@ class Hashes:
     """The digests of one set of source folders.
 
     `find` wants each path once, in ascending order; `keep` everything that it has found, and what was read besides, in
-    the same order. With `verify` it finds nothing, so that what is kept is what was read now.
+    the same order. `hold` does both for many files that follow one another, where nothing else is waiting to be kept.
+    With `verify` nothing is found, so that what is kept is what was read now.
     """
 
     def __init__(self, sources: Sequence[str], *, verify: bool = False) -> None:
         self._path = _path(sources)
         self._verify = verify
         self._known = _lines(None if verify else self._path)
-        self._next = next(self._known, "")
+        # Lines that were read and not yet passed.
+        self._ahead: deque[str] = deque()
         # Whether the files are others than those of last time.
         self._news = False
         # How many lines still held before the first news, and how many of them are still to be kept.
@@ -76,15 +81,33 @@ class Hashes:
     def __enter__(self) -> Hashes:
         return self
 
+    def hold(self, files: Sequence[tuple[str, str]]) -> list[str] | None:
+        """The digests of files, given by path and mark, and keep them; None, and nothing is done, unless all are known
+        to be the same."""
+        self._look(len(files))
+        lines = list(islice(self._ahead, len(files)))
+        if [line[:-_TAIL] for line in lines] != [f"{path}\t{known} " for path, known in files]:
+            return None
+        digests = [line[-_TAIL:-1] for line in lines]
+        if not "".join(digests).isalnum():
+            return None
+        for _line in lines:
+            self._ahead.popleft()
+        if self._news:
+            self._write(lines)
+        else:
+            self._same += len(lines)
+        return digests
+
     def find(self, path: str, known: str) -> str | None:
         """The digest of a file whose mark has not changed since it was read."""
         beginning = f"{path}\t{known} "
-        line = self._next
+        line = self._look()
         if not line.startswith(beginning):
             self._begin()
             while line and line.partition("\t")[0] < path:
-                line = next(self._known, "")
-            self._next = line
+                self._ahead.popleft()
+                line = self._look()
             if not line.startswith(beginning):
                 return None
         digest = line[len(beginning) : -1]
@@ -92,7 +115,7 @@ class Hashes:
         if len(digest) != _DIGEST_LENGTH or not digest.isalnum():
             self._begin()
             return None
-        self._next = next(self._known, "")
+        self._ahead.popleft()
         if not self._news:
             self._same += 1
             self._unkept += 1
@@ -107,7 +130,7 @@ class Hashes:
 
     def save(self) -> None:
         """Take what was kept for the new cache, if it is another one."""
-        if self._next or self._verify:
+        if self._look() or self._verify:
             self._begin()
         if self._path is None:
             return
@@ -124,6 +147,12 @@ class Hashes:
     def __exit__(self, *_exception: object) -> None:
         self._known.close()
         self._drop()
+
+    def _look(self, number: int = 1) -> str:
+        """The next line, empty at the end, with so many lines read ahead as far as there are any."""
+        if len(self._ahead) < number:
+            self._ahead.extend(islice(self._known, number - len(self._ahead)))
+        return self._ahead[0] if self._ahead else ""
 
     def _begin(self) -> None:
         """Write another cache, which begins with what has held until now."""

@@ -50,6 +50,8 @@ _DIGEST_LENGTH = 12
 _NO_DIGEST = "-"
 # Files that are read ahead of the one whose turn it is.
 _AHEAD = 256
+# Files of a folder that are looked at together.
+_RUN = 500
 
 
 @dataclass(frozen=True)
@@ -159,13 +161,13 @@ def scan(sources: Sequence[str], *, cached: bool = False, verify: bool = False) 
         if cached:
             places = [os.path.realpath(source) for source in sources]
             hashes = stack.enter_context(Hashes(places, verify=verify))
-        for mode, digest, size, path in _read(walk.files(), hashes):
-            if path <= last:
-                raise SupersonicError(f"The source changed while it was read, at {path}. Run again.")
-            line = f"{mode} {digest} {size} {path}\n"
-            text.write(line)
-            models.add(line, size, path)
-            last = path
+        for paths, lines, size in _read(walk.runs(), hashes):
+            for path in paths:
+                if path <= last:
+                    raise SupersonicError(f"The source changed while it was read, at {path}. Run again.")
+                last = path
+            text.write(lines)
+            models.add(paths, lines, size)
         if hashes:
             hashes.save()
     manifest = text.getvalue()
@@ -176,7 +178,7 @@ def models_of(entries: Iterable[Entry]) -> list[Model]:
     """The models in a manifest, by name."""
     models = _Models()
     for mode, digest, size, path in entries:
-        models.add(f"{mode} {digest} {size} {path}\n", size, path)
+        models.add([path], f"{mode} {digest} {size} {path}\n", size)
     return models.found()
 
 
@@ -193,14 +195,16 @@ class _Models:
         self._size = 0
         self._digest = hashlib.sha256((MANIFEST_HEAD + "\n").encode())
 
-    def add(self, line: str, size: int, path: str) -> None:
-        name, _slash, below = path.partition("/")
+    def add(self, paths: Sequence[str], lines: str, size: int) -> None:
+        """Files of one folder, with their lines and the size of all of them."""
+        name, *inside = paths[0].split("/", 2)
         if name != self._name:
             self._end()
             self._begin(name)
-        self._inside.add(below.partition("/")[0])
+        # In a folder of the model they all lie in the same one.
+        self._inside.update(inside[:1] if len(inside) > 1 else [path.rpartition("/")[2] for path in paths])
         self._size += size
-        self._digest.update(line.encode())
+        self._digest.update(lines.encode())
 
     def _end(self) -> None:
         if self._name:
@@ -279,13 +283,14 @@ class _Walk:
         self.linked: dict[str, str] = {}
         self._met = 0
 
-    def files(self) -> Iterator[_File]:
+    def runs(self) -> Iterator[list[_File]]:
+        """Files of one folder that follow one another, as many of them together as are looked at in one go."""
         for key in self._keys:
             name = key.rstrip("/")
             root = self._roots[name]
             yield from self._below(os.path.join(root, name), name, root, (root,), False)
 
-    def _below(self, place: str, path: str, root: str, above: tuple[str, ...], linked: bool) -> Iterator[_File]:
+    def _below(self, place: str, path: str, root: str, above: tuple[str, ...], linked: bool) -> Iterator[list[_File]]:
         try:
             real, info = place, os.lstat(place)
             if stat.S_ISLNK(info.st_mode):
@@ -314,7 +319,7 @@ class _Walk:
         if stat.S_ISREG(info.st_mode):
             if linked:
                 self.linked[path] = real
-            yield path, real, info, linked
+            yield [(path, real, info, linked)]
         elif not stat.S_ISDIR(info.st_mode):
             raise SupersonicError(f"{place} is neither a file nor a folder. Remove it from the source.")
         elif real in above:
@@ -324,16 +329,22 @@ class _Walk:
             inside = (*above, real)
             # What nearly everything is goes a short way: a file that no link leads to.
             short = not linked and len(inside) <= DEEPEST
+            run: list[_File] = []
             for key in keys:
                 name = key.rstrip("/")
                 inner = f"{real}/{name}"
                 plain = _file_info(inner) if short and name == key else None
                 if plain:
-                    yield f"{path}/{name}", inner, plain, False
-                else:
+                    run.append((f"{path}/{name}", inner, plain, False))
+                if run and (not plain or len(run) == _RUN):
+                    yield run
+                    run = []
+                if not plain:
                     yield from self._below(inner, f"{path}/{name}", root, inside, linked)
+            if run:
+                yield run
             if not keys:
-                yield path, "", None, False
+                yield [(path, "", None, False)]
 
 
 def _file_info(place: str) -> os.stat_result | None:
@@ -383,8 +394,13 @@ class _Result(t.NamedTuple):
     mark: str | None
 
 
-def _read(files: Iterable[_File], hashes: Hashes | None) -> Iterator[tuple[str, str, int, str]]:
-    """Mode, digest, size and path of files, in their order, though several are read at once."""
+def _line(mode: str, digest: str, size: int, path: str) -> str:
+    return f"{mode} {digest} {size} {path}\n"
+
+
+def _read(runs: Iterable[list[_File]], hashes: Hashes | None) -> Iterator[tuple[list[str], str, int]]:
+    """Paths of files of one folder, their lines in a manifest and their size together, in the order of the files,
+    though several are read at once."""
     waiting: deque[tuple[str, _Result | Future[_Result]]] = deque()
     # What many links lead to is read once.
     linked: dict[tuple[int, int], Future[_Result]] = {}
@@ -399,38 +415,49 @@ def _read(files: Iterable[_File], hashes: Hashes | None) -> Iterator[tuple[str, 
             pool = ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8))
         return pool.submit(_hash, place)
 
-    def first() -> tuple[str, str, int, str]:
+    def first() -> tuple[list[str], str, int]:
         path, found = waiting.popleft()
         mode, digest, size, known = found if isinstance(found, _Result) else found.result()
         if hashes and known:
             hashes.keep(path, known, digest)
-        return mode, digest, size, path
+        return [path], _line(mode, digest, size, path), size
 
     try:
-        for path, place, info, through_link in files:
-            if info is None:
-                waiting.append((path, _Result("dir", _NO_DIGEST, 0, None)))
-            elif hashes and (digest := hashes.find(path, known := mark(info))):
-                if not waiting:
-                    hashes.keep(path, known, digest)
-                    yield _mode(info), digest, info.st_size, path
-                    continue
-                waiting.append((path, _Result(_mode(info), digest, info.st_size, known)))
-            elif through_link:
-                same = (info.st_dev, info.st_ino)
-                if same not in linked:
-                    linked[same] = reading(place)
-                waiting.append((path, linked[same]))
-            else:
-                waiting.append((path, reading(place)))
-            if len(waiting) > _AHEAD:
-                yield first()
+        for run in runs:
+            if hashes and not waiting and (known_run := _unchanged(run, hashes)):
+                yield known_run
+                continue
+            for path, place, info, through_link in run:
+                if info is None:
+                    waiting.append((path, _Result("dir", _NO_DIGEST, 0, None)))
+                elif hashes and (digest := hashes.find(path, known := mark(info))):
+                    waiting.append((path, _Result(_mode(info), digest, info.st_size, known)))
+                elif through_link:
+                    same = (info.st_dev, info.st_ino)
+                    if same not in linked:
+                        linked[same] = reading(place)
+                    waiting.append((path, linked[same]))
+                else:
+                    waiting.append((path, reading(place)))
+                if len(waiting) > _AHEAD:
+                    yield first()
         while waiting:
             yield first()
     finally:
         if pool:
             # After an error nobody waits for gigabytes that lie ahead.
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _unchanged(run: list[_File], hashes: Hashes) -> tuple[list[str], str, int] | None:
+    """The same for files none of which has changed since it was read."""
+    infos = [(path, info) for path, _place, info, _through_link in run if info]
+    digests = hashes.hold([(path, mark(info)) for path, info in infos]) if len(infos) == len(run) else None
+    if digests is None:
+        return None
+    found = zip(infos, digests, strict=True)
+    lines = [_line(_mode(info), digest, info.st_size, path) for (path, info), digest in found]
+    return [path for path, _info in infos], "".join(lines), sum(info.st_size for _path, info in infos)
 
 
 def _hash(place: str) -> _Result:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes, _model_tree
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 
@@ -195,6 +195,53 @@ def test_after_a_change_the_cache_is_as_if_made_anew(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     assert scan([str(source)], cached=True) == changed
     assert cache().read_text() == kept
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("together", [1, 2, 3, 500])
+def test_files_that_are_looked_at_together(
+    source: Path, tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """Whatever changes among many files of one folder, with a folder in their middle: only that is read again."""
+    monkeypatch.setattr(_model_tree, "_RUN", together)
+    many = source / "alpha/1/many"
+    for name in ("a", "b", "c", "d", "e/x", "e/y", "f", "g"):
+        (many / name).parent.mkdir(parents=True, exist_ok=True)
+        (many / name).write_text(f"# {name}\n")
+    found = scan([str(source)], cached=True)
+    rewritten = [(f"alpha/1/many/{name}",) for name in ("a", "b", "c", "d", "e/x", "e/y", "f", "g")]
+    for paths in [*rewritten, ("alpha/1/many/a", "alpha/1/many/g"), ("alpha/1/many/bb",), ("alpha/1/many/0",)]:
+        before = found
+        for path in paths:
+            (source / path).write_text(f"# {path}, changed with {len(paths)}\n")
+        reads.clear()
+        found = scan([str(source)], cached=True)
+        assert sorted(reads) == sorted(paths)
+        assert found.release != before.release
+    for path in ("alpha/1/many/c", "alpha/1/many/e/x"):
+        (source / path).unlink()
+        reads.clear()
+        found = scan([str(source)], cached=True)
+        assert reads == []
+    kept = cache().read_text()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr(_model_tree, "_RUN", 500)
+    assert scan([str(source)], cached=True) == found
+    assert cache().read_text() == kept
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_was_remembered_of_one_of_many_is_damaged(source: Path, reads: list[str]) -> None:
+    many = [source / f"alpha/1/{name}.bin" for name in "abcde"]
+    for file in many:
+        file.write_text(file.name)
+    first = scan([str(source)], cached=True)
+    whole = cache().read_text()
+    cache().write_text(re.sub("(alpha/1/c.bin\t.* )[0-9a-f]{64}", r"\g<1>" + "\0" * 64, whole))
+    reads.clear()
+    assert scan([str(source)], cached=True) == first
+    assert reads == ["alpha/1/c.bin"]
+    assert cache().read_text() == whole
 
 
 @pytest.mark.usefixtures("settled")
