@@ -30,7 +30,6 @@ import os
 import tempfile
 import time
 import typing as t
-from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -70,7 +69,7 @@ class Hashes:
         self._verify = verify
         self._known = _lines(None if verify else self._path)
         # Lines that were read and not yet passed.
-        self._ahead: deque[str] = deque()
+        self._ahead: list[str] = []
         # Whether the files are others than those of last time.
         self._news = False
         # How many lines still held before the first news, and how many of them are still to be kept.
@@ -81,18 +80,17 @@ class Hashes:
     def __enter__(self) -> Hashes:
         return self
 
-    def hold(self, files: Sequence[tuple[str, str]]) -> list[str] | None:
-        """The digests of files, given by path and mark, and keep them; None, and nothing is done, unless all are known
-        to be the same."""
-        self._look(len(files))
-        lines = list(islice(self._ahead, len(files)))
-        if [line[:-_TAIL] for line in lines] != [f"{path}\t{known} " for path, known in files]:
+    def hold(self, paths: Sequence[str], infos: Sequence[os.stat_result]) -> list[str] | None:
+        """The digests of files that are all known to be the same, which are kept; None, and nothing done, otherwise."""
+        self._look(len(paths))
+        lines = self._ahead[: len(paths)]
+        beginnings = [f"{path}\t{mark(info)} " for path, info in zip(paths, infos, strict=True)]
+        if [line[:-_TAIL] for line in lines] != beginnings:
             return None
         digests = [line[-_TAIL:-1] for line in lines]
-        if not "".join(digests).isalnum():
+        if not _are_digests(digests):
             return None
-        for _line in lines:
-            self._ahead.popleft()
+        del self._ahead[: len(paths)]
         if self._news:
             self._write(lines)
         else:
@@ -106,16 +104,15 @@ class Hashes:
         if not line.startswith(beginning):
             self._begin()
             while line and line.partition("\t")[0] < path:
-                self._ahead.popleft()
+                del self._ahead[0]
                 line = self._look()
             if not line.startswith(beginning):
                 return None
         digest = line[len(beginning) : -1]
-        # After a loss of power the end of the file may be anything.
-        if len(digest) != _DIGEST_LENGTH or not digest.isalnum():
+        if not _are_digests([digest]):
             self._begin()
             return None
-        self._ahead.popleft()
+        del self._ahead[0]
         if not self._news:
             self._same += 1
             self._unkept += 1
@@ -182,6 +179,15 @@ class Hashes:
                 os.unlink(self._name)
             with contextlib.suppress(OSError):
                 draft.close()
+
+
+def _are_digests(found: Sequence[str]) -> bool:
+    """After a loss of power the end of the file may be anything."""
+    try:
+        # White space between two digits is no error, but it is missing in what comes out.
+        return len(bytes.fromhex("".join(found))) * 2 == len(found) * _DIGEST_LENGTH
+    except ValueError:
+        return False
 
 
 def _lines(path: str | None) -> t.Generator[str, None, None]:

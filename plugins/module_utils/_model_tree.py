@@ -25,7 +25,7 @@ import typing as t
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import groupby, islice, pairwise, takewhile
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_hashes import Hashes, mark, mark_of_read
@@ -141,7 +141,8 @@ def scan(sources: Sequence[str], *, cached: bool = False, verify: bool = False) 
         root = os.path.realpath(source)
         if not os.path.isdir(root):
             raise SupersonicError(f"The source {source} is no folder.")
-        for key in _keys(root):
+        keys, _others = _keys(root)
+        for key in keys:
             name = key.rstrip("/")
             if name in owners:
                 raise SupersonicError(
@@ -151,7 +152,7 @@ def scan(sources: Sequence[str], *, cached: bool = False, verify: bool = False) 
             owners[name] = (root, source)
             order.append(key)
     roots = {name: root for name, (root, _source) in owners.items()}
-    walk = _Walk(roots, sorted(order))
+    walk = _Walk(roots, _in_order(order, lambda name: os.path.join(roots[name], name)))
     text = io.StringIO()
     text.write(MANIFEST_HEAD + "\n")
     models = _Models()
@@ -269,8 +270,15 @@ def _entry(manifest: str, start: int, end: int) -> Entry:
 # What lies in a source
 
 
-# One file: its path, where it lies, what is known of it, whether a link leads to it. An empty folder has only a path.
-_File: t.TypeAlias = "tuple[str, str, os.stat_result | None, bool]"
+class _Run(t.NamedTuple):
+    """Files of one folder that follow one another; or one empty folder, of which nothing but its path is given."""
+
+    paths: list[str]
+    # Where they lie, and what is known of them.
+    places: list[str]
+    infos: list[os.stat_result]
+    # Whether a link leads to them.
+    linked: bool = False
 
 
 class _Walk:
@@ -283,14 +291,13 @@ class _Walk:
         self.linked: dict[str, str] = {}
         self._met = 0
 
-    def runs(self) -> Iterator[list[_File]]:
-        """Files of one folder that follow one another, as many of them together as are looked at in one go."""
+    def runs(self) -> Iterator[_Run]:
         for key in self._keys:
             name = key.rstrip("/")
             root = self._roots[name]
             yield from self._below(os.path.join(root, name), name, root, (root,), False)
 
-    def _below(self, place: str, path: str, root: str, above: tuple[str, ...], linked: bool) -> Iterator[list[_File]]:
+    def _below(self, place: str, path: str, root: str, above: tuple[str, ...], linked: bool) -> Iterator[_Run]:
         try:
             real, info = place, os.lstat(place)
             if stat.S_ISLNK(info.st_mode):
@@ -319,48 +326,59 @@ class _Walk:
         if stat.S_ISREG(info.st_mode):
             if linked:
                 self.linked[path] = real
-            yield [(path, real, info, linked)]
+            yield _Run([path], [real], [info], linked)
         elif not stat.S_ISDIR(info.st_mode):
             raise SupersonicError(f"{place} is neither a file nor a folder. Remove it from the source.")
         elif real in above:
             raise SupersonicError(f"{place} is a link to {real}, a folder that it lies in.")
         else:
-            keys = _keys(real)
+            keys, others = _keys(real)
             inside = (*above, real)
-            # What nearly everything is goes a short way: a file that no link leads to.
-            short = not linked and len(inside) <= DEEPEST
-            run: list[_File] = []
-            for key in keys:
-                name = key.rstrip("/")
-                inner = f"{real}/{name}"
-                plain = _file_info(inner) if short and name == key else None
-                if plain:
-                    run.append((f"{path}/{name}", inner, plain, False))
-                if run and (not plain or len(run) == _RUN):
-                    yield run
-                    run = []
-                if not plain:
-                    yield from self._below(inner, f"{path}/{name}", root, inside, linked)
-            if run:
-                yield run
+            # What nearly everything is goes a short way: files that no link leads to.
+            plain = not linked and len(inside) <= DEEPEST
+            keys = _in_order(keys, lambda name: f"{real}/{name}")
+            for together, some in groupby(keys, lambda key: plain and key not in others):
+                while part := list(islice(some, _RUN)):
+                    run = _plain_files(real, path, part) if together else None
+                    if run:
+                        yield run
+                        continue
+                    for key in part:
+                        name = key.rstrip("/")
+                        yield from self._below(f"{real}/{name}", f"{path}/{name}", root, inside, linked)
             if not keys:
-                yield [(path, "", None, False)]
+                yield _Run([path], [], [])
 
 
-def _file_info(place: str) -> os.stat_result | None:
-    """Of a file, and of nothing else."""
+def _plain_files(folder: str, path: str, names: Sequence[str]) -> _Run | None:
+    """These files of a folder; None when one of them is something else."""
     try:
-        info = os.lstat(place)
+        # The kernel finds a name in an open folder faster than the whole path.
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            infos = [os.stat(name, dir_fd=handle, follow_symlinks=False) for name in names]
+        finally:
+            os.close(handle)
     except OSError:
         return None
-    return info if stat.S_ISREG(info.st_mode) else None
+    if not all(stat.S_ISREG(info.st_mode) for info in infos):
+        return None
+    return _Run([f"{path}/{name}" for name in names], [f"{folder}/{name}" for name in names], infos)
 
 
-def _keys(folder: str) -> list[str]:
-    """The names in a folder in the order of their lines in a manifest; behind folders, unless they are empty, a '/'."""
+def _keys(folder: str) -> tuple[list[str], set[str]]:
+    """The names in a folder, behind folders a '/'; and which of them are no files, but folders, links or whatever."""
+    keys: list[str] = []
+    others: set[str] = set()
     try:
         with os.scandir(folder) as found:
-            keys = [item.name + ("/" if _holds_any(item) else "") for item in found if not is_ignored(item.name)]
+            for item in found:
+                if is_ignored(key := item.name):
+                    continue
+                if not item.is_file(follow_symlinks=False):
+                    key += "/" if _is_folder(item) else ""
+                    others.add(key)
+                keys.append(key)
     except OSError as error:
         raise SupersonicError(f"{folder} cannot be read: {error.strerror}.") from error
     for key in keys:
@@ -369,16 +387,34 @@ def _keys(folder: str) -> list[str]:
                 f"The name {key.rstrip('/')!r} in {folder} has characters that cannot be printed or are not UTF-8. "
                 "Rename it."
             )
-    return sorted(keys)
+    return keys, others
 
 
-def _holds_any(item: os.DirEntry[str]) -> bool:
-    """Whether it is a folder with something to publish. One that cannot be read is told when its turn comes."""
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one. What cannot be told is said when its turn comes."""
     try:
-        if not item.is_dir():
-            return False
-        with os.scandir(item.path) as found:
-            return any(not is_ignored(inner.name) for inner in found)
+        return item.is_dir()
+    except OSError:
+        return False
+
+
+def _in_order(keys: Iterable[str], place: Callable[[str], str]) -> list[str]:
+    """The names of a folder as their lines come in a manifest.
+
+    That of an empty folder has no '/'. It is looked at only where its place depends on it: where other names begin like
+    its own and come before the '/'.
+    """
+    ordered = sorted(keys)
+    doubtful = [key for before, key in pairwise(ordered) if key[-1] == "/" and before.startswith(key[:-1])]
+    empty = {key for key in doubtful if not _holds_any(place(key[:-1]))}
+    return sorted(key[:-1] if key in empty else key for key in ordered) if empty else ordered
+
+
+def _holds_any(folder: str) -> bool:
+    """Whether there is something to publish in it. One that cannot be read is told when its turn comes."""
+    try:
+        with os.scandir(folder) as found:
+            return any(not is_ignored(item.name) for item in found)
     except OSError:
         return False
 
@@ -398,7 +434,7 @@ def _line(mode: str, digest: str, size: int, path: str) -> str:
     return f"{mode} {digest} {size} {path}\n"
 
 
-def _read(runs: Iterable[list[_File]], hashes: Hashes | None) -> Iterator[tuple[list[str], str, int]]:
+def _read(runs: Iterable[_Run], hashes: Hashes | None) -> Iterator[tuple[list[str], str, int]]:
     """Paths of files of one folder, their lines in a manifest and their size together, in the order of the files,
     though several are read at once."""
     waiting: deque[tuple[str, _Result | Future[_Result]]] = deque()
@@ -424,15 +460,15 @@ def _read(runs: Iterable[list[_File]], hashes: Hashes | None) -> Iterator[tuple[
 
     try:
         for run in runs:
-            if hashes and not waiting and (known_run := _unchanged(run, hashes)):
-                yield known_run
+            if not run.infos:
+                waiting.append((run.paths[0], _Result("dir", _NO_DIGEST, 0, None)))
+            elif hashes and not waiting and (unchanged := _unchanged(run, hashes)):
+                yield unchanged
                 continue
-            for path, place, info, through_link in run:
-                if info is None:
-                    waiting.append((path, _Result("dir", _NO_DIGEST, 0, None)))
-                elif hashes and (digest := hashes.find(path, known := mark(info))):
+            for path, place, info in zip(run.paths, run.places, run.infos, strict=False):
+                if hashes and (digest := hashes.find(path, known := mark(info))):
                     waiting.append((path, _Result(_mode(info), digest, info.st_size, known)))
-                elif through_link:
+                elif run.linked:
                     same = (info.st_dev, info.st_ino)
                     if same not in linked:
                         linked[same] = reading(place)
@@ -449,15 +485,14 @@ def _read(runs: Iterable[list[_File]], hashes: Hashes | None) -> Iterator[tuple[
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _unchanged(run: list[_File], hashes: Hashes) -> tuple[list[str], str, int] | None:
+def _unchanged(run: _Run, hashes: Hashes) -> tuple[list[str], str, int] | None:
     """The same for files none of which has changed since it was read."""
-    infos = [(path, info) for path, _place, info, _through_link in run if info]
-    digests = hashes.hold([(path, mark(info)) for path, info in infos]) if len(infos) == len(run) else None
+    digests = hashes.hold(run.paths, run.infos)
     if digests is None:
         return None
-    found = zip(infos, digests, strict=True)
-    lines = [_line(_mode(info), digest, info.st_size, path) for (path, info), digest in found]
-    return [path for path, _info in infos], "".join(lines), sum(info.st_size for _path, info in infos)
+    sizes = [info.st_size for info in run.infos]
+    found = zip(map(_mode, run.infos), digests, sizes, run.paths, strict=True)
+    return run.paths, "".join([_line(*fields) for fields in found]), sum(sizes)
 
 
 def _hash(place: str) -> _Result:
