@@ -103,10 +103,13 @@ def _cannot_change(api: Api, namespace: str, claim: Object, origins: Origins) ->
         return
     if live is None:
         return
-    bound = (live.get("status") or {}).get("phase") == "Bound"
+    phase = (live.get("status") or {}).get("phase") or "Pending"
     again = (
         "nothing is in it yet, so that it can be removed and made anew"
-        if not bound
+        if phase == "Pending"
+        # What was in it is gone with its volume, says Kubernetes' API of this phase.
+        else "its volume and what was in it are lost, so that it can be removed and made anew"
+        if phase == "Lost"
         else "for another claim take a backup (playbooks/backup.yml), remove this one, and restore it"
         if role == _MODELS
         else "for another claim this one has to be removed, and what is in it goes too"
@@ -122,8 +125,8 @@ def _cannot_change(api: Api, namespace: str, claim: Object, origins: Origins) ->
     asks = f"The claim {name} has {size}, and is to have {claim['size']}, but "
     if wanted and there and wanted < there:
         yield refused("size", claim["size"], f"{asks}no claim shrinks.")
-    elif wanted and there and wanted > there and not bound:
-        yield refused("size", claim["size"], f"{asks}none grows before it is bound.")
+    elif wanted and there and wanted > there and phase != "Bound":
+        yield refused("size", claim["size"], f"{asks}none grows that is not bound.")
     elif wanted and there and wanted > there and not _grows(api, its_class):
         said = f"{asks}its class {its_class or '(none)'} lets none grow (allowVolumeExpansion is not true)."
         yield refused("size", claim["size"], said)

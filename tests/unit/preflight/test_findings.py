@@ -479,7 +479,9 @@ WRITTEN = [
         ({"size": "5Gi", "class": "hidden"}, {}, "ok", "It is made with"),
         ({"size": "5Gi", "class": None}, {}, "error", "but its class (none) lets none grow"),
         ({"size": "5Gi", "class": "elastic", "phase": "Pending"}, {}, "error",
-         "but none grows before it is bound. Correct model_repository_size; nothing is in it yet, so that it can be"),
+         "but none grows that is not bound. Correct model_repository_size; nothing is in it yet, so that it can be"),
+        ({"size": "5Gi", "phase": "Lost"}, {}, "error",
+         "none grows that is not bound. Correct model_repository_size; its volume and what was in it are lost, so"),
         ({}, {"class": "elastic"}, "error",
          "has the class rigid, and is to have elastic, but no claim changes its class. Correct model_repository_st"),
         # Kubernetes lets it have one, since 1.28.
