@@ -183,11 +183,8 @@ class Hashes:
 
 def _are_digests(found: Sequence[str]) -> bool:
     """After a loss of power the end of the file may be anything."""
-    try:
-        # White space between two digits is no error, but it is missing in what comes out.
-        return len(bytes.fromhex("".join(found))) * 2 == len(found) * _DIGEST_LENGTH
-    except ValueError:
-        return False
+    digits = "".join(found).encode()
+    return len(digits) == len(found) * _DIGEST_LENGTH and not digits.translate(None, b"0123456789abcdef")
 
 
 def _lines(path: str | None) -> t.Generator[str, None, None]:

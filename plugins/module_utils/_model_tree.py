@@ -165,7 +165,7 @@ def scan(sources: Sequence[str], *, cached: bool = False, verify: bool = False) 
         for paths, lines, size in _read(walk.runs(), hashes):
             for path in paths:
                 if path <= last:
-                    raise SupersonicError(f"The source changed while it was read, at {path}. Run again.")
+                    raise _changed(path)
                 last = path
             text.write(lines)
             models.add(paths, lines, size)
@@ -181,6 +181,10 @@ def models_of(entries: Iterable[Entry]) -> list[Model]:
     for mode, digest, size, path in entries:
         models.add([path], f"{mode} {digest} {size} {path}\n", size)
     return models.found()
+
+
+def _changed(path: str) -> SupersonicError:
+    return SupersonicError(f"The source changed while it was read, at {path}. Run again.")
 
 
 class _Models:
@@ -306,6 +310,8 @@ class _Walk:
                 info = os.stat(real)
                 linked = True
         except FileNotFoundError:
+            if not os.path.islink(place):
+                raise _changed(path) from None
             raise SupersonicError(f"{place} is a link to something that does not exist.") from None
         except OSError as error:
             raise SupersonicError(f"{place} cannot be read: {error.strerror}.") from error
@@ -377,7 +383,8 @@ def _keys(folder: str) -> tuple[list[str], set[str]]:
                     continue
                 if not item.is_file(follow_symlinks=False):
                     key += "/" if _is_folder(item) else ""
-                    others.add(key)
+                    # A folder that turns out to be empty loses its '/'.
+                    others.update((item.name, key))
                 keys.append(key)
     except OSError as error:
         raise SupersonicError(f"{folder} cannot be read: {error.strerror}.") from error
@@ -460,11 +467,14 @@ def _read(runs: Iterable[_Run], hashes: Hashes | None) -> Iterator[tuple[list[st
 
     try:
         for run in runs:
+            # Only where nothing waits any more many are passed at once.
+            while waiting and (isinstance(waiting[0][1], _Result) or waiting[0][1].done()):
+                yield first()
+            if not waiting and (known_run := _known(run, hashes)):
+                yield known_run
+                continue
             if not run.infos:
                 waiting.append((run.paths[0], _Result("dir", _NO_DIGEST, 0, None)))
-            elif hashes and not waiting and (unchanged := _unchanged(run, hashes)):
-                yield unchanged
-                continue
             for path, place, info in zip(run.paths, run.places, run.infos, strict=False):
                 if hashes and (digest := hashes.find(path, known := mark(info))):
                     waiting.append((path, _Result(_mode(info), digest, info.st_size, known)))
@@ -485,9 +495,11 @@ def _read(runs: Iterable[_Run], hashes: Hashes | None) -> Iterator[tuple[list[st
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _unchanged(run: _Run, hashes: Hashes) -> tuple[list[str], str, int] | None:
-    """The same for files none of which has changed since it was read."""
-    digests = hashes.hold(run.paths, run.infos)
+def _known(run: _Run, hashes: Hashes | None) -> tuple[list[str], str, int] | None:
+    """The same for an empty folder, and for files none of which has changed since it was read."""
+    if not run.infos:
+        return run.paths, _line("dir", _NO_DIGEST, 0, run.paths[0]), 0
+    digests = hashes.hold(run.paths, run.infos) if hashes else None
     if digests is None:
         return None
     sizes = [info.st_size for info in run.infos]

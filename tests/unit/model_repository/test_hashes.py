@@ -14,6 +14,7 @@ import shutil
 import time
 import typing as t
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,19 @@ def reads(source: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(builtins, "open", note)
     return opened
+
+
+class _AtOnce:
+    """Does in the moment that it is asked what an executor leaves to its threads."""
+
+    def __init__(self, **_options: t.Any) -> None: ...
+
+    def submit(self, function: Callable[..., t.Any], *arguments: t.Any) -> Future[t.Any]:
+        done: Future[t.Any] = Future()
+        done.set_result(function(*arguments))
+        return done
+
+    def shutdown(self, **_options: t.Any) -> None: ...
 
 
 # Without a sense, out of order, or without an end.
@@ -231,17 +245,46 @@ def test_files_that_are_looked_at_together(
 
 
 @pytest.mark.usefixtures("settled")
-def test_what_was_remembered_of_one_of_many_is_damaged(source: Path, reads: list[str]) -> None:
-    many = [source / f"alpha/1/{name}.bin" for name in "abcde"]
-    for file in many:
-        file.write_text(file.name)
+@pytest.mark.parametrize("digest", ["\0" * 64, " " * 64, "0" * 63, "0" * 64 + " ", "0" * 62 + "  ", "A" * 64, "ä" * 64])
+@pytest.mark.parametrize("together", [1, 500])
+def test_what_was_remembered_of_one_of_many_is_damaged(
+    source: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, together: int, digest: str
+) -> None:
+    monkeypatch.setattr(_model_tree, "_RUN", together)
+    for name in "abcde":
+        (source / f"alpha/1/{name}.bin").write_text(name)
     first = scan([str(source)], cached=True)
     whole = cache().read_text()
-    cache().write_text(re.sub("(alpha/1/c.bin\t.* )[0-9a-f]{64}", r"\g<1>" + "\0" * 64, whole))
+    cache().write_text(re.sub("(alpha/1/c.bin\t.* )[0-9a-f]{64}", rf"\g<1>{digest}", whole))
     reads.clear()
     assert scan([str(source)], cached=True) == first
     assert reads == ["alpha/1/c.bin"]
     assert cache().read_text() == whole
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_waits_for_its_turn_does_not_keep_others_from_being_passed_together(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither an empty folder, as each ensemble has one, nor a file that is read again."""
+    (source / "alpha/0").mkdir()
+    many = [source / f"alpha/{folder}/{number}" for folder in "123456" for number in range(20)]
+    for file in many:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("")
+    first = scan([str(source)], cached=True)
+    looked_up: list[str] = []
+    real = _model_hashes.Hashes.find
+    monkeypatch.setattr(
+        _model_hashes.Hashes, "find", lambda self, path, known: looked_up.append(path) or real(self, path, known)
+    )
+    assert scan([str(source)], cached=True) == first
+    assert looked_up == []
+    many[0].write_text("new")
+    # Its reading takes no time where that is done at once.
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", _AtOnce)
+    scan([str(source)], cached=True)
+    assert sorted(looked_up) == sorted(f"alpha/1/{path.name}" for path in (source / "alpha/1").iterdir())
 
 
 @pytest.mark.usefixtures("settled")

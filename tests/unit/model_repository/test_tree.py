@@ -10,8 +10,9 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,6 +231,33 @@ def test_a_source_that_changes_meanwhile(source: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(_model_tree, "_holds_any", lambda folder: not folder.endswith("/1") and real(folder))
     with pytest.raises(SupersonicError, match=r"The source changed while it was read, at beta/1-x\. Run again"):
         scan([str(source)])
+
+
+def test_a_file_that_goes_meanwhile(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = _model_tree._plain_files
+
+    def gone(folder: str, path: str, names: Sequence[str]) -> Any:
+        (source / "alpha/1/model.py").unlink(missing_ok=True)
+        return real(folder, path, names)
+
+    monkeypatch.setattr(_model_tree, "_plain_files", gone)
+    with pytest.raises(
+        SupersonicError, match=r"The source changed while it was read, at alpha/1/model\.py\. Run again"
+    ):
+        scan([str(source)])
+
+
+def test_an_empty_folder_beside_names_that_begin_like_its_own(source: Path) -> None:
+    """The order is that of the paths, in which it has no '/'."""
+    (source / "beta/3").mkdir()
+    for name in ("3-a", "3.b", "30", "4"):
+        (source / "beta" / name).write_text("")
+    paths = [entry.path for entry in scan([str(source)]).entries]
+    assert paths == sorted(paths)
+    assert paths[paths.index("beta/3") :][:5] == ["beta/3", "beta/3-a", "beta/3.b", "beta/30", "beta/4"]
+    (source / "beta/3/x").write_text("")
+    paths = [entry.path for entry in scan([str(source)]).entries]
+    assert paths[paths.index("beta/3-a") :][:5] == ["beta/3-a", "beta/3.b", "beta/3/x", "beta/30", "beta/4"]
 
 
 def test_one_name_in_two_sources_is_refused(source: Path, tmp_path: Path) -> None:
