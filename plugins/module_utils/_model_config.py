@@ -110,8 +110,6 @@ def parse_config(name: str, place: str, content: bytes) -> t.Any:
         reason = re.sub(r"^\d+:\d+ : ", "", str(error)).rstrip(".")
         where = f", line {line}, column {column}" if line else ""
         raise SupersonicError(f"Model '{name}': {place}{where}: {reason}.") from error
-    except RecursionError as error:
-        raise SupersonicError(f"Model '{name}': {place} is nested too deeply.") from error
 
 
 def backend_of(name: str, config: t.Any, files: Collection[str]) -> str:

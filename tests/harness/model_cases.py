@@ -184,6 +184,7 @@ GOOD: dict[str, Case] = {
     ),
     "an ensemble over what is completed": Case({**model(PYTHON, text=COMPLETING), **ensemble()}, triton=LOADS),
     "a model from elsewhere": Case(ensemble(step("other", "Q=x", "R=y", version=7)), external=("other",)),
+    "an ensemble over a model without a configuration": Case({"m/1/model.onnx": "", **ensemble()}),
     "an ensemble that takes one output of two": Case({**model(PYTHON + A + B + out("C")), **ensemble()}, triton=LOADS),
 }
 
@@ -306,6 +307,12 @@ BAD: dict[str, Case] = {
         "or leave the name out.",
         REFUSES,
     ),
+    "another name, written in a way that no line is found by": _one(
+        model(PYTHON + A + B + 'name: "\\x6e"\n'),
+        f"Model 'm': {PLACE} names the model 'n', but Triton wants the name of its folder. Change one of them or leave "
+        "the name out.",
+        REFUSES,
+    ),
     "a policy without a number": _config(
         "version_policy { latest { } }",
         "version_policy latest has no num_versions, so nothing would be served. It must be 1 or more.",
@@ -317,6 +324,14 @@ BAD: dict[str, Case] = {
         "version_policy { specific { versions: [ 1, 2 ] } }",
         "version_policy wants version 2, but there are 1.",
         MISLEADS,
+    ),
+    "a policy for a version, and no version": Case(
+        {"m/config.pbtxt": PYTHON + A + B + "version_policy { specific { versions: [ 1 ] } }", "m/model.py": MODEL},
+        (
+            "Model 'm': there is no version folder (1, 2, ...), so there is nothing to serve.",
+            "Model 'm': version_policy wants version 1, but there is none.",
+        ),
+        REFUSES,
     ),
     # Platform and backend
     "a batch size below 0": _config(
@@ -399,6 +414,13 @@ BAD: dict[str, Case] = {
     "a non-linear format": _config(
         out("C", more="is_non_linear_format_io: true"),
         "output 'C' has is_non_linear_format_io, which only platform 'tensorrt_plan' knows.",
+    ),
+    "a non-linear format with two dims": _one(
+        {
+            "m/config.pbtxt": 'backend: "tensorrt"\n' + tensor("A", "4, 4", more="is_non_linear_format_io: true") + B,
+            "m/1/model.plan": "",
+        },
+        "Model 'm': input 'A' has is_non_linear_format_io, which needs 3 dims, not 2.",
     ),
     "labels that are not there": _config(
         out("C", more='label_filename: "labels.txt"'),
@@ -584,6 +606,9 @@ BAD: dict[str, Case] = {
     "a step with an output that the model lacks": _ensemble(
         ensemble(step(outputs="B=y Q=z"), outputs=out("y") + out("z")),
         "step[0] maps output 'Q' to tensor 'z', but model 'm' lacks it; it has B.",
+    ),
+    "a step with an output of a model that has none": _ensemble(
+        ensemble(), "step[0] maps output 'B' to tensor 'y', but model 'm' lacks it.", of=model(PYTHON + A)
     ),
     "an input of the step's model left out": _ensemble(
         ensemble(),

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree impo
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
 from ansible_collections.fastml.supersonic.tests.harness.model_cases import BAD, GOOD
 
+COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"
 PYTHON = 'backend: "python"\n'
 Write = Callable[[Path, Mapping[str, str | None]], Path]
 
@@ -99,11 +102,47 @@ def test_what_is_validated_is_what_is_published(
     assert said in str(caught.value)
 
 
-def test_deep_nesting_ends_in_a_sentence(tmp_path: Path, write: Write) -> None:
-    text = "ensemble_scheduling { " * 5000
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ensemble_scheduling { " * 5000, 'column 23: .*ModelEnsembling" has no field named "ensemble_scheduling"'),
+        ("input [ " * 5000, r"column 9: .*Expected \"{\""),
+        ("<" * 100_000, "column 1: .*Expected identifier or number, got <"),
+    ],
+)
+def test_deep_nesting_ends_in_a_sentence(tmp_path: Path, write: Write, text: str, message: str) -> None:
+    """No message of a configuration holds one of its own kind, so the parser never gets far."""
     source = write(tmp_path / "source", {"m/1/model.py": "", "m/config.pbtxt": text})
-    with pytest.raises(SupersonicError, match=r"m/config\.pbtxt"):
+    with pytest.raises(SupersonicError, match=rf"^Model 'm': {source}/m/config\.pbtxt, line 1, {message}"):
         validate(scan([str(source)]))
+
+
+# The libraries are looked for when the first configuration is read.
+READ = """
+import sys
+sys.path.insert(0, sys.argv[1])
+{before}
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_config import parse_config
+try:
+    parse_config("m", "config.pbtxt", b"")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "before"),
+    # No library of those that were installed; the client as it is installed without its extras.
+    [("-S", ""), ("-B", "sys.modules['grpc'] = None")],
+)
+def test_a_library_that_is_missing(option: str, before: str) -> None:
+    command = [sys.executable, option, "-c", READ.format(before=before), str(COLLECTIONS)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == (
+        f"SupersonicError The Python library tritonclient.grpc is missing for {sys.executable}, the interpreter that "
+        "ran this module. Install it there (pip install 'tritonclient[grpc]'), or set ansible_python_interpreter of "
+        'this host to one that has it, for instance "{{ ansible_playbook_python }}".\n'
+    )
 
 
 def _large(path: str, size: int) -> dict[str, str]:
