@@ -393,6 +393,11 @@ def _sentences(archive: str) -> Iterator[None]:
             "usual compression."
         ) from error
     except _DAMAGED as error:
+        if isinstance(error, lzma.LZMAError) and str(error) == "Memory usage limit exceeded":
+            raise SupersonicError(
+                f"The archive {archive} needs more than {readable(_XZ_MEMORY)} of memory to be read. Compress it again "
+                "with one of the usual levels of xz, 9 at most."
+            ) from error
         if isinstance(error, EOFError) or str(error) == "unexpected end of data":
             raise SupersonicError(f"The archive {archive} is cut off. Make or copy it again.") from error
         raise SupersonicError(f"The archive {archive} is damaged ({error}). Make or copy it again.") from error

@@ -13,11 +13,13 @@ import os
 import random
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,17 +164,20 @@ def test_a_folder_around_the_models_is_not_guessed_away(source: Path, tmp_path: 
 # Refusals
 
 
-def tar_of(*members: tuple[str, dict[str, object], bytes]) -> Callable[[Path], None]:
-    def write(archive: Path) -> None:
-        with tarfile.open(archive, "w") as tar:
-            for name, fields, content in members:
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                for field, value in fields.items():
-                    setattr(info, field, value)
-                tar.addfile(info, io.BytesIO(content))
+def tar_bytes(*members: tuple[str, dict[str, object], bytes]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, fields, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            for field, value in fields.items():
+                setattr(info, field, value)
+            tar.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
 
-    return write
+
+def tar_of(*members: tuple[str, dict[str, object], bytes]) -> Callable[[Path], object]:
+    return text_of(tar_bytes(*members))
 
 
 def zip_of(*members: tuple[str, int, bytes]) -> Callable[[Path], None]:
@@ -217,11 +222,38 @@ def large(archive: Path) -> None:
     archive.write_bytes(info.tobuf())
 
 
+def overstated(archive: Path) -> None:
+    """A zip whose list says a byte more of a file than there is."""
+    zip_of(("m/1/model.py", 0, b"x"))(archive)
+    data = bytearray(archive.read_bytes())
+    data[data.index(b"PK\x01\x02") + 24] += 1
+    archive.write_bytes(bytes(data))
+
+
+def damaged_within(archive: Path) -> None:
+    """A zip with a bzip2 stream that nothing but its reading shows to be damaged."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_BZIP2) as zipped:
+        zipped.writestr("m/1/model.py", b"x" * 1000)
+    data = bytearray(archive.read_bytes())
+    data[data.index(b"1AY&SY")] = 0
+    archive.write_bytes(bytes(data))
+
+
 FILE = ("m/1/a", {}, b"x")
+OTHER = ("m/1/b", {}, b"x" * 1000)
+# A header and a block for the first member, a header and two blocks for the second.
+TWO = tar_bytes(FILE, OTHER)
+BACKWARD = {"GNU.sparse.map": "0,100,200,-1000,300,100", "GNU.sparse.size": "400"}
+HUGE = tarfile.TarInfo("m/1/b")
+HUGE.type, HUGE.size = tarfile.GNUTYPE_LONGNAME, 17 << 20
 LINK, HARD = {"type": tarfile.SYMTYPE}, {"type": tarfile.LNKTYPE}
+LONG = "/".join(["x" * 250] * 20)
 ANEW = "Make the archive anew"
 COPY = "Put a copy of it there: a release holds everything it needs."
 KEEP_OUT = "An archive of models holds files and folders; leave it out."
+
+CUT_OFF = "The archive {archive} is cut off. Make or copy it again."
+DAMAGED = "The archive {archive} is damaged. Make or copy it again."
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "an absolute path": (
@@ -308,6 +340,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         tar_of(("m/1/x", {"type": b"Z"}, b"")),
         f"The archive {{archive}}: m/1/x is of the unknown type 'Z'. {KEEP_OUT}",
     ),
+    "another type in a zip": (
+        zip_of(("m/1/x", 0o170000, b"")),
+        f"The archive {{archive}}: m/1/x is of the unknown type 0o170000. {KEEP_OUT}",
+    ),
     "one name twice": (
         tar_of(FILE, ("./m/1//a", {}, b"y")),
         f"The archive {{archive}}: m/1/a is in it twice. {ANEW}, with one member of this name.",
@@ -323,6 +359,14 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a deep path": (
         tar_of(("m/" * 101, {"type": tarfile.DIRTYPE}, b"")),
         f"The archive {{archive}}: {'m/' * 100}m lies more than 100 folders deep. Shorten the path.",
+    ),
+    "a very deep path": (
+        tar_of(("m/" * 2000, {"type": tarfile.DIRTYPE}, b"")),
+        f"The archive {{archive}}: {'m/' * 150}... lies more than 100 folders deep. Shorten the path.",
+    ),
+    "a path that is too long for the system": (
+        tar_of((LONG, {}, b"x")),
+        f"The archive {{archive}}: {LONG} cannot be unpacked: File name too long.",
     ),
     "a name of two lines": (
         tar_of(("m/1/a\nb", {}, b"x")),
@@ -364,7 +408,26 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "xz that wants much memory": (
         text_of(lzma.compress(bytes(10240), filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 128 << 20}])),
-        "The archive {archive} is damaged (Memory usage limit exceeded). Make or copy it again.",
+        "The archive {archive} needs more than 83.9 MB of memory to be read. Compress it again with one of the usual "
+        "levels of xz, 9 at most.",
+    ),
+    "an end within a file": (text_of(TWO[:2000]), CUT_OFF),
+    "an end between two files": (text_of(TWO[:1024]), CUT_OFF),
+    "an end within what is compressed": (text_of(gzip.compress(TWO)[:-20]), CUT_OFF),
+    "a file shorter than the zip says": (
+        overstated,
+        "The archive {archive} is cut off or damaged. Make or copy it again.",
+    ),
+    "a damaged header": (text_of(TWO[:1024] + b"M" + TWO[1025:]), DAMAGED),
+    "a sparse file that leads backward": (tar_of(FILE, ("m/1/b", {"pax_headers": BACKWARD}, b"x" * 200)), DAMAGED),
+    "a name of many megabytes": (text_of(TWO[:1024] + HUGE.tobuf()), DAMAGED),
+    "a wrong checksum": (
+        text_of(gzip.compress(TWO)[:-8] + bytes(4) + struct.pack("<I", len(TWO))),
+        f"The archive {{archive}} is damaged (CRC check failed 0x0 != {zlib.crc32(TWO):#x}). Make or copy it again.",
+    ),
+    "a damaged file in a zip": (
+        damaged_within,
+        "The archive {archive} is damaged (Invalid data stream). Make or copy it again.",
     ),
     "two archives behind one another": (
         doubled,
@@ -427,6 +490,26 @@ def test_no_place_to_unpack(source: Path, tmp_path: Path) -> None:
     publisher = FolderTarget(str(tmp_path / "store"))
     with pytest.raises(SupersonicError, match=r"models\.tar needs a temporary folder, but .*No such file.*/nowhere"):
         publish(publisher, [str(archive)], Options(scratch=str(tmp_path / "nowhere")))
+
+
+def test_a_disk_that_is_full_before_the_end(tmp_path: Path, small_disk: Path) -> None:
+    """The files together are small, but each of them takes a block."""
+    archive = tmp_path / "models.tar"
+    tar_of(*[(f"m/1/{number}", {}, b"x") for number in range(1000)])(archive)
+    with pytest.raises(SupersonicError) as caught:
+        release(archive, scratch=small_disk)
+    member = str(caught.value).split()[3]
+    assert str(caught.value) == f"The archive {archive}: {member} cannot be unpacked: the disk is full."
+    assert member.startswith("m/1/")
+
+
+def test_an_archive_that_may_not_be_read(common_user: Path) -> None:
+    archive = common_user / "models.tar"
+    tar_of(FILE)(archive)
+    archive.chmod(0)
+    with pytest.raises(SupersonicError) as caught:
+        release(archive, scratch=common_user / "scratch")
+    assert str(caught.value) == f"The archive {archive} cannot be read: Permission denied."
 
 
 @pytest.mark.parametrize("form", FORMATS)
