@@ -271,6 +271,34 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
         scan([str(tmp_path / "nothing")])
 
 
+def test_no_source() -> None:
+    with pytest.raises(SupersonicError) as caught:
+        scan([])
+    assert str(caught.value) == "No source is given."
+
+
+@pytest.mark.parametrize("path", ["", "m", "m/1", "m/1/model.py"])
+def test_what_may_not_be_read(
+    common_user: Path, write: Callable[[Path, Mapping[str, str | None]], Path], path: str
+) -> None:
+    """Also a folder that is looked into early, because its place among the lines depends on what it holds."""
+    place = write(common_user / "source", {"m/1/model.py": "", "m/1-a/x": "", "m-a/x": ""}) / path
+    place.chmod(0)
+    with pytest.raises(SupersonicError) as caught:
+        scan([str(common_user / "source")])
+    assert str(caught.value) == f"{place} cannot be read: Permission denied."
+
+
+def test_a_file_that_fails_while_it_is_sent() -> None:
+    """The memory of a process can be opened, but at its beginning there is nothing to read."""
+    with _model_tree.source_file("/proc/self/mem") as read, pytest.raises(SupersonicError) as caught:
+        read(1)
+    assert str(caught.value) == (
+        "/proc/self/mem of the source cannot be read any more: Input/output error. "
+        "Run again when nobody changes the source."
+    )
+
+
 def test_the_filter_gives_the_same_id(source: Path) -> None:
     model_release_id = FilterModule().filters()["model_release_id"]
     assert model_release_id(str(source)) == model_release_id([str(source)]) == scan([str(source)]).release
