@@ -25,6 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _websocke
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 
+_SUBPROTOCOLS = (_websocket.CHANNELS_AT_API_SERVER, _websocket.CHANNELS)
 _FRAME = 128 * 1024
 _BLOCK = 64 * 1024
 _STDERR_KEPT = 2000
@@ -83,7 +84,7 @@ class Exec:
             plain: socket.socket = api.open_connection(_SECONDS_TO_CONNECT).sock
         except OSError as exc:
             raise Lost(f"The Kubernetes API at {api.connection.host} cannot be reached: {exc}.") from exc
-        handshake = _websocket.Handshake(api, target, f"exec in {self._where}")
+        handshake = _websocket.Handshake(api, target, f"exec in {self._where}", _SUBPROTOCOLS)
         try:
             plain.sendall(handshake.request)
             while (rest := handshake.receive(plain.recv(_BLOCK))) is None:

@@ -57,6 +57,9 @@ _LINE = re.compile(r"(?:(644|755) ([0-9a-f]{64}) ([0-9]{1,19})|(dir) (-) (0)) (.
 _RELEASE = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
 # ioctl of Linux: let a new file share the blocks of another one (btrfs, XFS, some network file systems).
 _FICLONE = 0x40049409
+# Of sync_file_range of Linux.
+_SYNC_FILE_RANGE_WRITE = 2
+_LIBRARY = ctypes.CDLL(None, use_errno=True)
 _SHOWN = 3
 # Of a file of the source.
 CHANGED = (
@@ -436,6 +439,8 @@ class Store:
                 hashed = self._hasher.submit(digest.update, block)
                 while block:
                     block = block[file.write(block) :]
+                # The disk works while more is received; `commit` has less to wait for.
+                _begin_writing(file.fileno())
                 hashed.result()
         if left or digest.hexdigest() != key.split(".")[0]:
             raise StoreError(f"A source file {CHANGED}")
@@ -1182,13 +1187,19 @@ class Store:
         if self._disk is None or not _syncfs_tells(os.uname().release):
             return False
         try:
-            failed = ctypes.CDLL(None, use_errno=True).syncfs(self._disk)
+            failed = _LIBRARY.syncfs(self._disk)
         except (AttributeError, OSError):
             return False
         error = ctypes.get_errno()
         if failed and error in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
             raise OSError(error, os.strerror(error), self.root)
         return not failed
+
+
+def _begin_writing(handle: int) -> None:
+    """Let the kernel write to the disk now what it has of a file, without waiting for that."""
+    with contextlib.suppress(AttributeError, OSError):
+        _LIBRARY.sync_file_range(handle, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
 
 
 def _syncfs_tells(kernel: str) -> bool:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The WebSockets of the Kubernetes API (RFC 6455, subprotocol v4.channel.k8s.io), without the reading and writing.
+"""The WebSockets of the Kubernetes API (RFC 6455, subprotocols *.channel.k8s.io), without the reading and writing.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
@@ -18,13 +18,17 @@ import os
 import re
 import struct
 import typing as t
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, api_error
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
-_SUBPROTOCOL = "v4.channel.k8s.io"
+# Channels of bytes, the first byte of a message is the channel's number: what every server speaks.
+CHANNELS = "v4.channel.k8s.io"
+# The same, for commands only. With this one the API server ends the WebSocket itself and speaks SPDY to the node, since
+# 1.30; with the other one the node's container runtime has it, which takes twice the processor time for what is sent.
+CHANNELS_AT_API_SERVER = "v5.channel.k8s.io"
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _LONGEST_ANSWER = 64 * 1024
 _LONGEST_CONTROL = 125
@@ -38,11 +42,15 @@ class ProtocolError(Exception):
 
 
 class Handshake:
-    """Turns a fresh connection to the API server into a WebSocket. `what` names the purpose in errors."""
+    """Turns a fresh connection to the API server into a WebSocket. `what` names the purpose in errors.
 
-    def __init__(self, api: Api, target: str, what: str) -> None:
+    The server takes one of the subprotocols, the first that it knows.
+    """
+
+    def __init__(self, api: Api, target: str, what: str, subprotocols: Sequence[str] = (CHANNELS,)) -> None:
         self._api = api
         self._what = what
+        self._subprotocols = subprotocols
         self._key = base64.b64encode(os.urandom(16)).decode()
         self._answer = b""
         headers = {
@@ -52,7 +60,7 @@ class Handshake:
             "Upgrade": "websocket",
             "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": self._key,
-            "Sec-WebSocket-Protocol": _SUBPROTOCOL,
+            "Sec-WebSocket-Protocol": ", ".join(subprotocols),
         }
         lines = [f"GET {api.address.path}{target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         self.request = "\r\n".join([*lines, "", ""]).encode()
@@ -86,9 +94,10 @@ class Handshake:
         upgraded = headers.get("upgrade", "").lower() == "websocket"
         if not upgraded or headers.get("sec-websocket-accept") != accept(self._key):
             raise ProtocolError("it answers, but not to this request for a WebSocket; is a proxy between?")
-        if headers.get("sec-websocket-protocol") != _SUBPROTOCOL:
-            chosen = headers.get("sec-websocket-protocol") or "none"
-            raise ProtocolError(f"it does not speak the subprotocol {_SUBPROTOCOL}; it chose {chosen}")
+        chosen = headers.get("sec-websocket-protocol") or "none"
+        if chosen not in self._subprotocols:
+            wanted = " or ".join(self._subprotocols)
+            raise ProtocolError(f"it does not speak the subprotocol {wanted}; it chose {chosen}")
 
 
 class Part(t.NamedTuple):
