@@ -1246,20 +1246,25 @@ class Input:
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
-        self._buffer = b""
+        self._buffer = bytearray()
 
     def line(self) -> bytes:
-        while b"\n" not in self._buffer:
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            # A line may be long: each of its bytes is looked at once.
+            searched = len(self._buffer)
             block = self._more(1 << 16)
             if not block:
                 return b""
             self._buffer += block
-        found, self._buffer = self._buffer.split(b"\n", 1)
+        found = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
         return found
 
     def read(self, size: int) -> bytes:
         if self._buffer:
-            found, self._buffer = self._buffer[:size], self._buffer[size:]
+            found = bytes(self._buffer[:size])
+            del self._buffer[:size]
             return found
         return self._more(size)
 

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 from pathlib import Path
@@ -19,7 +20,12 @@ from types import SimpleNamespace
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_store, _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils import (
+    _exec,
+    _model_releases,
+    _model_store,
+    _model_store_pod,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, Published, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
@@ -280,6 +286,34 @@ def test_an_answer_that_comes_with_a_sign_of_life_is_not_lost() -> None:
     assert remote.call("one") == 1
     assert remote.call("two") is None
     assert stream.said == ["one", "two"]
+
+
+def test_lines_of_any_length_come_whole() -> None:
+    """In both directions, with what follows them, however they are cut on the way."""
+    long = b"x" * 200_000
+    data = b"one\n" + long + b"\ntwo\n" + long
+    outlet, inlet = os.pipe()
+    writer = threading.Thread(target=lambda: (os.write(inlet, data[:5]), os.write(inlet, data[5:]), os.close(inlet)))
+    writer.start()
+    source = _model_store.Input(outlet)
+    assert [source.line() for _number in range(3)] == [b"one", long, b"two"]
+    rest = b"".join(iter(lambda: source.read(70_000), b""))
+    assert rest == long
+    assert source.line() == b""
+    writer.join()
+    os.close(outlet)
+
+    class Slow(_exec.Exec):
+        def __init__(self) -> None:
+            self._output, self._searched = bytearray(), 0
+            self.parts = [data[start : start + 65_536] for start in range(0, len(data), 65_536)]
+
+        def _receive(self) -> None:
+            self._output += self.parts.pop(0) if self.parts else b""
+
+    stream = Slow()
+    found = [line for _number in range(10) if (line := stream.line_if_any())]
+    assert found == [b"one\n", long + b"\n", b"two\n"]
 
 
 def test_a_claims_pods_are_told_by_its_uid(monkeypatch: pytest.MonkeyPatch) -> None:
