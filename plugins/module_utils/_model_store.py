@@ -185,6 +185,8 @@ class Store:
         self.session = uuid.uuid4().hex
         self.staging = self._path("staging", self.session)
         self._staged: list[str] = []
+        # Folders with new names in them, which a power cut may still take away.
+        self._renamed: set[str] = set()
         self._hasher: concurrent.futures.ThreadPoolExecutor | None = None
         self._beat = beat
         self._done = threading.Event()
@@ -388,7 +390,8 @@ class Store:
         # Refuses what is no link of ours before anything is made.
         self.current()
         for name in ("objects", "releases", "manifests", "staging"):
-            self._folder(self._path(name))
+            if self._folder(self._path(name)):
+                self._renamed.add(self.root)
         self._folder(self.staging)
         self._start_living()
         self._lock({"holder": holder, "claim": claim}, gone, wait)
@@ -442,16 +445,23 @@ class Store:
         self._staged.append(key)
 
     def commit(self) -> None:
-        """Make the received contents durable, then visible: whatever lies in objects/ survives a power cut."""
+        """Make the received contents durable, then visible: whatever has its name in objects/ is whole, also after a
+        power cut. The names themselves are made durable by `stage`, once for all batches.
+        """
         self._flush([os.path.join(self.staging, key) for key in self._staged])
-        for shelf in {key[:2] for key in self._staged}:
-            self._folder(self._path("objects", shelf))
+        for shelf in {self._path("objects", key[:2]) for key in self._staged}:
+            if self._folder(shelf):
+                self._renamed.add(self._path("objects"))
+            self._renamed.add(shelf)
         for key in self._staged:
             os.replace(os.path.join(self.staging, key), self._object(key))
         self._staged.clear()
 
     def stage(self, manifest: str, verify: bool = False) -> int:
-        """Assemble the release from stored contents beside the served one; says how many things were put right."""
+        """Assemble the release from stored contents beside the served one; says how many things were put right.
+
+        All of it has reached the disk then, so that nothing of what is switched to is lost in a power cut.
+        """
         self.commit()
         release = release_id(manifest)
         entries = each_entry(manifest)
@@ -459,6 +469,8 @@ class Store:
         if self.manifest(release) != manifest:
             # Its date is the one of the release.
             self._write(self._path("manifests", release), manifest)
+        # Whoever has written it may have been killed right after.
+        self._renamed.add(self._path("manifests"))
         if os.path.isdir(folder):
             return self._fill(folder, entries, verify)
         tree = os.path.join(self.staging, "tree")
@@ -539,7 +551,7 @@ class Store:
     # The tree
 
     def _assemble(self, folder: str, entries: t.Iterable[Entry]) -> None:
-        self._flush(self._make_tree(folder, entries, self._put))
+        self._flush_all(self._make_tree(folder, entries, self._put))
 
     def _make_tree(
         self, folder: str, entries: t.Iterable[Entry], put: t.Callable[[str, str, Entry], bool]
@@ -601,7 +613,7 @@ class Store:
                     self._clear(os.path.join(parent, name))
                     mended += 1
             folders[:] = [name for name in folders if os.path.isdir(os.path.join(parent, name))]
-        self._flush([*copies, *touched])
+        self._flush_all([*copies, *touched])
         return mended
 
     def _unclose(self, folder: str) -> int:
@@ -1156,6 +1168,7 @@ class Store:
         draft = os.path.join(self.staging, "draft")
         self._draft(draft, text)
         os.replace(draft, path)
+        self._sync(os.path.dirname(path))
 
     def _draft(self, path: str, text: str) -> None:
         with open(path, "w", encoding="utf-8") as file:
@@ -1163,6 +1176,11 @@ class Store:
             file.flush()
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
+
+    def _flush_all(self, paths: list[str]) -> None:
+        """Flush these, and the names that were made before."""
+        self._flush([*paths, *self._renamed])
+        self._renamed.clear()
 
     def _flush(self, paths: list[str]) -> None:
         if len(paths) >= SYNCFS_FROM and self._syncfs():
