@@ -138,6 +138,17 @@ def each_entry(text: str) -> t.Iterator[Entry]:
         start = end + 1
 
 
+def wanted(entries: t.Iterable[Entry], missing: str) -> t.Iterator[Entry]:
+    """Those of a manifest's entries whose contents have to be sent, by what `missing` says of it."""
+    marks = bytes.fromhex(missing)
+    return (entry for index, entry in enumerate(entries) if marks[index >> 3] >> (index & 7) & 1)
+
+
+def blocks(text: str) -> t.Iterator[str]:
+    """A long text in parts, so that nobody who passes it on has it in memory twice."""
+    return (text[start : start + BLOCK] for start in range(0, len(text), BLOCK))
+
+
 def _no_manifest(text: str) -> StoreError:
     return StoreError(
         f"The manifest of the release {release_id(text)} is damaged or of a newer version of the collection. Publish "
@@ -146,7 +157,10 @@ def _no_manifest(text: str) -> StoreError:
 
 
 def release_id(manifest: str) -> str:
-    return hashlib.sha256(manifest.encode()).hexdigest()[:ID_LENGTH]
+    digest = hashlib.sha256()
+    for block in blocks(manifest):
+        digest.update(block.encode())
+    return digest.hexdigest()[:ID_LENGTH]
 
 
 def short(release: str) -> str:
@@ -407,16 +421,32 @@ class Store:
         # Another publisher may have switched while its lock was waited for.
         return {"current": self.current(), "age": self._age()}
 
-    def missing(self, manifest: str, verify: bool = False) -> list[str]:
-        """Names of the contents that have to be sent; with `verify` stored ones are read, and damaged ones count."""
-        needed = {entry.key: entry.size for entry in each_entry(manifest) if entry.mode != "dir"}
-        absent = [key for key, size in needed.items() if not self._sound(self._object(key), key, size, verify)]
-        size, files = sum(needed[key] for key in absent), len(absent)
-        if not self._linkable and not os.path.isdir(self._path("releases", release_id(manifest))):
-            copied = [entry.size for entry in each_entry(manifest) if entry.mode != "dir"]
-            size, files = size + sum(copied), files + len(copied)
+    def missing(self, manifest: str, verify: bool = False) -> str:
+        """Which contents have to be sent; with `verify` stored ones are read, and damaged ones count.
+
+        A bit for each entry, in hexadecimal, set for the first one of each such content; see `wanted`. Their names
+        would take many times the memory, here and where they are asked for.
+        """
+        copied = not self._linkable and not os.path.isdir(self._path("releases", release_id(manifest)))
+        marks = bytearray()
+        seen: set[bytes] = set()
+        size = files = 0
+        for index, entry in enumerate(each_entry(manifest)):
+            if index & 7 == 0:
+                marks.append(0)
+            if entry.mode == "dir":
+                continue
+            if copied:
+                size, files = size + entry.size, files + 1
+            content = bytes.fromhex(entry.digest) + entry.mode.encode()
+            if content in seen:
+                continue
+            seen.add(content)
+            if not self._sound(self._object(entry.key), entry.key, entry.size, verify):
+                marks[index >> 3] |= 1 << (index & 7)
+                size, files = size + entry.size, files + 1
         self._check_space(size, files)
-        return absent
+        return marks.hex()
 
     def receive(self, key: str, size: int, read: t.Callable[[int], bytes]) -> None:
         """Store one content in staging. It counts only after `commit`."""
@@ -1172,7 +1202,8 @@ class Store:
 
     def _draft(self, path: str, text: str) -> None:
         with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+            for block in blocks(text):
+                file.write(block)
             file.flush()
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
@@ -1255,8 +1286,10 @@ def _self() -> dict[str, t.Any]:
 
 
 # From afar: one JSON line asks, one answers. "put" is followed by that many bytes and answered only when it fails, so
-# that contents stream without a pause. Lines {"beat": true} say that the store works on something long. Whatever goes
-# wrong ends the session, and with it the lock.
+# that contents stream without a pause. A line with "manifest" is followed by so many bytes, the argument of this name.
+# A long text is answered in lines {"part": ...} before the answer itself. So nobody has a long line in memory, and all
+# that is made of one on the way. Lines {"beat": true} say that the store works on something long. Whatever goes wrong
+# ends the session, and with it the lock.
 
 
 class Input:
@@ -1285,6 +1318,16 @@ class Input:
             del self._buffer[:size]
             return found
         return self._more(size)
+
+    def text(self, size: int) -> str | None:
+        """A text of so many bytes; None when the other end vanishes before its end."""
+        found = bytearray()
+        while len(found) < size:
+            block = self.read(min(size - len(found), BLOCK))
+            if not block:
+                return None
+            found += block
+        return found.decode()
 
     def drain(self) -> None:
         """Read until nobody sends any more."""
@@ -1316,10 +1359,19 @@ def serve(root: str, handle_in: int = 0, handle_out: int = 1) -> int:
                 return 0 if closed else 3
             request = json.loads(line.decode())
             operation, arguments = request["do"], request.get("with", {})
+            if "manifest" in request:
+                arguments["manifest"] = source.text(request["manifest"])
+                if arguments["manifest"] is None:
+                    return 3
             if operation == "put":
                 store.receive(arguments["key"], arguments["size"], source.read)
             elif operation != "pulse":
-                answer({"result": store.handle(operation, arguments)})
+                result = store.handle(operation, arguments)
+                if isinstance(result, str) and len(result) > 2 * BLOCK:
+                    for part in blocks(result):
+                        answer({"part": part})
+                    result = ""
+                answer({"result": result})
                 # What a process says last may be lost with its end: the publisher hangs up first.
                 closed = operation == "close"
     except StoreError as error:

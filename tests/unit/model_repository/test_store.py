@@ -752,6 +752,34 @@ def test_each_of_many_publishers_is_waited_for(source: Path, tmp_path: Path) -> 
     assert_sound(store)
 
 
+def test_each_content_that_is_missing_is_wanted_once(source: Path, tmp_path: Path) -> None:
+    """Wherever it lies; one that is executable is another one."""
+    for number in range(20):
+        place = source / f"alpha/{number + 3}/model.py"
+        place.parent.mkdir()
+        place.write_text("# the same\n")
+        place.chmod(0o755 if number % 2 else 0o644)
+    (source / "beta/2").mkdir()
+    tree = scan([str(source)])
+    keys = [entry.key for entry in tree.entries if entry.mode != "dir"]
+    store = Store(str(tmp_path / "store"))
+    store.open("me")
+    first = list(_model_store.wanted(tree.entries, store.missing(tree.manifest)))
+    assert [entry.key for entry in first] == list(dict.fromkeys(keys))
+    assert len(first) < len(keys) - 10
+    session = _model_publish._Local(store)
+    for entry in first[:-2]:
+        session.send(entry.key, entry.size, tree.places[entry.path])
+    store.commit()
+    assert list(_model_store.wanted(tree.entries, store.missing(tree.manifest))) == first[-2:]
+    damaged = Path(store._object(first[1].key))
+    damaged.write_bytes(damaged.read_bytes()[::-1])
+    assert list(_model_store.wanted(tree.entries, store.missing(tree.manifest))) == first[-2:]
+    again = store.missing(tree.manifest, verify=True)
+    assert list(_model_store.wanted(tree.entries, again)) == [first[1], *first[-2:]]
+    store.close()
+
+
 def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     tree = scan([str(source)])
