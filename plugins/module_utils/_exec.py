@@ -44,6 +44,8 @@ class Exec:
         self._silence = silence
         self._frames = _websocket.Frames()
         self._output = bytearray()
+        # So much of it has no end of a line.
+        self._searched = 0
         self._errors = b""
         self._status: dict[str, t.Any] | None = None
         self._hung_up = ""
@@ -67,7 +69,8 @@ class Exec:
     def line_if_any(self) -> bytes:
         """The next line, with its end, if it has come already."""
         self._receive()
-        end = self._output.find(b"\n") + 1
+        end = self._output.find(b"\n", self._searched) + 1
+        self._searched = 0 if end else len(self._output)
         found = bytes(self._output[:end])
         del self._output[:end]
         return found

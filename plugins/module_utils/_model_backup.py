@@ -35,6 +35,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
     each_entry,
     readable,
     short,
+    wanted,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
 
@@ -151,13 +152,10 @@ def _fetch(source: Session, store: Store, release: str) -> int | None:
             f"The manifest of the release {short(release)} is lost or damaged in the store, so nobody can tell whether "
             "its files are whole. Publish its models again, or prune it; then run again."
         )
-    missing = set(store.missing(manifest))
+    missing = store.missing(manifest)
     there = os.path.isdir(os.path.join(store.root, "releases", release))
     size = batch = 0
-    for entry in each_entry(manifest):
-        if entry.mode == "dir" or entry.key not in missing:
-            continue
-        missing.discard(entry.key)
+    for entry in wanted(each_entry(manifest), missing):
         # It is compared with its hash on the way.
         store.receive(entry.key, entry.size, _reader(source, release, entry))
         size += entry.size

@@ -23,10 +23,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
     Begun,
     Store,
     StoreError,
+    each_entry,
     explain,
-    parse_manifest,
     readable,
     short,
+    wanted,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, models_of, source_file
 
@@ -137,7 +138,7 @@ class FolderTarget:
             if release and manifest is not None:
                 if known and release in known:
                     return Published(release, known[release])
-                return Published(release, [model.as_result() for model in models_of(parse_manifest(manifest))])
+                return Published(release, [model.as_result() for model in models_of(each_entry(manifest))])
         return Published(None, [])
 
     def unfinished(self) -> bool:
@@ -279,7 +280,7 @@ class ClaimTarget:
 def models_in(session: Session, release: str) -> Models:
     """The models of a release in an open store; none when its manifest is lost or damaged."""
     manifest = session.call("manifest", release=release)
-    return [] if manifest is None else [model.as_result() for model in models_of(parse_manifest(manifest))]
+    return [] if manifest is None else [model.as_result() for model in models_of(each_entry(manifest))]
 
 
 class _Local:
@@ -345,7 +346,6 @@ def _publish(
         current = opened["current"]
         begun = target.refresh()
         before = as_found(session, before, current)
-        # Its answer may be long, and is not kept.
         sent = _send(session, tree, session.call("missing", manifest=tree.manifest, verify=options.verify))
         repaired = session.call("stage", manifest=tree.manifest, verify=options.verify)
         # Where nothing is served nobody can be harmed: there the servers themselves are the test.
@@ -457,13 +457,9 @@ def _try(session: Session, tree: Tree, trial: Callable[[], Trial]) -> dict[str, 
         ) from exc
 
 
-def _send(session: Session, tree: Tree, missing: Sequence[str]) -> int:
-    wanted = set(missing)
+def _send(session: Session, tree: Tree, missing: str) -> int:
     sent = batch = files = 0
-    for entry in tree.entries:
-        if entry.key not in wanted or entry.mode == "dir":
-            continue
-        wanted.discard(entry.key)
+    for entry in wanted(tree.entries, missing):
         session.send(entry.key, entry.size, tree.places[entry.path])
         sent += entry.size
         batch += entry.size

@@ -141,6 +141,17 @@ def each_entry(text: str) -> t.Iterator[Entry]:
         start = end + 1
 
 
+def wanted(entries: t.Iterable[Entry], missing: str) -> t.Iterator[Entry]:
+    """Those of a manifest's entries whose contents have to be sent, by what `missing` says of it."""
+    marks = bytes.fromhex(missing)
+    return (entry for index, entry in enumerate(entries) if marks[index >> 3] >> (index & 7) & 1)
+
+
+def blocks(text: str) -> t.Iterator[str]:
+    """A long text in parts, so that nobody who passes it on has it in memory twice."""
+    return (text[start : start + BLOCK] for start in range(0, len(text), BLOCK))
+
+
 def _no_manifest(text: str) -> StoreError:
     return StoreError(
         f"The manifest of the release {release_id(text)} is damaged or of a newer version of the collection. Publish "
@@ -149,7 +160,10 @@ def _no_manifest(text: str) -> StoreError:
 
 
 def release_id(manifest: str) -> str:
-    return hashlib.sha256(manifest.encode()).hexdigest()[:ID_LENGTH]
+    digest = hashlib.sha256()
+    for block in blocks(manifest):
+        digest.update(block.encode())
+    return digest.hexdigest()[:ID_LENGTH]
 
 
 def short(release: str) -> str:
@@ -188,6 +202,8 @@ class Store:
         self.session = uuid.uuid4().hex
         self.staging = self._path("staging", self.session)
         self._staged: list[str] = []
+        # Folders with new names in them, which a power cut may still take away.
+        self._renamed: set[str] = set()
         self._hasher: concurrent.futures.ThreadPoolExecutor | None = None
         self._beat = beat
         self._done = threading.Event()
@@ -391,7 +407,8 @@ class Store:
         # Refuses what is no link of ours before anything is made.
         self.current()
         for name in ("objects", "releases", "manifests", "staging"):
-            self._folder(self._path(name))
+            if self._folder(self._path(name)):
+                self._renamed.add(self.root)
         self._folder(self.staging)
         self._start_living()
         self._lock({"holder": holder, "claim": claim}, gone, wait)
@@ -407,16 +424,32 @@ class Store:
         # Another publisher may have switched while its lock was waited for.
         return {"current": self.current(), "age": self._age()}
 
-    def missing(self, manifest: str, verify: bool = False) -> list[str]:
-        """Names of the contents that have to be sent; with `verify` stored ones are read, and damaged ones count."""
-        needed = {entry.key: entry.size for entry in each_entry(manifest) if entry.mode != "dir"}
-        absent = [key for key, size in needed.items() if not self._sound(self._object(key), key, size, verify)]
-        size, files = sum(needed[key] for key in absent), len(absent)
-        if not self._linkable and not os.path.isdir(self._path("releases", release_id(manifest))):
-            copied = [entry.size for entry in each_entry(manifest) if entry.mode != "dir"]
-            size, files = size + sum(copied), files + len(copied)
+    def missing(self, manifest: str, verify: bool = False) -> str:
+        """Which contents have to be sent; with `verify` stored ones are read, and damaged ones count.
+
+        A bit for each entry, in hexadecimal, set for the first one of each such content; see `wanted`. Their names
+        would take many times the memory, here and where they are asked for.
+        """
+        copied = not self._linkable and not os.path.isdir(self._path("releases", release_id(manifest)))
+        marks = bytearray()
+        seen: set[bytes] = set()
+        size = files = 0
+        for index, entry in enumerate(each_entry(manifest)):
+            if index & 7 == 0:
+                marks.append(0)
+            if entry.mode == "dir":
+                continue
+            if copied:
+                size, files = size + entry.size, files + 1
+            content = bytes.fromhex(entry.digest) + entry.mode.encode()
+            if content in seen:
+                continue
+            seen.add(content)
+            if not self._sound(self._object(entry.key), entry.key, entry.size, verify):
+                marks[index >> 3] |= 1 << (index & 7)
+                size, files = size + entry.size, files + 1
         self._check_space(size, files)
-        return absent
+        return marks.hex()
 
     def receive(self, key: str, size: int, read: t.Callable[[int], bytes]) -> None:
         """Store one content in staging. It counts only after `commit`."""
@@ -447,16 +480,23 @@ class Store:
         self._staged.append(key)
 
     def commit(self) -> None:
-        """Make the received contents durable, then visible: whatever lies in objects/ survives a power cut."""
+        """Make the received contents durable, then visible: whatever has its name in objects/ is whole, also after a
+        power cut. The names themselves are made durable by `stage`, once for all batches.
+        """
         self._flush([os.path.join(self.staging, key) for key in self._staged])
-        for shelf in {key[:2] for key in self._staged}:
-            self._folder(self._path("objects", shelf))
+        for shelf in {self._path("objects", key[:2]) for key in self._staged}:
+            if self._folder(shelf):
+                self._renamed.add(self._path("objects"))
+            self._renamed.add(shelf)
         for key in self._staged:
             os.replace(os.path.join(self.staging, key), self._object(key))
         self._staged.clear()
 
     def stage(self, manifest: str, verify: bool = False) -> int:
-        """Assemble the release from stored contents beside the served one; says how many things were put right."""
+        """Assemble the release from stored contents beside the served one; says how many things were put right.
+
+        All of it has reached the disk then, so that nothing of what is switched to is lost in a power cut.
+        """
         self.commit()
         release = release_id(manifest)
         entries = each_entry(manifest)
@@ -464,6 +504,8 @@ class Store:
         if self.manifest(release) != manifest:
             # Its date is the one of the release.
             self._write(self._path("manifests", release), manifest)
+        # Whoever has written it may have been killed right after.
+        self._renamed.add(self._path("manifests"))
         if os.path.isdir(folder):
             return self._fill(folder, entries, verify)
         tree = os.path.join(self.staging, "tree")
@@ -544,7 +586,7 @@ class Store:
     # The tree
 
     def _assemble(self, folder: str, entries: t.Iterable[Entry]) -> None:
-        self._flush(self._make_tree(folder, entries, self._put))
+        self._flush_all(self._make_tree(folder, entries, self._put))
 
     def _make_tree(
         self, folder: str, entries: t.Iterable[Entry], put: t.Callable[[str, str, Entry], bool]
@@ -606,7 +648,7 @@ class Store:
                     self._clear(os.path.join(parent, name))
                     mended += 1
             folders[:] = [name for name in folders if os.path.isdir(os.path.join(parent, name))]
-        self._flush([*copies, *touched])
+        self._flush_all([*copies, *touched])
         return mended
 
     def _unclose(self, folder: str) -> int:
@@ -1161,13 +1203,20 @@ class Store:
         draft = os.path.join(self.staging, "draft")
         self._draft(draft, text)
         os.replace(draft, path)
+        self._sync(os.path.dirname(path))
 
     def _draft(self, path: str, text: str) -> None:
         with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+            for block in blocks(text):
+                file.write(block)
             file.flush()
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
+
+    def _flush_all(self, paths: list[str]) -> None:
+        """Flush these, and the names that were made before."""
+        self._flush([*paths, *self._renamed])
+        self._renamed.clear()
 
     def _flush(self, paths: list[str]) -> None:
         if len(paths) >= SYNCFS_FROM and self._syncfs():
@@ -1248,8 +1297,10 @@ def _self() -> dict[str, t.Any]:
 
 
 # From afar: one JSON line asks, one answers. "put" is followed by that many bytes and answered only when it fails, so
-# that contents stream without a pause. Lines {"beat": true} say that the store works on something long. Whatever goes
-# wrong ends the session, and with it the lock.
+# that contents stream without a pause. A line with "manifest" is followed by so many bytes, the argument of this name.
+# A long text is answered in lines {"part": ...} before the answer itself. So nobody has a long line in memory, and all
+# that is made of one on the way. Lines {"beat": true} say that the store works on something long. Whatever goes wrong
+# ends the session, and with it the lock.
 
 
 class Input:
@@ -1257,22 +1308,37 @@ class Input:
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
-        self._buffer = b""
+        self._buffer = bytearray()
 
     def line(self) -> bytes:
-        while b"\n" not in self._buffer:
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            # A line may be long: each of its bytes is looked at once.
+            searched = len(self._buffer)
             block = self._more(1 << 16)
             if not block:
                 return b""
             self._buffer += block
-        found, self._buffer = self._buffer.split(b"\n", 1)
+        found = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
         return found
 
     def read(self, size: int) -> bytes:
         if self._buffer:
-            found, self._buffer = self._buffer[:size], self._buffer[size:]
+            found = bytes(self._buffer[:size])
+            del self._buffer[:size]
             return found
         return self._more(size)
+
+    def text(self, size: int) -> str | None:
+        """A text of so many bytes; None when the other end vanishes before its end."""
+        found = bytearray()
+        while len(found) < size:
+            block = self.read(min(size - len(found), BLOCK))
+            if not block:
+                return None
+            found += block
+        return found.decode()
 
     def drain(self) -> None:
         """Read until nobody sends any more."""
@@ -1304,10 +1370,19 @@ def serve(root: str, handle_in: int = 0, handle_out: int = 1) -> int:
                 return 0 if closed else 3
             request = json.loads(line.decode())
             operation, arguments = request["do"], request.get("with", {})
+            if "manifest" in request:
+                arguments["manifest"] = source.text(request["manifest"])
+                if arguments["manifest"] is None:
+                    return 3
             if operation == "put":
                 store.receive(arguments["key"], arguments["size"], source.read)
             elif operation != "pulse":
-                answer({"result": store.handle(operation, arguments)})
+                result = store.handle(operation, arguments)
+                if isinstance(result, str) and len(result) > 2 * BLOCK:
+                    for part in blocks(result):
+                        answer({"part": part})
+                    result = ""
+                answer({"result": result})
                 # What a process says last may be lost with its end: the publisher hangs up first.
                 closed = operation == "close"
     except StoreError as error:

@@ -434,6 +434,8 @@ class Remote:
     def __init__(self, stream: Exec) -> None:
         self._stream = stream
         self._answers: list[t.Any] = []
+        # Of an answer that is a long text.
+        self._parts: list[str] = []
 
     def call(self, operation: str, **arguments: t.Any) -> t.Any:
         self._say(operation, arguments)
@@ -483,7 +485,15 @@ class Remote:
         self._stream.close()
 
     def _say(self, operation: str, arguments: Mapping[str, t.Any]) -> None:
-        self._write(json.dumps({"do": operation, "with": arguments}).encode() + b"\n")
+        """Ask for something. A manifest follows in blocks: as part of the line it would be in memory several times."""
+        manifest = arguments.get("manifest")
+        request: dict[str, t.Any] = {"do": operation, "with": {**arguments}}
+        if manifest is not None:
+            del request["with"]["manifest"]
+            request["manifest"] = sum(len(block.encode()) for block in _model_store.blocks(manifest))
+        self._write(json.dumps(request).encode() + b"\n")
+        for block in _model_store.blocks(manifest or ""):
+            self._write(block.encode())
 
     def _write(self, data: bytes) -> None:
         try:
@@ -504,8 +514,11 @@ class Remote:
             raise SupersonicError(f"The helper pod said something unexpected: {said}")
         if "error" in message:
             raise SupersonicError(str(message["error"]))
+        if "part" in message:
+            self._parts.append(message["part"])
         if "result" in message:
-            self._answers.append(message["result"])
+            self._answers.append("".join([*self._parts, message["result"]]) if self._parts else message["result"])
+            self._parts.clear()
         return "result" in message
 
 

@@ -35,6 +35,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.tests.harness.store_pipes import Pipe
 
 KILLS = int(os.environ.get("SUPERSONIC_KILLS", "60"))
 COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"
@@ -363,8 +364,6 @@ class Piped:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[tuple[t.Any, str, _model_store_pod.Pods]]:
-        from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_module import Pipe
-
         pipe = Pipe(self.store)
         self.sessions += 1
         if self.fate and self.sessions == 1:

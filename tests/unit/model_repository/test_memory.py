@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,15 +19,31 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, _inference, _model_trial, _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Target
-from ansible_collections.fastml.supersonic.tests.benchmark.models import MEMORY_LIMIT, publish
+from ansible_collections.fastml.supersonic.tests.benchmark.models import CLONE, MEMORY_LIMIT, publish
 
 FILES = 8000
 # What 200,000 files may take beyond the module itself, which takes 60 MB.
 PER_FILE = 445
+# The same of a publication to a claim: of a first one, and of one that finds and reads all of it there.
+TO_CLAIM_PER_FILE = (250, 400)
 
 
-def publish_many(folder: Path, files: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """So many files of a few bytes, with a model for every hundred; published twice."""
+# Publishes as the module does, to a claim whose store is behind pipes instead of in a pod.
+TO_CLAIM = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from ansible_collections.fastml.supersonic.plugins.modules import model_repository
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, publish
+from ansible_collections.fastml.supersonic.tests.harness.store_pipes import PipeTarget, peak
+target = PipeTarget(Path(sys.argv[3]))
+publish(target, [sys.argv[2]], Options(verify=len(sys.argv) > 4))
+print(json.dumps({"module": peak(), "pod": target.opened[0].peak}))
+"""
+
+
+def write_many(folder: Path, files: int) -> None:
+    """So many files of a few bytes, with a model for every hundred."""
     for number in range(files):
         place = folder / f"source/m{number // 100:03}/1"
         if number % 100 == 0:
@@ -32,6 +51,11 @@ def publish_many(folder: Path, files: int) -> tuple[dict[str, Any], dict[str, An
             (place.parent / "config.pbtxt").write_text('backend: "python"\n')
             (place / "model.py").write_text(f"class TritonPythonModel(Base{number}): pass\n")
         (place / f"weights{number:06}.bin").write_text(str(number))
+
+
+def publish_many(folder: Path, files: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Published twice."""
+    write_many(folder, files)
     options = {"source": [str(folder / "source")], "store": {"type": "path", "path": str(folder / "store")}}
     first = publish(options)
     again = publish({**options, "verify": True})
@@ -46,6 +70,25 @@ def test_many_files_take_little_memory(tmp_path: Path) -> None:
         # In so few files a single block of memory more or less counts.
         assert grown < 2 * PER_FILE, f"{grown:.0f} bytes for each file"
         assert small["peak"] + 200_000 * PER_FILE < MEMORY_LIMIT
+
+
+def test_many_files_take_little_memory_on_the_way_to_a_claim(tmp_path: Path) -> None:
+    """Of the module and of the helper pod: the first time, and with all of it there and looked at again."""
+
+    def peaks(folder: Path, files: int) -> list[dict[str, int]]:
+        write_many(folder, files)
+        command = [sys.executable, "-c", TO_CLAIM, str(CLONE / ".collections"), f"{folder}/source", f"{folder}/store"]
+        return [
+            json.loads(subprocess.run([*command, *more], check=True, capture_output=True, text=True).stdout)
+            for more in ([], ["verify"])
+        ]
+
+    few, many = peaks(tmp_path / "few", 100), peaks(tmp_path / "many", FILES)
+    for small, large, per_file in zip(few, many, TO_CLAIM_PER_FILE, strict=True):
+        for process in ("module", "pod"):
+            grown = (large[process] - small[process]) / (FILES - 100)
+            assert grown < 1.5 * per_file, f"{process}: {grown:.0f} bytes for each file"
+            assert small[process] + 200_000 * per_file < MEMORY_LIMIT
 
 
 def write_goldens(source: Path, count: int, nested: bool) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 from pathlib import Path
@@ -19,12 +20,18 @@ from types import SimpleNamespace
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_store, _model_store_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost, SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, Published, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils import (
+    _exec,
+    _model_releases,
+    _model_store,
+    _model_store_pod,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 from ansible_collections.fastml.supersonic.tests.harness.model_cases import GOOD
+from ansible_collections.fastml.supersonic.tests.harness.store_pipes import Pipe, PipeTarget
 
 
 def run(capfd: pytest.CaptureFixture[str], **arguments: t.Any) -> dict[str, t.Any]:
@@ -154,110 +161,6 @@ def test_the_store_s_code_is_read_by_any_loader(monkeypatch: pytest.MonkeyPatch)
     assert _model_store_pod._source() == text
 
 
-class Pipe:
-    """Stands for the connection to a pod: the same code, started the same way, in a process of this machine."""
-
-    def __init__(self, root: Path, change: tuple[str, str] = ("", "")) -> None:
-        code = _model_store_pod._source().replace(*change).encode()
-        command = [sys.executable, "-B", "-c", _model_store_pod._BOOT, str(len(code)), str(root)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self.process.stdout is not None
-        os.set_blocking(self.process.stdout.fileno(), False)
-        self.output = b""
-        self.write(code)
-
-    def write(self, data: bytes) -> None:
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(data)
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            self.process.wait()
-            raise Lost("the pod is gone") from None
-
-    def line(self) -> bytes:
-        while not (found := self.line_if_any()):
-            if self.process.poll() is not None and not (found := self.line_if_any()):
-                raise Lost("the pod is gone")
-            time.sleep(0.005)
-        return found
-
-    def line_if_any(self) -> bytes:
-        assert self.process.stdout is not None
-        self.output += self.process.stdout.read() or b""
-        found, end, rest = self.output.partition(b"\n")
-        if not end:
-            return b""
-        self.output = rest
-        return found + end
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-
-
-class PipeTarget:
-    """A store behind pipes."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.recorded: list[str] = []
-        self.opened: list[Pipe] = []
-
-    def published(self, _known: t.Any = None, /) -> Published:
-        return Published(self.recorded[-1] if self.recorded else None, None)
-
-    def unfinished(self) -> bool:
-        return False
-
-    def begun(self) -> None:
-        return None
-
-    def refresh(self) -> None:
-        return None
-
-    def announce(self, session: t.Any, begun: _model_store.Begun, age: float, /) -> None:
-        assert age >= 0
-        session.call("announce", begun=begun.text)
-
-    def session(self) -> t.Any:
-        return self._session()
-
-    @contextlib.contextmanager
-    def _session(self) -> t.Iterator[tuple[t.Any, str, _model_store_pod.Pods]]:
-        pipe = Pipe(self.root)
-        self.opened.append(pipe)
-        try:
-            remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
-            yield remote, "pod test/publisher", _model_store_pod.Pods("uid", list)
-        finally:
-            pipe.close()
-
-    @contextlib.contextmanager
-    def reading(self) -> t.Iterator[t.Any]:
-        with self._session() as (session, _holder, _pods):
-            yield session
-
-    def switched(self) -> None:
-        return None
-
-    def earlier(self) -> list[t.Any]:
-        return []
-
-    def record(self, session: t.Any, outcome: t.Mapping[str, t.Any], _known: t.Any, /) -> bool:
-        assert outcome["age"] >= 0
-        session.call("finish")
-        self.recorded.append(outcome["releases"][0]["release"])
-        return True
-
-    def noted(self) -> None:
-        return None
-
-
 class Prompt:
     """A connection whose answers are there as soon as the question is sent."""
 
@@ -280,6 +183,34 @@ def test_an_answer_that_comes_with_a_sign_of_life_is_not_lost() -> None:
     assert remote.call("one") == 1
     assert remote.call("two") is None
     assert stream.said == ["one", "two"]
+
+
+def test_lines_of_any_length_come_whole() -> None:
+    """In both directions, with what follows them, however they are cut on the way."""
+    long = b"x" * 200_000
+    data = b"one\n" + long + b"\ntwo\n" + long
+    outlet, inlet = os.pipe()
+    writer = threading.Thread(target=lambda: (os.write(inlet, data[:5]), os.write(inlet, data[5:]), os.close(inlet)))
+    writer.start()
+    source = _model_store.Input(outlet)
+    assert [source.line() for _number in range(3)] == [b"one", long, b"two"]
+    rest = b"".join(iter(lambda: source.read(70_000), b""))
+    assert rest == long
+    assert source.line() == b""
+    writer.join()
+    os.close(outlet)
+
+    class Slow(_exec.Exec):
+        def __init__(self) -> None:
+            self._output, self._searched = bytearray(), 0
+            self.parts = [data[start : start + 65_536] for start in range(0, len(data), 65_536)]
+
+        def _receive(self) -> None:
+            self._output += self.parts.pop(0) if self.parts else b""
+
+    stream = Slow()
+    found = [line for _number in range(10) if (line := stream.line_if_any())]
+    assert found == [b"one\n", long + b"\n", b"two\n"]
 
 
 def test_a_claims_pods_are_told_by_its_uid(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,6 +328,62 @@ def test_a_store_whose_publisher_vanishes_gives_the_lock_back(tmp_path: Path) ->
     pipe.close()
     assert not (tmp_path / "store/lock").exists()
     assert pipe.process.returncode == 3
+
+
+def test_a_pod_that_is_lost_within_a_manifest(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a lost session like any other: the publisher makes a new one and completes."""
+    target = PipeTarget(tmp_path / "store")
+    monkeypatch.setattr(_model_store, "BLOCK", 100)
+    real = Pipe.write
+    after: list[bytes] = []
+
+    def write(self: Pipe, data: bytes) -> None:
+        if target.opened == [self] and self.process.returncode is not None:
+            after.append(data)
+        real(self, data)
+        if target.opened == [self] and data.startswith(_model_store.MANIFEST_HEAD.encode()):
+            self.process.kill()
+            self.process.wait()
+
+    monkeypatch.setattr(Pipe, "write", write)
+    result = publish(target, [str(source)], Options())
+    assert len(target.opened) == 2
+    assert scan([str(source)]).manifest[100:200].encode() == after[0]
+    assert scan([str(tmp_path / "store/current")]).release == result["release"]
+    assert list((tmp_path / "store/staging").iterdir()) == []
+
+
+def test_a_publisher_that_vanishes_within_a_manifest(tmp_path: Path) -> None:
+    pipe = Pipe(tmp_path / "store")
+    _model_store_pod.Remote(t.cast("t.Any", pipe)).call("open", holder="me", wait=0)
+    pipe.write(b'{"do": "stage", "with": {}, "manifest": 1000}\nsupersonic-release 1\n')
+    pipe.close()
+    assert pipe.process.returncode == 3
+    assert not (tmp_path / "store/lock").exists()
+    assert list((tmp_path / "store/manifests").iterdir()) == []
+
+
+def test_long_texts_travel_in_parts(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source / "beta/1/größer als £ weights").write_text("x")
+    tree = scan([str(source)])
+    monkeypatch.setattr(_model_store, "BLOCK", 50)
+    pipe = Pipe(tmp_path / "store", ("BLOCK = 1 << 20", "BLOCK = 16"))
+    remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
+    heard: list[bytes] = []
+    real = pipe.line_if_any
+    monkeypatch.setattr(pipe, "line_if_any", lambda: (heard.append(real()), heard[-1])[1])
+    remote.call("open", holder="me", wait=0)
+    wanted = list(_model_store.wanted(tree.entries, remote.call("missing", manifest=tree.manifest)))
+    assert {entry.key for entry in wanted} == {entry.key for entry in tree.entries}
+    for entry in wanted:
+        remote.send(entry.key, entry.size, tree.places[entry.path])
+    remote.call("stage", manifest=tree.manifest)
+    assert set(remote.call("missing", manifest=tree.manifest)) == {"0"}
+    assert remote.call("manifest", release=tree.release) == tree.manifest
+    assert remote.call("manifest", release="0" * 40) is None
+    assert max(map(len, heard)) < 200
+    remote.call("close")
+    pipe.close()
 
 
 def test_a_store_that_works_for_long_says_so(tmp_path: Path) -> None:

@@ -752,6 +752,34 @@ def test_each_of_many_publishers_is_waited_for(source: Path, tmp_path: Path) -> 
     assert_sound(store)
 
 
+def test_each_content_that_is_missing_is_wanted_once(source: Path, tmp_path: Path) -> None:
+    """Wherever it lies; one that is executable is another one."""
+    for number in range(20):
+        place = source / f"alpha/{number + 3}/model.py"
+        place.parent.mkdir()
+        place.write_text("# the same\n")
+        place.chmod(0o755 if number % 2 else 0o644)
+    (source / "beta/2").mkdir()
+    tree = scan([str(source)])
+    keys = [entry.key for entry in tree.entries if entry.mode != "dir"]
+    store = Store(str(tmp_path / "store"))
+    store.open("me")
+    first = list(_model_store.wanted(tree.entries, store.missing(tree.manifest)))
+    assert [entry.key for entry in first] == list(dict.fromkeys(keys))
+    assert len(first) < len(keys) - 10
+    session = _model_publish._Local(store)
+    for entry in first[:-2]:
+        session.send(entry.key, entry.size, tree.places[entry.path])
+    store.commit()
+    assert list(_model_store.wanted(tree.entries, store.missing(tree.manifest))) == first[-2:]
+    damaged = Path(store._object(first[1].key))
+    damaged.write_bytes(damaged.read_bytes()[::-1])
+    assert list(_model_store.wanted(tree.entries, store.missing(tree.manifest))) == first[-2:]
+    again = store.missing(tree.manifest, verify=True)
+    assert list(_model_store.wanted(tree.entries, again)) == [first[1], *first[-2:]]
+    store.close()
+
+
 def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     tree = scan([str(source)])
@@ -807,7 +835,7 @@ def test_what_fails_after_the_switch_says_that_it_is_done(
     release = scan([str(source)]).release
 
     def full(self: Store, path: str) -> None:
-        if path == self.root:
+        if path == self.root and self._switched:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -1049,6 +1077,41 @@ def test_syncfs_is_trusted_where_it_reports_failures(
     put(source, tmp_path / "store")
     # Folders of the tree are few, and never flushed together.
     assert any("/staging/" in path and "/tree" not in path for path in synced) is not tells
+
+
+@pytest.mark.parametrize("files", [0, 3, _model_store.SYNCFS_FROM])
+def test_every_new_name_has_reached_the_disk_before_the_switch(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    """One by one, as where the kernel cannot flush all at once: the first time, and when there is a store."""
+    store = tmp_path / "store"
+    unsure: set[str] = set()
+    switches: list[set[str]] = []
+    monkeypatch.setattr(Store, "_syncfs", lambda _self: False)
+
+    def watch(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*paths: t.Any, **more: t.Any) -> None:
+            if paths[-1] == str(store / "current"):
+                switches.append(set(unsure))
+            real(*paths, **more)
+            folder = os.path.dirname(str(paths[0] if name == "mkdir" else paths[1]))
+            if f"{folder}/".startswith(f"{store}/") and "/staging" not in folder:
+                unsure.add(folder)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("mkdir", "link", "rename", "replace"):
+        watch(name)
+    real_sync = Store._sync
+    monkeypatch.setattr(Store, "_sync", lambda self, path: (real_sync(self, path), unsure.discard(path))[0])
+    put(source, store)
+    for number in range(files):
+        (source / f"beta/1/w{number}").write_text(str(number))
+    (source / "alpha/1/model.py").write_text("# new\n")
+    put(source, store)
+    assert switches == [set(), set()]
 
 
 def test_a_disk_that_fails_is_heard_of(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

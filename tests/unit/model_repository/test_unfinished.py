@@ -78,7 +78,7 @@ def _before_the_history(patch: Patch) -> None:
     real = Store._sync
 
     def killed(self: Store, path: str) -> None:
-        if path == self.root:
+        if path == self.root and self._switched:
             raise KeyboardInterrupt
         real(self, path)
 
