@@ -104,7 +104,8 @@ class Exec:
 
     def _send(self, data: bytes) -> None:
         # Replies only here: elsewhere another message may be half sent.
-        left = memoryview(self._frames.replies() + data)
+        replies = self._frames.replies()
+        left = memoryview(replies + data if replies else data)
         while left:
             self._receive()
             self._raise_if_over()

@@ -29,7 +29,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import describe
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
-    BLOCK,
     Entry,
     Store,
     each_entry,
@@ -48,6 +47,8 @@ _NOT_EMPTY = (
 )
 # What is received becomes durable in batches, as when it is published.
 _BATCH_BYTES = 256 << 20
+# Of a file in a claim: each part takes a question and an answer.
+_PART = 1 << 20
 
 
 def save(place: Target, folder: str, *, check: bool = False) -> dict[str, t.Any]:
@@ -170,12 +171,15 @@ def _fetch(source: Session, store: Store, release: str) -> int | None:
 def _reader(source: Session, release: str, entry: Entry) -> Callable[[int], bytes]:
     """Reads a file of a store from its beginning to its end."""
     place = 0
+    ahead = memoryview(b"")
 
     def read(size: int) -> bytes:
-        nonlocal place
-        text = source.call("read", release=release, path=entry.path, offset=place, size=min(size, BLOCK))
-        block = base64.b64decode(text)
-        place += len(block)
+        nonlocal place, ahead
+        if not ahead:
+            text = source.call("read", release=release, path=entry.path, offset=place, size=_PART)
+            ahead = memoryview(base64.b64decode(text))
+            place += len(ahead)
+        block, ahead = bytes(ahead[:size]), ahead[size:]
         return block
 
     return read

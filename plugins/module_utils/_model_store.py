@@ -41,13 +41,11 @@ import time
 import typing as t
 import uuid
 
-if t.TYPE_CHECKING:
-    import concurrent.futures
-
 FORMAT = "supersonic-store 1\n"
 MANIFEST_HEAD = "supersonic-release 1"
 ID_LENGTH = 40
-BLOCK = 1 << 20
+# For larger ones the memory is asked for anew each time, and its first touch takes longer than copying.
+BLOCK = 1 << 17
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 # Below this number of files one fsync each is cheaper than flushing the whole file system.
@@ -55,11 +53,11 @@ SYNCFS_FROM = 64
 _LINK_REFUSED = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.EACCES)
 _LINE = re.compile(r"(?:(644|755) ([0-9a-f]{64}) ([0-9]{1,19})|(dir) (-) (0)) (.+)")
 _RELEASE = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
+# fcntl of Linux: how much a pipe holds, of which that is the most for everybody.
+_F_SETPIPE_SZ = 1031
+_PIPE = 1 << 20
 # ioctl of Linux: let a new file share the blocks of another one (btrfs, XFS, some network file systems).
 _FICLONE = 0x40049409
-# Of sync_file_range of Linux.
-_SYNC_FILE_RANGE_WRITE = 2
-_LIBRARY = ctypes.CDLL(None, use_errno=True)
 _SHOWN = 3
 # Of a file of the source.
 CHANGED = (
@@ -204,7 +202,6 @@ class Store:
         self._staged: list[str] = []
         # Folders with new names in them, which a power cut may still take away.
         self._renamed: set[str] = set()
-        self._hasher: concurrent.futures.ThreadPoolExecutor | None = None
         self._beat = beat
         self._done = threading.Event()
         self._locked = False
@@ -456,11 +453,6 @@ class Store:
         staged = os.path.join(self.staging, key)
         digest = hashlib.sha256()
         left = size
-        if self._hasher is None:
-            # Imported here so that a run that sends nothing does not wait for it.
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._hasher = ThreadPoolExecutor(1)
         with self._fenced(), open(staged, "wb", buffering=0) as file:
             os.fchmod(file.fileno(), 0o755 if key.endswith(".x") else 0o644)
             while left:
@@ -468,13 +460,9 @@ class Store:
                 if not block:
                     break
                 left -= len(block)
-                # Hashing takes as long as writing, and both leave the interpreter to others meanwhile.
-                hashed = self._hasher.submit(digest.update, block)
+                digest.update(block)
                 while block:
                     block = block[file.write(block) :]
-                # The disk works while more is received; `commit` has less to wait for.
-                _begin_writing(file.fileno())
-                hashed.result()
         if left or digest.hexdigest() != key.split(".")[0]:
             raise StoreError(f"A source file {CHANGED}")
         self._staged.append(key)
@@ -571,8 +559,6 @@ class Store:
         if self._locked and self._holder().get("session") == self.session:
             os.rename(self._path("lock"), os.path.join(self.staging, "unlocked"))
         self._locked = False
-        if self._hasher:
-            self._hasher.shutdown(wait=False)
         shutil.rmtree(self.staging, ignore_errors=True)
 
     def replicate(self, manifest: str, folder: str) -> None:
@@ -1236,19 +1222,13 @@ class Store:
         if self._disk is None or not _syncfs_tells(os.uname().release):
             return False
         try:
-            failed = _LIBRARY.syncfs(self._disk)
+            failed = ctypes.CDLL(None, use_errno=True).syncfs(self._disk)
         except (AttributeError, OSError):
             return False
         error = ctypes.get_errno()
         if failed and error in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
             raise OSError(error, os.strerror(error), self.root)
         return not failed
-
-
-def _begin_writing(handle: int) -> None:
-    """Let the kernel write to the disk now what it has of a file, without waiting for that."""
-    with contextlib.suppress(AttributeError, OSError):
-        _LIBRARY.sync_file_range(handle, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
 
 
 def _syncfs_tells(kernel: str) -> bool:
@@ -1309,6 +1289,9 @@ class Input:
     def __init__(self, handle: int) -> None:
         self._handle = handle
         self._buffer = bytearray()
+        # Whoever sends goes on while a block is hashed and written. Some are no pipe, or may not.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(handle, _F_SETPIPE_SZ, _PIPE)
 
     def line(self) -> bytes:
         searched = 0
@@ -1324,11 +1307,14 @@ class Input:
         return found
 
     def read(self, size: int) -> bytes:
-        if self._buffer:
-            found = bytes(self._buffer[:size])
-            del self._buffer[:size]
-            return found
-        return self._more(size)
+        """So many bytes, which a pipe gives in many small pieces; fewer when the other end vanishes."""
+        parts = [bytes(self._buffer[:size])]
+        del self._buffer[:size]
+        left = size - len(parts[0])
+        while left and (part := self._more(left)):
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
 
     def text(self, size: int) -> str | None:
         """A text of so many bytes; None when the other end vanishes before its end."""

@@ -198,14 +198,22 @@ def frame(opcode: int, payload: bytes) -> bytes:
     return b"".join((head, mask, _masked(payload, mask)))
 
 
-def _masked(payload: bytes, mask: bytes) -> bytes:
-    if len(payload) >= _WORTH_NUMPY:
+def _masked(payload: bytes, mask: bytes) -> bytes | bytearray:
+    size = len(payload)
+    if size >= _WORTH_NUMPY:
         # Ten times as fast, which hundreds of megabytes feel; short messages are not worth its import.
         with contextlib.suppress(ImportError):
             import numpy
 
-            words = numpy.frombuffer(payload + bytes(-len(payload) % 4), dtype="<u4")
-            return (words ^ numpy.uint32(int.from_bytes(mask, "little"))).tobytes()[: len(payload)]
+            # In place: each copy is felt, too.
+            words = bytearray(-(-size // 4) * 4)
+            words[:size] = payload
+            numbers = numpy.frombuffer(words, dtype="<u4")
+            numpy.bitwise_xor(numbers, numpy.uint32(int.from_bytes(mask, "little")), out=numbers)
+            # While somebody looks at it as numbers it cannot become shorter.
+            del numbers
+            del words[size:]
+            return words
     masked = bytearray(payload)
     # Every fourth byte has the same mask.
     for index, byte in enumerate(mask):

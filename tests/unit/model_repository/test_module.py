@@ -367,7 +367,7 @@ def test_long_texts_travel_in_parts(source: Path, tmp_path: Path, monkeypatch: p
     (source / "beta/1/größer als £ weights").write_text("x")
     tree = scan([str(source)])
     monkeypatch.setattr(_model_store, "BLOCK", 50)
-    pipe = Pipe(tmp_path / "store", ("BLOCK = 1 << 20", "BLOCK = 16"))
+    pipe = Pipe(tmp_path / "store", ("BLOCK = 1 << 17", "BLOCK = 16"))
     remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
     heard: list[bytes] = []
     real = pipe.line_if_any
