@@ -106,15 +106,18 @@ class Exec:
         # Replies only here: elsewhere another message may be half sent.
         replies = self._frames.replies()
         left = memoryview(replies + data if replies else data)
+        self._raise_if_over()
         while left:
-            self._receive()
-            self._raise_if_over()
             try:
                 left = left[self._socket.send(left) :]
             except _WOULD_BLOCK:
                 self._wait(reading=False)
+                self._receive()
             except OSError as exc:
+                # What has come before the end says more than the end.
+                self._receive()
                 self._hung_up = self._hung_up or str(exc)
+            self._raise_if_over()
 
     def _receive(self) -> None:
         """Take what has come, without waiting."""
