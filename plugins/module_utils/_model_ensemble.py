@@ -117,8 +117,8 @@ def _step_problems(
     if model is None:
         if name not in external:
             yield (
-                f"{at} needs model '{name}', which is not in the release. Add it, or name it in external_models when "
-                "the servers get it from another repository."
+                f"{at} needs model '{name}', which is not in the release. Add it, or name it in external_models (in an "
+                "inventory model_repository_external_models) when the servers get it from another repository."
             )
         return
     yield from _version_problems(at, step.model_version, model)

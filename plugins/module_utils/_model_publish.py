@@ -360,6 +360,8 @@ def _publish(
             hang_up(session)
     if outcome["switched"]:
         msg = f"{replacing('replaced', tree.release, before)}; {_tried(outcome, tested, options)}."
+        if outcome["pruned"]:
+            msg += f" Removed, since {options.keep} are kept: {', '.join(map(short, outcome['pruned']))}."
     else:
         msg = already_served(tree.release, begun) + (" What was damaged was sent again." if repaired else "")
     return {

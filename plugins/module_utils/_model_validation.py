@@ -63,6 +63,10 @@ def validate(tree: Tree, external_models: Collection[str] = ()) -> None:
 
 
 def _problems(tree: Tree, external_models: Collection[str]) -> Iterable[str]:
+    if place := tree.places.get(CONFIG):
+        # All else that could be said of it would be said of the wrong things.
+        yield f"{place} is the {CONFIG} of a model, so this source is a model itself. Name the folder that it lies in."
+        return
     names: dict[str, None] = {}
     for entry in tree.entries:
         name, slash, _rest = entry.path.partition("/")
@@ -135,6 +139,10 @@ def _model_problems(tree: Tree, name: str, models: dict[str, Model]) -> Iterable
             )
     yield from _folder_problems(name, inside)
     if not versions:
+        if CONFIG not in inside and (held := sorted(folder for folder, below in inside.items() if CONFIG in below)):
+            shown = ", ".join([*held[:3], "..."] if held[3:] else held)
+            yield f"Folder '{name}' is no model, but holds models ({shown}). Name it as the source."
+            return
         yield f"Model '{name}': there is no version folder (1, 2, ...), so there is nothing to serve."
     for version in versions:
         yield from _version_problems(name, version, inside[str(version)], config)

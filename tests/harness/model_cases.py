@@ -585,8 +585,8 @@ BAD: dict[str, Case] = {
     "a step that writes nothing": _ensemble(ensemble(step(), step(outputs="")), "step[1] has no output_map."),
     "a step whose model is not there": _ensemble(
         ensemble(step("other")),
-        "step[0] needs model 'other', which is not in the release. Add it, or name it in external_models when the "
-        "servers get it from another repository.",
+        "step[0] needs model 'other', which is not in the release. Add it, or name it in external_models (in an "
+        "inventory model_repository_external_models) when the servers get it from another repository.",
     ),
     "a step without a version": _ensemble(
         ensemble(step(version=None)),

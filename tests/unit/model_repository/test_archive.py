@@ -157,7 +157,7 @@ def test_what_is_wrong_inside_is_named_by_archive_and_member(source: Path, tmp_p
 def test_a_folder_around_the_models_is_not_guessed_away(source: Path, tmp_path: Path) -> None:
     archive, scratch = pack(source, tmp_path / "models.tar", "models/"), tmp_path / "scratch"
     scratch.mkdir()
-    with pytest.raises(SupersonicError, match="Model 'models': there is no version folder"):
+    with pytest.raises(SupersonicError, match=r"Folder 'models' is no model, but holds models \(alpha, beta\)\. Name"):
         publish(FolderTarget(str(tmp_path / "store")), [str(archive)], Options(scratch=str(scratch)))
 
 

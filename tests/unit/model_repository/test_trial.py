@@ -528,6 +528,12 @@ def test_a_line_says_what_replaced_what_and_what_tried_it(tmp_path: Path) -> Non
     assert back == f"The release {first} would replace {second}; nothing tries it anew, since it was served before."
     assert roll_back(target, None, Options())["msg"] == back.replace("would replace", "replaced")
     assert roll_back(target, first, Options())["msg"] == f"The release {first} is served already."
+    (source / "m/1/model.py").write_text("# a third\n")
+    third = publish(target, [str(source)], Options(keep=2))
+    assert third["msg"] == (
+        f"The release {third['release'][:12]} replaced {first}; nothing tried it, since no test load was asked for. "
+        f"Removed, since 2 are kept: {second}."
+    )
     for others, by, said in (
         (1, ["golden requests", "users' requests"], "other servers, compared by golden requests and users' requests."),
         (1, [], "and then a canary beside the other servers, whose times were not compared, since there were too few"),

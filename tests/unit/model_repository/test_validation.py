@@ -74,6 +74,21 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path, write: Write) -> None
     assert lines[-1] == "- and 5 more."
 
 
+def test_a_source_that_is_one_folder_too_high_or_too_low(tmp_path: Path, write: Write) -> None:
+    tree = {f"{name}/{path}": text for name in "abcd" for path, text in (("config.pbtxt", PYTHON), ("1/model.py", ""))}
+    source = write(tmp_path / "source", {f"models/{path}": text for path, text in tree.items()})
+    with pytest.raises(SupersonicError) as caught:
+        validate(scan([str(source)]))
+    assert str(caught.value) == "Folder 'models' is no model, but holds models (a, b, c, ...). Name it as the source."
+    validate(scan([str(source / "models")]))
+    with pytest.raises(SupersonicError) as caught:
+        validate(scan([str(source / "models/a")]))
+    assert str(caught.value) == (
+        f"{source}/models/a/config.pbtxt is the config.pbtxt of a model, so this source is a model itself. Name the "
+        "folder that it lies in."
+    )
+
+
 def test_not_a_text_file(tmp_path: Path, write: Write) -> None:
     source = write(tmp_path / "source", {"m/1/model.py": ""})
     (source / "m/config.pbtxt").write_bytes(b"name: \xff\xfe")
