@@ -27,6 +27,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -468,7 +469,7 @@ class Store:
                 while block:
                     block = block[file.write(block) :]
                 if unwritten >= _BEGIN_BYTES or not left:
-                    _begin_writing(file.fileno())
+                    self._begin_writing(file.fileno())
                     unwritten = 0
         if left or digest.hexdigest() != key.split(".")[0]:
             raise StoreError(f"A source file {CHANGED}")
@@ -1224,25 +1225,28 @@ class Store:
         finally:
             os.close(handle)
 
+    @functools.cached_property
+    def _libc(self) -> t.Any:
+        return ctypes.CDLL(None, use_errno=True)
+
+    def _begin_writing(self, handle: int) -> None:
+        """Have the kernel write what it has of a file to the disk while more is received; `commit` waits less then."""
+        with contextlib.suppress(AttributeError, OSError):
+            everything = (ctypes.c_int64(0), ctypes.c_int64(0))
+            self._libc.sync_file_range(handle, *everything, _SYNC_FILE_RANGE_WRITE)
+
     def _syncfs(self) -> bool:
         # It tells of writes that have failed since its handle was opened, so `open` opens that.
         if self._disk is None or not _syncfs_tells(os.uname().release):
             return False
         try:
-            failed = ctypes.CDLL(None, use_errno=True).syncfs(self._disk)
+            failed = self._libc.syncfs(self._disk)
         except (AttributeError, OSError):
             return False
         error = ctypes.get_errno()
         if failed and error in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
             raise OSError(error, os.strerror(error), self.root)
         return not failed
-
-
-def _begin_writing(handle: int) -> None:
-    """Have the kernel write what it has of a file to the disk while more is received; `commit` waits less then."""
-    with contextlib.suppress(AttributeError, OSError):
-        everything = (ctypes.c_int64(0), ctypes.c_int64(0))
-        ctypes.CDLL(None).sync_file_range(handle, *everything, _SYNC_FILE_RANGE_WRITE)
 
 
 def _syncfs_tells(kernel: str) -> bool:

@@ -179,7 +179,7 @@ def models_of(entries: Iterable[Entry]) -> list[Model]:
     """The models in a manifest, by name."""
     models = _Models()
     for mode, digest, size, path in entries:
-        models.add([path], f"{mode} {digest} {size} {path}\n", size)
+        models.add([path], _line(mode, digest, size, path), size)
     return models.found()
 
 
@@ -202,12 +202,11 @@ class _Models:
 
     def add(self, paths: Sequence[str], lines: str, size: int) -> None:
         """Files of one folder, with their lines and the size of all of them."""
-        name, *inside = paths[0].split("/", 2)
+        name = paths[0].partition("/")[0]
         if name != self._name:
             self._end()
             self._begin(name)
-        # In a folder of the model they all lie in the same one.
-        self._inside.update(inside[:1] if len(inside) > 1 else [path.rpartition("/")[2] for path in paths])
+        self._inside.update([part for path in paths for part in path.split("/", 2)[1:2]])
         self._size += size
         self._digest.update(lines.encode())
 
@@ -475,7 +474,8 @@ def _read(runs: Iterable[_Run], hashes: Hashes | None) -> Iterator[tuple[list[st
                 continue
             if not run.infos:
                 waiting.append((run.paths[0], _Result("dir", _NO_DIGEST, 0, None)))
-            for path, place, info in zip(run.paths, run.places, run.infos, strict=False):
+                continue
+            for path, place, info in zip(run.paths, run.places, run.infos, strict=True):
                 if hashes and (digest := hashes.find(path, known := mark(info))):
                     waiting.append((path, _Result(_mode(info), digest, info.st_size, known)))
                 elif run.linked:

@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -212,18 +213,18 @@ def path_part(source: Path, work: Path, repeats: int) -> dict[str, Any]:
 
 def unchanged(rsync: Sequence[str], options: dict[str, Any], repeats: int) -> dict[str, float]:
     """Everything that is there already, once more."""
-    times: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = defaultdict(list)
     for _time in range(repeats):
         took, _done = timed(lambda: subprocess.run(rsync, check=True))
-        times.setdefault("rsync_unchanged", []).append(took)
+        times["rsync_unchanged"].append(took)
         took, by_itself = timed(lambda: publish(options))
-        times.setdefault("unchanged", []).append(took)
+        times["unchanged"].append(took)
         # Without the start of Python and the import of the module.
-        times.setdefault("unchanged_work", []).append(by_itself["seconds"])
+        times["unchanged_work"].append(by_itself["seconds"])
         _took, in_task = timed(lambda: publish(options, TASK))
-        times.setdefault("unchanged_in_task", []).append(in_task["seconds"])
+        times["unchanged_in_task"].append(in_task["seconds"])
         took, _done = timed(start_nothing)
-        times.setdefault("empty_module", []).append(took)
+        times["empty_module"].append(took)
         assert not by_itself["changed"]
         assert not in_task["changed"]
     return {name: min(seconds) for name, seconds in times.items()}
