@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +27,8 @@ from ansible_collections.fastml.supersonic.tests.harness.processes import free_p
 
 WAIT_S = 6
 TOKEN, OTHER_TOKEN, THIRD_TOKEN = (f"{name}-0123456789abcdefghij" for name in ("cms", "atlas", "ligo"))
+# More than a worker waits for what it asks.
+BUSY_S = 0.8
 MANY = 800
 CASES: dict[str, dict[str, Any]] = {
     "refuses": {"envoy_http": True},
@@ -124,6 +126,57 @@ class Apart(DeployedEnvoy):
         host, _colon, port = self._elsewhere.rpartition(":")
         endpoint["endpoint"]["address"]["socket_address"] = {"address": host, "port_value": int(port)}
         return configuration
+
+
+class Busy(DeployedEnvoy):
+    """An Envoy whose workers ask a main thread that takes its time, as on a machine with too much to do."""
+
+    def __init__(self, scratch: Path, manifests: Path, servers: Sequence[str]) -> None:
+        self.answers_after = BUSY_S
+        (port,) = free_ports(1)
+        handler = type("Handler", (BusyMainThread,), {"envoy": self})
+        self._asked = ThreadingHTTPServer(("127.0.0.1", port), handler)
+        super().__init__(scratch, manifests, servers, healthy=False)
+        threading.Thread(target=self._asked.serve_forever, args=(0.05,), daemon=True).start()
+
+    def _moved(self, *arguments: Any) -> Mapping[str, Any]:
+        configuration = super()._moved(*arguments)
+        (cluster,) = (item for item in configuration["static_resources"]["clusters"] if item["name"] == "admin")
+        ((endpoint,),) = (item["lb_endpoints"] for item in cluster["load_assignment"]["endpoints"])
+        endpoint["endpoint"]["address"]["socket_address"]["port_value"] = self._asked.server_port
+        return configuration
+
+    def stop(self) -> None:
+        super().stop()
+        self._asked.shutdown()
+        self._asked.server_close()
+
+
+class BusyMainThread(BaseHTTPRequestHandler):
+    envoy: Busy
+
+    def do_GET(self) -> None:
+        time.sleep(self.envoy.answers_after)
+        # Whoever asked may have given up, and Envoy may have ended.
+        with contextlib.suppress(OSError):
+            said = self.envoy.admin(self.path).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Says nothing."""
+
+
+@contextlib.contextmanager
+def busy_envoy(manifests: Path, scratch: Path, case: str) -> Iterator[tuple[Busy, str]]:
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    running = Busy(scratch / case, manifests / case / "envoy.yaml", [address])
+    try:
+        yield running, address
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -371,7 +424,12 @@ def test_many_that_wait_look_seldom(manifests: Path, tmp_path: Path) -> None:
         waiting = [infer.future(request, timeout=90) for _number in range(MANY)]
         # Not those that pause: on a busy machine most may be between two pauses at any time, looking for a server.
         came, pauses = "http.ingress_grpc.downstream_rq_active", "cluster.server_wait.upstream_rq_total"
-        until(lambda: statistics(front, f"^{came}$")[came] == MANY, 15)
+
+        def all_came() -> bool:
+            assert [call.details() for call in waiting if call.done()] == []
+            return statistics(front, f"^{came}$")[came] == MANY
+
+        until(all_came, 15)
         time.sleep(1)
         started, before = time.monotonic(), statistics(front, f"^{pauses}$")[pauses]
         time.sleep(3)
@@ -380,6 +438,37 @@ def test_many_that_wait_look_seldom(manifests: Path, tmp_path: Path) -> None:
         assert not any(call.done() for call in waiting)
         with server(address):
             assert [call.code() for call in waiting] == [grpc.StatusCode.OK] * MANY
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["just started", "after a while without requests"])
+def test_a_busy_main_thread_loses_nothing(manifests: Path, tmp_path: Path, known: bool) -> None:
+    with busy_envoy(manifests, tmp_path, "few") as (front, address), ThreadPoolExecutor(8) as pool:
+        if known:
+            front.answers_after = 0
+            with server(address):
+                until(lambda: call(front)[0] == "OK", 10)
+            until(lambda: statistics(front, HEALTHY) == {HEALTHY: 0}, 10)
+            time.sleep(3.1)
+            front.answers_after = BUSY_S
+        waiting = [pool.submit(call, front, number) for number in range(4)]
+        # Nobody has said that there is no server: one more than may wait is told what the router finds.
+        too_many = until(lambda: [request for request in waiting if request.done()], 5)
+        time.sleep(1)
+        assert [request.result()[0].partition(":")[0] for request in waiting if request.done()] == ["UNAVAILABLE"]
+        assert health(front).startswith("UNAVAILABLE")
+        front.answers_after = 0
+        until(lambda: call(front)[0] == f"UNAVAILABLE: {SAID}", 5)
+        with server(address):
+            assert {request.result()[0] for request in waiting if request not in too_many} == {"OK"}
+            assert call(front)[0] == "OK"
+
+
+def test_a_busy_main_thread_keeps_nothing_from_servers(manifests: Path, tmp_path: Path) -> None:
+    with busy_envoy(manifests, tmp_path, "few") as (front, address), server(address):
+        until(lambda: statistics(front, HEALTHY) == {HEALTHY: 1}, 10)
+        assert health(front) == "OK"
+        # After a while, although nobody ever says that there is a server.
+        assert call(front, timeout=60)[0] == "OK"
 
 
 def test_what_waits_is_tried_again_like_all_others(manifests: Path, tmp_path: Path) -> None:
