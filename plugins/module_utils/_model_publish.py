@@ -14,6 +14,7 @@ import getpass
 import os
 import socket
 import typing as t
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, models_of, source_file
 
 if t.TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Claim, PodOptions, Pods
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
     from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
@@ -40,6 +43,9 @@ if t.TYPE_CHECKING:
 _BATCH_BYTES = 256 << 20
 _BATCH_FILES = 1000
 _ATTEMPTS = 3
+# Files that are copied at a time, for each processor: one is read while another one is written.
+_COPIED_PER_CPU = 2
+_MOST_COPIED = 8
 
 
 class TrialError(SupersonicError):
@@ -55,7 +61,8 @@ class Session(t.Protocol):
 
     def call(self, operation: str, **arguments: t.Any) -> t.Any: ...
 
-    def send(self, key: str, size: int, path: str) -> None: ...
+    def send(self, key: str, size: int, path: str) -> None:
+        """It may still be under way then: what has failed is told by this or by a later call."""
 
     def kept(self) -> contextlib.AbstractContextManager[None]: ...
 
@@ -170,7 +177,8 @@ class FolderTarget:
         store = Store(self._path)
         with sentences(self._path):
             try:
-                yield _Local(store), f"{_user()} on {socket.gethostname()} (process {os.getpid()})", None
+                with contextlib.closing(_Local(store)) as session:
+                    yield session, f"{_user()} on {socket.gethostname()} (process {os.getpid()})", None
             except BaseException:
                 # What went wrong first is what counts.
                 with contextlib.suppress(OSError):
@@ -284,16 +292,44 @@ def models_in(session: Session, release: str) -> Models:
 
 
 class _Local:
+    """A store of this machine. Several files are copied at a time: one by one each waits for processor and disk."""
+
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._at_a_time = min((os.cpu_count() or 1) * _COPIED_PER_CPU, _MOST_COPIED)
+        self._pool: ThreadPoolExecutor | None = None
+        self._copied: deque[Future[None]] = deque()
+        self._closed = False
 
     def call(self, operation: str, **arguments: t.Any) -> t.Any:
+        # What has arrived becomes durable while more is copied; all else is about everything that was sent.
+        if operation != "commit":
+            self._wait(0)
         with sentences(self._store.root):
             return self._store.handle(operation, arguments)
 
     def send(self, key: str, size: int, path: str) -> None:
+        if self._pool is None:
+            # Imported here so that a source without changes does not wait for it.
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(self._at_a_time)
+        self._copied.append(self._pool.submit(self._copy, key, size, path))
+        self._wait(2 * self._at_a_time)
+
+    def close(self) -> None:
+        """Give up what is still copied."""
+        self._closed = True
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _wait(self, left: int) -> None:
+        while len(self._copied) > left:
+            self._copied.popleft().result()
+
+    def _copy(self, key: str, size: int, path: str) -> None:
         with source_file(path) as read, sentences(self._store.root):
-            self._store.receive(key, size, read)
+            self._store.receive(key, size, lambda most: b"" if self._closed else read(most))
 
     def kept(self) -> contextlib.AbstractContextManager[None]:
         """Its own thread shows that the publisher lives."""

@@ -23,6 +23,7 @@ pod that has the volume mounted (see `serve`). So it needs Python 3.8, the stand
 from __future__ import annotations
 
 import base64
+import collections
 import contextlib
 import ctypes
 import errno
@@ -203,7 +204,8 @@ class Store:
         self.root = root
         self.session = uuid.uuid4().hex
         self.staging = self._path("staging", self.session)
-        self._staged: list[str] = []
+        # Several may be received at a time, each by a thread of its own, and while others are committed.
+        self._staged: collections.deque[str] = collections.deque()
         # Folders with new names in them, which a power cut may still take away.
         self._renamed: set[str] = set()
         self._beat = beat
@@ -479,14 +481,14 @@ class Store:
         """Make the received contents durable, then visible: whatever has its name in objects/ is whole, also after a
         power cut. The names themselves are made durable by `stage`, once for all batches.
         """
-        self._flush([os.path.join(self.staging, key) for key in self._staged])
-        for shelf in {self._path("objects", key[:2]) for key in self._staged}:
+        staged = [self._staged.popleft() for _each in range(len(self._staged))]
+        self._flush([os.path.join(self.staging, key) for key in staged])
+        for shelf in {self._path("objects", key[:2]) for key in staged}:
             if self._folder(shelf):
                 self._renamed.add(self._path("objects"))
             self._renamed.add(shelf)
-        for key in self._staged:
+        for key in staged:
             os.replace(os.path.join(self.staging, key), self._object(key))
-        self._staged.clear()
 
     def stage(self, manifest: str, verify: bool = False) -> int:
         """Assemble the release from stored contents beside the served one; says how many things were put right.

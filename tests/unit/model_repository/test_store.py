@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -33,13 +34,14 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _model_tree,
     _model_validation,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Ended, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Pods
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 
 def put(source: Path, store: Path, **options: object) -> dict[str, object]:
@@ -770,6 +772,8 @@ def test_each_content_that_is_missing_is_wanted_once(source: Path, tmp_path: Pat
     session = _model_publish._Local(store)
     for entry in first[:-2]:
         session.send(entry.key, entry.size, tree.places[entry.path])
+    # Waits until all of them are there.
+    session.call("missing", manifest=tree.manifest)
     store.commit()
     assert list(_model_store.wanted(tree.entries, store.missing(tree.manifest))) == first[-2:]
     damaged = Path(store._object(first[1].key))
@@ -780,6 +784,43 @@ def test_each_content_that_is_missing_is_wanted_once(source: Path, tmp_path: Pat
     store.close()
 
 
+def test_what_is_still_copied_is_given_up_when_it_ends(tmp_path: Path) -> None:
+    """Of a terabyte, which nobody waits for."""
+    large, store = tmp_path / "large", tmp_path / "store"
+    with large.open("wb") as file:
+        file.truncate(1 << 40)
+
+    def ended_while_copying() -> None:
+        with FolderTarget(str(store)).session() as (session, holder, _pods):
+            session.call("open", holder=holder)
+            session.send("0" * 64, 1 << 40, str(large))
+            until(lambda: list(store.glob("staging/*/" + "0" * 64)))
+            raise Ended
+
+    with pytest.raises(Ended):
+        ended_while_copying()
+    assert not list(store.glob("staging/*"))
+    assert not (store / "lock").exists()
+
+
+def test_one_of_many_that_fails_is_told(tmp_path: Path) -> None:
+    wrong = 7
+
+    def send_many() -> None:
+        with FolderTarget(str(tmp_path / "store")).session() as (session, holder, _pods):
+            session.call("open", holder=holder)
+            for number in range(50):
+                content = b"%d" % number
+                place = tmp_path / str(number)
+                place.write_bytes(content)
+                key = hashlib.sha256(b"another" if number == wrong else content).hexdigest()
+                session.send(key, len(content), str(place))
+            session.call("check_lock")
+
+    with pytest.raises(SupersonicError, match="file changed while it was published"):
+        send_many()
+
+
 def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     tree = scan([str(source)])
@@ -787,6 +828,7 @@ def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path
     slow.open("slow")
     session = _model_publish._Local(slow)
     _model_publish._send(session, tree, slow.missing(tree.manifest))
+    session.call("check_lock")
     slow._done.set()
     old = time.time() - _model_store.STALE_SECONDS - 5
     os.utime(store / "lock/holder", (old, old))
@@ -796,8 +838,9 @@ def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path
         session.call("switch_to", release=tree.release, keep=3)
     assert fast.current() is None
     slow.close()
-    _model_publish._send(_model_publish._Local(fast), tree, fast.missing(tree.manifest))
-    fast.stage(tree.manifest)
+    session = _model_publish._Local(fast)
+    _model_publish._send(session, tree, fast.missing(tree.manifest))
+    session.call("stage", manifest=tree.manifest)
     fast.switch_to(tree.release, 3)
     fast.close()
     assert_sound(store)
