@@ -64,6 +64,9 @@ class Session(t.Protocol):
     def send(self, key: str, size: int, path: str) -> None:
         """It may still be under way then: what has failed is told by this or by a later call."""
 
+    def commit(self) -> None:
+        """Make durable what has arrived, so that it is not lost with this session, while more is sent."""
+
     def kept(self) -> contextlib.AbstractContextManager[None]: ...
 
 
@@ -302,11 +305,9 @@ class _Local:
         self._closed = False
 
     def call(self, operation: str, **arguments: t.Any) -> t.Any:
-        # What has arrived becomes durable while more is copied; all else is about everything that was sent.
-        if operation != "commit":
-            self._wait(0)
-        with sentences(self._store.root):
-            return self._store.handle(operation, arguments)
+        # It is about everything that was sent.
+        self._wait(0)
+        return self._handle(operation, **arguments)
 
     def send(self, key: str, size: int, path: str) -> None:
         if self._pool is None:
@@ -317,11 +318,18 @@ class _Local:
         self._copied.append(self._pool.submit(self._copy, key, size, path))
         self._wait(2 * self._at_a_time)
 
+    def commit(self) -> None:
+        self._handle("commit")
+
     def close(self) -> None:
         """Give up what is still copied."""
         self._closed = True
         if self._pool:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _handle(self, operation: str, **arguments: t.Any) -> t.Any:
+        with sentences(self._store.root):
+            return self._store.handle(operation, arguments)
 
     def _wait(self, left: int) -> None:
         while len(self._copied) > left:
@@ -503,7 +511,7 @@ def _send(session: Session, tree: Tree, missing: str) -> int:
         batch += entry.size
         files += 1
         if batch >= _BATCH_BYTES or files >= _BATCH_FILES:
-            session.call("commit")
+            session.commit()
             batch = files = 0
     return sent
 

@@ -1296,11 +1296,11 @@ def _self() -> dict[str, t.Any]:
     return {"host": socket.gethostname(), "boot": boot, "pids": pids, "pid": pid, "started": _started(pid) or ""}
 
 
-# From afar: one JSON line asks, one answers. "put" is followed by that many bytes and answered only when it fails, so
-# that contents stream without a pause. A line with "manifest" is followed by so many bytes, the argument of this name.
-# A long text is answered in lines {"part": ...} before the answer itself. So nobody has a long line in memory, and all
-# that is made of one on the way. Lines {"beat": true} say that the store works on something long. Whatever goes wrong
-# ends the session, and with it the lock.
+# From afar: one JSON line asks, one answers. "put" is followed by that many bytes; it and "commit", which is done while
+# more is received, are answered only when they fail, so that contents stream without a pause. A line with "manifest" is
+# followed by so many bytes, the argument of this name. A long text is answered in lines {"part": ...} before the answer
+# itself. So nobody has a long line in memory, and all that is made of one on the way. Lines {"beat": true} say that the
+# store works on something long. Whatever goes wrong ends the session, and with it the lock.
 
 
 class Input:
@@ -1366,9 +1366,19 @@ def serve(root: str, handle_in: int = 0, handle_out: int = 1) -> int:
             while data:
                 data = data[os.write(handle_out, data) :]
 
+    # Imported here so that a store of this machine does not wait for it.
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     source = Input(handle_in)
     store = Store(root, beat=lambda: answer({"beat": True}))
     closed = False
+    beside = ThreadPoolExecutor(1)
+    commits: list[Future[t.Any]] = []
+
+    def committed() -> None:
+        while commits:
+            commits.pop().result()
+
     try:
         while True:
             line = source.line()
@@ -1382,7 +1392,11 @@ def serve(root: str, handle_in: int = 0, handle_out: int = 1) -> int:
                     return 3
             if operation == "put":
                 store.receive(arguments["key"], arguments["size"], source.read)
+            elif operation == "commit":
+                committed()
+                commits.append(beside.submit(store.handle, operation, arguments))
             elif operation != "pulse":
+                committed()
                 result = store.handle(operation, arguments)
                 if isinstance(result, str) and len(result) > 2 * BLOCK:
                     for part in blocks(result):
@@ -1398,6 +1412,7 @@ def serve(root: str, handle_in: int = 0, handle_out: int = 1) -> int:
             return 3
         answer({"error": explain(error, root)})
     finally:
+        beside.shutdown()
         store.close()
     # Whoever is in the middle of sending a large file has to get that done to hear what went wrong.
     source.drain()

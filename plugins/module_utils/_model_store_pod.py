@@ -457,6 +457,9 @@ class Remote:
                 left -= len(block)
                 self._write(block)
 
+    def commit(self) -> None:
+        self._say("commit", {})
+
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Whoever does something else for a while keeps the store from taking that for its own death."""

@@ -202,7 +202,9 @@ def test_a_helper_pod_that_dies_is_replaced(cluster: Cluster, volume: str, sourc
         real(self, key, size, path)
         sent.append(key)
         if len(sent) == 4:
-            self.call("commit")
+            self.commit()
+            # Only then it is done.
+            self.call("check_lock")
             name = pods(cluster, volume)[0]["metadata"]["name"]
             body = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
             cluster.api.call("DELETE", f"/api/v1/namespaces/{volume}/pods/{name}", name, body=body)

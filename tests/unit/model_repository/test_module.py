@@ -277,7 +277,24 @@ def test_a_file_that_changes_while_it_is_sent(source: Path, tmp_path: Path) -> N
     entry = next(entry for entry in tree.entries if entry.path == "beta/1/weights")
     remote.send(entry.key, entry.size, tree.places[entry.path])
     with pytest.raises(SupersonicError, match="A source file changed while it was published"):
-        remote.call("commit")
+        remote.call("check_lock")
+    pipe.close()
+    assert list((tmp_path / "store/staging").iterdir()) == []
+    assert not (tmp_path / "store/lock").exists()
+
+
+def test_a_commit_that_fails_is_heard(source: Path, tmp_path: Path) -> None:
+    """Although nobody waits for it."""
+    pipe = Pipe(tmp_path / "store")
+    remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
+    remote.call("open", holder="me", wait=0)
+    (entry, *_others) = [entry for entry in scan([str(source)]).entries if entry.mode != "dir"]
+    remote.send(entry.key, entry.size, str(source / entry.path))
+    # In the way of the content.
+    (tmp_path / "store/objects" / entry.key[:2] / entry.key / "full").mkdir(parents=True)
+    remote.commit()
+    with pytest.raises(SupersonicError, match=r"(?i)directory"):
+        remote.call("check_lock")
     pipe.close()
     assert list((tmp_path / "store/staging").iterdir()) == []
     assert not (tmp_path / "store/lock").exists()
@@ -310,7 +327,9 @@ def test_a_lost_connection_is_made_again_and_nothing_sent_twice(source: Path, tm
         real(self, key, size, path)
         sent.append(key)
         if len(sent) == 4:
-            self.call("commit")
+            self.commit()
+            # Only then it is done.
+            self.call("check_lock")
             target.opened[-1].process.kill()
 
     with pytest.MonkeyPatch.context() as patch:
