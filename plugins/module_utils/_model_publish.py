@@ -39,7 +39,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
     from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 
-# What is received becomes durable in batches: a killed publication loses at most one.
+# What is received becomes durable in batches. A killed publication loses at most two of them, the one that is being
+# made durable and the one that arrives meanwhile, with the files that are copied then.
 _BATCH_BYTES = 256 << 20
 _BATCH_FILES = 1000
 _ATTEMPTS = 3
@@ -65,7 +66,8 @@ class Session(t.Protocol):
         """It may still be under way then: what has failed is told by this or by a later call."""
 
     def commit(self) -> None:
-        """Make durable what has arrived, so that it is not lost with this session, while more is sent."""
+        """Make durable what has arrived, so that it is not lost with this session, while more is sent. What has failed
+        is told by this or by a later call."""
 
     def kept(self) -> contextlib.AbstractContextManager[None]: ...
 

@@ -479,7 +479,8 @@ class Store:
 
     def commit(self) -> None:
         """Make the received contents durable, then visible: whatever has its name in objects/ is whole, also after a
-        power cut. The names themselves are made durable by `stage`, once for all batches.
+        power cut. The names themselves are made durable by `stage`, once for all batches. After a failure the session
+        is over: what it has received is sent again.
         """
         staged = [self._staged.popleft() for _each in range(len(self._staged))]
         self._flush([os.path.join(self.staging, key) for key in staged])
@@ -1367,13 +1368,13 @@ def serve(root: str, handle_in: int = 0, handle_out: int = 1) -> int:
                 data = data[os.write(handle_out, data) :]
 
     # Imported here so that a store of this machine does not wait for it.
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
 
     source = Input(handle_in)
     store = Store(root, beat=lambda: answer({"beat": True}))
     closed = False
     beside = ThreadPoolExecutor(1)
-    commits: list[Future[t.Any]] = []
+    commits: list[t.Any] = []
 
     def committed() -> None:
         while commits:
@@ -1391,6 +1392,8 @@ def serve(root: str, handle_in: int = 0, handle_out: int = 1) -> int:
                 if arguments["manifest"] is None:
                     return 3
             if operation == "put":
+                if commits and commits[0].done():
+                    committed()
                 store.receive(arguments["key"], arguments["size"], source.read)
             elif operation == "commit":
                 committed()

@@ -31,6 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 from ansible_collections.fastml.supersonic.tests.harness.model_cases import GOOD
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.store_pipes import Pipe, PipeTarget
 
 
@@ -298,6 +299,39 @@ def test_a_commit_that_fails_is_heard(source: Path, tmp_path: Path) -> None:
     pipe.close()
     assert list((tmp_path / "store/staging").iterdir()) == []
     assert not (tmp_path / "store/lock").exists()
+
+
+def test_more_is_received_while_something_is_committed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *_others = [entry for entry in scan([str(source)]).entries if entry.mode != "dir"]
+    real = _model_store.Store.commit
+
+    def slow(self: _model_store.Store) -> None:
+        # Ends only when the second one has come meanwhile.
+        until(
+            lambda: os.path.exists(os.path.join(self.staging, second.key)) or os.path.exists(self._object(second.key))
+        )
+        real(self)
+
+    monkeypatch.setattr(_model_store.Store, "commit", slow)
+    requests: list[bytes] = [b'{"do": "open", "with": {"holder": "me", "wait": 0}}\n']
+    for entry in (first, second):
+        put = {"do": "put", "with": {"key": entry.key, "size": entry.size}}
+        content = (source / entry.path).read_bytes()
+        requests += [json.dumps(put).encode(), b"\n", content, b'{"do": "commit"}\n']
+    requests.append(b'{"do": "close"}\n')
+    asked, ask = os.pipe()
+    heard, say = os.pipe()
+    os.write(ask, b"".join(requests))
+    os.close(ask)
+    assert _model_store.serve(str(tmp_path / "store"), asked, say) == 0
+    os.close(say)
+    with open(heard, "rb") as answers:
+        assert [json.loads(line) for line in answers if b"beat" not in line][1:] == [{"result": None}]
+    os.close(asked)
+    stored = {path.name for path in (tmp_path / "store/objects").glob("*/*")}
+    assert stored == {first.key, second.key}
 
 
 def test_a_refusal_in_the_middle_of_large_files_is_heard(source: Path, tmp_path: Path) -> None:
