@@ -448,14 +448,18 @@ class Remote:
     def send(self, key: str, size: int, path: str) -> None:
         """Stream one file; only a failure is answered."""
         left = size
+        # One message with the beginning of the file: most files are small, and each message costs on its long way.
+        request = _request("put", {"key": key, "size": size})
         with source_file(path) as read:
-            self._say("put", {"key": key, "size": size})
             while left:
-                block = read(min(left, _model_store.BLOCK))
+                block = read(min(left, _model_store.BLOCK - len(request)))
                 if not block:
                     raise SupersonicError(f"{path} became shorter while it was published. Run again.")
                 left -= len(block)
-                self._write(block)
+                self._write(request + block)
+                request = b""
+        if request:
+            self._write(request)
 
     def commit(self) -> None:
         self._say("commit", {})
@@ -490,11 +494,11 @@ class Remote:
     def _say(self, operation: str, arguments: Mapping[str, t.Any]) -> None:
         """Ask for something. A manifest follows in blocks: as part of the line it would be in memory several times."""
         manifest = arguments.get("manifest")
-        request: dict[str, t.Any] = {"do": operation, "with": {**arguments}}
+        more: dict[str, t.Any] = {}
         if manifest is not None:
-            del request["with"]["manifest"]
-            request["manifest"] = sum(len(block.encode()) for block in _model_store.blocks(manifest))
-        self._write(json.dumps(request).encode() + b"\n")
+            arguments = {name: value for name, value in arguments.items() if name != "manifest"}
+            more["manifest"] = sum(len(block.encode()) for block in _model_store.blocks(manifest))
+        self._write(_request(operation, arguments, **more))
         for block in _model_store.blocks(manifest or ""):
             self._write(block.encode())
 
@@ -523,6 +527,10 @@ class Remote:
             self._answers.append("".join([*self._parts, message["result"]]) if self._parts else message["result"])
             self._parts.clear()
         return "result" in message
+
+
+def _request(operation: str, arguments: Mapping[str, t.Any], **more: t.Any) -> bytes:
+    return json.dumps({"do": operation, "with": {**arguments}, **more}).encode() + b"\n"
 
 
 @contextlib.contextmanager
