@@ -112,7 +112,7 @@ def http_server(address: str) -> Iterator[None]:
 
 
 class Apart(DeployedEnvoy):
-    """An Envoy whose cluster of one client finds its server elsewhere, and so at another time."""
+    """An Envoy one of whose clusters finds its server elsewhere, and so at another time."""
 
     def __init__(self, *arguments: Any, cluster: str, elsewhere: str) -> None:
         self._cluster = cluster
@@ -128,7 +128,7 @@ class Apart(DeployedEnvoy):
         return configuration
 
 
-class Busy(DeployedEnvoy):
+class Busy(Apart):
     """An Envoy whose workers ask a main thread that takes its time, as on a machine with too much to do."""
 
     def __init__(self, scratch: Path, manifests: Path, servers: Sequence[str]) -> None:
@@ -136,15 +136,9 @@ class Busy(DeployedEnvoy):
         self.told = False
         handler = type("Handler", (BusyMainThread,), {"envoy": self})
         self._asked = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        super().__init__(scratch, manifests, servers, healthy=False)
+        elsewhere = f"127.0.0.1:{self._asked.server_port}"
+        super().__init__(scratch, manifests, servers, cluster="admin", elsewhere=elsewhere)
         threading.Thread(target=self._asked.serve_forever, args=(0.05,), daemon=True).start()
-
-    def _moved(self, *arguments: Any) -> Mapping[str, Any]:
-        configuration = super()._moved(*arguments)
-        (cluster,) = (item for item in configuration["static_resources"]["clusters"] if item["name"] == "admin")
-        ((endpoint,),) = (item["lb_endpoints"] for item in cluster["load_assignment"]["endpoints"])
-        endpoint["endpoint"]["address"]["socket_address"]["port_value"] = self._asked.server_port
-        return configuration
 
     def stop(self) -> None:
         super().stop()
@@ -152,7 +146,7 @@ class Busy(DeployedEnvoy):
         self._asked.server_close()
 
 
-class BusyMainThread(BaseHTTPRequestHandler):
+class BusyMainThread(HttpServer):
     envoy: Busy
 
     def do_GET(self) -> None:
@@ -166,9 +160,6 @@ class BusyMainThread(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(said)
             self.envoy.told = self.envoy.told or not after
-
-    def log_message(self, *_arguments: Any) -> None:
-        """Says nothing."""
 
 
 @contextlib.contextmanager
