@@ -101,19 +101,19 @@ test-fast: lint test-levels  ## Everything that needs no cluster
 # Three levels in one run, which leaves no processor idle at the end of each.
 .PHONY: test-levels
 test-levels: $(VENV)/dev
-	pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/unit tests/content tests/golden tests/integration
+	pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/unit tests/contracts tests/golden tests/services
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev  ## Logic, messages and the gates over all files; seconds
-	pytest -q -n 4 --dist loadfile tests/unit tests/content
+	pytest -q -n 4 --dist loadfile tests/unit tests/contracts
 
 .PHONY: test-golden
 test-golden: $(VENV)/dev  ## Manifests of every inventory against what they were, their schemas and Envoy itself
 	pytest -q tests/golden
 
-.PHONY: test-integration
-test-integration: $(VENV)/dev  ## Modules against real Triton servers and a real Envoy on loopback
-	pytest -q -n 2 --dist loadfile tests/integration
+.PHONY: test-services
+test-services: $(VENV)/dev  ## Modules against real Triton servers and a real Envoy on loopback
+	pytest -q -n 2 --dist loadfile tests/services
 
 .PHONY: test-cluster
 test-cluster: local-for-tests test-on-cluster  ## Modules, roles, playbooks and molecule on the local cluster, and faults under load

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Alerts fire for real: each fault is made in an instance of its own, told in seconds, and undone.
 
-What is not made here fires in Prometheus' own unit tests of rules alone (tests/integration/test_alerts.py): errors of
+What is not made here fires in Prometheus' own unit tests of rules alone (tests/services/test_alerts.py): errors of
 GPUs, of which there are none here, nor an exporter of their metrics; a claim that fills, which only kubelets tell, whom
 nobody scrapes here; a proof that failed, which a node-exporter has to read; samples that are dropped for want of room,
 before which Prometheus collects them for two hours.
@@ -45,7 +45,7 @@ TOKEN = "alarmed-0123456789abcdefghij"
 # machine is busy.
 SLOW, SLOW_S, CLIENTS = "slow", 0.4, 16
 # What it rightly says of a machine that many tests share. That these are silent otherwise is tried on made series
-# (tests/integration/test_alerts.py).
+# (tests/services/test_alerts.py).
 BUSY = {"SupersonicQueueLong", "SupersonicNoCapacityLeft", "SupersonicLatencyBudgetBurns"}
 # Minutes are seconds.
 WATCHED: dict[str, Any] = {

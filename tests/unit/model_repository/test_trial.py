@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The pod that tries a release, and how a canary is judged. Real servers are tried in tests/integration and cluster."""
+"""The pod that tries a release, and how a canary is judged. Real servers are tried in tests/services and cluster."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import Breakdowns
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
-from ansible_collections.fastml.supersonic.tests.integration.test_queries import NOW, SCRAPE, Load, Series, others, run
+from ansible_collections.fastml.supersonic.tests.services.test_queries import NOW, SCRAPE, Load, Series, others, run
 
 SERVERS = [f"main-triton-6d4b75cb6d-s{number}" for number in (1, 2)]
 ENVOYS = [f"main-envoy-7c9d8f-e{number}" for number in (1, 2)]
