@@ -91,7 +91,7 @@ PARTS = (
         pytest("unit", *TOGETHER, "tests/unit"),
         600,
         "logic and messages; no root, no network, no built program",
-        after=["local"],
+        nice=True,
     ),
     Part(
         "contracts",
@@ -99,13 +99,14 @@ PARTS = (
         900,
         "gates over all files, and manifests of every inventory",
         after=["unit"],
+        nice=True,
     ),
     Part(
         "services",
         pytest("services", *TOGETHER, "-m", "not thorough", "tests/services"),
         1200,
         "modules and playbooks against real Triton, Envoy, Prometheus and collectors on loopback",
-        after=["contracts"],
+        after=["contracts", "local"],
     ),
     Part(
         "cluster",
