@@ -18,6 +18,7 @@ seconds of each file (durations.json), by which the next run orders files.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -161,10 +162,9 @@ class Running:
         self.part = part
         self.began = time.monotonic()
         part.report.unlink(missing_ok=True)
-        command = ["nice", "-n", "10", *part.command] if part.nice else list(part.command)
         with part.log.open("wb") as log:
             self._process = subprocess.Popen(
-                command,
+                part.command,
                 cwd=CLONE,
                 env=os.environ | dict(part.environment),
                 stdin=subprocess.DEVNULL,
@@ -172,6 +172,10 @@ class Running:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if part.nice:
+            # Linux shares the processors between sessions first, and by nice values only within a session (sched(7)).
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{self._process.pid}/autogroup").write_text("10")
 
     @property
     def seconds(self) -> float:
