@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_policy import policy
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, asked_of_clusters, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, asked_of_clusters
 
 INVENTORIES = CLONE / "inventories"
 SITES = ["anvil", "geddes", "nrp", "uchicago"]
@@ -31,13 +31,6 @@ def copies(tmp_path: Path) -> Path:
         shutil.copytree(INVENTORIES / site, tmp_path / site)
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
     return tmp_path
-
-
-def ansible(program: str, *arguments: str | Path) -> str:
-    command = [sys.executable, "-m", "ansible", program, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CLONE)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def judged(folder: Path) -> dict[str, list[str]]:
@@ -86,43 +79,3 @@ def test_what_is_missing_is_told_and_nothing_else(copies: Path) -> None:
     assert [host for host in HOSTS if "services" in uses[host]] == HOSTS
     assert [host for host in HOSTS if "autoscaler" in uses[host]] == HOSTS[2:]
     assert not any(found["services"] for found in asked.values())
-
-
-def test_several_sites_fit_into_one_run() -> None:
-    """Each host is the same as when its site is alone."""
-    alone = [json.loads(ansible("inventory", "-i", INVENTORIES / site, "--list")) for site in SITES]
-    sources = [argument for site in SITES for argument in ("-i", INVENTORIES / site)]
-    together = json.loads(ansible("inventory", *sources, "--list"))
-    hosts = {name: values for listed in alone for name, values in listed["_meta"]["hostvars"].items()}
-    assert sorted(hosts) == sorted([*SITES, *HOSTS])
-    assert together["_meta"]["hostvars"] == hosts
-    assert {site["supersonic_context"] for site in hosts.values()} == {"nautilus", "geddes", "anvil", "af-uchicago"}
-
-
-def test_secrets_are_encrypted_and_never_shown(copies: Path) -> None:
-    """The way of docs/sites.md, with the real ansible-vault."""
-    secret = {name: f"planted-{name.removeprefix('vault_')}-4d1e" for name in yaml.safe_load(EXAMPLE.read_text())}
-    plain, password = copies / "plain.yml", copies / "password"
-    plain.write_text(yaml.safe_dump(secret))
-    password.write_text("of the vault\n")
-    vault = copies / "nrp/group_vars/at_nrp/vault.yml"
-    given = ["--vault-password-file", str(password)]
-    ansible("vault", "encrypt", *given, "--output", vault, plain)
-    assert vault.read_text().startswith("$ANSIBLE_VAULT;1.1;AES256")
-    assert yaml.safe_load(ansible("vault", "view", *given, vault)) == secret
-
-    extra = {"render_directory": str(copies / "manifests")}
-    limited = ["--limit", "nrp-icecube"]
-    done = run_playbook("playbooks/render.yml", copies / "nrp", *limited, *given, "-vvv", extra=extra)
-    assert done.code == 0, done.output
-    assert "planted-" not in done.output
-    grafana = (copies / "manifests/nrp-icecube/grafana.yaml").read_text()
-    (found,) = [item for item in yaml.safe_load_all(grafana) if item["kind"] == "Secret"]
-    assert found["stringData"]["admin-password"] == secret["vault_grafana_admin_password"]
-    # Envoy gets tokens as the bytes that they are made of.
-    access = (copies / "manifests/nrp-icecube/envoy.yaml").read_text()
-    assert ", ".join(str(byte) for byte in secret["vault_proof_token"].encode()) in " ".join(access.split())
-
-    done = run_playbook("playbooks/render.yml", copies / "nrp", *limited, extra=extra)
-    assert done.code != 0
-    assert "no vault secrets" in done.text

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._module_process import module_process, packed
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
@@ -253,10 +252,3 @@ def test_signal_ends_the_module(tmp_path: Path, place: Place, number: signal.Sig
     assert process.returncode != 0
     until(lambda: not Path("/proc", pid.read_text()).exists(), 5)
     assert Path(f"{pid}.tidy").exists() == (number == signal.SIGINT or act == "tidy")
-
-
-def test_signals_are_handled_as_before() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with module_process(packed({})):
-        signal.signal(signal.SIGTERM, lambda *_arguments: None)
-    assert signal.getsignal(signal.SIGTERM) is before

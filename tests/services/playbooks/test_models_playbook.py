@@ -18,7 +18,7 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import publish as publish_release
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
 
 ACTIONS = "list, publish, rollback, verify, prune"
 
@@ -41,7 +41,7 @@ def variables(folder: Path) -> dict[str, Any]:
             {"name": "models", "kind": "pvc", "claim": "supersonic-models", "path": "current"}
         ],
         "model_repository_image": "example.org/tritonserver:26.04-py3",
-        "verify_golden_directories": [str(Path(__file__).parent / "models")],
+        "verify_golden_directories": [str(CLONE / "tests/unit/inventory/models")],
     }
 
 
@@ -120,7 +120,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str],
     folder = tmp_path_factory.mktemp("publishers")
     common = {
         **variables(folder),
-        "model_repository_sources": [str(Path(__file__).parent / "models")],
+        "model_repository_sources": [str(CLONE / "tests/unit/inventory/models")],
         # The claim would be asked for first.
         "model_repository_mode": "existing",
         "triton_env": [{"name": "WHAT", "value": "planted-5d1f"}],
