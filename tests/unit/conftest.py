@@ -1,0 +1,50 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Unit tests need no root, no network and no program but the Python that runs them: whatever else they ask for is
+refused, and fails the test. Tests that need it belong to tests/services."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+from ansible_collections.fastml.supersonic.tests.harness.confinement import Refused, confined
+
+
+@contextlib.contextmanager
+def _judged() -> Iterator[None]:
+    with confined() as refusals:
+        try:
+            yield
+        except Refused as refused:
+            raise AssertionError(f"A unit test must not need {refused}.") from refused
+    # Of a thread, or of code that went on.
+    assert not refusals, f"A unit test must not need {', '.join(refusals)}."
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
+    with _judged():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, Any, Any]:
+    with _judged():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, Any, Any]:
+    with _judged():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, Any, Any]:
+    with _judged():
+        return (yield)
