@@ -69,6 +69,9 @@ def _judge(event: str, arguments: tuple[Any, ...]) -> None:
 def _program(event: str, arguments: tuple[Any, ...]) -> str:
     words = [os.fsdecode(word) for word in arguments[1]] if event != "os.system" else [os.fsdecode(arguments[0])]
     program = os.fsdecode(arguments[0] or words[0])
+    # By which ctypes finds libraries.
+    if program == "/sbin/ldconfig":
+        return ""
     if event == "os.system" or program != sys.executable:
         return f"the program {program}"
     # What Ansible installs are scripts for the same interpreter.

@@ -27,9 +27,13 @@ def _judged() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, Any, Any]:
-    with _judged():
-        return (yield)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """While files are imported, too."""
+    with confined() as refusals:
+        report = yield
+    if refusals and report.outcome == "passed":
+        report.outcome, report.longrepr = "failed", f"A unit test must not need {', '.join(refusals)}."
+    return report
 
 
 @pytest.hookimpl(wrapper=True)

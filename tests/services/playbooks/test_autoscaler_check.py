@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -56,56 +56,64 @@ class Site(JsonHandler):
         self.answer({"status": "success", "data": {"resultType": "vector", "result": result}})
 
 
-@pytest.fixture
-def url() -> Iterator[str]:
-    Site.asked.clear()
-    with served(Site) as address:
-        yield address
+# Whether the rules are recorded, for which query it takes its time, variables, and what is advised.
+CASES: dict[str, tuple[bool, str, dict[str, Any], str]] = {
+    "unrecorded": (False, "[86400s:300s]", {}, "Have it record what servers compute"),
+    "recorded": (True, "[86400s]", {}, "Give that Prometheus more to work with"),
+    "never": (
+        True,
+        "[86400s:300s]",
+        {"autoscaler_recording_rules": "never"},
+        "Have it record what servers compute",
+    ),
+}
 
 
-def run(folder: Path, url: str, **variables: Any) -> Run:
-    kubeconfig = {
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
-        "users": [{"name": "c", "user": {"token": "x"}}],
-        "current-context": "c",
-    }
-    (folder / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
-    host = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-        "supersonic_name": "main",
-        "supersonic_namespace": "cms",
-        "supersonic_kubeconfig": str(folder / "kubeconfig"),
-        "supersonic_prometheus_url": url,
-        "autoscaler_max_replicas": 6,
-        "autoscaler_query_timeout": 1,
-        **variables,
-    }
-    play = {"hosts": "all", "gather_facts": False, "roles": ["fastml.supersonic.autoscaler"]}
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"main": host}}}))
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    return run_playbook(folder / "play.yml", folder / "hosts.yml")
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, dict[str, list[str]]]]:
+    """One run for all of them, each with a site of its own, and what was asked there."""
+    folder = tmp_path_factory.mktemp("slow")
+    asked: dict[str, list[str]] = {}
+    hosts = {}
+    with contextlib.ExitStack() as stack:
+        for case, (recorded, slow, variables, _advice) in CASES.items():
+            asked[case] = []
+            site = type(case, (Site,), {"recorded": recorded, "slow": slow, "asked": asked[case]})
+            url = stack.enter_context(served(site))
+            kubeconfig = {
+                "clusters": [{"name": "c", "cluster": {"server": url}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+                "users": [{"name": "c", "user": {"token": "x"}}],
+                "current-context": "c",
+            }
+            (folder / case).write_text(yaml.safe_dump(kubeconfig))
+            hosts[case] = {
+                "ansible_connection": "local",
+                "ansible_python_interpreter": sys.executable,
+                "supersonic_name": "main",
+                "supersonic_namespace": "cms",
+                "supersonic_kubeconfig": str(folder / case),
+                "supersonic_prometheus_url": url,
+                "autoscaler_max_replicas": 6,
+                "autoscaler_query_timeout": 1,
+                # Exactly four scrapes, of 15 seconds and not of 15.004.
+                "autoscaler_window": 60,
+                **variables,
+            }
+        play = {"hosts": "all", "gather_facts": False, "roles": ["fastml.supersonic.autoscaler"]}
+        (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+        (folder / "play.yml").write_text(yaml.safe_dump([play]))
+        yield run_playbook(folder / "play.yml", folder / "hosts.yml"), asked
 
 
-@pytest.mark.parametrize(
-    ("recorded", "slow", "variables", "advice"),
-    [
-        (False, "[86400s:300s]", {}, "Have it record what servers compute"),
-        (True, "[86400s]", {}, "Give that Prometheus more to work with"),
-        (True, "[86400s:300s]", {"autoscaler_recording_rules": "never"}, "Have it record what servers compute"),
-    ],
-)
-def test_what_keda_would_not_wait_for_is_refused(
-    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch, recorded: bool, slow: str, variables: Any, advice: str
-) -> None:
-    monkeypatch.setattr(Site, "recorded", recorded)
-    monkeypatch.setattr(Site, "slow", slow)
-    # Exactly four scrapes, of 15 seconds and not of 15.004.
-    done = run(tmp_path, url, autoscaler_window=60, **variables)
-    assert done.code == 2, done.output
-    assert "servers_wanted, servers_held, servers_busy_floor: Prometheus took 1." in done.text, done.output
-    assert "but KEDA waits 1 s for an answer (autoscaler_query_timeout)" in done.text
-    assert advice in done.text
-    assert any(slow in query for query in Site.asked)
-    assert any("[60s:15s]" in query for query in Site.asked)
+@pytest.mark.parametrize("case", CASES)
+def test_what_keda_would_not_wait_for_is_refused(refused: tuple[Run, dict[str, list[str]]], case: str) -> None:
+    done, asked = refused
+    _recorded, slow, _variables, advice = CASES[case]
+    said = done.said_of(case)
+    assert done.recap[case]["failed"] == 1, done.output
+    assert "servers_wanted, servers_held, servers_busy_floor: Prometheus took 1." in said, done.output
+    assert "but KEDA waits 1 s for an answer (autoscaler_query_timeout)" in said
+    assert advice in said
+    assert any(slow in query for query in asked[case])
+    assert any("[60s:15s]" in query for query in asked[case])

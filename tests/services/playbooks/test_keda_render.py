@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import ssl
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -40,17 +41,16 @@ class Release(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@pytest.fixture
-def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where the release is, with a certificate that this machine trusts for the while."""
+@contextlib.contextmanager
+def released(folder: Path) -> Iterator[str]:
+    """Where the release is, with a certificate of the authority beside it."""
     authority = certificate("authority")
     own = certificate("127.0.0.1", authority, addresses=("127.0.0.1",))
-    (tmp_path / "authority.pem").write_text(authority.pem)
-    (tmp_path / "server.pem").write_text(own.pem + own.key_pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    (folder / "authority.pem").write_text(authority.pem)
+    (folder / "server.pem").write_text(own.pem + own.key_pem)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Release)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "server.pem")
+    context.load_cert_chain(folder / "server.pem")
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -60,14 +60,40 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.server_close()
 
 
-def render(folder: Path, *arguments: str, **variables: Any) -> Run:
+def render(folder: Path, hosts: Mapping[str, Mapping[str, Any]], *arguments: str) -> Run:
     role = {"name": "fastml.supersonic.keda", "tasks_from": "render"}
     play = {"hosts": "all", "gather_facts": False, "tasks": [{"name": "Render", "ansible.builtin.include_role": role}]}
     (folder / "render.yml").write_text(json.dumps([play]))
-    host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    inventory = {"all": {"hosts": {"cluster": {**host, "supersonic_render_directory": str(folder), **variables}}}}
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    return run_playbook(folder / "render.yml", folder / "hosts.yml", *arguments)
+    shared = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "supersonic_render_directory": f"{folder}/{{{{ inventory_hostname }}}}",
+    }
+    for host in hosts:
+        (folder / host).mkdir()
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": shared, "hosts": hosts}}))
+    # Which this machine trusts for the while.
+    trusted = {"SSL_CERT_FILE": str(folder / "authority.pem")}
+    return run_playbook(folder / "render.yml", folder / "hosts.yml", *arguments, environment=trusted)
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+    """Manifests of several clusters, in one run."""
+    folder = tmp_path_factory.mktemp("keda")
+    (folder / "copy.yaml").write_text(TEXT)
+    with released(folder) as url:
+        hosts = {
+            "copied": {
+                "keda_manifest": str(folder / "copy.yaml"),
+                "keda_manifest_checksum": CHECKSUM,
+                "keda_namespace": "scaling",
+                "keda_image_registry": "registry.example.org/kedacore",
+            },
+            "fetched": {"keda_manifest": url, "keda_manifest_checksum": CHECKSUM.upper()},
+            "other": {"keda_manifest": url, "keda_manifest_checksum": "0" * 64},
+        }
+        return folder, render(folder, hosts)
 
 
 def images(folder: Path) -> set[str]:
@@ -75,35 +101,30 @@ def images(folder: Path) -> set[str]:
     return {container["image"] for item in objects for container in item["spec"]["template"]["spec"]["containers"]}
 
 
-def test_from_a_copy(tmp_path: Path) -> None:
-    (tmp_path / "copy.yaml").write_text(TEXT)
-    done = render(
-        tmp_path,
-        keda_manifest=str(tmp_path / "copy.yaml"),
-        keda_manifest_checksum=CHECKSUM,
-        keda_namespace="scaling",
-        keda_image_registry="registry.example.org/kedacore",
-    )
-    assert done.changed("cluster") == 1
-    assert "registry.example.org/kedacore/keda:2.21.0" in images(tmp_path)
-    assert "namespace: scaling" in (tmp_path / "keda.yaml").read_text()
+def test_from_a_copy(rendered: tuple[Path, Run]) -> None:
+    folder, done = rendered
+    assert (done.recap["copied"]["failed"], done.recap["copied"]["changed"]) == (0, 1), done.output
+    assert "registry.example.org/kedacore/keda:2.21.0" in images(folder / "copied")
+    assert "namespace: scaling" in (folder / "copied/keda.yaml").read_text()
 
 
-def test_fetched_and_checked(tmp_path: Path, url: str) -> None:
-    done = render(tmp_path, keda_manifest=url, keda_manifest_checksum=CHECKSUM.upper())
-    assert done.changed("cluster") == 1
-    assert "ghcr.io/kedacore/keda:2.21.0" in images(tmp_path)
+def test_fetched_and_checked(rendered: tuple[Path, Run], tmp_path: Path) -> None:
+    folder, done = rendered
+    assert (done.recap["fetched"]["failed"], done.recap["fetched"]["changed"]) == (0, 1), done.output
+    assert "ghcr.io/kedacore/keda:2.21.0" in images(folder / "fetched")
     assert "[WARNING]" not in done.text
-    (tmp_path / "keda.yaml").unlink()
     # Check mode has to see it too.
-    unseen = render(tmp_path, "--check", keda_manifest=url)
+    with released(tmp_path) as url:
+        unseen = render(tmp_path, {"cluster": {"keda_manifest": url}}, "--check")
     assert unseen.changed("cluster") == 1
     assert f"[WARNING]: keda_manifest_checksum is empty: whatever {url} answers is applied" in unseen.text
-    assert not (tmp_path / "keda.yaml").exists()
+    assert not (tmp_path / "cluster/keda.yaml").exists()
 
 
-def test_another_manifest_is_refused(tmp_path: Path, url: str) -> None:
-    done = render(tmp_path, keda_manifest=url, keda_manifest_checksum="0" * 64)
+def test_another_manifest_is_refused(rendered: tuple[Path, Run]) -> None:
+    folder, done = rendered
     assert done.code != 0
-    assert f"has the SHA-256 {CHECKSUM}, not the one of keda_manifest_checksum. Nothing was changed." in done.text
-    assert not (tmp_path / "keda.yaml").exists()
+    assert done.recap["other"]["failed"] == 1
+    message = f"has the SHA-256 {CHECKSUM}, not the one of keda_manifest_checksum. Nothing was changed."
+    assert message in done.said_of("other"), done.output
+    assert not (folder / "other/keda.yaml").exists()

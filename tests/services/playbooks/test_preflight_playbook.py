@@ -15,8 +15,6 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.tests.harness.answers import served
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.poor_cluster import Poor
@@ -24,25 +22,59 @@ from ansible_collections.fastml.supersonic.tests.harness.poor_cluster import Poo
 CHANGING = "create, patch and delete"
 
 
-@pytest.fixture
-def api() -> Iterator[Api]:
-    Poor.asked.clear()
+EXPLICIT = {
+    "triton_gpus": 1,
+    "triton_model_control_mode": "explicit",
+    "triton_open_model_control": True,
+    "triton_load_models": ["*"],
+    "triton_model_rollout": "explicit",
+}
+SITE = {
+    "supersonic_components": ["prometheus"],
+    "prometheus_mode": "existing",
+    "supersonic_prometheus_url": "https://prometheus.example.org",
+}
+HOSTS: dict[str, dict[str, Any]] = {
+    "explicit": EXPLICIT,
+    "grafana": {
+        "supersonic_components": ["grafana"],
+        "grafana_admin_password": "correct-horse-battery",
+        "grafana_ingress": {"host": "grafana.example.org"},
+    },
+    "persistent": {
+        "supersonic_components": ["grafana"],
+        "grafana_admin_secret": {"name": "a"},
+        "grafana_persistent": True,
+        "grafana_storage_class": "fast",
+    },
+    "always": {**SITE, "prometheus_rule": "always"},
+    "nowhere": {"supersonic_kubeconfig": "{{ inventory_dir }}/nowhere"},
+}
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
     with served(Poor) as address:
-        yield Api(Connection(host=address, source="a test"))
+        yield address
 
 
-def run(api: Api, folder: Path, playbook: str, hosts: dict[str, dict[str, Any]], **extra: Any) -> Run:
-    """A playbook on instances on that cluster."""
-    kubeconfig = {
-        "clusters": [{"name": "c", "cluster": {"server": api.connection.host}}],
+def kubeconfig(path: Path, address: str) -> None:
+    content = {
+        "clusters": [{"name": "c", "cluster": {"server": address}}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
         "users": [{"name": "c", "user": {"token": "x"}}],
         "current-context": "c",
     }
-    (folder / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    path.write_text(yaml.safe_dump(content))
+
+
+def run(address: str, folder: Path, playbook: str, hosts: dict[str, dict[str, Any]], **extra: Any) -> Run:
+    """A playbook on instances on that cluster."""
+    kubeconfig(folder / "kubeconfig", address)
     shared = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
+        "supersonic_name": "{{ inventory_hostname }}",
         "supersonic_namespace": "cms",
         "supersonic_kubeconfig": "{{ inventory_dir }}/kubeconfig",
         "triton_image": "example.org/tritonserver:26.04-py3",
@@ -58,22 +90,19 @@ def run(api: Api, folder: Path, playbook: str, hosts: dict[str, dict[str, Any]],
     return run_playbook(playbook, inventory, extra=extra)
 
 
-def failure(done: Run) -> str:
-    """What the task that failed shows, without the line that Ansible itself puts before it."""
+@pytest.fixture(scope="module")
+def refused(address: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the task that fails shows of each of the hosts, in one run of site.yml."""
+    folder = tmp_path_factory.mktemp("preflight")
+    kubeconfig(folder / "nowhere", "http://127.0.0.1:1")
+    done = run(address, folder, "site.yml", HOSTS)
     assert done.code == 2, done.output
     # What comes next says that nothing was changed, or that the instance is left out.
-    part = done.output.split("fatal: [cms]: FAILED! =>")[1]
-    return " ".join(part.split())
+    return {host: done.failures_of(host)[0] for host in HOSTS}
 
 
-def test_preflight_tells_each_problem_once(api: Api, tmp_path: Path) -> None:
-    explicit = {
-        "triton_model_control_mode": "explicit",
-        "triton_open_model_control": True,
-        "triton_load_models": ["*"],
-        "triton_model_rollout": "explicit",
-    }
-    told = failure(run(api, tmp_path, "site.yml", {"cms": {"triton_gpus": 1, **explicit}}))
+def test_preflight_tells_each_problem_once(refused: dict[str, str]) -> None:
+    told = refused["explicit"]
     assert re.search(r"Change triton_gpus \(\S+hosts\.yml:\d+\), or preflight_node_resources", told), told
     assert "We may not patch pods in the namespace cms" in told
     assert "or set triton_model_rollout to rolling." in told
@@ -82,38 +111,35 @@ def test_preflight_tells_each_problem_once(api: Api, tmp_path: Path) -> None:
         assert told.count(sentence) == 1, told
 
 
-SITE = {
-    "supersonic_components": ["prometheus"],
-    "prometheus_mode": "existing",
-    "supersonic_prometheus_url": "https://prometheus.example.org",
-}
-
-
-def test_preflight_asks_for_what_grafana_needs(api: Api, tmp_path: Path) -> None:
-    own = {"supersonic_components": ["grafana"], "grafana_admin_password": "correct-horse-battery"}
-    told = failure(run(api, tmp_path, "site.yml", {"cms": {**own, "grafana_ingress": {"host": "grafana.example.org"}}}))
+def test_preflight_asks_for_what_grafana_needs(refused: dict[str, str]) -> None:
+    told = refused["grafana"]
     assert f"We may not {CHANGING} secrets in the namespace cms" in told
     assert "a Secret that is there in grafana_admin_secret" in told
     assert f"We may not {CHANGING} ingresses.networking.k8s.io in the namespace cms" in told
     assert "persistentvolumeclaims" not in told
-    named = {"supersonic_components": ["grafana"], "grafana_admin_secret": {"name": "a"}, "grafana_persistent": True,
-             "grafana_storage_class": "fast"}  # fmt: skip
-    told = failure(run(api, tmp_path, "site.yml", {"cms": named}))
+    told = refused["persistent"]
     assert f"We may not {CHANGING} persistentvolumeclaims in the namespace cms" in told
     assert "secrets" not in told
     # Not the variables that might have asked for it, of which one has.
     assert re.search(r"storage class fast, the value of grafana_storage_class \(\S+hosts\.yml:\d+\)\. The", told), told
 
 
-def test_preflight_asks_for_what_the_operator_is_told_always(api: Api, tmp_path: Path) -> None:
-    told = failure(run(api, tmp_path, "site.yml", {"cms": {**SITE, "prometheus_rule": "always"}}))
+def test_preflight_asks_for_what_the_operator_is_told_always(refused: dict[str, str]) -> None:
+    told = refused["always"]
     assert "has no kind PrometheusRule of monitoring.coreos.com/v1, which comes with the Prometheus operator" in told
     assert f"We may not {CHANGING} prometheusrules.monitoring.coreos.com in the namespace cms" in told
     assert "or set prometheus_rule to never." in told
     assert "podmonitors" not in told
 
 
-def test_an_operator_that_we_may_not_tell_is_none(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preflight_tells_once_that_there_is_no_cluster(refused: dict[str, str]) -> None:
+    told = refused["nowhere"]
+    assert told.count("cannot be reached: connection refused.") == 1, told
+
+
+def test_an_operator_that_we_may_not_tell_is_none(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The kinds are there, for others."""
     verbs = ["get", "list", "watch", "create", "patch", "delete"]
     kinds = [
@@ -128,7 +154,7 @@ def test_an_operator_that_we_may_not_tell_is_none(api: Api, tmp_path: Path, monk
             "msg": "Rule: {{ __prometheus_has_rule }}, monitor: {{ __prometheus_has_pod_monitor }}."}},
     ]}]  # fmt: skip
     (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
-    done = run(api, tmp_path, str(tmp_path / "play.yml"), {"cms": {**SITE, "prometheus_pod_monitor": "never"}})
+    done = run(address, tmp_path, str(tmp_path / "play.yml"), {"cms": {**SITE, "prometheus_pod_monitor": "never"}})
     assert done.code == 0, done.output
     assert "Rule: False, monitor: False." in done.text
     assert "WARNING: no PrometheusRule is applied, although the cluster has this kind" in done.text
@@ -136,16 +162,10 @@ def test_an_operator_that_we_may_not_tell_is_none(api: Api, tmp_path: Path, monk
     assert "PodMonitor" not in done.text
 
 
-def test_preflight_tells_once_that_there_is_no_cluster(api: Api, tmp_path: Path) -> None:
-    api.connection = Connection(host="http://127.0.0.1:1", source="a test")
-    told = failure(run(api, tmp_path, "site.yml", {"cms": {}}))
-    assert told.count("cannot be reached: connection refused.") == 1, told
-
-
-def test_the_playbook_tells_of_every_instance_and_writes_what_it_has_found(api: Api, tmp_path: Path) -> None:
+def test_the_playbook_tells_of_every_instance_and_writes_what_it_has_found(address: str, tmp_path: Path) -> None:
     """Also of one whose cluster is away; the playbook itself changes nothing but the files that are asked for."""
-    address = {"cluster": {"server": "http://127.0.0.1:1"}, "name": "c"}
-    away = {"clusters": [address], "contexts": [{"name": "c", "context": {"cluster": "c"}}], "current-context": "c"}
+    nowhere = {"cluster": {"server": "http://127.0.0.1:1"}, "name": "c"}
+    away = {"clusters": [nowhere], "contexts": [{"name": "c", "context": {"cluster": "c"}}], "current-context": "c"}
     (tmp_path / "away").write_text(yaml.safe_dump(away))
     named = {"supersonic_create_namespace": False, "preflight_policy": {"limits_over_requests": 1.2}}
     hosts = {
@@ -157,7 +177,7 @@ def test_the_playbook_tells_of_every_instance_and_writes_what_it_has_found(api: 
         },
         "far": {"supersonic_namespace": "far", "supersonic_kubeconfig": "{{ inventory_dir }}/away"},
     }
-    done = run(api, tmp_path, "playbooks/preflight.yml", hosts, preflight_report=str(tmp_path / "report"))
+    done = run(address, tmp_path, "playbooks/preflight.yml", hosts, preflight_report=str(tmp_path / "report"))
     assert done.code == 2, done.output
     assert {host: done.recap[host]["failed"] for host in hosts} == {"cms": 1, "far": 1}
     assert "far: 1 error" in done.text
@@ -184,4 +204,4 @@ def test_the_playbook_tells_of_every_instance_and_writes_what_it_has_found(api: 
     assert (role["kind"], binding["kind"]) == ("Role", "RoleBinding")
     assert [role, binding] == cms["role"]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "deployer", "namespace": "ci"}]
-    assert run(api, tmp_path, "playbooks/preflight.yml", {"cms": {}}, preflight_report="a").code == 2
+    assert run(address, tmp_path, "playbooks/preflight.yml", {"cms": {}}, preflight_report="a").code == 2
