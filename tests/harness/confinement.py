@@ -23,6 +23,8 @@ _NAMING = ("socket.getaddrinfo", "socket.gethostbyname")
 # Of linux/prctl.h, linux/securebits.h and linux/capability.h.
 _GET_SECURITY, _SET_SECURITY, _ROOT_IS_NOBODY_SPECIAL = 27, 28, 1
 _CAPABILITIES_VERSION_3 = 0x20080522
+# Before any test gives others something else for it.
+_KERNEL = ctypes.CDLL(None, use_errno=True)
 
 _refusals: list[str] | None = None
 _hooked = False
@@ -109,11 +111,10 @@ def _without_capabilities() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    kernel = ctypes.CDLL(None, use_errno=True)
     header, sets = _Header(_CAPABILITIES_VERSION_3, 0), (_Sets * 2)()
 
     def call(name: str, *arguments: Any) -> int:
-        code = int(getattr(kernel, name)(*arguments))
+        code = int(getattr(_KERNEL, name)(*arguments))
         if code < 0:
             raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
         return code

@@ -14,7 +14,6 @@ import random
 import shutil
 import stat
 import struct
-import subprocess
 import sys
 import tarfile
 import time
@@ -532,38 +531,4 @@ def test_a_failure_leaves_nothing(source: Path, tmp_path: Path) -> None:
 
     with pytest.raises(KeyError):
         fail()
-    assert list(scratch.iterdir()) == []
-
-
-# What the highest level of xz needs to be read, written quickly.
-XZ = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 64 << 20}]
-LIMITED = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
-with opened([sys.argv[2]], sys.argv[3]) as tree:
-    assert tree.size > 200 << 20, tree.size
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
-"""
-
-
-@pytest.mark.parametrize("form", ["tar.gz", "tar.xz", "zip"])
-def test_memory_stays_small(tmp_path: Path, form: str) -> None:
-    source = tmp_path / "source"
-    (source / "m/1").mkdir(parents=True)
-    with (source / "m/1/weights").open("wb") as file:
-        file.truncate(201 << 20)
-    archive, scratch = tmp_path / f"models.{form}", tmp_path / "scratch"
-    scratch.mkdir()
-    if form == "zip":
-        pack(source, archive)
-    else:
-        with (
-            gzip.open(archive, "wb", 1) if form == "tar.gz" else lzma.open(archive, "wb", filters=XZ) as packer,
-            tarfile.open(fileobj=packer, mode="w|") as tar,
-        ):
-            tar.add(source, ".")
-    command = [sys.executable, "-c", LIMITED, str(COLLECTIONS), str(archive), str(scratch)]
-    peak = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert peak < 150_000
     assert list(scratch.iterdir()) == []
