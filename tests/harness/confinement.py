@@ -41,16 +41,29 @@ def confined() -> Iterator[list[str]]:
     if not _hooked:
         sys.addaudithook(_judge)
         _hooked = True
-    found = _refusals = []
+    outer, _refusals = _refusals, []
+    found = _refusals
     path = os.environ.get("PATH")
     os.environ["PATH"] = ""
     try:
         with _without_capabilities():
             yield found
     finally:
-        _refusals = None
+        _refusals = outer
         if path is not None:
             os.environ["PATH"] = path
+
+
+@contextlib.contextmanager
+def judged() -> Iterator[None]:
+    """The same for a test, which fails by whatever it was refused."""
+    with confined() as refusals:
+        try:
+            yield
+        except Refused as refused:
+            raise AssertionError(f"A unit test must not need {refused}.") from refused
+    # In a thread, or by code that went on.
+    assert not refusals, f"A unit test must not need {', '.join(refusals)}."
 
 
 def _judge(event: str, arguments: tuple[Any, ...]) -> None:

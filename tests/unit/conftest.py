@@ -6,24 +6,12 @@ refused, and fails the test. Tests that need it belong to tests/services."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.tests.harness.confinement import Refused, confined
-
-
-@contextlib.contextmanager
-def _judged() -> Iterator[None]:
-    with confined() as refusals:
-        try:
-            yield
-        except Refused as refused:
-            raise AssertionError(f"A unit test must not need {refused}.") from refused
-    # Of a thread, or of code that went on.
-    assert not refusals, f"A unit test must not need {', '.join(refusals)}."
+from ansible_collections.fastml.supersonic.tests.harness.confinement import confined, judged
 
 
 @pytest.hookimpl(wrapper=True)
@@ -38,17 +26,17 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None, Any, Any]:
-    with _judged():
+    with judged():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, Any, Any]:
-    with _judged():
+    with judged():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown() -> Generator[None, Any, Any]:
-    with _judged():
+    with judged():
         return (yield)
