@@ -1187,7 +1187,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The messages for all wrong inventories and one that is right."""
     cases = [("right", {}, ""), *WRONG]
     # Every instance is compared with all others of its inventory: several inventories are faster than a large one.
-    parts = [cases[first : first + 10] for first in range(0, len(cases), 10)]
+    parts = [cases[first : first + 5] for first in range(0, len(cases), 5)]
     return judged(*(write_inventory(tmp_path_factory.mktemp("inventory"), part) for part in parts))
 
 
