@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import ipaddress
 import os
 import sys
@@ -19,6 +20,8 @@ from typing import Any
 
 _STARTING = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system")
 _CALLING = ("socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg")
+# In a process with several threads the C library asks each of them, and aborts where they get different answers.
+_BECOMING = ("setuid", "setgid", "seteuid", "setegid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups")
 _NAMING = ("socket.getaddrinfo", "socket.gethostbyname")
 # Of linux/prctl.h, linux/securebits.h and linux/capability.h.
 _GET_SECURITY, _SET_SECURITY, _ROOT_IS_NOBODY_SPECIAL = 27, 28, 1
@@ -45,10 +48,15 @@ def confined() -> Iterator[list[str]]:
     found = _refusals
     path = os.environ.get("PATH")
     os.environ["PATH"] = ""
+    becoming = {name: getattr(os, name) for name in _BECOMING}
+    for name in _BECOMING:
+        setattr(os, name, functools.partial(_refuse, f"the right to call {name}"))
     try:
         with _without_capabilities():
             yield found
     finally:
+        for name, function in becoming.items():
+            setattr(os, name, function)
         _refusals = outer
         if path is not None:
             os.environ["PATH"] = path
@@ -77,8 +85,13 @@ def _judge(event: str, arguments: tuple[Any, ...]) -> None:
     elif event in _NAMING:
         refusal = _name(arguments[0])
     if refusal:
+        _refuse(refusal)
+
+
+def _refuse(refusal: str, *_arguments: object) -> None:
+    if _refusals is not None:
         _refusals.append(refusal)
-        raise Refused(refusal)
+    raise Refused(refusal)
 
 
 def _program(event: str, arguments: tuple[Any, ...]) -> str:
