@@ -22,7 +22,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED, PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 KEDA = _pause.Place("/s", "ScaledObject cms/main-triton", keda=True)
 STATIC = _pause.Place("/d", "Deployment cms/main-triton", keda=False)
@@ -137,10 +136,3 @@ def test_without_the_right_to_list_autoscalers() -> None:
 def test_nothing_is_held_where_nothing_is() -> None:
     assert not holds_replicas(None)
     assert not holds_replicas({"metadata": {}})
-
-
-def test_what_the_playbook_refuses(tmp_path: Any) -> None:
-    (tmp_path / "hosts.yml").write_text("supersonic_instances: {hosts: {cms: {ansible_connection: local}}}\n")
-    done = run_playbook(CLONE / "playbooks/pause.yml", tmp_path / "hosts.yml", extra={"pause_servers": "-1"})
-    assert done.code != 0
-    assert "pause_servers is '-1', but has to be how many servers" in done.text
