@@ -55,7 +55,7 @@ def cluster(configuration: dict[str, Any], name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("case", "healthy", "refusing", "at_first"),
     [
-        # Without an answer the check fails, and then requests pass: they are refused where it has found 1, above the limit.
+        # Without an answer the check fails, and requests pass: they are refused where it has found 1, above the limit.
         ("open", b',"1"]', 'refusing = answer[":status"] == "200"', "local looked, refusing = 0, false"),
         # Here they are refused then: they pass where it has found 0, not above the limit.
         ("closed", b',"0"]', 'refusing = answer[":status"] ~= "200"', "local looked, refusing = 0, true"),
