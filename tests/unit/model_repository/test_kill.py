@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Publishers that are killed, and disks that are full, at any moment. SUPERSONIC_KILLS sets how often in all (60).
+"""Publishers that are killed, and disks that are full, at any moment. SUPERSONIC_KILLS sets how often in all (60);
+when, see harness/chance.py.
 
 After each blow what is served is one whole release, and the next run completes.
 """
@@ -35,6 +36,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.tests.harness import chance
 from ansible_collections.fastml.supersonic.tests.harness.store_pipes import Pipe
 
 KILLS = int(os.environ.get("SUPERSONIC_KILLS", "60"))
@@ -156,7 +158,7 @@ Tell = Callable[[str, Counter[str]], None]
 @pytest.mark.parametrize(("kind", "kills"), [("links", KILLS // 3), ("copies", KILLS // 6)])
 def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int, tell: Tell) -> None:
     hits: Counter[str] = Counter()
-    dice = random.Random(f"{kind} {os.environ.get('SUPERSONIC_SEED', '1')}")
+    dice = chance.dice(kind)
     source, store = tmp_path / "source", tmp_path / "store"
     before = None
     duration = 0.1
@@ -225,7 +227,7 @@ def test_killed_while_the_source_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(_model_hashes, "SETTLED_NS", -1_000_000_000)
     hits: Counter[str] = Counter()
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    dice = chance.dice()
     source, folder = tmp_path / "source", tmp_path / "cache/fastml-supersonic/hashes"
     command = [sys.executable, "-c", READER, str(COLLECTIONS), str(source)]
 
@@ -294,7 +296,7 @@ PAUSES = {"published": 0.0005, "rolled_back": 0.005, "pruned": 0.0005}
 
 def test_the_module_killed_at_any_moment(source: Path, tmp_path: Path, tell: Tell) -> None:
     """The whole module, in every state that changes something."""
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    dice = chance.dice()
     store = tmp_path / "store"
     hits: Counter[str] = Counter()
 
@@ -386,7 +388,7 @@ class Piped:
 
 def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> None:
     """The publisher makes a new connection by itself, and completes."""
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    dice = chance.dice()
     source, store = tmp_path / "source", tmp_path / "store"
     hits: Counter[str] = Counter()
     change(source, dice, 0)
@@ -432,7 +434,7 @@ def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> No
 
 def test_a_disk_that_is_full_at_any_moment(small_disk: Path, tmp_path: Path, tell: Tell) -> None:
     """Files take whole pages, so what fits by their sizes may yet not fit: the disk fills up on the way."""
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    dice = chance.dice()
     source, store, ballast = tmp_path / "source", small_disk / "store", small_disk / "ballast"
     target = FolderTarget(str(store))
     hits: Counter[str] = Counter()
