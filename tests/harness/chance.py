@@ -4,8 +4,8 @@
 
 """Which cases are drawn by chance, and how many: for tests that damage, kill, or try whatever Hypothesis thinks of.
 
-SUPERSONIC_SEED says which: any text, of which each draws other cases. By default it is 1, so that a test fails for a
-change and not for its draw; give another one to look further. A test that fails prints it.
+SUPERSONIC_SEED says which: any text, of which each draws other cases, or `random` for one that nobody knows before. By
+default it is 1, so that a test fails for a change and not for its draw. A test that fails prints the seed.
 
 SUPERSONIC_FUZZ_CASES says how many times as many as usual (1).
 """
@@ -21,7 +21,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-SEED = os.environ.get("SUPERSONIC_SEED") or "1"
+_GIVEN = os.environ.get("SUPERSONIC_SEED") or "1"
+SEED = str(random.SystemRandom().randrange(1 << 32)) if _GIVEN == "random" else _GIVEN
 _TIMES = float(os.environ.get("SUPERSONIC_FUZZ_CASES") or "1")
 
 Test = Callable[..., None]
