@@ -70,7 +70,7 @@ def test_keda_comes_with_the_instance_that_needs_it(
 
     predicted = instance.run("site.yml", "--check", "--diff")
     assert predicted.code == 0, predicted.output
-    assert "+kind: ScaledObject" in predicted.output
+    assert "ScaledObject/first-triton" in predicted.output
     assert without_keda.left() == []
     assert cluster.get(f"/api/v1/namespaces/{instance.namespace}") is None
 
