@@ -117,7 +117,7 @@ class FakeApi:
         self.headers: dict[str, str] = {}
         self.url = ""
         self._kinds = {resource.path(): resource for resource in (*_SERVED, *kinds)}
-        self._meanwhile: list[tuple[str, str, Callable[[], object]]] = []
+        self._meanwhile: list[tuple[str, str, bool, Callable[[], object]]] = []
         self._faults: list[_Fault] = []
         self._events: list[tuple[int, str, str, Object]] = []
         self._changed = threading.Condition()
@@ -171,9 +171,9 @@ class FakeApi:
             going = ("uid", "deletionTimestamp", "finalizers")
             self.put(path, {**item, "metadata": {k: v for k, v in item["metadata"].items() if k not in going}})
 
-    def meanwhile(self, method: str, path: str, action: Callable[[], object]) -> None:
-        """Do something once, between what the client has read and this request of it."""
-        self._meanwhile.append((method, path, action))
+    def meanwhile(self, method: str, path: str, action: Callable[[], object], *, trial: bool = False) -> None:
+        """Do something once, between what the client has read and this request of it. trial: a dry run."""
+        self._meanwhile.append((method, path, trial, action))
 
     def fail(
         self, method: str, path: str, status: int, times: float = 1, *, trial: bool = False, **headers: str
@@ -186,13 +186,13 @@ class FakeApi:
 
     def answer(self, request: Request) -> Any:
         """What is answered; raises Refusal, or gives a watch as an iterator."""
-        action = next((each for each in self._meanwhile if each[:2] == (request.method, request.path)), None)
-        if action and not request.trial:
+        this = (request.method, request.path, request.trial)
+        if action := next((each for each in self._meanwhile if each[:3] == this), None):
             self._meanwhile.remove(action)
-            action[2]()
+            action[3]()
         with self._changed:
             for fault in self._faults:
-                if (fault.method, fault.path, fault.trial) == (request.method, request.path, request.trial):
+                if (fault.method, fault.path, fault.trial) == this:
                     fault.times -= 1
                     if fault.times <= 0:
                         self._faults.remove(fault)
