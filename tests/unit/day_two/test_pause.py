@@ -24,7 +24,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAU
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 KEDA = _pause.Place("/s", "ScaledObject cms/main-triton", keda=True)
 STATIC = _pause.Place("/d", "Deployment cms/main-triton", keda=False)
@@ -190,10 +189,3 @@ def test_an_object_that_changes_all_the_time_is_not_held(api: FakeApi) -> None:
 def test_nothing_is_held_where_nothing_is() -> None:
     assert not holds_replicas(None)
     assert not holds_replicas({"metadata": {}})
-
-
-def test_what_the_playbook_refuses(tmp_path: Any) -> None:
-    (tmp_path / "hosts.yml").write_text("supersonic_instances: {hosts: {cms: {ansible_connection: local}}}\n")
-    done = run_playbook(CLONE / "playbooks/pause.yml", tmp_path / "hosts.yml", extra={"pause_servers": "-1"})
-    assert done.code != 0
-    assert "pause_servers is '-1', but has to be how many servers" in done.text

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Publishers that are killed, and disks that are full, at any moment. SUPERSONIC_KILLS sets how often in all (60);
-when, see harness/chance.py.
+"""Publishers that are killed at any step of theirs. SUPERSONIC_KILLS sets how often in all (60); with more than that
+they are killed at random moments instead. By which draw: see harness/chance.py.
 
 After each blow what is served is one whole release, and the next run completes.
 """
@@ -26,7 +26,6 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes, _model_publish, _model_store_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
     FolderTarget,
     Options,
@@ -37,14 +36,17 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases 
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness import chance
+from ansible_collections.fastml.supersonic.tests.harness.stop_points import stopping, taken
 from ansible_collections.fastml.supersonic.tests.harness.store_pipes import Pipe
 
-KILLS = int(os.environ.get("SUPERSONIC_KILLS", "60"))
+USUAL = 60
+KILLS = int(os.environ.get("SUPERSONIC_KILLS", USUAL))
+AT_RANDOM = KILLS > USUAL
 COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"
 
 # Reads the source first and then says so: what is killed is the work on the store.
 PUBLISHER = """
-import errno, os, sys
+import errno, sys
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, _publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
@@ -159,21 +161,35 @@ Tell = Callable[[str, Counter[str]], None]
 def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int, tell: Tell) -> None:
     hits: Counter[str] = Counter()
     dice = chance.dice(kind)
-    source, store = tmp_path / "source", tmp_path / "store"
-    before = None
+    source, store, steps = tmp_path / "source", tmp_path / "store", tmp_path / "steps"
+
+    def start(step: int = 0) -> subprocess.Popen[str]:
+        code = stopping(steps, step) + PUBLISHER
+        command = [sys.executable, "-c", code, str(COLLECTIONS), str(source), str(store), kind]
+        publisher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert publisher.stdout is not None
+        assert publisher.stdout.readline() == "ready\n"
+        return publisher
+
+    whole = 0
+    # The second one has as much to do as those that are killed.
+    for number in range(2):
+        change(source, dice, number)
+        with start() as publisher:
+            publisher.wait()
+        whole = taken(steps)
+    before = served(store)
     duration = 0.1
     finished = 0
-    for number, moment in enumerate(moments(dice, kills)):
+    for number, moment in enumerate(moments(dice, kills), 2):
         change(source, dice, number)
         tree = scan([str(source)])
-        command = [sys.executable, "-c", PUBLISHER, str(COLLECTIONS), str(source), str(store), kind]
         left = locked_by(store)
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as publisher:
-            assert publisher.stdout is not None
-            assert publisher.stdout.readline() == "ready\n"
-            at_work(store, left, publisher)
-            time.sleep(moment * duration)
-            publisher.kill()
+        with start(0 if AT_RANDOM else 1 + int(moment * whole)) as publisher:
+            if AT_RANDOM:
+                at_work(store, left, publisher)
+                time.sleep(moment * duration)
+                publisher.kill()
             publisher.wait()
         finished += publisher.returncode == 0
         assert served(store) in (before, tree.release)
@@ -199,23 +215,20 @@ def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int, tell: Tell)
     assert kills < FEW or working(hits) > hits["while contents arrived"]
 
 
-# Reads a source that was read before, and ends before it takes a lock. Each step takes long enough to be killed at.
+# Reads a source that was read before, and ends before it takes a lock. At random moments it has to take its time.
 READER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
-def slowed(real):
-    def call(*arguments, **more):
-        time.sleep(0.0005)
-        result = real(*arguments, **more)
-        time.sleep(0.0005)
-        return result
-    return call
 _model_hashes.SETTLED_NS = -1_000_000_000
-_model_hashes.os.replace = slowed(_model_hashes.os.replace)
-for name in ("find", "_write"):
-    setattr(_model_hashes.Hashes, name, slowed(getattr(_model_hashes.Hashes, name)))
+if len(sys.argv) > 3:
+    real = os.write
+    def write(*arguments):
+        time.sleep(0.001)
+        return real(*arguments)
+    os.write = write
+stop_at(_model_hashes.Hashes, "find", "_write")
 print("ready", flush=True)
 scan([sys.argv[2]], cached=True)
 print("done", flush=True)
@@ -228,28 +241,30 @@ def test_killed_while_the_source_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(_model_hashes, "SETTLED_NS", -1_000_000_000)
     hits: Counter[str] = Counter()
     dice = chance.dice()
-    source, folder = tmp_path / "source", tmp_path / "cache/fastml-supersonic/hashes"
-    command = [sys.executable, "-c", READER, str(COLLECTIONS), str(source)]
+    source, folder, steps = tmp_path / "source", tmp_path / "cache/fastml-supersonic/hashes", tmp_path / "steps"
 
     def cache() -> str:
         return "".join(path.read_text() for path in folder.glob("*.tsv"))
 
-    duration = 0.1
-    for number, moment in enumerate([1.0, *moments(dice, max(KILLS // 6, 6))]):
-        change(source, dice, number)
+    duration, whole = 0.1, 0
+    for number, moment in enumerate([1.0, 1.0, *moments(dice, max(KILLS // 6, 6))], -1):
+        change(source, dice, number + 1)
         before = cache()
         for draft in set(folder.glob("*")) - set(folder.glob("*.tsv")):
             draft.unlink()
+        step = 0 if AT_RANDOM or number < 1 else 1 + int(moment * whole)
+        slow = ["slowly"] * AT_RANDOM
+        command = [sys.executable, "-c", stopping(steps, step) + READER, str(COLLECTIONS), str(source), *slow]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
             assert reader.stdout is not None
             assert reader.stdout.readline() == "ready\n"
             begin = time.monotonic()
-            if number:
+            if number > 0 and AT_RANDOM:
                 time.sleep(moment * duration)
                 reader.kill()
             done = reader.stdout.read()
-            duration = duration if number else time.monotonic() - begin
-        if number == 0:
+        if number < 1:
+            duration, whole = time.monotonic() - begin, taken(steps)
             continue
         if cache() != before:
             where = "done" if done else "after the cache was replaced"
@@ -263,31 +278,24 @@ def test_killed_while_the_source_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     assert hits["with a draft"] >= hits.total() / 4
 
 
-# On a slow file system, so that roll-backs and prunings, too, last longer than it takes to kill them.
+# On a slow file system where it is killed at random moments, so that roll-backs and prunings, too, last longer than it
+# takes to kill them.
 MODULE = """
-import json, os, sys, time
+import json, sys, time
 def slowed(real):
     def call(*arguments, **more):
         time.sleep(float(sys.argv[3]))
         return real(*arguments, **more)
     return call
-for name in ("fsync", "link", "rename", "replace", "symlink", "unlink", "utime"):
-    setattr(os, name, slowed(getattr(os, name)))
+if float(sys.argv[3]):
+    for name in ("fsync", "link", "rename", "replace", "symlink", "unlink", "utime"):
+        setattr(os, name, slowed(getattr(os, name)))
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 print("ready", flush=True)
 print(json.dumps(run_module("model_repository", json.loads(sys.argv[2]))), flush=True)
 """
-
-
-def module(options: dict[str, t.Any], pause: float = 0.0) -> subprocess.Popen[str]:
-    """The module in a process of its own, at its beginning."""
-    command = [sys.executable, "-c", MODULE, str(COLLECTIONS), json.dumps(options), str(pause)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
 
 
 # Seconds that each change of a file takes.
@@ -297,7 +305,7 @@ PAUSES = {"published": 0.0005, "rolled_back": 0.005, "pruned": 0.0005}
 def test_the_module_killed_at_any_moment(source: Path, tmp_path: Path, tell: Tell) -> None:
     """The whole module, in every state that changes something."""
     dice = chance.dice()
-    store = tmp_path / "store"
+    store, steps = tmp_path / "store", tmp_path / "steps"
     hits: Counter[str] = Counter()
 
     def rewrite() -> str:
@@ -305,19 +313,31 @@ def test_the_module_killed_at_any_moment(source: Path, tmp_path: Path, tell: Tel
             (source / f"beta/1/weights{index}").write_bytes(dice.randbytes(500))
         return scan([str(source)]).release
 
-    def start(action: str, pause: float) -> subprocess.Popen[str]:
-        options = {
+    def start(action: str, step: int = 0) -> subprocess.Popen[str]:
+        """The module in a process of its own, at its beginning."""
+        options: dict[str, t.Any] = {
             "store": {"type": "path", "path": str(store)},
             "state": action,
             "keep": 1 if action == "pruned" else 3,
         }
-        return module({**options, **({"source": [str(source)]} if action == "published" else {})}, pause)
+        if action == "published":
+            options["source"] = [str(source)]
+        pause = PAUSES[action] if AT_RANDOM else 0
+        code = stopping(steps, step) + MODULE
+        command = [sys.executable, "-c", code, str(COLLECTIONS), json.dumps(options), str(pause)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
 
     durations: dict[str, float] = {}
+    whole: dict[str, int] = {}
     for action in ("published", "published", "rolled_back", "pruned"):
         rewrite()
-        with start(action, PAUSES[action]) as process:
+        with start(action) as process:
             durations[action] = held(store, process)
+            process.wait()
+        whole[action] = taken(steps)
     kills = max(KILLS // 6 // len(PAUSES), 2)
     blows = [(action, moment) for action in PAUSES for moment in moments(dice, kills)]
     dice.shuffle(blows)
@@ -331,15 +351,16 @@ def test_the_module_killed_at_any_moment(source: Path, tmp_path: Path, tell: Tel
         before = served(store)
         if action == "published":
             release = rewrite()
-        whole = {path.name for path in (store / "releases").glob("*")}
+        there = {path.name for path in (store / "releases").glob("*")}
         goal = Store(str(store)).find()
-        with start(action, PAUSES[action]) as process:
-            at_work(store, None, process)
-            time.sleep(moment * durations[action])
-            process.kill()
+        with start(action, 0 if AT_RANDOM else 1 + int(moment * whole[action])) as process:
+            if AT_RANDOM:
+                at_work(store, None, process)
+                time.sleep(moment * durations[action])
+                process.kill()
             process.wait()
         now = served(store)
-        assert now in {before, release, *whole}
+        assert now in {before, release, *there}
         if action == "published":
             where = hit(store, before, release)
         else:
@@ -359,15 +380,18 @@ def test_the_module_killed_at_any_moment(source: Path, tmp_path: Path, tell: Tel
 
 
 class Piped:
-    """A store in a process behind pipes, as in a helper pod, which dies at a random moment."""
+    """A store in a process behind pipes, as in a helper pod; the first one executes this code, or meets its fate."""
 
-    def __init__(self, store: Path, fate: Callable[[subprocess.Popen[bytes]], None] | None) -> None:
-        self.store, self.fate, self.sessions = store, fate, 0
+    def __init__(
+        self, store: Path, code: str = "", fate: Callable[[subprocess.Popen[bytes]], None] | None = None
+    ) -> None:
+        self.store, self.code, self.fate, self.sessions = store, code, fate, 0
 
     @contextlib.contextmanager
     def session(self) -> Iterator[tuple[t.Any, str, _model_store_pod.Pods]]:
-        pipe = Pipe(self.store)
         self.sessions += 1
+        # Behind its last import, whatever that is.
+        pipe = Pipe(self.store, ("\nimport uuid\n", f"\nimport uuid\n{self.code * (self.sessions == 1)}\n"))
         if self.fate and self.sessions == 1:
             threading.Thread(target=self.fate, args=(pipe.process,), daemon=True).start()
         try:
@@ -389,19 +413,22 @@ class Piped:
 def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> None:
     """The publisher makes a new connection by itself, and completes."""
     dice = chance.dice()
-    source, store = tmp_path / "source", tmp_path / "store"
+    source, store, steps = tmp_path / "source", tmp_path / "store", tmp_path / "steps"
     hits: Counter[str] = Counter()
-    change(source, dice, 0)
-    tree = scan([str(source)])
     durations: list[float] = []
 
     def measure(process: subprocess.Popen[bytes]) -> None:
         durations.append(held(store, process))
 
-    _publish(t.cast("t.Any", Piped(store, measure)), tree, [], Options(keep=2))
+    # The second one has as much to do as those that are killed.
+    for number in range(2):
+        change(source, dice, number)
+        tree = scan([str(source)])
+        _publish(t.cast("t.Any", Piped(store, stopping(steps), measure)), tree, [], Options(keep=2))
+    whole = taken(steps)
     before: str | None = tree.release
-    for number, moment in enumerate(moments(dice, KILLS // 6)):
-        change(source, dice, number + 1)
+    for number, moment in enumerate(moments(dice, KILLS // 6), 2):
+        change(source, dice, number)
         tree = scan([str(source)])
 
         # Later releases have less to send than the first one.
@@ -410,7 +437,8 @@ def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> No
             time.sleep(moment * durations[0])
             process.kill()
 
-        target = Piped(store, kill)
+        step = 1 + int(moment * whole)
+        target = Piped(store, fate=kill) if AT_RANDOM else Piped(store, stopping(steps, step))
 
         def attempt(target: Piped = target, tree: t.Any = tree, before: str | None = before) -> dict[str, t.Any]:
             if target.sessions:
@@ -430,45 +458,3 @@ def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> No
         assert not (store / "lock").exists()
     tell("stores in a pod killed", hits)
     assert working(hits) >= enough(hits.total())
-
-
-def test_a_disk_that_is_full_at_any_moment(small_disk: Path, tmp_path: Path, tell: Tell) -> None:
-    """Files take whole pages, so what fits by their sizes may yet not fit: the disk fills up on the way."""
-    dice = chance.dice()
-    source, store, ballast = tmp_path / "source", small_disk / "store", small_disk / "ballast"
-    target = FolderTarget(str(store))
-    hits: Counter[str] = Counter()
-    before: str | None = None
-    (source / "m/1").mkdir(parents=True)
-    (source / "m/config.pbtxt").write_text('backend: "python"\n')
-    for number in range(max(KILLS // 6, 6)):
-        for index in range(40):
-            (source / f"m/1/{'model.py' if index == 0 else f'w{index}'}").write_bytes(dice.randbytes(300))
-        release = scan([str(source)]).release
-        ballast.unlink(missing_ok=True)
-        space = os.statvfs(small_disk)
-        left = dice.randrange(16_000, 250_000)
-        ballast.write_bytes(bytes(max(space.f_bavail * space.f_frsize - left, 0)))
-        said = ""
-        try:
-            if number % 2:
-                _publish(t.cast("t.Any", Piped(store, None)), scan([str(source)]), [], Options(keep=2))
-            else:
-                publish(target, [str(source)], Options(keep=2))
-        except SupersonicError as error:
-            said = str(error)
-        if not said:
-            hits["nowhere, it fitted"] += 1
-        else:
-            full = f"The store {store} is full. What was published before is untouched" in said
-            assert full or "free and the release needs" in said, said
-            hits["while it was written" if full else "the check before"] += 1
-            assert (served(store) if store.exists() else None) in (before, release)
-            assert not (store / "lock").exists()
-            assert list((store / "staging").iterdir()) == []
-        ballast.unlink()
-        publish(target, [str(source)], Options(keep=2))
-        assert served(store) == release
-        before = release
-    tell("disks filled up", hits)
-    assert hits["while it was written"] >= 2

@@ -12,7 +12,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-CLONE = Path(__file__).resolve().parents[2]
+CLONE = Path(__file__).resolve().parents[3]
 # What users put into their clones, or what running things there leaves.
 OWN = [
     "inventories/a/hosts.yml",

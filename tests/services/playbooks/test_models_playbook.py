@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import publish as publish_release
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
 
 ACTIONS = "list, publish, rollback, verify, prune"
 
@@ -41,54 +39,84 @@ def variables(folder: Path) -> dict[str, Any]:
             {"name": "models", "kind": "pvc", "claim": "supersonic-models", "path": "current"}
         ],
         "model_repository_image": "example.org/tritonserver:26.04-py3",
-        "verify_golden_directories": [str(Path(__file__).parent / "models")],
+        "verify_golden_directories": [str(CLONE / "tests/unit/inventory/models")],
     }
 
 
-@pytest.fixture
-def inventory(tmp_path: Path) -> Path:
-    path = tmp_path / "hosts.yml"
-    path.write_text(yaml.safe_dump({"supersonic_instances": {"hosts": {"cms": variables(tmp_path)}}}))
-    return path
+FAR = "127.0.0.1:1"
+# Hosts whose runs end together, and what is given to all of them: variables of each, and what is said of it.
+Case = tuple[dict[str, Any], str]
+RUNS: dict[str, tuple[dict[str, Any], dict[str, Case]]] = {
+    "no such action": (
+        {},
+        {
+            "misspelt": (
+                {"models_action": "roll_back"},
+                f"models_action is 'roll_back', but has to be one of {ACTIONS}; without it",
+            ),
+            "empty": ({"models_action": ""}, f"models_action is '', but has to be one of {ACTIONS}"),
+        },
+    ),
+    "nothing to publish": (
+        {"models_action": "publish"},
+        {"nothing": ({}, "The inventory of nothing names no folder in model_repository_sources")},
+    ),
+    "wrong variables": (
+        {"models_acton": "publish"},
+        {
+            "release": ({"models_action": "rollback", "model_repository_rollback_to": "v2"}, "first 8 characters"),
+            "variable": (
+                {},
+                "models_acton (CLI option '-e'): this playbook has no such variable. Did you mean models_action?",
+            ),
+        },
+    ),
+    # What is right for the playbook comes as far as the role, and then as far as the cluster.
+    "right": (
+        {},
+        {
+            "plain": ({}, FAR),
+            **{action: ({"models_action": action}, FAR) for action in ("rollback", "verify", "prune")},
+            # Who publishes nothing need not name an image before.
+            **{
+                f"no-image-{action}": (
+                    {"models_action": action, "model_repository_image": None},
+                    "model_repository_image, an image with python3, is not set, but a pod of it looks into",
+                )
+                for action in ("verify", "prune", "rollback")
+            },
+        },
+    ),
+}
+EVERY = {host: (run, case[1]) for run, (_extra, cases) in RUNS.items() for host, case in cases.items()}
 
 
-@pytest.mark.parametrize(
-    ("extra", "message"),
-    [
-        ({"models_action": "roll_back"}, f"models_action is 'roll_back', but has to be one of {ACTIONS}; without it"),
-        ({"models_action": ""}, f"models_action is '', but has to be one of {ACTIONS}"),
-        ({"models_action": "publish"}, "The inventory of cms names no folder in model_repository_sources"),
-        ({"models_action": "rollback", "model_repository_rollback_to": "v2"}, "first 8 characters"),
-        (
-            {"models_acton": "publish"},
-            "models_acton (CLI option '-e'): this playbook has no such variable. Did you mean models_action?",
-        ),
-        # What is right comes as far as the cluster.
-        ({}, "127.0.0.1:1"),
-        ({"models_action": "rollback"}, "127.0.0.1:1"),
-        ({"models_action": "verify"}, "127.0.0.1:1"),
-        ({"models_action": "prune"}, "127.0.0.1:1"),
-    ],
-)
-def test_actions(inventory: Path, extra: dict[str, Any], message: str) -> None:
-    done = run_playbook("playbooks/models.yml", inventory, extra=extra)
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """How each of these runs has ended."""
+    found = {}
+    for run, (extra, cases) in RUNS.items():
+        folder = tmp_path_factory.mktemp("models")
+        hosts = {}
+        for host, (changes, _message) in cases.items():
+            own = {**variables(folder), "supersonic_namespace": host, **changes}
+            hosts[host] = {name: value for name, value in own.items() if value is not None}
+        (folder / "hosts.yml").write_text(yaml.safe_dump({"supersonic_instances": {"hosts": hosts}}))
+        found[run] = run_playbook("playbooks/models.yml", folder / "hosts.yml", extra=extra)
+    return found
+
+
+@pytest.mark.parametrize("host", EVERY)
+def test_actions(ended: dict[str, Run], host: str) -> None:
+    run, message = EVERY[host]
+    done = ended[run]
     assert done.code != 0
-    assert message in done.text, done.output
+    assert message in done.said_of(host), done.output
     assert ("Do what was asked for" in done.output or "TASK [fastml.supersonic.model_repository" in done.output) == (
-        message == "127.0.0.1:1"
+        run == "right"
     )
-    assert done.recap["cms"]["changed"] == 0
-
-
-@pytest.mark.parametrize("action", ["verify", "prune", "rollback"])
-def test_looking_into_a_claim_takes_an_image(tmp_path: Path, action: str) -> None:
-    """Who publishes nothing need not name one before."""
-    path = tmp_path / "hosts.yml"
-    given = {name: value for name, value in variables(tmp_path).items() if name != "model_repository_image"}
-    path.write_text(yaml.safe_dump({"supersonic_instances": {"hosts": {"cms": given}}}))
-    done = run_playbook("playbooks/models.yml", path, extra={"models_action": action})
-    assert done.code != 0
-    assert "model_repository_image, an image with python3, is not set, but a pod of it looks into" in done.text
+    assert done.recap[host]["failed"] == 1
+    assert done.recap[host]["changed"] == 0
 
 
 # ---- the role model_repository, as far as the cluster --------------------------------------------------------------
@@ -120,7 +148,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str],
     folder = tmp_path_factory.mktemp("publishers")
     common = {
         **variables(folder),
-        "model_repository_sources": [str(Path(__file__).parent / "models")],
+        "model_repository_sources": [str(CLONE / "tests/unit/inventory/models")],
         # The claim would be asked for first.
         "model_repository_mode": "existing",
         "triton_env": [{"name": "WHAT", "value": "planted-5d1f"}],
@@ -137,11 +165,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str],
     }
     (folder / "publish.yml").write_text(yaml.safe_dump([play]))
     done = run_playbook(folder / "publish.yml", folder / "hosts.yml", "-vvv")
-    # Results are indented; what else -vvv tells is not.
-    found = dict.fromkeys(PUBLISHERS, "")
-    for match in re.finditer(r"^\w+: \[([^\]]+)\].*\n(?:[ \t]+.*\n)*", done.output, re.M):
-        found[match[1]] += match[0]
-    return found, done
+    return {name: "".join(done.results_of(name)) for name in PUBLISHERS}, done
 
 
 UNTRIED = "No server tries the release: the instance has no triton_image."
@@ -193,26 +217,33 @@ def test_the_pod_that_publishes_is_as_the_inventory_says(published: tuple[dict[s
 # ---- instances that share a store ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def releases(tmp_path: Path) -> list[str]:
-    """Three releases in a store, the last one current."""
-    source = tmp_path / "source"
+@pytest.fixture(scope="module")
+def gone_back(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], Run]:
+    """The folder of three stores, the releases of each (the last one was current), and a run that goes back in them."""
+    folder = tmp_path_factory.mktemp("stores")
+    source = folder / "source"
     (source / "m/1").mkdir(parents=True)
     (source / "m/config.pbtxt").write_text('backend: "python"\n')
-    found = []
+    releases = []
     for number in range(3):
         (source / "m/1/model.py").write_text(f"# {number}\n")
-        found.append(publish_release(FolderTarget(str(tmp_path / "store")), [str(source)], Options())["release"])
-    return found
-
-
-def roll_back(folder: Path, hosts: Mapping[str, Mapping[str, Any]]) -> Run:
-    """The role alone, on stores in folders."""
+        releases.append(publish_release(FolderTarget(str(folder / "store")), [str(source)], Options())["release"])
+    for name in ("other", "stays"):
+        shutil.copytree(folder / "store", folder / name, symlinks=True)
     common = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
         "supersonic_namespace": "cms",
         "model_repository_path": str(folder / "store"),
+    }
+    stays = {"model_repository_path": str(folder / "stays")}
+    hosts: dict[str, dict[str, Any]] = {
+        "a": {},
+        "b": {"model_repository_path": str(folder / "other")},
+        "c": {},
+        "d": {},
+        "e": {**stays, "model_repository_rollback_to": "0" * 8},
+        "f": stays,
     }
     inventory = folder / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": {name: {**common, **own} for name, own in hosts.items()}}}))
@@ -220,23 +251,22 @@ def roll_back(folder: Path, hosts: Mapping[str, Mapping[str, Any]]) -> Run:
     say = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} goes on with {{ model_repository_release }}."}}
     playbook = folder / "roll_back.yml"
     playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task, say]}]))
-    return run_playbook(playbook, inventory)
+    return folder, releases, run_playbook(playbook, inventory)
 
 
-def test_instances_with_one_store_go_back_together(tmp_path: Path, releases: list[str]) -> None:
-    shutil.copytree(tmp_path / "store", tmp_path / "other", symlinks=True)
-    other = {"model_repository_path": str(tmp_path / "other")}
-    done = roll_back(tmp_path, {"a": {}, "b": other, "c": {}, "d": {}})
-    assert done.code == 0, done.output
+def test_instances_with_one_store_go_back_together(gone_back: tuple[Path, list[str], Run]) -> None:
+    folder, releases, done = gone_back
     for store in ("store", "other"):
-        assert os.readlink(tmp_path / store / "current") == f"releases/{releases[1]}", done.output
+        assert os.readlink(folder / store / "current") == f"releases/{releases[1]}", done.output
     for name in "abcd":
         assert f"{name} goes on with {releases[1]}." in done.text, done.output
-    assert [done.changed(name) for name in "abcd"] == [1, 1, 0, 0]
+    assert [done.recap[name]["failed"] for name in "abcd"] == [0, 0, 0, 0]
+    assert [done.recap[name]["changed"] for name in "abcd"] == [1, 1, 0, 0]
 
 
-def test_where_the_first_cannot_go_back_the_others_do_not(tmp_path: Path, releases: list[str]) -> None:
-    done = roll_back(tmp_path, {"a": {"model_repository_rollback_to": "0" * 8}, "b": {}})
+def test_where_the_first_cannot_go_back_the_others_do_not(gone_back: tuple[Path, list[str], Run]) -> None:
+    folder, releases, done = gone_back
     assert done.code != 0
-    assert "The store is also that of a, which could not go back: see there. Servers of b go on with" in done.text
-    assert os.readlink(tmp_path / "store/current") == f"releases/{releases[2]}"
+    assert "The store is also that of e, which could not go back: see there. Servers of f go on with" in done.text
+    assert [done.recap[name]["failed"] for name in "ef"] == [1, 1]
+    assert os.readlink(folder / "stays/current") == f"releases/{releases[2]}"

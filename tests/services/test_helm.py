@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm import Chart, render, split
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm import Chart, render
 from ansible_collections.fastml.supersonic.tests.harness.helm import CHART, helm_program, packaged
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
@@ -102,24 +102,3 @@ def test_values_are_in_no_output(helm: str) -> None:
     failed = run_module("helm_chart", {**options, "dest": "/nowhere/x", "values": {"token": planted}})
     assert failed["failed"]
     assert planted not in str(failed)
-
-
-def test_hooks_are_kept_apart() -> None:
-    def hook(name: str, event: str, weight: str | None = None) -> dict[str, Any]:
-        annotations = {"helm.sh/hook": event, **({"helm.sh/hook-weight": weight} if weight else {})}
-        return {"kind": "Job", "metadata": {"name": name, "annotations": annotations}}
-
-    plain = {"kind": "ConfigMap", "metadata": {"name": "plain", "annotations": {"a": "b"}}}
-    objects, hooks = split(
-        [
-            hook("late", "post-delete", "5"),
-            plain,
-            hook("both", "post-delete, pre-delete"),
-            hook("early", "post-delete", "-1"),
-        ]
-    )
-    assert objects == [plain]
-    assert {event: [item["metadata"]["name"] for item in found] for event, found in hooks.items()} == {
-        "post-delete": ["early", "both", "late"],
-        "pre-delete": ["both"],
-    }

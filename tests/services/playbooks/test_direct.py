@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._module_process import module_process, packed
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
@@ -119,11 +118,13 @@ class Place:
             "ansible_remote_tmp": str(folder / "remote"),
             "out": str(folder),
         }
-        hosts = {
+        hosts: dict[str, dict[str, Any]] = {
             "here": local,
             "apart": {**local, "fastml_direct_execution": False},
             "other": {**local, "ansible_python_interpreter": str(folder / "bin" / "python")},
         }
+        for host in ("here", "apart"):
+            hosts |= {f"{host}-{act}": {**hosts[host], "act": act} for act in ("sleep", "tidy")}
         (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
         self.environment = {
             "ANSIBLE_COLLECTIONS_PATH": f"{folder / 'collections'}:{CLONE / '.collections'}",
@@ -238,25 +239,28 @@ def test_nothing_is_left(place: Place, done: tuple[Run, dict[str, Any]]) -> None
     assert not list((place.folder / "remote").glob("ansible-moduletmp-*"))
 
 
-@pytest.mark.parametrize("host", ["here", "apart"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("act", ["sleep", "tidy"])
-def test_signal_ends_the_module(tmp_path: Path, place: Place, number: signal.Signals, act: str, host: str) -> None:
-    """Ctrl-C leaves a module the time to clear up, and so does SIGTERM to one that handles it."""
-    pid = tmp_path / "sleeping"
-    playbook = place.playbook([{PROBE: {"act": act, "text": "60", "path": str(pid)}}], host)
+@pytest.fixture(scope="module", params=[signal.SIGINT, signal.SIGTERM])
+def ended(place: Place, request: pytest.FixtureRequest) -> tuple[signal.Signals, Path]:
+    """A signal to a run in which modules of several hosts are at work, and where each has said which process it was."""
+    folder = place.folder / request.param.name
+    folder.mkdir()
+    path = f"{folder}/{{{{ inventory_hostname }}}}"
+    hosts = [f"{host}-{act}" for host in ("here", "apart") for act in ("sleep", "tidy")]
+    playbook = place.playbook([{PROBE: {"act": "{{ act }}", "text": "60", "path": path}}], ":".join(hosts))
     command = [sys.executable, "-m", "ansible", "playbook", "-i", place.folder / "hosts.yml", playbook]
     with subprocess.Popen(command, env={**os.environ, **place.environment}, start_new_session=True) as process:
-        until(lambda: pid.exists() and pid.read_text(), 30)
-        os.kill(process.pid, number)
-        process.wait(timeout=30)
+        until(lambda: all((folder / host).exists() and (folder / host).read_text() for host in hosts), 30)
+        os.kill(process.pid, request.param)
+        process.wait(timeout=120)
     assert process.returncode != 0
+    return request.param, folder
+
+
+@pytest.mark.parametrize("host", ["here", "apart"])
+@pytest.mark.parametrize("act", ["sleep", "tidy"])
+def test_signal_ends_the_module(ended: tuple[signal.Signals, Path], act: str, host: str) -> None:
+    """Ctrl-C leaves a module the time to clear up, and so does SIGTERM to one that handles it."""
+    number, folder = ended
+    pid = folder / f"{host}-{act}"
     until(lambda: not Path("/proc", pid.read_text()).exists(), 5)
     assert Path(f"{pid}.tidy").exists() == (number == signal.SIGINT or act == "tidy")
-
-
-def test_signals_are_handled_as_before() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with module_process(packed({})):
-        signal.signal(signal.SIGTERM, lambda *_arguments: None)
-    assert signal.getsignal(signal.SIGTERM) is before
