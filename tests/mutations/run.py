@@ -62,7 +62,7 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutation; by: the first test that failed; said: the end of the output where nothing was found."""
+    """What became of a mutation; by: the first test that failed; said: the end of the output, where none did."""
 
     mutation: Mutation
     verdict: str
@@ -187,9 +187,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
         names = ", ".join(dict.fromkeys(test.partition("::")[0].removeprefix("tests/") for test in mutation.tests))
         rows.append((mutation.id, mutation.file, names, outcome.verdict, f"{outcome.seconds:.1f}", outcome.by))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     publish,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.tests.harness import chance
 from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_kill import KILLS, Piped, Tell, served, tell
 
 __all__ = ["tell"]
