@@ -184,7 +184,7 @@ def test_what_cannot_be_measured_is_refused(service: Instance) -> None:
     assert "unknown model: 'nothing'" in result["msg"]
     result = run_module("load_benchmark", options(service, pools=["1"], profile=short, token="x" * 26))
     assert re.search("perf_analyzer cannot send requests .* token", result["msg"]), result["msg"]
-    assert TOKEN not in str(result)
+    assert "x" * 26 not in str(result)
     untouched(service)
 
 

@@ -176,16 +176,6 @@ def test_no_image_without_a_version() -> None:
             assert "@sha256:" in image or tag not in ("", "latest"), f"{path.relative_to(CLONE)}: {image}"
 
 
-def test_secrets_are_not_logged() -> None:
-    secret = re.compile(r"(tokens?|password|secret|api_key|private_key)$")
-    for role in ROLES:
-        for entry in specification(role).values():
-            for name, option in entry["options"].items():
-                if secret.search(name):
-                    # What only names a Secret says so: no_log: false.
-                    assert "no_log" in option, f"{name} of role {role.name} can be logged"
-
-
 def test_roles_reach_for_nothing_outside_of_the_collection() -> None:
     for path in CLONE.glob("roles/*/tasks/*.yml"):
         assert not re.search(r"\.\./(inventories|docs|tests|extensions)", path.read_text()), path

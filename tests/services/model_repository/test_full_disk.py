@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import random
 import typing as t
 from collections import Counter
 from pathlib import Path
@@ -20,6 +19,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     publish,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.tests.harness import chance
 from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_kill import KILLS, Piped, Tell, served, tell
 
 __all__ = ["tell"]
@@ -27,7 +27,7 @@ __all__ = ["tell"]
 
 def test_a_disk_that_is_full_at_any_moment(small_disk: Path, tmp_path: Path, tell: Tell) -> None:
     """Files take whole pages, so what fits by their sizes may yet not fit: the disk fills up on the way."""
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    dice = chance.dice()
     source, store, ballast = tmp_path / "source", small_disk / "store", small_disk / "ballast"
     target = FolderTarget(str(store))
     hits: Counter[str] = Counter()

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Sources that are archives: the same release as from a folder, or one clear sentence, and nothing left over."""
+"""Sources that are archives: the same release as from a folder, or one clear sentence, and nothing left over.
+
+Which are damaged, and how many: see harness/chance.py.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.tests.harness import chance
 
 COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"
-REPEATS = int(os.environ.get("SUPERSONIC_REPEATS", "300"))
 FORMATS = ("tar", "tar.gz", "tar.bz2", "tar.xz", "zip")
 
 
@@ -504,8 +507,8 @@ def test_damaged_anywhere(source: Path, tmp_path: Path, form: str) -> None:
     (source / "beta/1/weights").write_bytes(random.Random(1).randbytes(2000))
     whole = pack(source, tmp_path / f"whole.{form}").read_bytes()
     good = scan([str(source)]).release
-    archive, dice, refused = tmp_path / f"models.{form}", random.Random(f"{form} 1"), 0
-    for _round in range(max(REPEATS // 5, 20)):
+    archive, dice, refused = tmp_path / f"models.{form}", chance.dice(form), 0
+    for _round in range(chance.cases(60, least=20)):
         data = bytearray(whole)
         for _change in range(dice.randint(1, 3)):
             data[dice.randrange(len(data))] = dice.randrange(256)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """Publishers that are killed at any step of theirs. SUPERSONIC_KILLS sets how often in all (60); with more than that
-they are killed at random moments instead.
+they are killed at random moments instead. By which draw: see harness/chance.py.
 
 After each blow what is served is one whole release, and the next run completes.
 """
@@ -35,6 +35,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.tests.harness import chance
 from ansible_collections.fastml.supersonic.tests.harness.stop_points import stopping, taken
 from ansible_collections.fastml.supersonic.tests.harness.store_pipes import Pipe
 
@@ -159,7 +160,7 @@ Tell = Callable[[str, Counter[str]], None]
 @pytest.mark.parametrize(("kind", "kills"), [("links", KILLS // 3), ("copies", KILLS // 6)])
 def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int, tell: Tell) -> None:
     hits: Counter[str] = Counter()
-    dice = random.Random(f"{kind} {os.environ.get('SUPERSONIC_SEED', '1')}")
+    dice = chance.dice(kind)
     source, store, steps = tmp_path / "source", tmp_path / "store", tmp_path / "steps"
 
     def start(step: int = 0) -> subprocess.Popen[str]:
@@ -239,7 +240,7 @@ def test_killed_while_the_source_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(_model_hashes, "SETTLED_NS", -1_000_000_000)
     hits: Counter[str] = Counter()
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    dice = chance.dice()
     source, folder, steps = tmp_path / "source", tmp_path / "cache/fastml-supersonic/hashes", tmp_path / "steps"
 
     def cache() -> str:
@@ -303,7 +304,7 @@ PAUSES = {"published": 0.0005, "rolled_back": 0.005, "pruned": 0.0005}
 
 def test_the_module_killed_at_any_moment(source: Path, tmp_path: Path, tell: Tell) -> None:
     """The whole module, in every state that changes something."""
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    dice = chance.dice()
     store, steps = tmp_path / "store", tmp_path / "steps"
     hits: Counter[str] = Counter()
 
@@ -411,7 +412,7 @@ class Piped:
 
 def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> None:
     """The publisher makes a new connection by itself, and completes."""
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    dice = chance.dice()
     source, store, steps = tmp_path / "source", tmp_path / "store", tmp_path / "steps"
     hits: Counter[str] = Counter()
     durations: list[float] = []

@@ -694,6 +694,49 @@ def test_a_pod_that_takes_the_lock_while_pods_are_listed_keeps_it(source: Path, 
         publish(FromPod(store, alive), [str(source)], Options(lock_seconds=0))
 
 
+@pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [
+        ("announce", {"begun": "another"}),
+        ("switch_to", {"release": "FIRST"}),
+        ("switch_to", {"release": "FIRST", "keep": 1}),
+        ("switch_to", {"release": "SECOND", "keep": 1}),
+        ("finish", {}),
+        ("prune", {"keep": 1}),
+        ("discard", {"release": "NEVER SERVED"}),
+    ],
+    ids=str,
+)
+def test_who_has_lost_the_lock_changes_nothing_more(
+    two: tuple[Path, str, str], operation: str, arguments: dict[str, t.Any]
+) -> None:
+    """The loss is noticed at each change, whatever was checked before it: the next publisher is at work already."""
+    place, first, second = two
+    store = Store(str(place))
+    store.open("somebody")
+    entries = _model_store.parse_manifest(str(store.manifest(second)))
+    unserved = _model_store.format_manifest(entries[1:])
+    store.stage(unserved)
+    store.announce(_model_store.Begun(first, second, back=False).text)
+    names = {"FIRST": first, "SECOND": second, "NEVER SERVED": release_id(unserved)}
+    pass_on(place, "publish-3")
+
+    def state() -> dict[Path, t.Any]:
+        """Everything but the work in progress, and `current` by where it leads."""
+        return {
+            path: os.readlink(path) if path.is_symlink() else path.lstat().st_mtime_ns
+            for path in place.rglob("*")
+            if "staging" not in path.parts
+        }
+
+    before = state()
+    with pytest.raises(_model_store.StoreError, match="another one took over"):
+        store.handle(operation, {key: names.get(value, value) for key, value in arguments.items()})
+    assert state() == before
+    store.close()
+    assert json.loads((place / "lock/holder").read_text())["host"] == "publish-3"
+
+
 def test_each_of_many_publishers_is_waited_for(source: Path, tmp_path: Path) -> None:
     """None of them takes longer than is waited for, all together do."""
     store = tmp_path / "store"
@@ -1084,39 +1127,96 @@ def test_syncfs_is_trusted_where_it_reports_failures(
     assert any("/staging/" in path and "/tree" not in path for path in synced) is not tells
 
 
-@pytest.mark.parametrize("files", [0, 3, _model_store.SYNCFS_FROM])
-def test_every_new_name_has_reached_the_disk_before_the_switch(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
-) -> None:
-    """One by one, as where the kernel cannot flush all at once: the first time, and when there is a store."""
-    store = tmp_path / "store"
-    unsure: set[str] = set()
-    switches: list[set[str]] = []
-    monkeypatch.setattr(Store, "_syncfs", lambda _self: False)
+class Disk:
+    """What a power cut leaves of a store: what was written and named before the last fsync of the file or folder.
 
-    def watch(name: str) -> None:
-        real = getattr(os, name)
+    It watches the calls of this process, with the paths and files that they really are about.
+    """
 
+    def __init__(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.store = str(store)
+        # Of each file, how it was when it was synced; and folders with names that were made after they were.
+        self.synced: dict[int, tuple[int, int]] = {}
+        self.unsure: set[str] = set()
+        # What a switch would lose, for each of them; and what was published although it was not durable.
+        self.switches: list[set[str]] = []
+        self.lost: list[str] = []
+        self.published: list[str] = []
+        # Files and folders one by one, as where the kernel cannot flush all at once.
+        monkeypatch.setattr(Store, "_syncfs", lambda _self: False)
+        real_sync = os.fsync
+
+        def fsync(handle: int) -> None:
+            real_sync(handle)
+            info = os.fstat(handle)
+            self.synced[info.st_ino] = (info.st_size, info.st_mtime_ns)
+            self.unsure.discard(os.readlink(f"/proc/self/fd/{handle}"))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        for name in ("mkdir", "link", "rename", "replace"):
+            monkeypatch.setattr(os, name, self._watched(name, getattr(os, name)))
+
+    def _watched(self, name: str, real: t.Any) -> t.Any:
         def call(*paths: t.Any, **more: t.Any) -> None:
-            if paths[-1] == str(store / "current"):
-                switches.append(set(unsure))
+            source, made = str(paths[0]), str(paths[0] if name == "mkdir" else paths[1])
+            if made == f"{self.store}/current":
+                self.switches.append({path for path in self.unsure if not self._staged(path)})
+            if name in ("rename", "replace") and self._staged(source) and not self._staged(made):
+                self._publish(source, made.removeprefix(f"{self.store}/"))
             real(*paths, **more)
-            folder = os.path.dirname(str(paths[0] if name == "mkdir" else paths[1]))
-            if f"{folder}/".startswith(f"{store}/") and "/staging" not in folder:
-                unsure.add(folder)
+            if made.startswith(f"{self.store}/"):
+                self.unsure.add(os.path.dirname(made))
 
-        monkeypatch.setattr(os, name, call)
+        return call
 
-    for name in ("mkdir", "link", "rename", "replace"):
-        watch(name)
-    real_sync = Store._sync
-    monkeypatch.setattr(Store, "_sync", lambda self, path: (real_sync(self, path), unsure.discard(path))[0])
-    put(source, store)
+    def _staged(self, path: str) -> bool:
+        """Whether nothing but the publisher itself ever looks there."""
+        place = os.path.relpath(path, self.store)
+        # Who publishes just now; and the first file of all, whose draft is beside it.
+        return place.startswith(("staging", "lock", "format."))
+
+    def _publish(self, source: str, name: str) -> None:
+        """A file or a tree gets the name by which it is found."""
+        if name == "lock" or os.path.islink(source):
+            return
+        self.published.append(name)
+        files = [source]
+        for folder, _folders, inside in os.walk(source):
+            files += [os.path.join(folder, file) for file in inside]
+            if folder in self.unsure:
+                self.lost.append(f"names in {folder}")
+        for file in files:
+            info = os.stat(file)
+            if os.path.isfile(file) and self.synced.get(info.st_ino) != (info.st_size, info.st_mtime_ns):
+                self.lost.append(f"{file} as {name}")
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["links", "copies"])
+@pytest.mark.parametrize("files", [0, 3, _model_store.SYNCFS_FROM])
+def test_everything_new_has_reached_the_disk_before_the_switch(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, linked: bool
+) -> None:
+    """The first time, and when there is a store."""
+    store = tmp_path / "store"
+    if not linked:
+
+        def refused(*_paths: object, **_more: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refused)
+    disk = Disk(store, monkeypatch)
+    first = put(source, store)["release"]
     for number in range(files):
         (source / f"beta/1/w{number}").write_text(str(number))
     (source / "alpha/1/model.py").write_text("# new\n")
-    put(source, store)
-    assert switches == [set(), set()]
+    second = put(source, store)["release"]
+    assert disk.switches == [set(), set()]
+    assert disk.lost == []
+    expected = {"format", "unfinished", "history", *(f"{kind}/{name}" for kind in ("manifests", "releases")
+                                                    for name in (first, second))}  # fmt: skip
+    contents = {name for name in disk.published if name.startswith("objects/")}
+    assert set(disk.published) - contents == expected
+    assert len(contents) > files
 
 
 def test_a_disk_that_fails_is_heard_of(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
