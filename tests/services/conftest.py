@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.tests.harness.models import build_examples, write_model
+from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
 # The client library must not touch its threads when a test starts a server.
@@ -22,6 +23,11 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example model repository."""
     return build_examples(tmp_path_factory.mktemp("models") / "repository")
+
+
+@pytest.fixture(scope="session")
+def promtool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return program("prometheus", tmp_path_factory.mktemp("programs")) / "promtool"
 
 
 @pytest.fixture(scope="session")
