@@ -64,6 +64,11 @@ class Run:
         assert self.code == 0, self.output
         return self.recap[host]["changed"]
 
+    def failures(self, host: str) -> str:
+        """What is said of the tasks of a host that failed, on one line and without the quotes of YAML."""
+        found = re.findall(rf"^fatal: \[{re.escape(host)}\].*?(?=^\S|\Z)", self.output, re.M | re.S)
+        return " ".join(" ".join(found).split()).replace("''", "'")
+
     @property
     def text(self) -> str:
         """The output without the line breaks and indents that its layout puts into sentences."""
