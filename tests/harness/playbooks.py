@@ -77,6 +77,10 @@ class Run:
         """What each of its tasks shows that has failed, in such sentences."""
         return [" ".join(text.split()) for text in self.results_of(host, "(?:fatal|failed)")]
 
+    def failures(self, host: str) -> str:
+        """The same on one line, without the quotes of YAML."""
+        return " ".join(self.failures_of(host)).replace("''", "'")
+
     @property
     def text(self) -> str:
         """The output without the line breaks and indents that its layout puts into sentences."""
