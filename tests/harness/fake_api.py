@@ -415,7 +415,7 @@ def _apply(live: Object, body: Object, manager: str, force: bool) -> None:
     wanted = {leaf: value for leaf, value in _leaves(body) if leaf not in _IDENTITY}
     entries = live["metadata"].pop("managedFields", [])
     others = [entry for entry in entries if (entry["manager"], entry["operation"]) != (manager, "Apply")]
-    mine = next((entry for entry in entries if entry not in others), {"fieldsV1": {}})
+    mine: Object = next((entry for entry in entries if entry not in others), {"fieldsV1": {}})
     taken = [
         (leaf, entry)
         for leaf, value in wanted.items()
