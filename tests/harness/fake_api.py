@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -66,20 +65,12 @@ class Request(NamedTuple):
 class Refusal(Exception):
     """An answer that is no success."""
 
+    headers: Mapping[str, str] = {}
+
     def __init__(self, status: int, reason: str, message: str, **details: Any) -> None:
         super().__init__(message)
         self.status = status
         self.body = {"kind": "Status", "code": status, "reason": reason, "message": message, "details": details}
-
-
-@dataclass
-class _Fault:
-    method: str
-    path: str
-    status: int
-    times: float
-    trial: bool
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Place(NamedTuple):
@@ -117,8 +108,8 @@ class FakeApi:
         self.headers: dict[str, str] = {}
         self.url = ""
         self._kinds = {resource.path(): resource for resource in (*_SERVED, *kinds)}
-        self._meanwhile: list[tuple[str, str, bool, Callable[[], object]]] = []
-        self._faults: list[_Fault] = []
+        # Method, path, whether a dry run, what is done, how often.
+        self._between: list[list[Any]] = []
         self._events: list[tuple[int, str, str, Object]] = []
         self._changed = threading.Condition()
         self._versions = self._created = 0
@@ -171,32 +162,35 @@ class FakeApi:
             going = ("uid", "deletionTimestamp", "finalizers")
             self.put(path, {**item, "metadata": {k: v for k, v in item["metadata"].items() if k not in going}})
 
-    def meanwhile(self, method: str, path: str, action: Callable[[], object], *, trial: bool = False) -> None:
-        """Do something once, between what the client has read and this request of it. trial: a dry run."""
-        self._meanwhile.append((method, path, trial, action))
+    def meanwhile(
+        self, method: str, path: str, action: Callable[[], object], times: float = 1, *, trial: bool = False
+    ) -> None:
+        """Do something so many times between what the client has read and this request of it. trial: a dry run."""
+        self._between.append([method, path, trial, action, times])
 
     def fail(
         self, method: str, path: str, status: int, times: float = 1, *, trial: bool = False, **headers: str
     ) -> None:
-        """Answer a request so many times with a status, of 0: by closing the connection. trial: only dry runs."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._faults.append(_Fault(method, path, status, times, trial, named))
+        """Answer a request so many times with a status, 0: by closing the connection."""
+
+        def refuse() -> None:
+            refusal = Refusal(status, "", "refused as told")
+            refusal.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+            raise refusal
+
+        self.meanwhile(method, path, refuse, times, trial=trial)
 
     # ---- requests ----------------------------------------------------------------------------------------------------
 
     def answer(self, request: Request) -> Any:
         """What is answered; raises Refusal, or gives a watch as an iterator."""
-        this = (request.method, request.path, request.trial)
-        if action := next((each for each in self._meanwhile if each[:3] == this), None):
-            self._meanwhile.remove(action)
-            action[3]()
+        this = [request.method, request.path, request.trial]
         with self._changed:
-            for fault in self._faults:
-                if (fault.method, fault.path, fault.trial) == this:
-                    fault.times -= 1
-                    if fault.times <= 0:
-                        self._faults.remove(fault)
-                    raise Refusal(fault.status, "", "refused as told", **{"headers": fault.headers})
+            if between := next((each for each in self._between if each[:3] == this), None):
+                between[4] -= 1
+                if between[4] <= 0:
+                    self._between.remove(between)
+                between[3]()
             if request.path == _REVIEWS:
                 asked = request.body["spec"]["resourceAttributes"]
                 resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
@@ -216,21 +210,16 @@ class FakeApi:
 
     def _write(self, request: Request, place: _Place) -> Object:
         body = request.body
-        if request.method == "POST" and place.sub == "eviction":
+        if request.method == "POST":
+            # Nothing is created by it: what this collection makes it applies.
+            assert place.sub == "eviction"
             pod = request.path.rpartition("/")[0]
             self._check(self._live(pod, place), (body.get("deleteOptions") or {}).get("preconditions") or {})
             self._forget(pod)
             return {"kind": "Status", "status": "Success"}
-        if request.method == "POST":
-            path = f"{request.path}/{body['metadata']['name']}"
-            if path in self.objects:
-                raise Refusal(409, "AlreadyExists", "it exists already")
-            return self.put(path, body)
         if request.method == "DELETE":
-            live = self._live(request.path, place)
-            self._check(live, (body or {}).get("preconditions") or {})
-            if not request.trial:
-                self._forget(request.path)
+            self._check(self._live(request.path, place), body.get("preconditions") or {})
+            self._forget(request.path)
             return {"kind": "Status", "status": "Success"}
         applied = request.content_type == APPLY
         if applied and request.path not in self.objects:
@@ -378,11 +367,10 @@ class _Handler(JsonHandler):
         try:
             found = self.fake.answer(request)
         except Refusal as refusal:
-            headers = refusal.body["details"].pop("headers", {})
             if not refusal.status:
                 self.close_connection = True
                 return
-            self.answer(refusal.body, refusal.status, {**self.fake.headers, **headers})
+            self.answer(refusal.body, refusal.status, {**self.fake.headers, **refusal.headers})
             return
         if isinstance(found, dict):
             self.answer(found, headers=self.fake.headers)
@@ -427,7 +415,7 @@ def _apply(live: Object, body: Object, manager: str, force: bool) -> None:
     wanted = {leaf: value for leaf, value in _leaves(body) if leaf not in _IDENTITY}
     entries = live["metadata"].pop("managedFields", [])
     others = [entry for entry in entries if (entry["manager"], entry["operation"]) != (manager, "Apply")]
-    mine = next((entry for entry in entries if entry not in others), {"fieldsV1": {}})
+    mine: Object = next((entry for entry in entries if entry not in others), {"fieldsV1": {}})
     taken = [
         (leaf, entry)
         for leaf, value in wanted.items()

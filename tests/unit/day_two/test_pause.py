@@ -181,7 +181,7 @@ def test_an_object_that_changes_all_the_time_is_not_held(api: FakeApi) -> None:
     for number in range(5):
         api.meanwhile("PATCH", DEPLOYMENT, lambda number=number: scale(api, 10 + number))  # type: ignore[misc]
     with pytest.raises(ApiError, match="the resourceVersion is"):
-        _pause.pause(api.client(), "cms", "main", _pause.Wanted(0))
+        _pause.pause(api.client(), "cms", "main", _pause.Wanted(0, seconds=1.0))
     assert api.objects[DEPLOYMENT]["spec"]["replicas"] == 14
     assert api.objects[DEPLOYMENT]["metadata"]["annotations"] == {}
 

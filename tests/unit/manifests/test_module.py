@@ -273,16 +273,17 @@ def test_a_parent_that_is_made_anew_while_the_set_is_removed_stays(api: FakeApi)
 
 
 def test_a_change_between_two_looks_is_none_of_ours(api: FakeApi) -> None:
-    """A controller writes its status after the object was read."""
+    """A controller writes an annotation after the object was read."""
     api.put(TRITON, {"spec": {"replicas": 1}})
     definition = deployment(replicas=1)
     assert not run(host=api.url, definitions=[definition], wait=False)["failed"]
 
-    def status() -> None:
+    def note() -> None:
         with api.changed(TRITON) as live:
-            live["status"] = {"replicas": 1}
+            live["metadata"]["annotations"] = {"deployment.kubernetes.io/revision": "2"}
 
-    api.meanwhile("PATCH", TRITON, status, trial=True)
+    api.meanwhile("PATCH", TRITON, note, trial=True)
     done = run(host=api.url, definitions=[definition], wait=False)
-    assert api.objects[TRITON]["status"] == {"replicas": 1}
+    assert not done["failed"], done
+    assert api.objects[TRITON]["metadata"]["annotations"] == {"deployment.kubernetes.io/revision": "2"}
     assert not done["changed"], done

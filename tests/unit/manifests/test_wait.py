@@ -28,7 +28,7 @@ def api() -> Iterator[FakeApi]:
         yield found
 
 
-def gone(api: FakeApi, target: Target, seconds: float = 20.0) -> None:
+def gone(api: FakeApi, target: Target, seconds: float = 10.0) -> None:
     Waiter(api.client(), Mask(), seconds, budget=seconds).gone([target])
 
 
@@ -80,7 +80,7 @@ def pending(api: FakeApi) -> Target:
 
 
 def ready(api: FakeApi, target: Target) -> None:
-    Waiter(api.client(), Mask(), 20.0, budget=20.0).ready([target])
+    Waiter(api.client(), Mask(), 10.0, budget=10.0).ready([target])
 
 
 def test_what_was_deleted_is_not_waited_for(api: FakeApi) -> None:
