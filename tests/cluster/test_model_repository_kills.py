@@ -42,6 +42,8 @@ from ansible_collections.fastml.supersonic.tests.harness.models import golden, w
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
+pytestmark = pytest.mark.thorough
+
 KILLS = int(os.environ.get("SUPERSONIC_PVC_KILLS", "4"))
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".collections"
 MODULE = """
