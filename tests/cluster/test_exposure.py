@@ -164,11 +164,19 @@ class Site:
     address: str
     ports: dict[str, int]
     certificates: dict[str, Path]
+    exposed: bool = False
 
     def expose(self, ingress: Object, route: Object) -> None:
         """Have the role lead clients here."""
         network = ("--tags", "envoy", "--skip-tags", "verify")
+        self.exposed = True
         self.instance.site(*network, envoy_ingress=ingress, envoy_gateway_route=route)
+        self.exposed = bool(ingress or route)
+
+    def hide(self) -> None:
+        """Put the instance back, unless a test has."""
+        if self.exposed:
+            self.expose({}, {})
 
     def client(self, host: str, point: str, authority: str = "") -> triton.InferenceServerClient:
         """A client that believes that the host has this address; TLS where it names whose certificate it expects."""
@@ -288,7 +296,7 @@ def site(
         )
         stack.callback(proxy.stop)
         found = Site(shared, address, ports, {name: pair[0] for name, pair in pairs.items()})
-        stack.callback(found.expose, {}, {})
+        stack.callback(found.hide)
         yield found
         # Told with a test that failed.
         print(proxy.process.tail())

@@ -7,7 +7,6 @@ is published, tried, deployed and proved there, so that every kind of pod that t
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,12 +38,7 @@ def open_to(instance: Shared, namespace: str, labels: dict[str, str] | None = No
     for component, ports in PORTS.items():
         pod = next(iter(instance.pods(component).values()))
         places |= {f"{pod['status']['podIP']}:{port}": (component, port) for port in ports}
-    name = f"probe-{uuid.uuid4().hex[:8]}"
-    found = connect(instance.cluster, namespace, name, *places, labels=labels)
-    # It may be labelled like one of ours.
-    path = f"{pods(namespace)}/{name}"
-    instance.cluster.api.delete(path, name, propagation="Background")
-    until(lambda: instance.cluster.get(path) is None)
+    found = connect(instance.cluster, namespace, "probe", *places, labels=labels)
     assert set(found.values()) <= CLOSED | {"open"}, found
     return {places[address] for address, answer in found.items() if answer == "open"}
 
