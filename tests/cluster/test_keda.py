@@ -148,7 +148,7 @@ def test_life_of_keda(cluster: Cluster, keda: Keda, namespace: str, tmp_path: Pa
     until(lambda: cluster.get(f"{path}/pool") is None)
     with keda.alone():
         try:
-            removed_and_predicted(cluster, keda, tmp_path)
+            removed_and_predicted(keda, tmp_path)
         finally:
             again = keda.role(tmp_path)
     assert again.changed("local-cluster") == 1
@@ -190,33 +190,14 @@ def without_operator(cluster: Cluster) -> Iterator[None]:
         until(lambda: ready() == 1, 120)
 
 
-def removed_and_predicted(cluster: Cluster, keda: Keda, folder: Path) -> None:
+def removed_and_predicted(keda: Keda, folder: Path) -> None:
     assert keda.role(folder, "--check", keda_state="absent").changed("local-cluster") > 0
     assert keda.sound()
     assert keda.role(folder, keda_state="absent").changed("local-cluster") > 0
-    assert left(cluster) == []
+    assert keda.left() == []
     assert keda.role(folder, keda_state="absent").changed("local-cluster") == 0
     missing = keda.role(folder, keda_mode="existing", keda_namespace="")
     assert missing.code != 0
     assert "The cluster has no KEDA" in missing.text
     assert keda.role(folder, "--check").changed("local-cluster") == 1
-    assert left(cluster) == []
-
-
-def left(cluster: Cluster) -> list[str]:
-    """What is there of KEDA."""
-    paths = {
-        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions": "",
-        "/apis/rbac.authorization.k8s.io/v1/clusterroles": "",
-        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings": "",
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/rolebindings": "",
-        "/apis/apiregistration.k8s.io/v1/apiservices": "external.metrics",
-        "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations": "",
-        "/api/v1/namespaces": "",
-    }
-    return [
-        f"{path}/{item['metadata']['name']}"
-        for path, also in paths.items()
-        for item in cluster.api.list(path, path)
-        if "keda" in item["metadata"]["name"] or (also and also in item["metadata"]["name"])
-    ]
+    assert keda.left() == []

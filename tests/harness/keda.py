@@ -24,6 +24,16 @@ IMAGES = ["keda", "keda-metrics-apiserver", "keda-admission-webhooks"]
 DEFAULTS = yaml.safe_load((CLONE / "roles/keda/defaults/main.yml").read_text())
 # What every caller of the module asks.
 WANTED = {"namespace": "", "minimum_version": DEFAULTS["keda_minimum_version"], "fields": DEFAULTS["keda_fields"]}
+# Where its objects are outside of namespaces, each with a part of a name besides keda.
+_OBJECTS = {
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions": "",
+    "/apis/rbac.authorization.k8s.io/v1/clusterroles": "",
+    "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings": "",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/rolebindings": "",
+    "/apis/apiregistration.k8s.io/v1/apiservices": "external.metrics",
+    "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations": "",
+    "/api/v1/namespaces": "",
+}
 
 
 class Keda:
@@ -54,6 +64,15 @@ class Keda:
             return
         bring(*IMAGES, components=["keda"])
         assert self.sound(), self.look()
+
+    def left(self) -> list[str]:
+        """Objects of KEDA that are in the cluster outside of namespaces, by path."""
+        return [
+            f"{path}/{item['metadata']['name']}"
+            for path, also in _OBJECTS.items()
+            for item in self.cluster.api.list(path, path)
+            if "keda" in item["metadata"]["name"] or (also and also in item["metadata"]["name"])
+        ]
 
     def role(self, folder: Path, *arguments: str, **variables: Any) -> Run:
         """Run the role alone."""
