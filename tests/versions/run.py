@@ -6,7 +6,7 @@
     python tests/versions/run.py                         all versions
     python tests/versions/run.py 2.21 [ARGUMENT...]      one of them, with these arguments of pytest instead
 
-Packages are those of constraints.txt, except ansible-core. Its numpy for these Pythons is numpy 2; the python backend of
+Packages are those of constraints.txt, except ansible-core. Their numpy for these Pythons is 2; the python backend of
 the tests' Triton keeps Python and numpy 1 of the environment that runs this. The interpreters are those that Maven
 Central has for programs in Java: CPython as a whole, built for any Linux with the C library of Debian 12.
 """
