@@ -95,7 +95,9 @@ class Controller:
         if task.register:
             # Of what was done only that counts here.
             result = {"skipped": True} if skipped else {"removed": [], "others": []}
-            self._registered.setdefault(host.name, {})[task.register] = result
+            # A name, or from ansible-core 2.21 on names with what they take of the result.
+            names = [task.register] if isinstance(task.register, str) else task.register
+            self._registered.setdefault(host.name, {}).update(dict.fromkeys(names, result))
         if skipped:
             return
         if task.action in (JUDGE, "ansible.builtin.validate_argument_spec"):

@@ -27,8 +27,10 @@ from ansible_collections.fastml.supersonic.tests.harness.processes import (
 
 # Carries Triton 2.51.0, the version that the local cluster serves with.
 WHEEL = "nvidia-pytriton==0.7.0"
-# The backend runs Python of the version of these tests, with the libraries of their environment.
-STUB = f"{sys.version_info.major}.{sys.version_info.minor}"
+# The environment whose Python and libraries the python backend runs: that of these tests, unless they run in one that
+# Triton 2.51 has no Python for, and another is named.
+PYTHON = Path(os.environ.get("SUPERSONIC_TRITON_ENVIRONMENT") or sys.prefix)
+STUB = max(PYTHON.glob("lib/python3.*")).name.removeprefix("python")
 CACHE = Path(os.environ.get("SUPERSONIC_TEST_CACHE", "/var/cache/fastml-supersonic/integration"))
 STARTS = 4
 # A port was taken in between; or a model's process did not get the processor for the ten seconds after which Triton's
@@ -115,7 +117,7 @@ class Triton:
 
     def _environment(self) -> dict[str, str]:
         # The python backend takes the python3 that it finds first, and that environment's libraries.
-        path = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        path = f"{PYTHON / 'bin'}{os.pathsep}{os.environ['PATH']}"
         return own_environment() | {**self._variables, "PATH": path}
 
     @property

@@ -28,7 +28,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree impo
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
-from ansible_collections.fastml.supersonic.tests.harness.triton import server_directory
+from ansible_collections.fastml.supersonic.tests.harness.triton import PYTHON, server_directory
 
 KILLS = int(os.environ.get("SUPERSONIC_KILLS", "0")) // 30
 # Says how far it has got with its switch, and goes no further than it is asked to.
@@ -109,7 +109,7 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     # The python backend takes the python3 that it finds first, and that environment's libraries.
-    monkeypatch.setenv("PATH", f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{PYTHON / 'bin'}{os.pathsep}{os.environ['PATH']}")
     yield Shop(tmp_path)
     assert not servers(tmp_path), "a server on trial was left"
 
