@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.tests.harness.chance import dice
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
@@ -210,7 +210,7 @@ def test_killed_while_a_server_tries_it(shop: Shop, tmp_path: Path) -> None:
 def test_killed_around_the_switch_and_at_random_moments(
     shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    draw = dice(__name__)
     shop.write("value = value + 0", initialize="time.sleep(1)")
     started = time.monotonic()
     assert shop.publish()["test_load"]
@@ -228,7 +228,7 @@ def test_killed_around_the_switch_and_at_random_moments(
             else:
                 until(lambda: [line for line in servers(tmp_path) if "--model-repository=" in line])
                 # From its first moment to a little after the switch.
-                time.sleep(dice.uniform(0, 1.2 * duration))
+                time.sleep(draw.uniform(0, 1.2 * duration))
             module.kill()
         until(lambda: not servers(tmp_path))
         now = shop.served()
@@ -236,7 +236,7 @@ def test_killed_around_the_switch_and_at_random_moments(
         where = "before the switch" if now == before else "after it"
         assert point in (where, "")
         hits[where] += 1
-        if dice.random() < 0.5:
+        if draw.random() < 0.5:
             # Next is another release.
             shop.write(f"value = value * 1 + 0 * {number}")
             release = scan([str(shop.source)]).release
