@@ -25,6 +25,7 @@ import tritonclient.grpc as triton
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
+from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.certificates import self_signed
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, actions, crd, removed
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -58,7 +59,6 @@ PATHS = (
 )
 PLAIN, SECURE, OWN, GATED = "plain.example.org", "secure.example.org", "own.example.org", "gated.example.org"
 CLASS = "supersonic-test"
-EXPECTED = CLONE / "tests/golden/expected/options"
 
 
 def watched() -> list[Object]:
@@ -123,9 +123,11 @@ def test_kinds_and_classes_that_are_missing_are_told(cluster: Cluster, tmp_path:
 
 @pytest.mark.usefixtures("definitions")
 @pytest.mark.parametrize("host", ["everything", "folder", "random", "ring-hash", "cvmfs"])
-def test_what_is_rendered_is_taken_left_and_removed(cluster: Cluster, namespace: str, host: str) -> None:
+def test_what_is_rendered_is_taken_left_and_removed(
+    cluster: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory, host: str
+) -> None:
     """Every field exists and keeps its rules, a second time changes nothing, and what is switched off goes."""
-    documents = list(yaml.safe_load_all((EXPECTED / host / "envoy.yaml.txt").read_text()))
+    documents = renders.of_host(host, tmp_path_factory)["envoy"]
     ours = [item for item in documents if item["kind"] in OURS]
     kept = next(item for item in documents if item["kind"] == "ConfigMap")
     for item in (*ours, kept):

@@ -6,12 +6,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import (
     _benchmark_pods,
@@ -21,10 +19,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import (
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Share
 from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
-from ansible_collections.fastml.supersonic.tests.harness import openshift
+from ansible_collections.fastml.supersonic.tests.harness import openshift, renders
 
-# Rendered by the real playbook, and compared with that by the golden tests.
-RENDERED = Path(__file__).resolve().parents[2] / "golden/expected/options"
 GPU_PROOF = {
     "namespace": "n", "image": "i", "image_pull_policy": "Always", "command": ["nvidia-smi"], "count": 1,
     "resource": "nvidia.com/gpu", "memory": "1Gi", "node_selector": {}, "tolerations": [], "affinity": {},
@@ -32,12 +28,12 @@ GPU_PROOF = {
 }  # fmt: skip
 
 
-def rendered(host: str) -> dict[str, dict[str, Any]]:
+def rendered(host: str, factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The pods of an instance of the inventory of all options, by the file that they are in."""
     return {
-        path.name.partition(".")[0]: document["spec"]["template"]["spec"]
-        for path in sorted((RENDERED / host).glob("*.txt"))
-        for document in yaml.safe_load_all(path.read_text())
+        role: document["spec"]["template"]["spec"]
+        for role, documents in renders.of_host(host, factory).items()
+        for document in documents
         if document["kind"] == "Deployment"
     }
 
@@ -57,8 +53,8 @@ def made(arbitrary_user: bool) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_every_pod_is_let_in() -> None:
-    pods = rendered("openshift") | made(arbitrary_user=True)
+def test_every_pod_is_let_in(tmp_path_factory: pytest.TempPathFactory) -> None:
+    pods = rendered("openshift", tmp_path_factory) | made(arbitrary_user=True)
     assert set(pods) == {
         "triton", "envoy", "prometheus", "otel_collector", "tempo", "grafana", "publisher", "clients", "accelerator",
     }  # fmt: skip
@@ -73,8 +69,8 @@ def test_every_pod_is_let_in() -> None:
         assert all(each["securityContext"]["readOnlyRootFilesystem"] for each in filled["containers"])
 
 
-def test_pods_with_users_of_their_own_are_refused() -> None:
-    pods = rendered("traced") | made(arbitrary_user=False)
+def test_pods_with_users_of_their_own_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    pods = rendered("traced", tmp_path_factory) | made(arbitrary_user=False)
     for name, spec in pods.items():
         assert any("runAsUser" in reason for reason in openshift.refusals(spec)), name
 

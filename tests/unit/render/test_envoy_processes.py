@@ -1,24 +1,22 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two Envoys in a pod, as the golden manifests have them: the same but for names and the ports that each has alone."""
+"""Two Envoys in a pod, as they are rendered: the same but for names and the ports that each has alone."""
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-EXPECTED = Path(__file__).resolve().parents[2] / "golden" / "expected" / "options"
+from ansible_collections.fastml.supersonic.tests.harness import renders
 
 
-def manifests(host: str) -> dict[str, dict[str, Any]]:
-    text = (EXPECTED / host / "envoy.yaml.txt").read_text()
-    return {item["kind"]: item for item in yaml.safe_load_all(text)}
+def manifests(host: str, factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    return {item["kind"]: item for item in renders.of_host(host, factory)["envoy"]}
 
 
 def as_first(text: str) -> str:
@@ -27,8 +25,8 @@ def as_first(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, dict[str, Any]]:
-    return manifests("processes")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    return manifests("processes", tmp_path_factory)
 
 
 def test_containers_differ_in_names_and_ports_alone(found: dict[str, dict[str, Any]]) -> None:
@@ -64,7 +62,7 @@ def test_metrics_of_both_are_let_through(found: dict[str, dict[str, Any]]) -> No
     assert port["targetPort"] == "grpc"
 
 
-def test_one_envoy_is_the_default() -> None:
-    found = manifests("defaults")
+def test_one_envoy_is_the_default(tmp_path_factory: pytest.TempPathFactory) -> None:
+    found = manifests("defaults", tmp_path_factory)
     assert [item["name"] for item in found["Deployment"]["spec"]["template"]["spec"]["containers"]] == ["envoy"]
     assert list(found["ConfigMap"]["data"]) == ["envoy.yaml"]
