@@ -25,6 +25,7 @@ import tritonclient.grpc as triton
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
+from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.certificates import self_signed
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
     Cluster,
@@ -67,7 +68,6 @@ PATHS = (
 PLAIN, SECURE, OWN, GATED = "plain.example.org", "secure.example.org", "own.example.org", "gated.example.org"
 CLASS = "supersonic-test"
 GONE = ("UNIMPLEMENTED", "UNAVAILABLE")
-EXPECTED = CLONE / "tests/golden/expected/options"
 
 
 def watched() -> list[Object]:
@@ -131,13 +131,14 @@ def test_kinds_and_classes_that_are_missing_are_told(cluster: Cluster, tmp_path:
 
 
 @pytest.mark.usefixtures("definitions")
-def test_what_is_rendered_is_taken_left_and_removed(cluster: Cluster, namespace: str) -> None:
+def test_what_is_rendered_is_taken_left_and_removed(
+    cluster: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Every field exists and keeps its rules, a second time changes nothing, and what is switched off goes."""
     kept = config_map("kept")
     sets = {}
     for host in ("everything", "folder", "random", "ring-hash", "cvmfs"):
-        documents = yaml.safe_load_all((EXPECTED / host / "envoy.yaml.txt").read_text())
-        ours = [item for item in documents if item["kind"] in OURS]
+        ours = [item for item in renders.of_host(host, tmp_path_factory)["envoy"] if item["kind"] in OURS]
         for item in ours:
             item["metadata"].update(namespace=namespace, name=f"{host}-{item['metadata']['name']}")
         sets[host] = [*ours, {**kept, "metadata": {"name": f"{host}-kept"}}]

@@ -13,7 +13,8 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _preflight_role
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, asked_of_clusters
+from ansible_collections.fastml.supersonic.tests.harness import renders
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import asked_of_clusters
 from ansible_collections.fastml.supersonic.tests.unit.preflight.test_role import OUTSIDE, THEIRS
 
 HOSTS = {"everything": True, "scaled": False, "watched": False}
@@ -23,36 +24,32 @@ HOSTS = {"everything": True, "scaled": False, "watched": False}
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What site.yml asks for the hosts of the golden inventory."""
     folder = tmp_path_factory.mktemp("golden")
-    inventory = yaml.safe_load((CLONE / "tests/golden/options/hosts.yml").read_text())
+    inventory = yaml.safe_load((renders.OPTIONS / "hosts.yml").read_text())
     inventory["supersonic_instances"]["vars"]["local_directory"] = str(folder)
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
     return asked_of_clusters([folder / "hosts.yml"], *HOSTS)
 
 
-def manifests(host: str) -> dict[str, list[dict[str, Any]]]:
-    """What is expected of a host, by role."""
-    return {
-        path.name.removesuffix(".yaml.txt"): list(yaml.safe_load_all(path.read_text()))
-        for path in sorted((CLONE / "tests/golden/expected/options" / host).glob("*.yaml.txt"))
-    }
-
-
-def test_whatever_is_applied_has_its_rights_asked_for(asked: dict[str, Any]) -> None:
+def test_whatever_is_applied_has_its_rights_asked_for(
+    asked: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Of every host: the kinds of its manifests, and the Role that is made for its features."""
     plurals = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses", "BackendTLSPolicy": "backendtlspolicies"}
     for host, found in asked.items():
         rights = set(_preflight_role.rights(found["permissions"]))
-        for document in (item for documents in manifests(host).values() for item in documents):
+        for document in (item for documents in renders.of_host(host, tmp_path_factory).values() for item in documents):
             group = document["apiVersion"].rpartition("/")[0]
             resource = plurals.get(document["kind"], f"{document['kind'].lower()}s")
             for verb in ("get", "create", "patch", "delete"):
                 assert (verb, resource, group) in rights, f"{host}: {document['kind']} {document['metadata']['name']}"
 
 
-def test_demands_are_those_of_the_manifests_that_are_applied(asked: dict[str, Any]) -> None:
+def test_demands_are_those_of_the_manifests_that_are_applied(
+    asked: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """What the lookup gives for some of them."""
     for host, publishes in HOSTS.items():
-        found, expected = asked[host]["demands"], demands(manifests(host))
+        found, expected = asked[host]["demands"], demands(renders.of_host(host, tmp_path_factory))
         pods = {pod["workload"]: pod for pod in found["pods"]}
         publisher = pods.pop("the pod that publishes models", None)
         assert bool(publisher) == publishes
