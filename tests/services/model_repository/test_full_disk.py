@@ -20,7 +20,13 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness import chance
-from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_kill import KILLS, Piped, Tell, served, tell
+from ansible_collections.fastml.supersonic.tests.services.model_repository.test_kill import (
+    KILLS,
+    Piped,
+    Tell,
+    served,
+    tell,
+)
 
 __all__ = ["tell"]
 
