@@ -77,6 +77,16 @@ def shared(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 # ---- one process for what is shared ----------------------------------------------------------------------------------
+def _shares(file: Path) -> bool:
+    return file.parent.name == "cluster" and file.stem in SHARING
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Together they take longer than any other file."""
+    items.sort(key=lambda item: not _shares(item.path))
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With --dist loadfile the files that share an instance count as one."""
     if config.getoption("dist") != "loadfile":
@@ -86,8 +96,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Files(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = str(super()._split_scope(nodeid))
-            own = Path(file).parent.name == "cluster" and Path(file).stem in SHARING
-            return "shared" if own else file
+            return "shared" if _shares(Path(file)) else file
+
+        def _assign_work_unit(self, node: Any) -> None:
+            """A process that runs a file with one or two tests is given the next file at once, though the first may
+            take long: the one that comes last then, which is the shortest, and not the longest of those left."""
+            assigned = [unit for unit in self.assigned_work.get(node, {}).values() if not all(unit.values())]
+            if assigned and all(len(unit) <= 2 for unit in assigned):
+                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            super()._assign_work_unit(node)
 
     return Files(config, log)
 
