@@ -82,7 +82,7 @@ class _Place(NamedTuple):
     sub: str | None
 
     def covers(self, path: str) -> bool:
-        """Whether an object is in this collection; without a namespace: in that of all namespaces."""
+        """True for an object of this collection; without a namespace: of the one of all namespaces."""
         other = _PATH.fullmatch(path)
         assert other
         root = self.resource.path().rpartition("/")[0]
@@ -108,7 +108,7 @@ class FakeApi:
         self.headers: dict[str, str] = {}
         self.url = ""
         self._kinds = {resource.path(): resource for resource in (*_SERVED, *kinds)}
-        # Method, path, whether a dry run, what is done, how often.
+        # Method, path, dry run or not, what is done, how often.
         self._between: list[list[Any]] = []
         self._events: list[tuple[int, str, str, Object]] = []
         self._changed = threading.Condition()

@@ -255,7 +255,7 @@ def test_one_is_added_before_the_first_goes_and_taken_back_with_the_last(keda: b
 
 
 def test_a_pod_that_was_made_anew_under_the_name_is_not_evicted() -> None:
-    """Whoever made it has decided about it already."""
+    """A newer decision than ours has made it."""
     with Pretended(on_node=1, elsewhere=1) as api:
         path = f"{PODS}/t1"
         old = api.objects[path]["metadata"]["uid"]

@@ -152,7 +152,7 @@ def scale(api: FakeApi, replicas: int) -> None:
 
 
 def test_what_changes_while_servers_are_held_is_what_comes_back(api: FakeApi) -> None:
-    """Somebody scales them at the same moment."""
+    """The Deployment is scaled at the same moment."""
     api.meanwhile("PATCH", DEPLOYMENT, lambda: scale(api, 5))
     _pause.pause(api.client(), "cms", "main", _pause.Wanted(0))
     assert api.objects[DEPLOYMENT]["spec"]["replicas"] == 0
@@ -163,7 +163,7 @@ def test_what_changes_while_servers_are_held_is_what_comes_back(api: FakeApi) ->
 
 
 def test_an_autoscaler_is_paused_as_it_is_now(api: FakeApi) -> None:
-    """Somebody sets its number for a while at the same moment, which comes back."""
+    """It is paused at a number at the same moment; that number comes back."""
     api.put(SCALER, {"metadata": {"annotations": {}}, "spec": {"scaleTargetRef": {"name": "main-triton"}}})
 
     def pause_at_two() -> None:

@@ -254,7 +254,7 @@ def test_a_set_comes_changes_and_goes(api: FakeApi) -> None:
 
 @pytest.mark.parametrize("state", ["present", "absent"])
 def test_what_is_made_anew_while_it_is_removed_stays(api: FakeApi, state: str) -> None:
-    """It is somebody else's, who has decided so after us."""
+    """A newer decision than ours has made it."""
     assert not run(host=api.url, definitions=SET)["failed"]
     old = api.objects[path_of("b")]["metadata"]["uid"]
     api.meanwhile("DELETE", path_of("b"), lambda: api.recreate(path_of("b")))

@@ -43,7 +43,7 @@ def test_what_is_still_there_is_waited_for(api: FakeApi) -> None:
 
 @pytest.mark.parametrize("action", [FakeApi.recreate, lambda api, path: api.objects.pop(path)])
 def test_what_was_there_before_is_gone(api: FakeApi, action: Callable[[FakeApi, str], object]) -> None:
-    """Whether or not something of the same name is there now."""
+    """With or without a new object of the same name."""
     target = target_of(api)
     action(api, PATH)
     gone(api, target)

@@ -196,22 +196,22 @@ def paused(api: FakeApi) -> str | None:
     return found
 
 
-def somebody_changes_the_service(api: FakeApi) -> None:
+def change_the_service(api: FakeApi) -> None:
     with api.changed(SERVICE) as live:
         live["spec"]["ports"][0]["nodePort"] = 30443
 
 
 @pytest.mark.parametrize("meanwhile", [True, False])
 def test_a_run_that_was_broken_off_leaves_no_pause_behind(api: FakeApi, meanwhile: bool) -> None:
-    """Since somebody changed the Service, or between the Service and the autoscaler."""
+    """Because the Service was changed meanwhile, or between the Service and the autoscaler."""
     if meanwhile:
-        api.meanwhile("PATCH", SERVICE, lambda: somebody_changes_the_service(api))
+        api.meanwhile("PATCH", SERVICE, lambda: change_the_service(api))
     else:
         api.fail("PATCH", SCALER, 422)
     with pytest.raises(SupersonicError, match="the resourceVersion is" if meanwhile else "refused as told"):
         taken(api).take_over()
     assert selected(api) == (OLD if meanwhile else NEW)
-    # What they have written is there.
+    # The change of the others is there.
     assert (api.objects[SERVICE]["spec"]["ports"][0].get("nodePort") == 30443) == meanwhile
     assert paused(api) is None
     taken(api).take_over()
@@ -226,7 +226,7 @@ def test_a_run_that_was_broken_off_leaves_no_pause_behind(api: FakeApi, meanwhil
 
 
 def test_what_was_made_anew_under_a_name_of_the_release_is_not_removed(api: FakeApi) -> None:
-    """Its pool by whoever else, and a record of Helm by a helm that runs at the same time."""
+    """Its pool, and a record of Helm by a helm that runs at the same time."""
     path = f"{SECRETS}/sh.helm.release.v1.{OLD}.v3"
     api.put(path, record(manifest("apps/v1", "Deployment", f"{OLD}-triton")))
     taken(api).take_over()
