@@ -78,55 +78,34 @@ status: $(VENV)/local  ## Tell how the local instance is, and write .local/statu
 	ansible-playbook playbooks/status.yml -i $(INVENTORY)
 
 # ---- tests --------------------------------------------------------------------------------------------------------
+# Parts, their order, limits and logs: tests/parts.py.
+STARTED := $(shell date +%s)
+PART :=
+
 .PHONY: test
-test: test-without-cluster test-on-cluster  ## All tests; brings the local cluster up
+test: $(VENV)/dev  ## All tests of the main job: at most 45 min on an empty machine, 20 min later; brings the local cluster up
+	@python tests/parts.py --started $(STARTED) test
 
-# Linters have no work for two processors: the cluster comes up beside them, and then the tests begin, which go first,
-# since servers that wait for a processor look as if they were slow. What both say is told in the end.
-.PHONY: test-without-cluster
-test-without-cluster: $(VENV)/dev
-	@logs=$$(mktemp -d); nice -n 10 $(MAKE) lint >$$logs/lint 2>&1 & linting=$$!; \
-	$(MAKE) local-for-tests >$$logs/local 2>&1; brought=$$?; $(MAKE) test-levels; tested=$$?; wait $$linting; linted=$$?; \
-	cat $$logs/local $$logs/lint; rm -rf $$logs; exit $$((tested | brought | linted))
+.PHONY: test-all
+test-all: $(VENV)/dev  ## All tests there are; hours
+	@python tests/parts.py --started $(STARTED) all
 
-# With everything that tests of the cluster need, so that none of them builds while others measure.
-.PHONY: local-for-tests
-local-for-tests: $(VENV)/local
-	ansible-playbook playbooks/local.yml -i $(INVENTORY) \
-	  -e '{"supersonic_components": ["keda"], "local_cluster_images": $(IMAGES)}'
+.PHONY: test-part
+test-part: $(VENV)/dev  ## Parts by name: make test-part PART="lint unit"; without PART their list
+	@python tests/parts.py $(PART)
 
 .PHONY: test-fast
-test-fast: lint test-levels  ## Everything that needs no cluster
+test-fast: $(VENV)/dev  ## Linters, logic, messages and the gates over all files; no cluster, a few minutes
+	@python tests/parts.py lint unit contracts
 
-# Three levels in one run, which leaves no processor idle at the end of each.
-.PHONY: test-levels
-test-levels: $(VENV)/dev
-	pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/unit tests/contracts tests/golden tests/services
+.PHONY: mutations
+mutations: $(VENV)/dev  ## Change the collection in small ways, each of which a test has to find; MUTATIONS="ID... --file PART"
+	@python tests/mutations/run.py $(MUTATIONS)
 
-.PHONY: test-unit
-test-unit: $(VENV)/dev  ## Logic, messages and the gates over all files; seconds
-	pytest -q -n 4 --dist loadfile tests/unit tests/contracts
-
-.PHONY: test-golden
-test-golden: $(VENV)/dev  ## Manifests of every inventory against what they were, their schemas and Envoy itself
-	pytest -q tests/golden
-
-.PHONY: test-services
-test-services: $(VENV)/dev  ## Modules against real Triton servers and a real Envoy on loopback
-	pytest -q -n 2 --dist loadfile tests/services
-
-.PHONY: test-cluster
-test-cluster: local-for-tests test-on-cluster  ## Modules, roles, playbooks and molecule on the local cluster, and faults under load
-
-.PHONY: test-on-cluster
-test-on-cluster: $(VENV)/dev
-# What the first find does not spare the others.
-	@pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" tests/cluster; together=$$?; \
-	pytest -q -m alone tests/cluster; alone=$$?; exit $$((together | alone))
-
-.PHONY: test-loss
-test-loss: $(VENV)/dev local  ## Everything that happens to an instance, three times each, under load: forty minutes
-	SUPERSONIC_REPEATS=3 pytest -q -m alone tests/cluster
+# With the images that tests of the cluster need, so that none of them builds while others measure.
+.PHONY: local-for-tests
+local-for-tests: $(VENV)/local
+	ansible-playbook playbooks/local.yml -i $(INVENTORY) -e '{"local_cluster_images": $(IMAGES)}'
 
 # Sizes and more: make benchmark-models BENCHMARK="--files 1000 --large 0 --kubeconfig .local/kubeconfig".
 BENCHMARK :=
@@ -159,12 +138,17 @@ molecule: $(VENV)/dev local  ## The life of an instance from check mode on an em
 
 .PHONY: lint
 lint: $(VENV)/dev  ## ruff, mypy, ansible-lint, ansible-test sanity, changelog
-	ruff check .
-	ruff format --check .
-	antsibull-changelog lint
-# The long ones side by side; the first that fails is what make sees.
-	mypy -p ansible_collections.fastml.supersonic.plugins & typed=$$!; ansible-lint & linted=$$!; \
-	python tests/sanity/run.py; sane=$$?; wait $$typed && wait $$linted && exit $$sane
+# All of them, the long ones side by side; it fails where one does.
+	@failed=0; mypy -p ansible_collections.fastml.supersonic.plugins & typed=$$!; ansible-lint & linted=$$!; \
+	ruff check . || failed=1; ruff format --check . || failed=1; antsibull-changelog lint || failed=1; \
+	python tests/sanity/run.py || failed=1; wait $$typed || failed=1; wait $$linted || failed=1; exit $$failed
+
+.PHONY: package
+package: $(VENV)/dev  ## The collection as an archive below .local/package, installed once to see that it is whole
+	rm -rf .local/package && mkdir -p .local/package
+	ansible-galaxy collection build --output-path .local/package
+	ansible-galaxy collection install --offline --collections-path .local/package/installed .local/package/*.tar.gz
+	cd .local/package && ANSIBLE_CONFIG= ANSIBLE_COLLECTIONS_PATH=$$PWD/installed ansible-doc --type module --list fastml.supersonic
 
 .PHONY: golden
 golden: $(VENV)/dev  ## Write tests/golden anew from the inventories

@@ -87,6 +87,7 @@ class Options:
     prune: bool = True
     keep: Sequence[str] = KEEPABLE
     byproducts: Sequence[t.Any] = ()
+    expected_kinds: Sequence[Mapping[str, str]] = ()
     force_conflicts: bool = False
     autoscaled: bool | None = None
     field_manager: str = TOOL
@@ -151,14 +152,14 @@ class Run:
                 "if that is wanted, say so with state: absent."
             )
         items = read(self.definitions)
-        resources, brought = self._look_up(items)
+        resources, brought, expected = self._look_up(items)
         wanted = place(items, resources, self.options.namespace, self.options.additional_namespaces)
         self.order = [self._own_namespace, self._parent_key, *(entry.key for entry in wanted)]
         with ThreadPoolExecutor(_WORKERS) as pool:
             self._pool = pool
-            self._present(wanted, brought)
+            self._present(wanted, brought, expected)
 
-    def _present(self, wanted: list[Wanted], brought: frozenset[GroupKind]) -> None:
+    def _present(self, wanted: list[Wanted], brought: frozenset[GroupKind], expected: frozenset[GroupKind]) -> None:
         options = self.options
         scope = Scope.of((w.key.group_kind, w.key.namespace) for w in wanted)
         parent_answer = self._pool.submit(self.api.find, self._set.parent_path, self._parent_label)
@@ -187,7 +188,9 @@ class Run:
             if plan.changed
             for resource in defined_by(plan.wanted.definition)
         )
-        self._plan([plan for plan in plans if plan.key.group_kind != CRD], missing, changing & brought, scaled)
+        self._plan(
+            [plan for plan in plans if plan.key.group_kind != CRD], missing, (changing & brought) | expected, scaled
+        )
 
         kept = {key for key in members if key not in leaving and key not in {w.key for w in wanted}}
         self.order += _in_order_of_deletion([*leaving, *kept])
@@ -213,8 +216,13 @@ class Run:
                 if plan.result is not None
             )
 
-    def _look_up(self, items: Sequence[Item]) -> tuple[dict[int, Resource], frozenset[GroupKind]]:
-        """Where each item is served. Kinds that a definition of this very set brings need no server."""
+    def _look_up(self, items: Sequence[Item]) -> tuple[dict[int, Resource], frozenset[GroupKind], frozenset[GroupKind]]:
+        """Find the API resource of each item.
+
+        Returns the resources by the item's position, the kinds that a definition of this set brings, and in check mode
+        the kinds of expected_kinds that the cluster does not serve yet. Raises SupersonicError where any other kind is
+        not served.
+        """
         brought = {
             (resource.group, resource.version, resource.kind): resource
             for item in items
@@ -222,12 +230,18 @@ class Run:
             for resource in defined_by(item.definition)
         }
         found: dict[int, Resource] = {}
+        expected: set[GroupKind] = set()
         wrong: list[str] = []
         for item in items:
             resource = brought.get((item.group, item.version, item.kind))
             resource = resource or self._kinds.find(item.group, item.version, item.kind)
             if resource:
                 found[item.position] = resource
+            elif self.options.check and self._is_expected(item):
+                # Its plural only makes up a path that the server answers with 404.
+                plural = f"{item.kind.lower()}s"
+                found[item.position] = Resource(item.group, item.version, item.kind, plural, namespaced=True)
+                expected.add(item.group_kind)
             else:
                 api_version = f"{item.group}/{item.version}" if item.group else item.version
                 wrong.append(
@@ -241,7 +255,13 @@ class Run:
         if wrong:
             raise SupersonicError("; ".join(wrong) + ".")
         self._kinds.learn(found.values())
-        return found, frozenset(resource.group_kind for resource in brought.values())
+        return found, frozenset(resource.group_kind for resource in brought.values()), frozenset(expected)
+
+    def _is_expected(self, item: Item) -> bool:
+        api_version = f"{item.group}/{item.version}" if item.group else item.version
+        return any(
+            entry["kind"] == item.kind and entry["api_version"] == api_version for entry in self.options.expected_kinds
+        )
 
     def _namespace_missing(self, wanted: Iterable[Wanted]) -> bool:
         name = self.options.namespace
@@ -713,7 +733,7 @@ class Run:
     def _byproducts(self) -> dict[Key, Object]:
         """What the set's own programs have made, and nobody owns."""
         items = read(self.options.byproducts)
-        resources, _brought = self._look_up(items)
+        resources, _brought, _expected = self._look_up(items)
         wanted = place(items, resources, self.options.namespace, self.options.additional_namespaces)
         found = self._each(lambda entry: self.api.find(entry.path, str(entry.key)), wanted)
         return {entry.key: live for entry, live in zip(wanted, found, strict=True) if live is not None}

@@ -9,6 +9,7 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 import threading
@@ -134,21 +135,22 @@ def inspect(api: Api, wanted: Mapping[str, Any], ask_prometheus: Callable[[], Kn
     namespace, instance = str(wanted["namespace"]), str(wanted.get("instance") or "")
     demands: Mapping[str, Any] = wanted.get("demands") or {}
     result: dict[str, Any] = {"version": version}
+    brought: Sequence[Mapping[str, Any]] = wanted.get("brought") or []
     cluster = _Asked(api, namespace)
     questions: dict[str, Callable[[], list[Finding]]] = {
         "version": lambda: _version(version, wanted.get("minimum_version")),
         "namespace": lambda: _namespace(cluster, bool(wanted.get("create_namespace")), result),
         "permissions": lambda: _permissions(api, namespace, wanted.get("permissions") or [], result),
         "services": lambda: _services(api, wanted.get("services") or []),
-        "kinds": lambda: _kinds(api, wanted.get("kinds") or []),
+        "kinds": lambda: _kinds(api, wanted.get("kinds") or [], brought),
         "ingress_classes": lambda: _ingress_classes(api, wanted),
         "storage_classes": lambda: _storage_classes(api, wanted, result),
-        "node_resources": lambda: _node_resources(cluster, wanted, result),
+        "node_resources": lambda: _node_resources(cluster, wanted, brought, result),
         "role": lambda: _role(api, namespace, instance, wanted, result),
         "policy": lambda: policy(demands, wanted.get("policy") or {}),
     }
     if demands:
-        questions |= _of_demands(cluster, instance, wanted)
+        questions |= _of_demands(cluster, instance, wanted, brought)
     if ask_prometheus:
         questions["prometheus"] = lambda: _prometheus(api, namespace, instance, ask_prometheus)
     found: list[Finding] = []
@@ -208,7 +210,9 @@ class _Asked:
         return answer
 
 
-def _of_demands(cluster: _Asked, instance: str, wanted: Mapping[str, Any]) -> dict[str, Callable[[], list[Finding]]]:
+def _of_demands(
+    cluster: _Asked, instance: str, wanted: Mapping[str, Any], brought: Sequence[Mapping[str, Any]]
+) -> dict[str, Callable[[], list[Finding]]]:
     """Questions about what the manifests ask for; a cluster that does not answer one is told so."""
     api, namespace = cluster.api, cluster.namespace
     demands = wanted["demands"]
@@ -240,7 +244,7 @@ def _of_demands(cluster: _Asked, instance: str, wanted: Mapping[str, Any]) -> di
             "nodes",
             "nodes",
             lambda: _preflight_room.nodes(
-                api, cluster.nodes, namespace, instance, demands, wanted.get("node_resources") or {}
+                api, cluster.nodes, namespace, instance, demands, _there_already(wanted, brought)
             ),
         ),
         "claims": present(
@@ -521,13 +525,38 @@ def _missing(verbs: Sequence[str], resource: str, namespace: str, without: str =
     )
 
 
-def _kinds(api: Api, wanted: Iterable[Mapping[str, Any]]) -> list[Finding]:
+def _brings_kind(brought: Iterable[Mapping[str, Any]], api_version: str, kind: str) -> str:
+    """Name of the component of this run that brings a kind; empty where none does."""
+    wanted = {"api_version": api_version, "kind": kind}
+    return next((str(entry["component"]) for entry in brought if wanted in (entry.get("kinds") or [])), "")
+
+
+def _brings_resource(brought: Iterable[Mapping[str, Any]], name: str) -> str:
+    """Name of the component of this run after which nodes offer a resource; empty where none does."""
+    for entry in brought:
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in entry.get("node_resources") or []):
+            return str(entry["component"])
+    return ""
+
+
+def _there_already(wanted: Mapping[str, Any], brought: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The node resources to look for: all but those that this run installs, whose nodes count as made on demand."""
+    resources: Mapping[str, Any] = wanted.get("node_resources") or {}
+    return {name: amount for name, amount in resources.items() if not _brings_resource(brought, name)}
+
+
+def _kinds(api: Api, wanted: Iterable[Mapping[str, Any]], brought: Sequence[Mapping[str, Any]]) -> list[Finding]:
     known, found, served = Kinds(api), [], []
     for item in wanted:
         group, _slash, version = str(item["api_version"]).rpartition("/")
         name = f"{item['kind']} of {item['api_version']}"
         if known.find(group, version, str(item["kind"])) is not None:
             served.append(name)
+            continue
+        component = _brings_kind(brought, str(item["api_version"]), str(item["kind"]))
+        if component:
+            text = f"The cluster does not serve {name} yet; {component}, which this run installs, brings it."
+            found.append(Finding("kinds", OK, str(item["kind"]), text))
             continue
         who, what = BROUGHT.get(f"{item['kind']}.{group}", ("", ""))
         whence = f", which comes with {who}" if who else ""
@@ -651,7 +680,9 @@ def _classes_of_volumes(api: Api) -> set[str] | None:
     return {str((volume.get("spec") or {}).get("storageClassName") or "") for volume in volumes}
 
 
-def _node_resources(cluster: _Asked, options: Mapping[str, Any], result: dict[str, Any]) -> list[Finding]:
+def _node_resources(
+    cluster: _Asked, options: Mapping[str, Any], brought: Sequence[Mapping[str, Any]], result: dict[str, Any]
+) -> list[Finding]:
     wanted = {name: amount for name, amount in (options.get("node_resources") or {}).items() if quantity(amount)}
     origins = options.get("origins") or []
     if not wanted:
@@ -671,6 +702,11 @@ def _node_resources(cluster: _Asked, options: Mapping[str, Any], result: dict[st
         needed = quantity(amount)
         offers = {str(node[name]): quantity(node[name]) or 0 for node in result["node_resources"].values()}
         if needed is not None and not any(offer >= needed for offer in offers.values()):
+            component = _brings_resource(brought, name)
+            if component:
+                text = f"No node offers {amount} of it yet; {component}, which this run installs, makes nodes offer it."
+                found.append(Finding("gpus", OK, name, text))
+                continue
             most = max(offers, key=lambda text: offers[text], default="none")
             who = (named(origins, amount, "triton_gpus", f"_resources.{name}"), named(origins, name, "_gpu_resource"))
             found.append(

@@ -278,6 +278,7 @@ def run(module: t.Any) -> None:
             "delete_namespace": False,
             "prune": True,
             "byproducts": [],
+            "expected_kinds": [],
             "force_conflicts": True,
             "wait": False,
             "wait_timeout": 1,

@@ -31,7 +31,14 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._manifests impor
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
 # Options of manifests that a chart has no use for.
-_FIXED = {"field_manager": TOOL, "prune": True, "autoscaled": None, "wait_for_load_balancer": False, "byproducts": ()}
+_FIXED = {
+    "field_manager": TOOL,
+    "prune": True,
+    "autoscaled": None,
+    "wait_for_load_balancer": False,
+    "byproducts": (),
+    "expected_kinds": (),
+}
 
 
 class Release:

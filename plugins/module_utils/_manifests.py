@@ -82,6 +82,7 @@ def options_of(params: Mapping[str, t.Any], check: bool) -> Options:
         prune=params["prune"],
         keep=params["keep"],
         byproducts=params["byproducts"],
+        expected_kinds=params["expected_kinds"],
         force_conflicts=params["force_conflicts"],
         autoscaled=params["autoscaled"],
         field_manager=params["field_manager"],

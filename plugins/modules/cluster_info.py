@@ -77,6 +77,39 @@ options:
         description: The kind, for example V(GRPCRoute).
         type: str
         required: true
+  brought:
+    description: >-
+      Components that the same run installs in the cluster before the instance. What they bring counts as there, and the
+      findings name it.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      component:
+        description: Name of the component, for example V(KEDA).
+        type: str
+        required: true
+      kinds:
+        description: Kinds that it brings, each as in O(kinds).
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          api_version:
+            description: Group and version of the API.
+            type: str
+            required: true
+          kind:
+            description: The kind.
+            type: str
+            required: true
+      node_resources:
+        description: >-
+          Extended resources that nodes offer when it is installed, for example V(nvidia.com/gpu); V(*) stands for any
+          text, as in V(nvidia.com/mig-*).
+        type: list
+        elements: str
+        default: []
   ingress_classes:
     description: Ingress classes that have to exist.
     type: list
@@ -292,6 +325,24 @@ def main() -> None:
                 "options": {
                     "api_version": {"type": "str", "required": True},
                     "kind": {"type": "str", "required": True},
+                },
+            },
+            "brought": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "component": {"type": "str", "required": True},
+                    "kinds": {
+                        "type": "list",
+                        "elements": "dict",
+                        "default": [],
+                        "options": {
+                            "api_version": {"type": "str", "required": True},
+                            "kind": {"type": "str", "required": True},
+                        },
+                    },
+                    "node_resources": {"type": "list", "elements": "str", "default": []},
                 },
             },
             "ingress_classes": {"type": "list", "elements": "str", "default": []},

@@ -112,6 +112,23 @@ options:
     type: list
     elements: dict
     default: []
+  expected_kinds:
+    description:
+      - Kinds that another part of the same run installs before these objects are applied.
+      - In check mode the cluster does not serve them yet, so objects of these kinds count as created. Without check
+        mode they have to be served, as every other kind.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      api_version:
+        description: Group and version of the API, for example V(keda.sh/v1alpha1).
+        type: str
+        required: true
+      kind:
+        description: The kind, for example V(ScaledObject). Its objects belong to a namespace.
+        type: str
+        required: true
   force_conflicts:
     description:
       - Take over fields that another field manager has set to another value. Without it such a conflict is an error
@@ -267,6 +284,12 @@ ARGUMENT_SPEC = {
         "default": list(KEEPABLE),
     },
     "byproducts": {"type": "list", "elements": "dict", "default": []},
+    "expected_kinds": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"api_version": {"type": "str", "required": True}, "kind": {"type": "str", "required": True}},
+    },
     "force_conflicts": {"type": "bool", "default": False},
     "conflict_remedy": {"type": "str", "default": ""},
     "autoscaled": {"type": "bool"},

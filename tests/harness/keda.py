@@ -24,6 +24,16 @@ IMAGES = ["keda", "keda-metrics-apiserver", "keda-admission-webhooks"]
 DEFAULTS = yaml.safe_load((CLONE / "roles/keda/defaults/main.yml").read_text())
 # What every caller of the module asks.
 WANTED = {"namespace": "", "minimum_version": DEFAULTS["keda_minimum_version"], "fields": DEFAULTS["keda_fields"]}
+# Where its objects are outside of namespaces, each with a part of a name besides keda.
+_OBJECTS = {
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions": "",
+    "/apis/rbac.authorization.k8s.io/v1/clusterroles": "",
+    "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings": "",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/rolebindings": "",
+    "/apis/apiregistration.k8s.io/v1/apiservices": "external.metrics",
+    "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations": "",
+    "/api/v1/namespaces": "",
+}
 
 
 class Keda:
@@ -55,13 +65,29 @@ class Keda:
         bring(*IMAGES, components=["keda"])
         assert self.sound(), self.look()
 
-    def role(self, folder: Path, *arguments: str, **variables: Any) -> Run:
-        """Run the role alone."""
+    def left(self) -> list[str]:
+        """Objects of KEDA that are in the cluster outside of namespaces, by path."""
+        return [
+            f"{path}/{item['metadata']['name']}"
+            for path, also in _OBJECTS.items()
+            for item in self.cluster.api.list(path, path)
+            if "keda" in item["metadata"]["name"] or (also and also in item["metadata"]["name"])
+        ]
+
+    def role(
+        self,
+        folder: Path,
+        *arguments: str,
+        inventory: Path = CLONE / "inventories/local",
+        hosts: str = "local-cluster",
+        **variables: Any,
+    ) -> Run:
+        """Run the role alone, for the local cluster or for clusters of another inventory."""
         task = {"name": "Have KEDA", "ansible.builtin.include_role": {"name": "fastml.supersonic.keda"}}
-        play = {"hosts": "local-cluster", "gather_facts": False, "tasks": [task]}
+        play = {"hosts": hosts, "gather_facts": False, "tasks": [task]}
         (folder / "keda.yml").write_text(json.dumps([play]))
         extra = {"local_directory": str(LOCAL), "keda_kubeconfig": self.cluster.kubeconfig, **variables}
-        return run_playbook(folder / "keda.yml", CLONE / "inventories/local", *arguments, extra=extra)
+        return run_playbook(folder / "keda.yml", inventory, *arguments, extra=extra)
 
 
 DEPLOYMENTS = {

@@ -715,3 +715,43 @@ def test_rows_come_by_check_and_urgency(api: Api) -> None:
     checks = [row["check"] for row in _cluster.inspect(api, wanted)["findings"]]
     assert checks == sorted(checks, key=list(_findings.CHECKS).index)
     assert {"version", "namespace", "quota", "limits", "claims", "secrets", "policy"} <= set(checks)
+
+
+# ---- what this run installs in the cluster ---------------------------------------------------------------------------
+SCALED_OBJECT = {"api_version": "keda.sh/v1alpha1", "kind": "ScaledObject"}
+BROUGHT = [
+    {"component": "KEDA", "kinds": [SCALED_OBJECT]},
+    {"component": "the GPU operator", "node_resources": [GPU, "nvidia.com/mig-*"]},
+]
+
+
+def test_a_kind_that_this_run_installs_counts_as_there(api: Api) -> None:
+    said = one(found(api, check="kinds", kinds=[SCALED_OBJECT], brought=BROUGHT), "ok", "ScaledObject")
+    assert said == (
+        "The cluster does not serve ScaledObject of keda.sh/v1alpha1 yet; KEDA, which this run installs, brings it."
+    )
+
+
+@pytest.mark.parametrize(
+    "brought",
+    [
+        [],
+        [{"component": "KEDA", "kinds": [{"api_version": "keda.sh/v1", "kind": "ScaledObject"}]}],
+        [{"component": "KEDA", "kinds": [{"api_version": "keda.sh/v1alpha1", "kind": "ScaledJob"}]}],
+    ],
+    ids=["nothing", "other version", "other kind"],
+)
+def test_a_kind_that_this_run_does_not_install_is_missing(api: Api, brought: list[dict[str, Any]]) -> None:
+    rows = found(api, check="kinds", kinds=[SCALED_OBJECT], brought=brought)
+    one(rows, "error", "The cluster has no kind ScaledObject of keda.sh/v1alpha1, which comes with KEDA.")
+
+
+@pytest.mark.parametrize("resource", [GPU, "nvidia.com/mig-1g.5gb"])
+def test_accelerators_that_this_run_installs_count_as_there(api: Api, resource: str) -> None:
+    Cluster.answers = {"/api/v1/nodes": [node("bare")]}
+    wanted = deployment(replicas=1, resources={"limits": {resource: "1"}})
+    rows = found(api, wanted, check="gpus", node_resources={resource: 1}, brought=BROUGHT)
+    assert ("ok", resource) in [(severity, subject) for severity, subject, _sentence in rows], rows
+    assert "error" not in [severity for severity, _subject, _sentence in rows], rows
+    rows = found(api, wanted, check="gpus", node_resources={resource: 1}, brought=BROUGHT[:1])
+    assert "error" in [severity for severity, _subject, _sentence in rows], rows

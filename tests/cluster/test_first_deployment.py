@@ -1,0 +1,93 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The first run of site.yml with KEDA and the autoscaler, on a cluster without KEDA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
+from ansible_collections.fastml.supersonic.tests.harness.autoscaling import PROMETHEUS, QUICK, ScaledInstance
+from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
+
+pytestmark = pytest.mark.alone
+CLUSTER = "local-cluster"
+COMPONENTS = ["keda", "prometheus", "autoscaler"]
+
+
+@pytest.fixture
+def without_keda(cluster: Cluster, tmp_path: Path) -> Iterator[Keda]:
+    """A cluster on which KEDA never was; it is there again afterwards."""
+    keda = Keda(cluster)
+    in_use = _keda_info.objects(cluster.api)
+    assert in_use == [], "objects of KEDA's kinds are in the cluster: remove what has them, then run this test"
+    with keda.alone():
+        try:
+            keda.role(tmp_path, keda_state="absent").changed(CLUSTER)
+            assert keda.left() == []
+            yield keda
+        finally:
+            keda.role(tmp_path).changed(CLUSTER)
+
+
+@pytest.fixture
+def instance(cluster: Cluster, tmp_path: Path) -> Iterator[ScaledInstance]:
+    """An instance that has never been deployed, in an inventory with its cluster; both list the same components."""
+    found = ScaledInstance(cluster, tmp_path, "first", PROMETHEUS | QUICK | {"supersonic_components": COMPONENTS})
+    hosts = {"supersonic_clusters": {"hosts": {CLUSTER: None}}, "supersonic_instances": {"hosts": {"first": None}}}
+    (found.inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    own = yaml.safe_load((CLONE / f"inventories/local/host_vars/{CLUSTER}.yml").read_text())
+    own |= {
+        "supersonic_components": COMPONENTS,
+        "local_directory": str(LOCAL),
+        "supersonic_kubeconfig": cluster.kubeconfig,
+    }
+    (found.inventory / f"host_vars/{CLUSTER}.yml").write_text(yaml.safe_dump(own))
+    yield found
+    found.remove()
+    # KEDA's operator takes its finalizer from the ScaledObject, so it has to be there until then.
+    until(lambda: cluster.get(f"/api/v1/namespaces/{found.namespace}") is None, 90)
+
+
+def test_keda_comes_with_the_instance_that_needs_it(
+    cluster: Cluster, without_keda: Keda, instance: ScaledInstance
+) -> None:
+    brought = (
+        "The cluster does not serve ScaledObject of keda.sh/v1alpha1 yet; KEDA, which this run installs, brings it."
+    )
+
+    table = instance.run("playbooks/preflight.yml")
+    assert table.code == 0, table.output
+    assert brought in table.text
+
+    predicted = instance.run("site.yml", "--check", "--diff")
+    assert predicted.code == 0, predicted.output
+    assert "ScaledObject/first-triton" in predicted.output
+    assert without_keda.left() == []
+    assert cluster.get(f"/api/v1/namespaces/{instance.namespace}") is None
+
+    done = instance.site()
+    assert done.recap[CLUSTER]["changed"] > 0
+    assert without_keda.sound()
+    assert cluster.there(instance.scaled_object)["spec"]["scaleTargetRef"]["name"] == "first-triton"
+    # A second run finds nothing to do.
+    again = instance.site()
+    assert (again.changed(CLUSTER), again.changed("first")) == (0, 0), again.output
+
+
+def test_what_this_run_does_not_install_is_missing(without_keda: Keda, instance: ScaledInstance) -> None:
+    """Without the cluster's host, by --limit, and without the tasks that install it, by --skip-tags."""
+    for arguments in (["--limit", "first"], ["--skip-tags", "keda"]):
+        done = instance.run("site.yml", *arguments)
+        assert done.code != 0, done.output
+        assert "The cluster has no kind ScaledObject of keda.sh/v1alpha1, which comes with KEDA." in done.text
+        assert instance.cluster.get(f"/api/v1/namespaces/{instance.namespace}") is None
+    assert without_keda.left() == []

@@ -1,0 +1,118 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program that runs the parts of `make test`: order, limits, logs, and what it says at the end."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.fastml.supersonic.tests import parts
+from ansible_collections.fastml.supersonic.tests.parts import Part, Result
+
+REPORT = """<testsuites><testsuite>
+<testcase classname="a" name="right"/>
+<testcase classname="a" name="wrong"><failure message="no"/></testcase>
+<testcase classname="a" name="broken"><error message="no"/></testcase>
+<testcase classname="a" name="left_out"><skipped message="no browser here"/></testcase>
+</testsuite></testsuites>"""
+
+
+@pytest.fixture(autouse=True)
+def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(parts, "CLONE", tmp_path)
+    monkeypatch.setattr(parts, "OUTPUT", tmp_path / "tests")
+    monkeypatch.setattr(parts, "GRACE_S", 0.5)
+    return tmp_path / "tests"
+
+
+def shell(name: str, script: str, seconds: int = 60, **more: object) -> Part:
+    return Part(name, ["bash", "-c", script], seconds, f"about {name}", **more)  # type: ignore[arg-type]
+
+
+def test_a_part_that_fails_keeps_only_those_from_running_that_need_it(capsys: pytest.CaptureFixture[str]) -> None:
+    results = parts.run(
+        [
+            shell("first", "echo the finding; exit 3"),
+            shell("next", "true", after=["first"]),
+            shell("dependent", "true", needs=["first"]),
+            shell("last", "true", after=["dependent", "absent"]),
+        ]
+    )
+    assert {name: result.outcome for name, result in results.items()} == {
+        "first": "FAILED", "next": "ok", "dependent": "not run (first failed)", "last": "ok"
+    }  # fmt: skip
+    # What failed is shown before the others are done.
+    said = capsys.readouterr().out
+    assert said.index("the finding") < said.index("about last")
+
+
+def test_parts_begin_after_those_that_they_follow(output: Path) -> None:
+    output.mkdir()
+    seen = output / "order"
+    parts.run(
+        [
+            shell("late", f"echo late >> {seen}", after=["early"]),
+            shell("early", f"sleep 0.5; echo early >> {seen}"),
+        ]
+    )
+    assert seen.read_text().split() == ["early", "late"]
+
+
+def test_a_part_that_hangs_is_ended_with_what_it_started(output: Path) -> None:
+    script = "trap '' TERM; sleep 600 & echo $! > child; echo it hangs here; wait"
+    result = parts.run([shell("hanging", script, seconds=1)])["hanging"]
+    assert result.outcome == "TIMEOUT"
+    child = int((output.parent / "child").read_text())
+    end = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
+        assert time.monotonic() < end, "its child is still there"
+        time.sleep(0.05)
+    assert "it hangs here" in (output / "hanging.log").read_text()
+
+
+def test_tests_are_counted_and_skips_are_named(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output.mkdir()
+    report = output / "unit.xml"
+    results = parts.run([shell("unit", f"echo '{REPORT}' > {report}; exit 1"), shell("lint", "exit 1")])
+    assert results["unit"].counts == {"passed": 1, "failed": 2, "skipped": 1}
+    text = parts.summary(results, before_s=0)
+    assert "a::left_out: no browser here" in text
+    # A part without tests that fails counts as one.
+    assert text.splitlines()[-1] == "1 passed, 3 failed, 1 skipped"
+    assert capsys.readouterr().out
+
+
+def test_a_report_of_an_earlier_run_does_not_count(output: Path) -> None:
+    output.mkdir()
+    (output / "unit.xml").write_text(REPORT)
+    assert parts.run([shell("unit", "exit 1")])["unit"].counts == {}
+
+
+def test_time_before_the_first_part_is_told() -> None:
+    text = parts.summary({"lint": Result("ok", 12.3)}, before_s=61.0)
+    assert re.search(r"^Python environment +ok +61$", text, re.M)
+    assert re.search(r"^lint +ok +12$", text, re.M)
+
+
+def test_names() -> None:
+    assert [part.name for part in parts.chosen(["all"])] == [part.name for part in parts.PARTS]
+    daily = [part.name for part in parts.chosen(["test"])]
+    assert daily == [part.name for part in parts.PARTS if part.daily]
+    assert {"lint", "unit", "contracts", "services", "local", "cluster", "alone"} <= set(daily)
+    assert [part.name for part in parts.chosen(["unit", "lint"])] == ["lint", "unit"]
+    with pytest.raises(SystemExit, match=r"There is no part nonsense\. The parts are lint, local,"):
+        parts.chosen(["nonsense"])
+
+
+def test_parts_name_parts() -> None:
+    names = [part.name for part in parts.PARTS]
+    assert len(names) == len(set(names))
+    for number, part in enumerate(parts.PARTS):
+        # The order of the list is one in which they can run.
+        assert set(part.after) | set(part.needs) <= set(names[:number]), part.name
+        assert part.seconds <= 6 * 3600, part.name

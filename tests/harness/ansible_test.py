@@ -1,0 +1,52 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The clone where ansible-test accepts it: as ansible_collections/fastml/supersonic."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+CLONE = Path(__file__).resolve().parents[2]
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastml-supersonic" / "sanity"
+# ansible-test keeps its environments below a home: one of its own, so that nobody else's is touched.
+HOME = CACHE / "home"
+
+
+@contextlib.contextmanager
+def collection() -> Iterator[Path]:
+    """A copy of what git tracks in the clone and of what is new there, since ansible-test refuses a link to it."""
+    with tempfile.TemporaryDirectory() as folder:
+        copied = Path(folder) / "ansible_collections" / "fastml" / "supersonic"
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+            cwd=CLONE,
+            capture_output=True,
+            check=True,
+        )
+        for name in filter(None, listed.stdout.decode().split("\0")):
+            source = CLONE / name
+            if source.is_symlink() or source.is_file():
+                (copied / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, copied / name, follow_symlinks=False)
+        yield copied
+
+
+def ansible_test(place: Path, command: str, *arguments: str) -> int:
+    """Run a command of ansible-test with this Python; returns its exit code."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    HOME.mkdir(parents=True, exist_ok=True)
+    return subprocess.run(
+        ["ansible-test", command, "--python", version, "--color", "no", *arguments],
+        cwd=place,
+        env={**os.environ, "HOME": str(HOME), "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": os.devnull},
+        check=False,
+    ).returncode

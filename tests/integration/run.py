@@ -1,0 +1,61 @@
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ansible-test units and integration over the collection, with the packages of this Python.
+
+    python tests/integration/run.py units [FOLDER...]           unit tests below these folders of tests/unit
+    python tests/integration/run.py integration [TARGET...]     these targets, or all, on a cluster
+
+The cluster is the one that K8S_AUTH_* variables name, and otherwise the one that `make local` has made. ansible-test
+hands its tests no such variables: they are written where it looks for what a target has to know.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".collections"))
+
+from ansible_collections.fastml.supersonic.tests.harness.ansible_test import CLONE, ansible_test, collection
+
+# That ansible-test runs unit tests is what is tried; pytest runs all of them.
+UNITS = ["inference", "render"]
+# Targets that ask no cluster.
+NO_CLUSTER = {"validate"}
+KUBECONFIG = CLONE / ".local" / "kubeconfig"
+# Variables whose values are paths, which are relative to where this was started.
+PATHS = {"K8S_AUTH_KUBECONFIG", "K8S_AUTH_SSL_CA_CERT", "K8S_AUTH_CERT_FILE", "K8S_AUTH_KEY_FILE"}
+
+
+def connection() -> dict[str, str]:
+    """The variables that say which cluster it is."""
+    given = {name: value for name, value in os.environ.items() if name.startswith("K8S_AUTH_")}
+    if not given:
+        if not KUBECONFIG.is_file():
+            raise SystemExit("There is no local cluster, and no K8S_AUTH_* variable is set: run make local.")
+        given = {"K8S_AUTH_KUBECONFIG": str(KUBECONFIG)}
+    return {name: str(Path(value).expanduser().resolve()) if name in PATHS else value for name, value in given.items()}
+
+
+def main() -> int:
+    """Run the tests; the exit code is theirs."""
+    if len(sys.argv) < 2 or sys.argv[1] not in ("units", "integration"):
+        print(__doc__)
+        return 2
+    command, *names = sys.argv[1:]
+    with collection() as place:
+        if command == "units":
+            folders = [f"tests/unit/{name}/" for name in names or UNITS]
+            return ansible_test(place, "units", "--num-workers", "2", *folders)
+        if set(names or [""]) - NO_CLUSTER:
+            settings = place / "tests" / "integration" / "integration_config.yml"
+            settings.touch(0o600)
+            settings.write_text(json.dumps({"setup_cluster_environment": connection()}))
+        return ansible_test(place, "integration", *names)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,407 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026, fastml.supersonic contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the parts of `make test` and `make test-all`, each with a time limit and a log of its own.
+
+    python tests/parts.py test          all parts of `make test`
+    python tests/parts.py all           all parts
+    python tests/parts.py NAME...       these parts alone, in the order of PARTS
+    python tests/parts.py --list        the parts, their limits and what they run
+
+A part that fails does not keep others from running, except those that need it. The output of a part that failed is
+shown at once. At the end a table says how long each part took, every skipped test is listed with its reason, and the
+last line counts the tests. Below .local/tests are the log of each part (NAME.log), its JUnit report (NAME.xml) and the
+seconds of each file (durations.json), by which the next run orders files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CLONE = Path(__file__).resolve().parents[1]
+OUTPUT = CLONE / ".local" / "tests"
+# Seconds after SIGTERM until a part that ran out of time is killed.
+GRACE_S = 20
+# Seconds between two lines about what is running.
+HEARTBEAT_S = 120
+# Characters of the log of a failed part that are shown.
+SHOWN = 30_000
+# Seconds after which a single test counts as hung; pytest-timeout prints the stacks of all threads.
+HUNG_S = 900
+HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Part:
+    """A command with a time limit.
+
+    command: program and arguments, run in the clone with the programs of .venv first; seconds: the limit; about: a line
+    for --list; daily: it belongs to `make test`; after: parts that end before it begins, if they run at all; needs:
+    parts without whose success it does not run; nice: it gives way to others; environment: added to the environment.
+    """
+
+    name: str
+    command: Sequence[str]
+    seconds: int
+    about: str
+    daily: bool = True
+    after: Sequence[str] = ()
+    needs: Sequence[str] = ()
+    nice: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def log(self) -> Path:
+        return OUTPUT / f"{self.name}.log"
+
+    @property
+    def report(self) -> Path:
+        return OUTPUT / f"{self.name}.xml"
+
+
+def pytest(name: str, *arguments: str, hung_s: int = HUNG_S) -> list[str]:
+    """A run of pytest with a JUnit report, the slowest tests, and a limit for each test."""
+    return ["pytest", "-q", f"--junitxml={OUTPUT / name}.xml", "--durations=30", f"--timeout={hung_s}", *arguments]
+
+
+# Files stay together, since tests of a file share servers; as many files at a time as keep two cores busy.
+TOGETHER = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
+DAILY, ALONE = "not alone and not thorough", "alone and not thorough"
+ON_CLUSTER = ("tests/cluster",)
+
+PARTS = (
+    Part("lint", ["make", "lint"], 1200, "ruff, mypy, ansible-lint, ansible-test sanity, changelog", nice=True),
+    Part(
+        "local",
+        ["make", "local-for-tests"],
+        3600,
+        "the local cluster: programs and images built, the node up, the local instance proved",
+    ),
+    Part(
+        "unit",
+        pytest("unit", *TOGETHER, "tests/unit"),
+        600,
+        "logic and messages; no root, no network, no built program",
+        nice=True,
+    ),
+    Part(
+        "contracts",
+        pytest("contracts", *TOGETHER, "tests/contracts", "tests/golden"),
+        900,
+        "gates over all files, and manifests of every inventory",
+        after=["unit"],
+        nice=True,
+    ),
+    Part(
+        "services",
+        pytest("services", *TOGETHER, "-m", "not thorough", "tests/services"),
+        1200,
+        "modules and playbooks against real Triton, Envoy, Prometheus and collectors on loopback",
+        after=["contracts", "local"],
+    ),
+    Part(
+        "cluster",
+        pytest("cluster", *TOGETHER, "-m", DAILY, *ON_CLUSTER),
+        2400,
+        "modules, roles, playbooks and molecule on the local cluster, several at a time",
+        after=["services"],
+        needs=["local"],
+    ),
+    Part(
+        "alone",
+        pytest("alone", "-m", ALONE, *ON_CLUSTER),
+        1800,
+        "what measures or takes the whole machine, one by one: events under load, a first deployment without KEDA",
+        after=["cluster", "lint"],
+        needs=["local"],
+    ),
+    Part(
+        "ansible-test-units",
+        ["python", "tests/integration/run.py", "units"],
+        900,
+        "ansible-test units, as the collection is tested elsewhere",
+        daily=False,
+        after=["alone"],
+    ),
+    Part(
+        "ansible-test-integration",
+        ["python", "tests/integration/run.py", "integration"],
+        1800,
+        "ansible-test integration: modules in targets, on the local cluster",
+        daily=False,
+        after=["ansible-test-units"],
+        needs=["local"],
+    ),
+    Part(
+        "mutations",
+        ["python", "tests/mutations/run.py"],
+        2 * 3600,
+        "small changes of the collection, each of which a test has to find",
+        daily=False,
+        after=["ansible-test-integration"],
+    ),
+    Part(
+        "versions",
+        ["python", "tests/versions/run.py"],
+        3 * 3600,
+        "unit, contracts and services with newer releases of ansible-core, Python and numpy",
+        daily=False,
+        after=["mutations"],
+    ),
+    Part(
+        "random",
+        pytest(
+            "random",
+            *TOGETHER,
+            "-k",
+            "kill or fuzz or damage or properties",
+            "tests/unit",
+            "tests/services",
+            hung_s=HOUR,
+        ),
+        2 * HOUR,
+        "kill loops and random cases in folders and of the gateway, from a seed of chance that is printed",
+        daily=False,
+        after=["versions"],
+        environment={
+            "SUPERSONIC_SEED": "random",
+            "SUPERSONIC_FUZZ_CASES": "10",
+            "SUPERSONIC_KILLS": "360",
+            "SUPERSONIC_REPEATS": "1",
+        },
+    ),
+    Part(
+        "thorough-services",
+        pytest("thorough-services", *TOGETHER, "-m", "thorough", "tests/services", "tests/golden", "tests/contracts"),
+        HOUR,
+        "the longer tests against real programs",
+        daily=False,
+        after=["random"],
+    ),
+    Part(
+        "events",
+        pytest("events", "-s", "tests/cluster/test_zero_loss.py", hung_s=HOUR),
+        2 * HOUR,
+        "everything that happens to an instance, three times each, under load",
+        daily=False,
+        after=["thorough-services"],
+        needs=["local"],
+        environment={"SUPERSONIC_REPEATS": "3"},
+    ),
+    Part(
+        "thorough-cluster",
+        pytest(
+            "thorough-cluster", "-m", "thorough", "--deselect=tests/cluster/test_zero_loss.py", *ON_CLUSTER, hung_s=HOUR
+        ),
+        4 * HOUR,
+        "upgrade, life of KEDA, takeover of a chart, a second Kubernetes, all seven sites and more, one by one",
+        daily=False,
+        after=["events"],
+        needs=["local"],
+        environment={
+            "SUPERSONIC_SEED": "random",
+            "SUPERSONIC_PVC_KILLS": "60",
+            "SUPERSONIC_OUTAGE": "300",
+            "SUPERSONIC_SCALE_DOWNS": "20",
+        },
+    ),
+)
+
+
+@dataclass
+class Result:
+    """How a part ended. outcome: ok, FAILED, TIMEOUT or not run; counts: tests by outcome."""
+
+    outcome: str
+    seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+
+class Running:
+    """A part that was started, in a process group of its own."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.began = time.monotonic()
+        part.report.unlink(missing_ok=True)
+        with part.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                part.command,
+                cwd=CLONE,
+                env=os.environ | dict(part.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        if part.nice:
+            # Linux shares the processors between sessions first, and by nice values only within a session (sched(7)).
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{self._process.pid}/autogroup").write_text("10")
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def poll(self) -> Result | None:
+        """The result once the part has ended or has run out of time."""
+        code = self._process.poll()
+        if code is None and self.seconds <= self.part.seconds:
+            return None
+        outcome = "TIMEOUT" if code is None else "ok" if code == 0 else "FAILED"
+        if code is None:
+            self.stop()
+        seconds = self.seconds
+        counts, skipped = read_report(self.part.report)
+        return Result(outcome, seconds, counts, skipped)
+
+    def stop(self) -> None:
+        """End the part and what it has started in its process group."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self._process.pid, number)
+                self._process.wait(GRACE_S)
+            except ProcessLookupError:
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def read_report(path: Path) -> tuple[dict[str, int], list[str]]:
+    """Tests by outcome and a line for each skipped one, of a JUnit report; nothing where there is none."""
+    if not path.is_file():
+        return {}, []
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    skipped = []
+    for case in ElementTree.parse(path).getroot().iter("testcase"):
+        name = f"{case.get('classname', '')}::{case.get('name', '')}"
+        skip = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            counts["failed"] += 1
+        elif skip is not None:
+            counts["skipped"] += 1
+            skipped.append(f"{name}: {skip.get('message', '')}")
+        else:
+            counts["passed"] += 1
+    return counts, skipped
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def show(part: Part, result: Result) -> None:
+    """One line for a part that has ended, and its output where it failed."""
+    say(f"[{time.strftime('%H:%M:%S')}] {part.name}: {result.outcome} after {result.seconds:.0f} s")
+    if result.outcome != "ok":
+        text = part.log.read_text(errors="replace")
+        begin = text.find("= FAILURES =")
+        shown = text[begin:][:SHOWN] if begin >= 0 else text[-SHOWN:]
+        say(f"---- output of {part.name} (whole in {part.log.relative_to(CLONE)})\n{shown}\n---- end of {part.name}")
+
+
+def run(parts: Sequence[Part]) -> dict[str, Result]:
+    """Run parts, several at a time where their order allows it. Returns their results by name."""
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Result] = {}
+    running: dict[str, Running] = {}
+    names = {part.name for part in parts}
+    told = time.monotonic()
+    try:
+        while len(results) < len(parts):
+            for part in parts:
+                if part.name in results or part.name in running:
+                    continue
+                if any(name in names and name not in results for name in (*part.after, *part.needs)):
+                    continue
+                failed = [name for name in part.needs if name in results and results[name].outcome != "ok"]
+                if failed:
+                    results[part.name] = Result(f"not run ({failed[0]} failed)")
+                    say(f"[{time.strftime('%H:%M:%S')}] {part.name}: {results[part.name].outcome}")
+                    continue
+                say(f"[{time.strftime('%H:%M:%S')}] {part.name}: {part.about}")
+                running[part.name] = Running(part)
+            for name, item in list(running.items()):
+                result = item.poll()
+                if result:
+                    results[name] = result
+                    del running[name]
+                    show(item.part, result)
+            if running and time.monotonic() - told > HEARTBEAT_S:
+                told = time.monotonic()
+                say(", ".join(f"{name} runs for {item.seconds:.0f} s" for name, item in running.items()))
+            time.sleep(0.2)
+    finally:
+        for item in running.values():
+            item.stop()
+    return results
+
+
+def summary(results: Mapping[str, Result], before_s: float) -> str:
+    """The table of parts, the skipped tests, and the count of all tests."""
+    lines = ["", f"{'part':<20} {'result':<24} {'seconds':>8} {'passed':>7} {'failed':>7} {'skipped':>8}"]
+    if before_s > 0:
+        lines.append(f"{'Python environment':<20} {'ok':<24} {before_s:>8.0f}")
+    total = {"passed": 0, "failed": 0, "skipped": 0}
+    for name, result in results.items():
+        numbers = [f"{result.counts[key]}" if result.counts else "" for key in total]
+        lines.append(
+            f"{name:<20} {result.outcome:<24} {result.seconds:>8.0f} "
+            f"{numbers[0]:>7} {numbers[1]:>7} {numbers[2]:>8}".rstrip()
+        )
+        for key in total:
+            total[key] += result.counts.get(key, 0)
+        if result.outcome != "ok" and not result.counts.get("failed"):
+            total["failed"] += 1
+    skipped = [line for result in results.values() for line in result.skipped]
+    if skipped:
+        lines += ["", f"Skipped tests: {len(skipped)}", *(f"  {line}" for line in skipped)]
+    lines += ["", f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped"]
+    return "\n".join(lines)
+
+
+def chosen(names: Sequence[str]) -> list[Part]:
+    """The parts of these names; test and all stand for several. Raises SystemExit for a name that is none."""
+    known = {part.name for part in PARTS}
+    wrong = [name for name in names if name not in known | {"test", "all"}]
+    if wrong:
+        raise SystemExit(
+            f"There is no part {', '.join(wrong)}. The parts are {', '.join(part.name for part in PARTS)}."
+        )
+    return [part for part in PARTS if part.name in names or "all" in names or ("test" in names and part.daily)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="test, all, or names of parts")
+    parser.add_argument("--list", action="store_true", help="list the parts")
+    parser.add_argument("--started", type=int, default=0, help="when make was started, in seconds since 1970")
+    options = parser.parse_args()
+    if options.list or not options.names:
+        for part in PARTS:
+            say(f"{part.name:<20} {'test' if part.daily else 'all':<5} {part.seconds:>6} s  {part.about}")
+        return 0
+    before_s = time.time() - options.started if options.started else 0.0
+    # Ended like a part that fails: what runs is stopped before.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
+    results = run(chosen(options.names))
+    text = summary(results, before_s)
+    (OUTPUT / "summary.txt").write_text(text + "\n")
+    say(text)
+    return 0 if all(result.outcome == "ok" for result in results.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
