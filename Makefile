@@ -98,6 +98,10 @@ test-part: $(VENV)/dev  ## Parts by name: make test-part PART="lint unit"; witho
 test-fast: $(VENV)/dev  ## Linters, logic, messages and the gates over all files; no cluster, a few minutes
 	@python tests/parts.py lint unit contracts
 
+.PHONY: mutations
+mutations: $(VENV)/dev  ## Change the collection in small ways, each of which a test has to find; MUTATIONS="ID... --file PART"
+	@python tests/mutations/run.py $(MUTATIONS)
+
 # With the images that tests of the cluster need, so that none of them builds while others measure.
 .PHONY: local-for-tests
 local-for-tests: $(VENV)/local

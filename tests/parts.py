@@ -39,6 +39,7 @@ HEARTBEAT_S = 120
 SHOWN = 30_000
 # Seconds after which a single test counts as hung; pytest-timeout prints the stacks of all threads.
 HUNG_S = 900
+HOUR = 3600
 
 
 @dataclass(frozen=True)
@@ -126,21 +127,94 @@ PARTS = (
         needs=["local"],
     ),
     Part(
-        "thorough-services",
-        pytest("thorough-services", *TOGETHER, "-m", "thorough", "tests/services"),
-        3600,
-        "the longer tests against real programs",
+        "ansible-test-units",
+        ["python", "tests/integration/run.py", "units"],
+        900,
+        "ansible-test units, as the collection is tested elsewhere",
         daily=False,
         after=["alone"],
     ),
     Part(
-        "thorough-cluster",
-        pytest("thorough-cluster", "-m", "thorough", *ON_CLUSTER),
-        4 * 3600,
-        "upgrade, life of KEDA, takeover of a chart, a second Kubernetes, all seven sites and more, one by one",
+        "ansible-test-integration",
+        ["python", "tests/integration/run.py", "integration"],
+        1800,
+        "ansible-test integration: modules in targets, on the local cluster",
+        daily=False,
+        after=["ansible-test-units"],
+        needs=["local"],
+    ),
+    Part(
+        "mutations",
+        ["python", "tests/mutations/run.py"],
+        2 * 3600,
+        "small changes of the collection, each of which a test has to find",
+        daily=False,
+        after=["ansible-test-integration"],
+    ),
+    Part(
+        "versions",
+        ["python", "tests/versions/run.py"],
+        3 * 3600,
+        "unit, contracts and services with newer releases of ansible-core, Python and numpy",
+        daily=False,
+        after=["mutations"],
+    ),
+    Part(
+        "random",
+        pytest(
+            "random",
+            *TOGETHER,
+            "-k",
+            "kill or fuzz or damage or properties",
+            "tests/unit",
+            "tests/services",
+            hung_s=HOUR,
+        ),
+        2 * HOUR,
+        "kill loops and random cases in folders and of the gateway, from a seed of chance that is printed",
+        daily=False,
+        after=["versions"],
+        environment={
+            "SUPERSONIC_SEED": "random",
+            "SUPERSONIC_FUZZ_CASES": "10",
+            "SUPERSONIC_KILLS": "360",
+            "SUPERSONIC_REPEATS": "1",
+        },
+    ),
+    Part(
+        "thorough-services",
+        pytest("thorough-services", *TOGETHER, "-m", "thorough", "tests/services", "tests/golden", "tests/contracts"),
+        HOUR,
+        "the longer tests against real programs",
+        daily=False,
+        after=["random"],
+    ),
+    Part(
+        "events",
+        pytest("events", "-s", "tests/cluster/test_zero_loss.py", hung_s=HOUR),
+        2 * HOUR,
+        "everything that happens to an instance, three times each, under load",
         daily=False,
         after=["thorough-services"],
         needs=["local"],
+        environment={"SUPERSONIC_REPEATS": "3"},
+    ),
+    Part(
+        "thorough-cluster",
+        pytest(
+            "thorough-cluster", "-m", "thorough", "--deselect=tests/cluster/test_zero_loss.py", *ON_CLUSTER, hung_s=HOUR
+        ),
+        4 * HOUR,
+        "upgrade, life of KEDA, takeover of a chart, a second Kubernetes, all seven sites and more, one by one",
+        daily=False,
+        after=["events"],
+        needs=["local"],
+        environment={
+            "SUPERSONIC_SEED": "random",
+            "SUPERSONIC_PVC_KILLS": "60",
+            "SUPERSONIC_OUTAGE": "300",
+            "SUPERSONIC_SCALE_DOWNS": "20",
+        },
     ),
 )
 

@@ -353,7 +353,8 @@ class Drain:
         def change(seen: Object) -> dict[str, t.Any]:
             # A killed run has added one already.
             earlier = _hold.note(seen, DRAIN) or {}
-            base = int(earlier.get("replicas", now))
+            # A change of the number since then counts.
+            base = int(earlier.get("replicas", now if keda else (seen.get("spec") or {}).get("replicas", 1)))
             whose = {"replicas": base}
             if keda:
                 there = seen["metadata"].get("annotations") or {}

@@ -7,23 +7,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.tests.harness import evidence
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
+from ansible_collections.fastml.supersonic.tests.harness.shared import Shared
 
 CLONE = Path(__file__).resolve().parents[2]
+LOGS = CLONE / ".local/test-logs"
+# These files use one instance, which has to be in one process: fixture `shared`.
+SHARING = {"test_drift", "test_exposure", "test_isolation", "test_prometheus", "test_status", "test_tracing"}
+_CLUSTER = pytest.StashKey[Cluster]()
+_MADE = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The cluster. Without one these tests fail: they are not to be passed over."""
     kubeconfig = Path(os.environ.get("KUBECONFIG") or CLONE / ".local/kubeconfig")
     assert kubeconfig.is_file(), f"there is no {kubeconfig}: run `make local` first, or set KUBECONFIG"
     found = Cluster(str(kubeconfig))
+    request.config.stash[_CLUSTER] = found
+    found.on_failure = lambda namespace: _keep(found, [namespace], os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0])
     yield found
     found.cleanup()
 
@@ -33,7 +45,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace for one test."""
     name = cluster.new_namespace()
     yield name
-    cluster.cleanup()
+    cluster.remove_namespace(name)
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +62,93 @@ def keda(cluster: Cluster) -> Keda:
     found = Keda(cluster)
     found.have()
     return found
+
+
+@pytest.fixture(scope="session")
+def shared(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """One instance for the files in SHARING. Whoever changes it puts it back, which is proved when all are done."""
+    found = Shared(cluster, tmp_path_factory.mktemp("shared"))
+    try:
+        found.begin()
+        yield found
+        found.prove_unchanged()
+    finally:
+        found.remove()
+
+
+# ---- one process for what is shared ----------------------------------------------------------------------------------
+def _shares(file: Path) -> bool:
+    return file.parent.name == "cluster" and file.stem in SHARING
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Together they take longer than any other file."""
+    items.sort(key=lambda item: not _shares(item.path))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With --dist loadfile the files that share an instance count as one."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "shared" if _shares(Path(file)) else file
+
+        def _assign_work_unit(self, node: Any) -> None:
+            """A process that runs a file with one or two tests is given the next file at once, though the first may
+            take long: the one that comes last then, which is the shortest, and not the longest of those left."""
+            assigned = [unit for unit in self.assigned_work.get(node, {}).values() if not all(unit.values())]
+            if assigned and all(len(unit) <= 2 for unit in assigned):
+                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            super()._assign_work_unit(node)
+
+    return Files(config, log)
+
+
+# ---- what is left behind ---------------------------------------------------------------------------------------------
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Namespaces that a test makes beside those of its fixtures go with it."""
+    before = _namespaces(item)
+    try:
+        yield
+    finally:
+        item.stash[_MADE] = [name for name in _namespaces(item) if name not in before]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    for name in item.stash.get(_MADE, []):
+        item.config.stash[_CLUSTER].remove_namespace(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """States, events and logs of pods are kept of a test that fails, and where they are is told."""
+    report = yield
+    if report.failed and _CLUSTER in item.config.stash:
+        found = item.config.stash[_CLUSTER]
+        place = _keep(found, found.namespaces, item.nodeid)
+        if place:
+            report.sections.append(("pods of the test's namespaces", f"States, events and logs are in {place}"))
+    return report
+
+
+def _namespaces(item: pytest.Item) -> tuple[str, ...]:
+    return item.config.stash[_CLUSTER].namespaces if _CLUSTER in item.config.stash else ()
+
+
+def _keep(cluster: Cluster, namespaces: Any, test: str) -> Path | None:
+    """Without patience: a cluster that does not answer is no reason to wait as well."""
+    try:
+        place = evidence.keep(Api(cluster.api.connection, patience=0, first_contact=0), namespaces, LOGS, test)
+    except OSError as error:
+        print(f"Nothing could be kept of {test}: {error}", file=sys.stderr)
+        return None
+    if place:
+        print(f"States, events and logs of its pods are in {place}", file=sys.stderr)
+    return place

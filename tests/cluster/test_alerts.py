@@ -39,6 +39,8 @@ from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
 from ansible_collections.fastml.supersonic.tests.load import Endpoint
 
+pytestmark = [pytest.mark.alone, pytest.mark.thorough]
+
 NAME = "alarmed"
 TOKEN = "alarmed-0123456789abcdefghij"
 # One request at a time, so that sixteen clients wait for six seconds each: far beyond what is promised, even where the

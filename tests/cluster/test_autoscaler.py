@@ -23,7 +23,7 @@ import numpy
 import pytest
 import tritonclient.grpc as triton
 
-from ansible_collections.fastml.supersonic.tests.harness.autoscaling import ScaledInstance, held
+from ansible_collections.fastml.supersonic.tests.harness.autoscaling import PROMETHEUS, QUICK, ScaledInstance, held
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL
@@ -37,15 +37,13 @@ SERVER_WAIT_S = 90
 FROM_ZERO_S = 45
 # Far more than three servers take: where the machine has no time for some of them the others are still enough.
 CLIENTS = 12
+ZERO: dict[str, Any] = {"autoscaler_min_replicas": 0, "autoscaler_cooldown": 10}
 # From the burst to all servers that it takes, and from its end to one, on a machine that others use.
 UP_S, DOWN_S = 90, 150
 
 
-@pytest.fixture(scope="module")
-def service(cluster: Cluster, keda: Keda, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScaledInstance]:
-    """An instance with one server, watched, and not yet scaled."""
-    assert keda.sound()
-    folder = tmp_path_factory.mktemp("scaled")
+def deployed(cluster: Cluster, folder: Path, name: str, **more: Any) -> ScaledInstance:
+    """An instance that is not deployed yet, with one server."""
     for model in ("identity", "accelerator"):
         shutil.copytree(LOCAL / "models" / model, folder / "models" / model)
     variables = {
@@ -55,14 +53,44 @@ def service(cluster: Cluster, keda: Keda, tmp_path_factory: pytest.TempPathFacto
         # Those that go answer what they have.
         "triton_drain_wait": 8,
         "triton_exit_timeout": 5,
+        **more,
     }
-    instance = ScaledInstance(cluster, folder, "scaled", variables)
+    return ScaledInstance(cluster, folder, name, variables)
+
+
+@pytest.fixture
+def sleeping(cluster: Cluster, keda: Keda, tmp_path: Path) -> Iterator[ScaledInstance]:
+    """One that site.yml has deployed with all that scales it, and that has no server until it is asked."""
+    assert keda.sound()
+    scaling = {"supersonic_components": ["prometheus", "autoscaler"], "prometheus_keda_targets": []}
+    instance = deployed(cluster, tmp_path, "sleeping", **scaling, **PROMETHEUS, **QUICK, **ZERO)
+    try:
+        instance.site("--skip-tags", "verify")
+        yield instance
+    finally:
+        instance.remove()
+
+
+@pytest.fixture(scope="module")
+def service(cluster: Cluster, keda: Keda, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScaledInstance]:
+    """An instance with one server, watched, and not yet scaled."""
+    assert keda.sound()
+    instance = deployed(cluster, tmp_path_factory.mktemp("scaled"), "scaled")
     try:
         instance.site("--skip-tags", "verify")
         instance.start_prometheus()
         yield instance
     finally:
         instance.remove()
+
+
+@pytest.fixture
+def unscaled(service: ScaledInstance) -> ScaledInstance:
+    """The same, which nothing scales, whatever a test before has done."""
+    if service.cluster.get(service.scaled_object):
+        done = service.autoscaler(autoscaler_state="absent")
+        assert done.code == 0, done.output
+    return service
 
 
 @pytest.fixture
@@ -89,64 +117,88 @@ def table(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"(\w+): ([0-9.e+-]+), (?:which|more)", text)}
 
 
-def test_a_query_that_cannot_be_used_is_refused(service: ScaledInstance) -> None:
+def test_from_zero_up_with_demand_and_down_again(sleeping: ScaledInstance, tmp_path: Path) -> None:
+    until(lambda: sleeping.ready("triton", 0), 120)
+    # Nobody has to ask twice.
+    with ThreadPoolExecutor() as pool:
+        for request in [pool.submit(ask_patiently, sleeping) for _number in range(5)]:
+            request.result()
+    with sleeping.load(tmp_path, clients=CLIENTS) as seen:
+        until(lambda: sleeping.replicas() == 3 and sleeping.ready_servers() == 3, UP_S)
+        # A run of site.yml leaves the number, and tells what is asked for: a server takes 1.65 requests.
+        again = sleeping.site("--skip-tags", "verify")
+        assert again.changed(sleeping.name) == 0, again.output
+        assert sleeping.replicas() == 3
+        answers = table(again.text)
+        assert 0 < answers["servers_wanted"] < CLIENTS / 1.65 + 0.5, answers
+    assert (seen["failed"], seen["wrong"]) == (0, 0), seen["errors"]
+    until(lambda: sleeping.replicas() == 0, DOWN_S)
+
+
+# ---- the same at leisure, and what goes wrong ------------------------------------------------------------------------
+@pytest.mark.thorough
+def test_a_query_that_cannot_be_used_is_refused(unscaled: ScaledInstance) -> None:
     for query, said in (
         ("sum(rate(", r"broken"),
         ("sum(no_such_series)", r"broken: no value, so that KEDA could not scale by it \(broken: no data\)"),
         ("envoy_cluster_membership_total", r"broken: \d+ series, of which KEDA takes none"),
     ):
         trigger = {"name": "broken", "query": query, "threshold": 1}
-        done = service.autoscaler(autoscaler_triggers=[trigger], autoscaler_wait_timeout=5)
+        done = unscaled.autoscaler(autoscaler_triggers=[trigger], autoscaler_wait_timeout=5)
         assert done.code == 2, done.output
         assert re.search(said, done.text), done.output
-    done = service.autoscaler(autoscaler_window=7)
+    done = unscaled.autoscaler(autoscaler_window=7)
     assert "autoscaler_window is 7, but this Prometheus scrapes the instance every 2.0 s" in done.text, done.output
     assert "set it to 8 or more" in done.text
-    assert service.cluster.get(service.scaled_object) is None
+    assert unscaled.cluster.get(unscaled.scaled_object) is None
 
 
-def test_what_check_mode_says_before_the_first_run(service: ScaledInstance) -> None:
-    done = service.autoscaler("--check", "--diff")
+@pytest.mark.thorough
+def test_what_check_mode_says_before_the_first_run(unscaled: ScaledInstance) -> None:
+    done = unscaled.autoscaler("--check", "--diff")
     assert done.code == 0, done.output
-    assert service.cluster.get(service.scaled_object) is None
+    assert unscaled.cluster.get(unscaled.scaled_object) is None
 
 
-def test_the_number_of_servers_is_nobody_elses(service: ScaledInstance) -> None:
+@pytest.mark.thorough
+def test_the_number_of_servers_is_nobody_elses(unscaled: ScaledInstance) -> None:
     """The first run leaves it, runs of site.yml leave it, and so does the end of the autoscaler."""
-    service.site("--tags", "triton", "--skip-tags", "verify", triton_replicas=2)
+    unscaled.site("--tags", "triton", "--skip-tags", "verify", triton_replicas=2)
     try:
         # So that two stay wanted.
         pausing = {"autoscaler_paused": True, "autoscaler_paused_replicas": 2}
-        done = service.scale(**pausing)
+        done = unscaled.scale(**pausing)
         triggers = {"servers_wanted", "servers_held", "servers_busy_floor", "queue_ratio"}
         assert set(table(done.text)) == triggers, done.output
         # The others hold what is there until more is known.
         assert {name: table(done.text)[name] for name in ("servers_wanted", "queue_ratio")} == {
             "servers_wanted": 0, "queue_ratio": 0
         }, done.output  # fmt: skip
-        assert service.replicas() == 2
-        again = service.autoscaler("--diff", **pausing)
-        assert again.changed(service.name) == 0, again.output
-        service.cluster.patch(service.scaled_object, {
+        assert unscaled.replicas() == 2
+        again = unscaled.autoscaler("--diff", **pausing)
+        assert again.changed(unscaled.name) == 0, again.output
+        unscaled.cluster.patch(unscaled.scaled_object, {
             "metadata": {"annotations": {"autoscaling.keda.sh/paused-replicas": "3"}}
         }, manager="fastml.supersonic")  # fmt: skip
-        until(lambda: service.replicas() == 3, 60)
-        until(lambda: service.ready("triton", 3), 90)
-        again = service.site("--skip-tags", "verify", triton_replicas=2)
-        assert again.changed(service.name) == 0, again.output
-        assert service.replicas() == 3
-        done = service.autoscaler(autoscaler_state="absent")
+        until(lambda: unscaled.replicas() == 3, 60)
+        until(lambda: unscaled.ready("triton", 3), 90)
+        again = unscaled.site("--skip-tags", "verify", triton_replicas=2)
+        assert again.changed(unscaled.name) == 0, again.output
+        assert unscaled.replicas() == 3
+        done = unscaled.autoscaler(autoscaler_state="absent")
         assert done.code == 0, done.output
-        assert service.cluster.get(service.scaled_object) is None
-        held(lambda: service.replicas() == 3, 5)
+        assert unscaled.cluster.get(unscaled.scaled_object) is None
+        held(lambda: unscaled.replicas() == 3, 5)
         # From now on the inventory's number counts again.
-        service.site("--tags", "triton", "--skip-tags", "verify", triton_replicas=1)
-        assert service.replicas() == 1
+        unscaled.site("--tags", "triton", "--skip-tags", "verify", triton_replicas=1)
+        assert unscaled.replicas() == 1
     finally:
-        service.autoscaler(autoscaler_state="absent")
-        service.site("--tags", "triton", "--skip-tags", "verify", triton_replicas=1)
+        unscaled.autoscaler(autoscaler_state="absent")
+        unscaled.site("--tags", "triton", "--skip-tags", "verify", triton_replicas=1)
 
 
+@pytest.mark.alone
+@pytest.mark.thorough
 def test_follows_demand_and_stands_outages(scaled: ScaledInstance, tmp_path: Path) -> None:
     with scaled.load(tmp_path, clients=CLIENTS) as seen:
         began = time.monotonic()
@@ -172,6 +224,7 @@ def test_follows_demand_and_stands_outages(scaled: ScaledInstance, tmp_path: Pat
     print(json.dumps({"wanted_s": wanted, "ready_s": ready, "down_s": time.monotonic() - ended, **seen}))
 
 
+@pytest.mark.thorough
 def test_no_request_is_lost_by_servers_that_go(scaled: ScaledInstance, tmp_path: Path) -> None:
     """As often as is asked for; KEDA takes them away while all of them are at work."""
     with scaled.load(tmp_path, clients=4, seconds=60 + 90 * SCALE_DOWNS) as seen:
@@ -191,13 +244,14 @@ def pause(service: ScaledInstance, number: int | None) -> None:
     service.cluster.patch(service.scaled_object, annotations)
 
 
+@pytest.mark.alone
+@pytest.mark.thorough
 def test_from_zero(service: ScaledInstance) -> None:
-    zero: dict[str, Any] = {"autoscaler_min_replicas": 0, "autoscaler_cooldown": 10}
-    service.scale(**zero)
+    service.scale(**ZERO)
     until(lambda: service.replicas() == 0, 90)
     until(lambda: service.ready("triton", 0), 60)
     # A second run, and one of site.yml, find nothing to do and nothing wrong.
-    assert service.autoscaler(**zero).changed(service.name) == 0
+    assert service.autoscaler(**ZERO).changed(service.name) == 0
     assert service.site("--skip-tags", "verify").changed(service.name) == 0
     assert service.replicas() == 0
 
@@ -217,8 +271,9 @@ def test_from_zero(service: ScaledInstance) -> None:
     assert service.replicas() >= 1
 
 
+@pytest.mark.thorough
 def test_teardown_says_what_is_left_and_how_it_goes(service: ScaledInstance) -> None:
-    """The last one: afterwards nothing is there."""
+    """The last one, since nothing is there afterwards."""
     service.start_prometheus(prometheus_persistent=True, prometheus_size="64Mi", prometheus_retention_size="32MB")
     service.scale()
     claims = f"/api/v1/namespaces/{service.namespace}/persistentvolumeclaims"

@@ -209,15 +209,7 @@ def test_pods_are_replaced_one_by_one_under_load(instance: Instance, tmp_path: P
     assert not before & {p["metadata"]["name"] for part in ("triton", "envoy") for p in instance.pods(part).values()}
 
 
-@pytest.fixture
-def other(cluster: Cluster) -> Iterator[str]:
-    """A namespace beside the instance's, which the fixture of all tests would remove as well."""
-    name = cluster.new_namespace()
-    yield name
-    cluster.remove_namespace(name)
-
-
-def test_an_autoscaled_pool_is_held_and_moved(cluster: Cluster, other: str, keda: Keda) -> None:
+def test_an_autoscaled_pool_is_held_and_moved(cluster: Cluster, namespace: str, keda: Keda) -> None:
     """Of pods that do nothing: what counts is what KEDA makes of it, and that a drain leaves a pause as it was."""
     labels = {
         "app.kubernetes.io/instance": "pool",
@@ -239,8 +231,8 @@ def test_an_autoscaled_pool_is_held_and_moved(cluster: Cluster, other: str, keda
             "triggers": [{"type": "cron", "metadata": cron}],
         },
     }
-    deployments = f"/apis/apps/v1/namespaces/{other}/deployments"
-    objects = f"/apis/keda.sh/v1alpha1/namespaces/{other}/scaledobjects"
+    deployments = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    objects = f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects"
     assert keda.sound()
     cluster.create(deployments, pool)
     cluster.create(objects, scaled)
@@ -253,7 +245,7 @@ def test_an_autoscaled_pool_is_held_and_moved(cluster: Cluster, other: str, keda
         return found
 
     def act(name: str, **options: Any) -> dict[str, Any]:
-        given = {"kubeconfig": str(KUBECONFIG), "name": "pool", "namespace": other, **options}
+        given = {"kubeconfig": str(KUBECONFIG), "name": "pool", "namespace": namespace, **options}
         result = run_module(name, given)
         assert not result["failed"], result
         return result
@@ -265,7 +257,7 @@ def test_an_autoscaled_pool_is_held_and_moved(cluster: Cluster, other: str, keda
         assert servers() == 1
         assert annotations()[PAUSED_REPLICAS] == "1"
         assert act("instance_pause", servers=1)["changed"] is False
-        (pod,) = cluster.api.list(f"/api/v1/namespaces/{other}/pods", "pods")
+        (pod,) = cluster.api.list(f"/api/v1/namespaces/{namespace}/pods", "pods")
         drained = act("instance_drain", node=pod["spec"]["nodeName"], cordon=False, same_node=True)
         assert drained["moved"] == [pod["metadata"]["name"]]
         assert annotations()[PAUSED_REPLICAS] == "1"

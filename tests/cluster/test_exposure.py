@@ -25,11 +25,20 @@ import tritonclient.grpc as triton
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
+from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.certificates import self_signed
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, actions, crd, removed
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
+    Cluster,
+    Object,
+    actions,
+    config_map,
+    crd,
+    removed,
+)
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL, Instance
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
+from ansible_collections.fastml.supersonic.tests.harness.shared import Shared
 from ansible_collections.fastml.supersonic.tests.harness.traefik import Traefik
 
 sys.path.insert(0, str(CLONE / "tests"))
@@ -58,7 +67,7 @@ PATHS = (
 )
 PLAIN, SECURE, OWN, GATED = "plain.example.org", "secure.example.org", "own.example.org", "gated.example.org"
 CLASS = "supersonic-test"
-EXPECTED = CLONE / "tests/golden/expected/options"
+GONE = ("UNIMPLEMENTED", "UNAVAILABLE")
 
 
 def watched() -> list[Object]:
@@ -122,21 +131,24 @@ def test_kinds_and_classes_that_are_missing_are_told(cluster: Cluster, tmp_path:
 
 
 @pytest.mark.usefixtures("definitions")
-@pytest.mark.parametrize("host", ["everything", "folder", "random", "ring-hash", "cvmfs"])
-def test_what_is_rendered_is_taken_left_and_removed(cluster: Cluster, namespace: str, host: str) -> None:
+def test_what_is_rendered_is_taken_left_and_removed(
+    cluster: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Every field exists and keeps its rules, a second time changes nothing, and what is switched off goes."""
-    documents = list(yaml.safe_load_all((EXPECTED / host / "envoy.yaml.txt").read_text()))
-    ours = [item for item in documents if item["kind"] in OURS]
-    kept = next(item for item in documents if item["kind"] == "ConfigMap")
-    for item in (*ours, kept):
-        item["metadata"]["namespace"] = namespace
-    wanted = {f"{item['kind']}/{item['metadata']['name']}" for item in ours}
-    assert wanted
-    made = actions(cluster.manifests(namespace, *ours, kept))
-    assert {made[name] for name in wanted} == {"created"}
-    assert not cluster.manifests(namespace, *ours, kept)["changed"]
-    gone = actions(cluster.manifests(namespace, kept))
-    assert {gone[name] for name in wanted} == {"pruned"}
+    kept = config_map("kept")
+    sets = {}
+    for host in ("everything", "folder", "random", "ring-hash", "cvmfs"):
+        ours = [item for item in renders.of_host(host, tmp_path_factory)["envoy"] if item["kind"] in OURS]
+        for item in ours:
+            item["metadata"].update(namespace=namespace, name=f"{host}-{item['metadata']['name']}")
+        sets[host] = [*ours, {**kept, "metadata": {"name": f"{host}-kept"}}]
+        wanted = {f"{item['kind']}/{item['metadata']['name']}" for item in ours}
+        assert wanted
+        made = actions(cluster.manifests(namespace, *sets[host], name=host))
+        assert {made[name] for name in wanted} == {"created"}
+        assert not cluster.manifests(namespace, *sets[host], name=host)["changed"]
+        gone = actions(cluster.manifests(namespace, sets[host][-1], name=host))
+        assert {gone[name] for name in wanted} == {"pruned"}
     assert all(cluster.get(path.format(namespace)) for path in PATHS), "a kind is not served"
     # Kubernetes' garbage collector takes half a minute to hear of kinds that are new.
     until(lambda: not any(cluster.api.list(path.format(namespace), path) for path in PATHS), 120)
@@ -147,12 +159,25 @@ def test_what_is_rendered_is_taken_left_and_removed(cluster: Cluster, namespace:
 
 @dataclass
 class Site:
-    """An instance behind Traefik, and how its clients come."""
+    """The instance behind Traefik, and how its clients come."""
 
-    instance: Instance
+    instance: Shared
     address: str
     ports: dict[str, int]
     certificates: dict[str, Path]
+    exposed: bool = False
+
+    def expose(self, ingress: Object, route: Object) -> None:
+        """Have the role lead clients here."""
+        network = ("--tags", "envoy", "--skip-tags", "verify")
+        self.exposed = True
+        self.instance.site(*network, envoy_ingress=ingress, envoy_gateway_route=route)
+        self.exposed = bool(ingress or route)
+
+    def hide(self) -> None:
+        """Put the instance back, unless a test has."""
+        if self.exposed:
+            self.expose({}, {})
 
     def client(self, host: str, point: str, authority: str = "") -> triton.InferenceServerClient:
         """A client that believes that the host has this address; TLS where it names whose certificate it expects."""
@@ -219,7 +244,10 @@ def secret_of(name: str, certificate: tuple[Path, Path]) -> Object:
 
 
 @pytest.fixture(scope="module")
-def site(cluster: Cluster, definitions: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(
+    cluster: Cluster, shared: Shared, definitions: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """The instance, on which nothing leads to it yet."""
     assert f"grpcroutes.{GATEWAY}" in definitions
     folder = tmp_path_factory.mktemp("exposed")
     address = str(urlsplit(cluster.api.connection.host).hostname)
@@ -228,11 +256,6 @@ def site(cluster: Cluster, definitions: list[str], tmp_path_factory: pytest.Temp
     for name, host in (("own", OWN), ("controller", SECURE)):
         (folder / name).mkdir()
         pairs[name] = self_signed(folder / name, host)
-    variables = {
-        "envoy_ingress": {"host": PLAIN, "class_name": CLASS, "controller": "traefik"},
-        "envoy_gateway_route": {"parent_refs": [{"name": "public"}], "hostnames": [GATED]},
-    }
-    instance = Instance(cluster, folder, "exposed", variables)
     controller = {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": CLASS}}
     controller["spec"] = {"controller": "traefik.io/ingress-controller"}
     gateways: Object = {"apiVersion": f"{GATEWAY}/v1", "kind": "GatewayClass", "metadata": {"name": CLASS}}
@@ -247,8 +270,6 @@ def site(cluster: Cluster, definitions: list[str], tmp_path_factory: pytest.Temp
         ):
             cluster.create(path, body)
             stack.enter_context(removed(cluster, f"{path}/{CLASS}"))
-        stack.callback(instance.remove)
-        instance.site()
         gateway: Object = {"apiVersion": f"{GATEWAY}/v1", "kind": "Gateway", "metadata": {"name": "public"}}
         gateway["spec"] = {
             "gatewayClassName": CLASS,
@@ -261,39 +282,44 @@ def site(cluster: Cluster, definitions: list[str], tmp_path_factory: pytest.Temp
                 }
             ],
         }
-        cluster.create(f"/apis/{GATEWAY}/v1/namespaces/{instance.namespace}/gateways", gateway)
-        cluster.create(f"/api/v1/namespaces/{instance.namespace}/secrets", secret_of("own", pairs["own"]))
+        for path, body in (
+            (f"/apis/{GATEWAY}/v1/namespaces/{shared.namespace}/gateways", gateway),
+            (f"/api/v1/namespaces/{shared.namespace}/secrets", secret_of("own", pairs["own"])),
+        ):
+            cluster.create(path, body)
+            stack.enter_context(removed(cluster, f"{path}/{body['metadata']['name']}"))
         proxy = Traefik(
             folder,
             cluster.kubeconfig,
-            instance.namespace,
+            shared.namespace,
             ports,
             [f"--providers.file.filename={dynamic}", f"--providers.kubernetesingress.ingressclass={CLASS}"],
         )
         stack.callback(proxy.stop)
-        found = Site(instance, address, ports, {name: pair[0] for name, pair in pairs.items()})
-        try:
-            until(lambda: found.status(PLAIN, "web") == "OK", 60)
-        except AssertionError as error:
-            raise AssertionError(proxy.process.tail()) from error
+        found = Site(shared, address, ports, {name: pair[0] for name, pair in pairs.items()})
+        stack.callback(found.hide)
         yield found
+        # Told with a test that failed.
+        print(proxy.process.tail())
 
 
-def test_golden_requests_through_an_ingress_in_the_clear(site: Site) -> None:
-    assert site.prove(PLAIN, "web") >= 4
+def ingress_of(host: str, **more: Any) -> Object:
+    return {"host": host, "class_name": CLASS, "controller": "traefik", **more}
 
 
-def test_golden_requests_through_a_gateway(site: Site) -> None:
-    until(lambda: site.status(GATED, "gateway") == "OK", 60)
-    assert site.prove(GATED, "gateway") >= 4
+def test_golden_requests_in_the_clear_through_an_ingress_and_a_gateway(site: Site) -> None:
+    """Afterwards both are switched off, and gone."""
+    cluster, namespace = site.instance.cluster, site.instance.namespace
+    ingresses = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses"
+    routes = f"/apis/{GATEWAY}/v1/namespaces/{namespace}/grpcroutes"
+    site.expose(ingress_of(PLAIN), {"parent_refs": [{"name": "public"}], "hostnames": [GATED]})
+    for host, point in ((PLAIN, "web"), (GATED, "gateway")):
+        until(lambda host=host, point=point: site.status(host, point) == "OK", 60)  # type: ignore[misc]
+        assert site.prove(host, point) >= 4
 
-
-def test_the_gateway_says_that_it_takes_the_route(site: Site) -> None:
-    namespace = site.instance.namespace
-    path = f"/apis/{GATEWAY}/v1/namespaces/{namespace}/grpcroutes/{site.instance.name}-envoy"
-
+    # The Gateway says that it takes the route.
     def accepted() -> bool:
-        status = site.instance.cluster.there(path).get("status") or {}
+        status = cluster.there(f"{routes}/{site.instance.name}-envoy").get("status") or {}
         return any(
             condition["type"] == "Accepted" and condition["status"] == "True"
             for parent in status.get("parents") or []
@@ -301,36 +327,26 @@ def test_the_gateway_says_that_it_takes_the_route(site: Site) -> None:
         )
 
     until(accepted, 60)
-
-
-def test_a_host_that_nobody_has_is_unimplemented(site: Site) -> None:
-    """HTTP 404, which is how gRPC reads it."""
+    # A host that nobody has is HTTP 404, which is UNIMPLEMENTED, as gRPC reads it.
     assert site.status("nobody.example.org", "web") == "UNIMPLEMENTED"
     assert site.status(GATED, "web") == "UNIMPLEMENTED"
 
-
-def test_golden_requests_with_the_certificate_of_the_controller(site: Site) -> None:
-    ingress = {"host": SECURE, "class_name": CLASS, "controller": "traefik", "tls": True}
-    site.instance.site("--tags", "envoy", envoy_ingress=ingress)
-    until(lambda: site.status(SECURE, "websecure", "controller") == "OK", 60)
-    assert site.prove(SECURE, "websecure", "controller") >= 4
-    # A client that trusts somebody else, and one that has the old name.
-    assert site.status(SECURE, "websecure", "own") == "UNAVAILABLE"
-    assert site.status(PLAIN, "web") == "UNIMPLEMENTED"
-    # Traefik takes a client in the clear on that port too, but has no such host for it.
-    assert site.status(SECURE, "websecure") == "UNIMPLEMENTED"
+    site.expose({}, {})
+    assert not cluster.api.list(ingresses, "Ingresses")
+    assert not cluster.api.list(routes, "GRPCRoutes")
+    service: Any = cluster.there(f"/api/v1/namespaces/{namespace}/services/{site.instance.name}")
+    assert "traefik" not in str(service["metadata"].get("annotations"))
+    for host, point in ((PLAIN, "web"), (GATED, "gateway")):
+        until(lambda host=host, point=point: site.status(host, point) in GONE, 60)  # type: ignore[misc]
 
 
 def test_golden_requests_with_a_certificate_of_ones_own(site: Site) -> None:
-    ingress = {"host": OWN, "class_name": CLASS, "controller": "traefik", "tls_secret": "own"}
-    site.instance.site("--tags", "envoy", envoy_ingress=ingress)
+    """The proof goes the way of the clients, and without an Envoy nothing is answered."""
+    site.expose(ingress_of(OWN, tls_secret="own"), {})
     until(lambda: site.status(OWN, "websecure", "own") == "OK", 60)
     assert site.prove(OWN, "websecure", "own") >= 4
     assert site.status(OWN, "websecure", "controller") == "UNAVAILABLE"
-
-
-def test_the_proof_goes_the_way_of_the_clients(site: Site) -> None:
-    """verify_address and verify_tls are what a client has to know."""
+    # verify_address and verify_tls are what a client has to know.
     done = run_module(
         "inference_check",
         {
@@ -344,24 +360,20 @@ def test_the_proof_goes_the_way_of_the_clients(site: Site) -> None:
         },
     )
     assert not done["failed"], done
-
-
-def test_no_envoy_is_unavailable(site: Site) -> None:
-    namespace, name = site.instance.namespace, site.instance.name
-    scale = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}-envoy/scale"
-    site.instance.cluster.patch(scale, {"spec": {"replicas": 0}})
-    until(lambda: site.status(OWN, "websecure", "own") == "UNAVAILABLE", 60)
-    site.instance.cluster.patch(scale, {"spec": {"replicas": 1}})
+    with site.instance.scaled(0, "envoy"):
+        until(lambda: site.status(OWN, "websecure", "own") == "UNAVAILABLE", 60)
     until(lambda: site.status(OWN, "websecure", "own") == "OK", 60)
 
 
-def test_what_is_switched_off_is_gone(site: Site) -> None:
-    site.instance.site("--tags", "envoy", envoy_ingress={}, envoy_gateway_route={})
-    namespace = site.instance.namespace
-    cluster = site.instance.cluster
-    assert not cluster.api.list(f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses", "Ingresses")
-    assert not cluster.api.list(f"/apis/{GATEWAY}/v1/namespaces/{namespace}/grpcroutes", "GRPCRoutes")
-    service: Any = cluster.there(f"/api/v1/namespaces/{namespace}/services/{site.instance.name}")
-    assert "traefik" not in str(service["metadata"].get("annotations"))
-    until(lambda: site.status(OWN, "websecure", "own") in ("UNIMPLEMENTED", "UNAVAILABLE"), 60)
-    until(lambda: site.status(GATED, "gateway") in ("UNIMPLEMENTED", "UNAVAILABLE"), 60)
+@pytest.mark.thorough
+def test_golden_requests_with_the_certificate_of_the_controller(site: Site) -> None:
+    site.expose(ingress_of(PLAIN), {})
+    until(lambda: site.status(PLAIN, "web") == "OK", 60)
+    site.expose(ingress_of(SECURE, tls=True), {})
+    until(lambda: site.status(SECURE, "websecure", "controller") == "OK", 60)
+    assert site.prove(SECURE, "websecure", "controller") >= 4
+    # A client that trusts somebody else, and one that has the old name.
+    assert site.status(SECURE, "websecure", "own") == "UNAVAILABLE"
+    assert site.status(PLAIN, "web") == "UNIMPLEMENTED"
+    # Traefik takes a client in the clear on that port too, but has no such host for it.
+    assert site.status(SECURE, "websecure") == "UNIMPLEMENTED"

@@ -27,6 +27,8 @@ from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
+pytestmark = pytest.mark.thorough
+
 FIRST = Accelerator("GPU-00000000-0000-0000-0000-000000000001", 0.41)
 SECOND = Accelerator("GPU-00000000-0000-0000-0000-000000000002", 0.75, power_usage=70.5, memory_used=20 * 2**30 + 7)
 OTHER = Accelerator("GPU-00000000-0000-0000-0000-00000000000a", 0.99)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +90,7 @@ class Operator:
 @pytest.fixture(scope="module")
 def home(cluster: Cluster, helm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A namespace for all of them: Kubernetes takes half a minute to clear objects of a kind that is new."""
-    # Not one that the cluster clears away after a test: the set of the operator's definitions is remembered in it.
-    name = f"test-{uuid.uuid4().hex[:8]}"
+    name = cluster.free_name()
     yield name
     Operator(cluster, tmp_path_factory.mktemp("end"), name, helm, "").clear(keep=[], delete_namespace=True)
     cluster.remove_namespace(name)
@@ -124,6 +122,7 @@ def _set_devices(cluster: Cluster, node: str, count: str | None) -> None:
     cluster.patch(f"{NODES}/{node}/status", change)
 
 
+@pytest.mark.thorough
 def test_what_does_not_get_ready_is_told(operator: Operator) -> None:
     broken = operator.play(gpu_operator_driver_version="broken", gpu_operator_wait_timeout=10)
     assert broken.code != 0
@@ -141,6 +140,7 @@ def test_what_does_not_get_ready_is_told(operator: Operator) -> None:
     assert [finding["severity"] for finding in found["findings"] if finding["subject"] == "operator"] == ["error"]
 
 
+@pytest.mark.thorough
 def test_hooks_and_releases_of_helm(operator: Operator) -> None:
     cluster = operator.cluster
     applied = operator.module(create_namespace=True, wait=False)
@@ -171,6 +171,7 @@ def test_hooks_and_releases_of_helm(operator: Operator) -> None:
     assert not refused["changed"]
 
 
+@pytest.mark.thorough
 def test_life_of_the_operator(operator: Operator) -> None:
     cluster = operator.cluster
     predicted = operator.play("--check", "--diff")
@@ -277,6 +278,7 @@ def test_what_may_not_be_read_is_said(cluster: Cluster, namespace: str, ca_file:
     assert found["instances"][0]["fit"] is None
 
 
+@pytest.mark.thorough
 def test_existing_changes_nothing(operator: Operator, mig_node: str) -> None:
     """Whatever is wrong is said by a role that only looks; a proof comes after it."""
     existing = {

@@ -9,9 +9,12 @@ documented."""
 from __future__ import annotations
 
 import configparser
+import contextlib
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +25,6 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Clust
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, instance_inventory, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports, until
 
-NAME = "seen"
 PASSWORD = "a-planted-password-3f1d"
 TOKEN = "a-planted-token-77aa"
 KINDS = {
@@ -40,110 +42,130 @@ EVERYTHING = {
     "supersonic_prometheus_url": "https://prometheus.example.org",
     "supersonic_prometheus_token": TOKEN,
 }
+ABSENT = {"grafana_state": "absent", "grafana_wait": True}
 
 
 @dataclass
 class Life:
-    """What happened, step by step."""
+    """What happened, step by step; in one step several hosts, each an instance of the namespace."""
 
     cluster: Cluster
     namespace: str
+    folder: Path
     runs: dict[str, Run] = field(default_factory=dict)
-    objects: dict[str, dict[str, Object]] = field(default_factory=dict)
+    # What there is after a step, by host and kind.
+    objects: dict[str, dict[str, dict[str, Object]]] = field(default_factory=dict)
     pods: list[Object] = field(default_factory=list)
-    grafana: Grafana = field(default_factory=lambda: Grafana(TOKEN))
-    delivered: dict[str, Any] = field(default_factory=dict)
-    # What is in the site's after a teardown.
+    grafanas: list[Grafana] = field(default_factory=lambda: [Grafana(TOKEN), Grafana(TOKEN)])
+    # What the first of the site's has had.
     dashboards: dict[str, set[str]] = field(default_factory=dict)
 
-    def look(self) -> dict[str, Object]:
-        """What there is of the instance, by kind."""
-        found = {}
+    def look(self) -> dict[str, dict[str, Object]]:
+        found: dict[str, dict[str, Object]] = defaultdict(dict)
         for plural, group in KINDS.items():
             for item in self.cluster.api.list(f"{group}/namespaces/{self.namespace}/{plural}", plural):
+                host, _dash, what = item["metadata"]["name"].rpartition("-")
                 # Nobody waits for what goes.
-                if item["metadata"]["name"] == f"{NAME}-grafana" and "deletionTimestamp" not in item["metadata"]:
-                    found[plural] = item
+                if what == "grafana" and "deletionTimestamp" not in item["metadata"]:
+                    found[host][plural] = item
         return found
+
+    def run(self, step: str, *arguments: str, playbook: str = "", **hosts: dict[str, Any]) -> None:
+        """A run of the role, or of a playbook, for hosts with these variables."""
+        folder = self.folder / step.replace(" ", "-")
+        common = {
+            "supersonic_namespace": self.namespace,
+            "supersonic_create_namespace": False,
+            "grafana_admin_password": PASSWORD,
+            "grafana_wait": False,
+        }
+        inventory = instance_inventory(folder, {host: {**common, **more} for host, more in hosts.items()})
+        task = {"name": "See", "ansible.builtin.include_role": {"name": "fastml.supersonic.grafana"}}
+        (folder / "grafana.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+        self.runs[step] = run_playbook(playbook or folder / "grafana.yml", inventory, *arguments)
+        self.objects[step] = self.look()
+        self.dashboards[step] = set(self.grafanas[0].dashboards)
+
+    def counts(self, step: str, host: str) -> dict[str, int]:
+        """How a host has ended: that it has not failed is for the test to say."""
+        return self.runs[step].recap[host]
+
+
+@contextlib.contextmanager
+def living(cluster: Cluster, folder: Path) -> Iterator[Life]:
+    namespace = cluster.new_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
+    found = Life(cluster, namespace, folder)
+    try:
+        yield found
+    finally:
+        for grafana in found.grafanas:
+            grafana.stop()
+        cluster.remove_namespace(namespace)
 
 
 @pytest.fixture(scope="module")
 def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
-    folder = tmp_path_factory.mktemp("grafana")
-    namespace = cluster.new_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
-    variables = {
-        "supersonic_namespace": namespace,
-        "supersonic_create_namespace": False,
-        "grafana_admin_password": PASSWORD,
-        "grafana_wait": False,
-    }
-    inventory = instance_inventory(folder, {NAME: variables})
-    play = folder / "grafana.yml"
-    tasks = [{"name": "See", "ansible.builtin.include_role": {"name": "fastml.supersonic.grafana"}}]
-    play.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-    found = Life(cluster, namespace)
-
-    def run(step: str, *arguments: str, **extra: Any) -> None:
-        found.runs[step] = run_playbook(play, inventory, *arguments, extra=extra)
-        found.objects[step] = found.look()
-
-    try:
-        run("no password", grafana_admin_password="")
-        run("check", "--check", "--diff", **EVERYTHING)
-        run("managed", "--diff", **EVERYTHING)
-        pods = f"/api/v1/namespaces/{namespace}/pods"
+    """One that is made, looked at and removed; `closed` has no password."""
+    with living(cluster, tmp_path_factory.mktemp("grafana")) as found:
+        found.run("check", "--check", "--diff", seen=EVERYTHING)
+        found.run("managed", "--diff", seen=EVERYTHING, closed={**EVERYTHING, "grafana_admin_password": ""})
+        pods = f"/api/v1/namespaces/{found.namespace}/pods"
         found.pods = until(lambda: cluster.api.list(pods, "pods"), 30)
-        run("again", **EVERYTHING)
-        found.runs["site"] = run_playbook(
-            "site.yml", inventory, "--tags", "grafana", extra={**EVERYTHING, "supersonic_components": ["grafana"]}
-        )
-        run("another password", "--diff", **EVERYTHING, grafana_admin_password=PASSWORD + "-2")
-        run("fewer", **EVERYTHING, grafana_admin_password=PASSWORD + "-2", grafana_dashboards=["service"])
-        run("existing", grafana_mode="existing")
-        run("existing again", grafana_mode="existing")
-        api = {"grafana_mode": "existing", "grafana_delivery": "api", "grafana_url": found.grafana.url,
-               "grafana_token": TOKEN, "grafana_datasource": "prometheus"}  # fmt: skip
-        run("by the API", **api)
-        found.delivered = dict(found.grafana.dashboards)
-        run("by the API again", **api)
-        (closed,) = free_ports(1)
-        for step, more in {
-            "of another": {},
-            "without Grafana": {"supersonic_components": ["grafana"], "grafana_url": f"http://127.0.0.1:{closed}"},
-            "of their owner": {"supersonic_components": ["grafana"]},
-        }.items():
-            found.runs[f"teardown {step}"] = run_playbook("playbooks/teardown.yml", inventory, extra={**api, **more})
-            found.dashboards[step] = set(found.grafana.dashboards)
-        run("by the API once more", **api)
-        run("away from the API", **api, grafana_state="absent")
-        run("managed once more", **EVERYTHING)
-        found.runs["teardown"] = run_playbook("playbooks/teardown.yml", inventory, extra={"grafana_wait": True})
-        found.objects["teardown"] = found.look()
-        run("absent", grafana_state="absent", grafana_wait=True)
-        run("absent, and the claim", grafana_state="absent", grafana_wait=True, grafana_remove_claim=True)
-        run("absent again", grafana_state="absent", grafana_remove_claim=True)
+        playbook = {**EVERYTHING, "supersonic_components": ["grafana"]}
+        found.run("site", "--tags", "grafana", playbook="site.yml", seen=playbook)
+        found.run("absent", seen={**ABSENT, "grafana_remove_claim": True})
         yield found
-    finally:
-        found.grafana.stop()
-        cluster.remove_namespace(namespace)
 
 
+@pytest.fixture(scope="module")
+def changed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    """Managed ones that become something else: with `other` passwords, `fewer` dashboards, the dashboards of an
+    `existing` Grafana, by a sidecar or by its API (`mine`, and `gone`, to another one)."""
+    with living(cluster, tmp_path_factory.mktemp("grafana")) as found:
+        every = ("other", "fewer", "existing", "mine", "gone")
+        found.run("managed", "--diff", **dict.fromkeys(every, EVERYTHING))
+        found.run("again", **dict.fromkeys(every, EVERYTHING))
+        existing = {"grafana_mode": "existing"}
+        api = {**existing, "grafana_delivery": "api", "grafana_token": TOKEN, "grafana_datasource": "prometheus",
+               "grafana_url": found.grafanas[0].url}  # fmt: skip
+        then = {
+            "other": {**EVERYTHING, "grafana_admin_password": f"{PASSWORD}-2"},
+            "fewer": {**EVERYTHING, "grafana_dashboards": ["service"]},
+            "existing": existing,
+            "mine": api,
+            "gone": {**api, "grafana_url": found.grafanas[1].url},
+        }
+        found.run("then", "--diff", **then)
+        found.run("then again", **then)
+        teardown = "playbooks/teardown.yml"
+        (closed,) = free_ports(1)
+        unreachable = {"supersonic_components": ["grafana"], "grafana_url": f"http://127.0.0.1:{closed}"}
+        found.run("teardown of others", playbook=teardown, stranger=api, unreached={**api, **unreachable})
+        owner = {**api, "supersonic_components": ["grafana"]}
+        found.run("teardown", playbook=teardown, mine=owner, other={"grafana_wait": True})
+        removed = {**ABSENT, "grafana_remove_claim": True}
+        found.run("absent", fewer=ABSENT, existing=removed, gone={**then["gone"], "grafana_state": "absent"})
+        found.run("absent again", existing=removed)
+        yield found
+
+
+# ---- made, looked at and removed -------------------------------------------------------------------------------------
 def test_without_a_password_nothing_changes(life: Life) -> None:
-    assert life.runs["no password"].code != 0
-    assert "there is none by default" in life.runs["no password"].text
-    assert life.objects["no password"] == {}
+    assert life.counts("managed", "closed")["failed"] == 1
+    assert "there is none by default" in life.runs["managed"].text
+    assert "closed" not in life.objects["managed"]
 
 
 def test_check_mode_tells_what_would_be_made(life: Life) -> None:
-    assert life.runs["check"].code == 0, life.runs["check"].output
-    assert life.runs["check"].changed(NAME) == 1
+    assert life.runs["check"].changed("seen") == 1
     assert life.objects["check"] == {}
 
 
 def test_everything_is_there(life: Life) -> None:
-    assert life.runs["managed"].code == 0, life.runs["managed"].output
-    assert set(life.objects["managed"]) == set(KINDS)
-    sources = yaml.safe_load(life.objects["managed"]["configmaps"]["data"]["datasources.yaml"])["datasources"]
+    assert life.counts("managed", "seen")["failed"] == 0, life.runs["managed"].output
+    objects = life.objects["managed"]["seen"]
+    assert set(objects) == set(KINDS)
+    sources = yaml.safe_load(objects["configmaps"]["data"]["datasources.yaml"])["datasources"]
     assert [item["url"] for item in sources] == ["https://prometheus.example.org"]
     assert sources[0]["jsonData"]["tlsSkipVerify"] is False
 
@@ -157,96 +179,126 @@ def test_a_restricted_namespace_lets_the_pod_in(life: Life) -> None:
 
 
 def test_who_gets_in(life: Life) -> None:
+    config = life.objects["managed"]["seen"]["configmaps"]
     ini = configparser.ConfigParser(interpolation=None)
-    ini.read_string(life.objects["managed"]["configmaps"]["data"]["grafana.ini"])
+    ini.read_string(config["data"]["grafana.ini"])
     assert ini["auth.anonymous"]["enabled"] == "false"
     assert ini["auth.anonymous"]["org_role"] == ini["users"]["auto_assign_org_role"] == "Viewer"
     assert ini["auth"]["disable_login_form"] == "false"
     assert ini["security"]["cookie_secure"] == "true"
     assert ini["security"]["admin_password"] == "$__file{/etc/grafana-own/admin-password}"
-    assert PASSWORD not in json.dumps(life.objects["managed"]["configmaps"])
-    assert TOKEN not in json.dumps(life.objects["managed"]["configmaps"])
+    assert PASSWORD not in json.dumps(config)
+    assert TOKEN not in json.dumps(config)
 
 
 def test_secrets_are_in_no_output(life: Life) -> None:
+    no_secrets(life)
+
+
+def no_secrets(life: Life) -> None:
     for done in life.runs.values():
         assert PASSWORD not in done.output
         assert TOKEN not in done.output
 
 
-@pytest.mark.parametrize("step", ["again", "existing again", "by the API again", "absent again"])
-def test_a_second_run_changes_nothing(life: Life, step: str) -> None:
-    assert life.runs[step].code == 0, life.runs[step].output
-    assert life.runs[step].changed(NAME) == 0
-
-
 def test_the_playbook_asks_the_cluster_and_finds_nothing_to_change(life: Life) -> None:
     assert life.runs["site"].code == 0, life.runs["site"].output
-    assert life.runs["site"].changed(NAME) == 0
+    assert life.runs["site"].changed("seen") == 0
     assert "What Grafana needs is present" in life.runs["site"].text
 
 
+def test_nothing_is_left(life: Life) -> None:
+    assert life.runs["absent"].changed("seen") == 1
+    assert life.objects["absent"] == {}
+    nothing(life)
+
+
+def nothing(life: Life) -> None:
+    left = life.cluster.api.list(f"/api/v1/namespaces/{life.namespace}/configmaps", "configmaps")
+    assert {item["metadata"]["name"] for item in left} == {"kube-root-ca.crt"}
+
+
+# ---- what becomes of managed ones ------------------------------------------------------------------------------------
+@pytest.mark.thorough
+def test_secrets_of_those_that_change_are_in_no_output(changed: Life) -> None:
+    no_secrets(changed)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("step", "host"),
+    [("again", "other"), ("then again", "existing"), ("then again", "mine"), ("absent again", "existing")],
+)
+def test_a_second_run_changes_nothing(changed: Life, step: str, host: str) -> None:
+    assert changed.runs[step].changed(host) == 0, changed.runs[step].output
+
+
 def template(life: Life, step: str) -> Object:
-    found: Object = life.objects[step]["deployments"]["spec"]["template"]
+    found: Object = life.objects[step]["other"]["deployments"]["spec"]["template"]
     return found
 
 
-def test_another_password_takes_another_pod(life: Life) -> None:
-    assert template(life, "again") == template(life, "managed")
-    before, after = (template(life, step)["metadata"]["annotations"] for step in ("again", "another password"))
+@pytest.mark.thorough
+def test_another_password_takes_another_pod(changed: Life) -> None:
+    assert template(changed, "again") == template(changed, "managed")
+    before, after = (template(changed, step)["metadata"]["annotations"] for step in ("again", "then"))
     assert [key for key in before if before[key] != after[key]] == ["supersonic.fastml.org/secret"]
 
 
-def test_fewer_dashboards_are_fewer_files(life: Life) -> None:
-    data = life.objects["fewer"]["configmaps"]["data"]
+@pytest.mark.thorough
+def test_fewer_dashboards_are_fewer_files(changed: Life) -> None:
+    data = changed.objects["then"]["fewer"]["configmaps"]["data"]
     assert sorted(data) == ["dashboards.yaml", "datasources.yaml", "grafana.ini", "supersonic-service.json"]
 
 
-def test_an_existing_one_gets_dashboards_alone(life: Life) -> None:
-    assert life.runs["existing"].code == 0, life.runs["existing"].output
+DASHBOARDS = {f"supersonic-{key}" for key in ("service", "servers", "models", "scaling", "gateway")}
+
+
+@pytest.mark.thorough
+def test_an_existing_one_gets_dashboards_alone(changed: Life) -> None:
+    assert changed.runs["then"].code == 0, changed.runs["then"].output
     # The claim stays until that is said.
-    assert set(life.objects["existing"]) == {"configmaps", "persistentvolumeclaims"}
-    found = life.objects["existing"]["configmaps"]
+    objects = changed.objects["then"]["existing"]
+    assert set(objects) == {"configmaps", "persistentvolumeclaims"}
+    found = objects["configmaps"]
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert found["metadata"]["annotations"]["grafana_folder"] == "SuperSONIC"
-    assert {json.loads(text)["uid"] for text in found["data"].values()} == {
-        f"supersonic-{key}" for key in ("service", "servers", "models", "scaling", "gateway")
-    }
+    assert {json.loads(text)["uid"] for text in found["data"].values()} == DASHBOARDS
 
 
-def test_the_api_of_an_existing_one_gets_them(life: Life) -> None:
-    assert life.runs["by the API"].code == 0, life.runs["by the API"].output
+@pytest.mark.thorough
+def test_the_api_of_an_existing_one_gets_them(changed: Life) -> None:
     # What was applied before goes.
-    assert set(life.objects["by the API"]) == {"persistentvolumeclaims"}
-    assert set(life.delivered) == {
-        f"supersonic-{key}" for key in ("service", "servers", "models", "scaling", "gateway")
-    }
-    assert life.runs["away from the API"].code == 0, life.runs["away from the API"].output
-    assert life.grafana.dashboards == {}
-    assert life.grafana.folders == {}
+    assert set(changed.objects["then"]["mine"]) == {"persistentvolumeclaims"}
+    assert changed.dashboards["then"] == DASHBOARDS
+    assert changed.runs["absent"].code == 0, changed.runs["absent"].output
+    assert changed.runs["absent"].changed("gone") == 1
+    assert changed.grafanas[1].dashboards == {}
+    assert changed.grafanas[1].folders == {}
 
 
-def test_teardown_takes_dashboards_away_where_its_instance_has_brought_them(life: Life) -> None:
-    for step in ("of another", "without Grafana", "of their owner"):
-        assert life.runs[f"teardown {step}"].code == 0, life.runs[f"teardown {step}"].output
-    assert life.dashboards == {
-        "of another": set(life.delivered), "without Grafana": set(life.delivered), "of their owner": set()
-    }  # fmt: skip
+@pytest.mark.thorough
+def test_teardown_takes_dashboards_away_where_its_instance_has_brought_them(changed: Life) -> None:
+    others, own = changed.runs["teardown of others"], changed.runs["teardown"]
+    for done in (others, own):
+        assert done.code == 0, done.output
+    assert changed.dashboards["teardown of others"] == DASHBOARDS
+    assert changed.dashboards["teardown"] == set()
+    # Of the one that could not be reached, and of no other.
     warning = "WARNING: the dashboards in the folder SuperSONIC are left. Grafana (http://127.0.0.1:"
-    assert warning in life.runs["teardown without Grafana"].text
-    assert "cannot be reached" in life.runs["teardown without Grafana"].text
-    for step in ("of another", "of their owner"):
-        assert warning not in life.runs[f"teardown {step}"].text
+    assert others.text.count(warning) == 1
+    assert "cannot be reached" in others.text
+    assert warning not in own.text
 
 
-def test_teardown_leaves_the_claim_and_says_so(life: Life) -> None:
-    assert life.runs["teardown"].code == 0, life.runs["teardown"].output
-    assert set(life.objects["teardown"]) == {"persistentvolumeclaims"}
-    assert f"What users of Grafana have made in the claim {NAME}-grafana" in life.runs["teardown"].text
+@pytest.mark.thorough
+def test_teardown_leaves_the_claim_and_says_so(changed: Life) -> None:
+    assert set(changed.objects["teardown"]["other"]) == {"persistentvolumeclaims"}
+    assert "What users of Grafana have made in the claim other-grafana" in changed.runs["teardown"].text
 
 
-def test_nothing_is_left(life: Life) -> None:
-    assert set(life.objects["absent"]) == {"persistentvolumeclaims"}
-    assert life.objects["absent, and the claim"] == {}
-    left = life.cluster.api.list(f"/api/v1/namespaces/{life.namespace}/configmaps", "configmaps")
-    assert {item["metadata"]["name"] for item in left} == {"kube-root-ca.crt"}
+@pytest.mark.thorough
+def test_nothing_is_left_of_those_that_have_changed(changed: Life) -> None:
+    assert set(changed.objects["absent"]["fewer"]) == {"persistentvolumeclaims"}
+    assert "existing" not in changed.objects["absent"]
+    nothing(changed)

@@ -12,7 +12,6 @@ import socket
 import socketserver
 import tempfile
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy
 import pytest
 from kubernetes import client, config
 
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.models import build_examples
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
@@ -100,10 +100,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def namespace(core: client.CoreV1Api, models: Path) -> Iterator[str]:
-    """A namespace with two Triton servers behind a Service, and pods that cannot answer."""
-    name = f"inference-check-{uuid.uuid4().hex[:8]}"
-    core.create_namespace({"metadata": {"name": name}})
+def namespace(cluster: Cluster, core: client.CoreV1Api, models: Path) -> Iterator[str]:
+    """A namespace with two Triton servers behind a Service, which are ready, and pods that cannot answer."""
+    name = cluster.new_namespace()
     try:
         files = {
             str(path.relative_to(models)).replace("/", ".-."): path
@@ -128,9 +127,15 @@ def namespace(core: client.CoreV1Api, models: Path) -> Iterator[str]:
         core.create_namespaced_service(name, service)
         empty = {"metadata": {"name": "empty"}, "spec": {"selector": {"case": "nobody"}, "ports": ports}}
         core.create_namespaced_service(name, empty)
+        until(lambda: all(ready(core, name, f"triton-{each}") for each in "ab"), 75)
         yield name
     finally:
-        core.delete_namespace(name)
+        cluster.remove_namespace(name)
+
+
+def ready(core: client.CoreV1Api, namespace: str, pod: str) -> bool:
+    conditions = core.read_namespaced_pod(pod, namespace).status.conditions or []
+    return any(one.type == "Ready" and one.status == "True" for one in conditions)
 
 
 def selector(namespace: str, **more: Any) -> dict[str, Any]:
@@ -141,7 +146,6 @@ def check(targets: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
     return run_module("inference_check", {"kubeconfig": KUBECONFIG, "targets": targets, **options})
 
 
-# Comes first: it also waits for the servers.
 def test_every_pod_and_the_service_answer_rightly(namespace: str, models: Path) -> None:
     result = check(
         [
@@ -156,7 +160,6 @@ def test_every_pod_and_the_service_answer_rightly(namespace: str, models: Path) 
             },
         ],
         repositories=[str(models)],
-        wait=300,
     )
     assert not result["failed"], result["msg"]
     assert result["changed"] is False
@@ -177,7 +180,7 @@ def test_nothing_stays_behind(namespace: str, models: Path, monkeypatch: pytest.
     folder = tempfile.mkdtemp(prefix="behind-", dir="/tmp")
     monkeypatch.setattr(tempfile, "tempdir", folder)
     threads = set(threading.enumerate())
-    result = check([selector(namespace)], repositories=[str(models)], models=["identity"], wait=300)
+    result = check([selector(namespace)], repositories=[str(models)], models=["identity"])
     assert not result["failed"], result["msg"]
     # The thread of a gRPC channel ends by itself soon after the channel is closed.
     until(lambda: set(threading.enumerate()) <= threads)

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who reaches the pods of an instance, and that all of them live where Pod Security allows least."""
+"""Who reaches the pods of an instance, and that all of them live where Pod Security allows least: the fixture `shared`
+is published, tried, deployed and proved there, so that every kind of pod that the roles and modules make has run."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Instance, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.pods import connect, pods
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
+from ansible_collections.fastml.supersonic.tests.harness.shared import RESTRICTED, Shared
 
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 PROMETHEUS = {"app.kubernetes.io/name": "prometheus"}
 # What the Envoys of another instance in the same namespace are called.
 NEIGHBOUR = {
@@ -32,43 +32,17 @@ PORTS = {"triton": (8000, 8001, 8002), "envoy": (8001, 9901, 9902, 9903, 9911, 9
 CLOSED = {"timeout", "Connection refused"}
 
 
-class Isolated(Instance):
-    """An instance in a namespace with the profile restricted, which somebody else has made."""
-
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        # Two Envoys in the pod: what the first has open and closed, the second has too.
-        super().__init__(cluster, folder, "alone", {"supersonic_create_namespace": False, "envoy_processes": 2})
-        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": RESTRICTED}}
-        cluster.create("/api/v1/namespaces", body)
-
-    def open_to(self, namespace: str, labels: dict[str, str] | None = None) -> set[tuple[str, int]]:
-        """Ports that a pod with these labels reaches, by component."""
-        places = {}
-        for component, ports in PORTS.items():
-            (pod,) = self.pods(component).values()
-            places |= {f"{pod['status']['podIP']}:{port}": (component, port) for port in ports}
-        name = f"probe-{uuid.uuid4().hex[:8]}"
-        found = connect(self.cluster, namespace, name, *places, labels=labels)
-        # It may be labelled like one of ours.
-        path = f"{pods(namespace)}/{name}"
-        self.cluster.api.delete(path, name, propagation="Background")
-        until(lambda: self.cluster.get(path) is None)
-        assert set(found.values()) <= CLOSED | {"open"}, found
-        return {places[address] for address, answer in found.items() if answer == "open"}
+def open_to(instance: Shared, namespace: str, labels: dict[str, str] | None = None) -> set[tuple[str, int]]:
+    """Ports that a pod with these labels reaches, by component."""
+    places = {}
+    for component, ports in PORTS.items():
+        pod = next(iter(instance.pods(component).values()))
+        places |= {f"{pod['status']['podIP']}:{port}": (component, port) for port in ports}
+    found = connect(instance.cluster, namespace, "probe", *places, labels=labels)
+    assert set(found.values()) <= CLOSED | {"open"}, found
+    return {places[address] for address, answer in found.items() if answer == "open"}
 
 
-@pytest.fixture(scope="module")
-def instance(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Isolated]:
-    """Published, tried, deployed and proved: every kind of pod that the roles and modules make has run."""
-    found = Isolated(cluster, tmp_path_factory.mktemp("isolated"))
-    try:
-        found.site()
-        yield found
-    finally:
-        found.remove()
-
-
-# Not the fixture namespace, whose end would be the end of the instance too.
 @pytest.fixture(scope="module")
 def elsewhere(cluster: Cluster) -> Iterator[str]:
     """Another namespace."""
@@ -77,46 +51,53 @@ def elsewhere(cluster: Cluster) -> Iterator[str]:
     cluster.remove_namespace(name)
 
 
-def test_strangers_reach_only_the_endpoint(instance: Isolated, elsewhere: str) -> None:
-    for place in (instance.namespace, elsewhere):
-        assert instance.open_to(place) == {("envoy", 8001)}, place
+def test_strangers_reach_only_the_endpoint(shared: Shared, elsewhere: str) -> None:
+    for place in (shared.namespace, elsewhere):
+        assert open_to(shared, place) == {("envoy", 8001)}, place
 
 
-def test_envoys_of_another_instance_reach_no_server(instance: Isolated) -> None:
-    assert instance.open_to(instance.namespace, NEIGHBOUR) == {("envoy", 8001)}
+def test_envoys_of_another_instance_reach_no_server(shared: Shared) -> None:
+    assert open_to(shared, shared.namespace, NEIGHBOUR) == {("envoy", 8001)}
 
 
-def test_own_envoys_reach_the_servers(instance: Isolated, elsewhere: str) -> None:
-    until(lambda: instance.healthy_servers() == [1, 1])
+def test_own_envoys_reach_the_servers(shared: Shared, elsewhere: str) -> None:
+    until(lambda: shared.healthy_servers() == [2, 2])
     # A pod of the same labels in another namespace is none of them.
-    labels = {**NEIGHBOUR, "app.kubernetes.io/instance": instance.name}
-    assert instance.open_to(elsewhere, labels) == {("envoy", 8001)}
+    labels = {**NEIGHBOUR, "app.kubernetes.io/instance": shared.name}
+    assert open_to(shared, elsewhere, labels) == {("envoy", 8001)}
 
 
-def test_prometheus_reaches_only_metrics_and_the_endpoint(instance: Isolated, elsewhere: str) -> None:
-    for place in (instance.namespace, elsewhere):
+def test_prometheus_reaches_only_metrics_and_the_endpoint(shared: Shared, elsewhere: str) -> None:
+    for place in (shared.namespace, elsewhere):
         wanted = {("triton", 8002), ("envoy", 9902), ("envoy", 9912), ("envoy", 8001)}
         # A pod that is new to the policy is let in as soon as the node has heard of it.
-        until(lambda place=place, wanted=wanted: instance.open_to(place, PROMETHEUS) == wanted, 60)
+        until(lambda place=place, wanted=wanted: open_to(shared, place, PROMETHEUS) == wanted, 60)
 
 
-def test_peers_are_narrowed_widened_and_left_out(instance: Isolated, elsewhere: str) -> None:
+def test_peers_are_narrowed_widened_and_left_out(shared: Shared, elsewhere: str) -> None:
     physicist = {"role": "physicist"}
     here: Object = {"podSelector": {"matchLabels": physicist}}
-    instance.site(
-        "--tags", "triton,envoy", envoy_clients_from=[here], envoy_metrics_from=[here], triton_metrics_from=[]
-    )
-    instance.site("--check")
-    until(lambda: instance.open_to(elsewhere, PROMETHEUS) == {("triton", 8002)}, 60)
-    wanted = {("envoy", 8001), ("envoy", 9902), ("envoy", 9912), ("triton", 8002)}
-    until(lambda: instance.open_to(instance.namespace, physicist) == wanted, 60)
-    instance.site("--tags", "triton,envoy", envoy_network_policy=False, triton_network_policy=False)
-    policies = f"/apis/networking.k8s.io/v1/namespaces/{instance.namespace}/networkpolicies"
-    assert not instance.cluster.api.list(policies, "policies")
-    # What only the policies have kept closed is open now; the admin interfaces are on loopback.
-    everything = {(component, port) for component, ports in PORTS.items() for port in ports}
-    everything -= {("envoy", 9901), ("envoy", 9911)}
-    until(lambda: instance.open_to(elsewhere) == everything, 60)
+    network = ("--tags", "triton,envoy", "--skip-tags", "verify")
+    own = {f"{shared.name}-triton", f"{shared.name}-envoy"}
+
+    def policies() -> set[str]:
+        path = f"/apis/networking.k8s.io/v1/namespaces/{shared.namespace}/networkpolicies"
+        return {item["metadata"]["name"] for item in shared.cluster.api.list(path, "policies")}
+
+    try:
+        shared.site(*network, envoy_clients_from=[here], envoy_metrics_from=[here], triton_metrics_from=[])
+        until(lambda: open_to(shared, elsewhere, PROMETHEUS) == {("triton", 8002)}, 60)
+        wanted = {("envoy", 8001), ("envoy", 9902), ("envoy", 9912), ("triton", 8002)}
+        until(lambda: open_to(shared, shared.namespace, physicist) == wanted, 60)
+        assert own <= policies()
+        shared.site(*network, envoy_network_policy=False, triton_network_policy=False)
+        assert not own & policies()
+        # What only the policies have kept closed is open now; the admin interfaces are on loopback.
+        everything = {(component, port) for component, ports in PORTS.items() for port in ports}
+        everything -= {("envoy", 9901), ("envoy", 9911)}
+        until(lambda: open_to(shared, elsewhere) == everything, 60)
+    finally:
+        shared.site(*network)
 
 
 # ---- Pod Security ----------------------------------------------------------------------------------------------------

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
 from ansible_collections.fastml.supersonic.tests.harness.autoscaling import held
 from ansible_collections.fastml.supersonic.tests.harness.keda import NAMESPACE, WANTED, Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container, workload
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 API_SERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
@@ -57,20 +59,32 @@ def test_what_runs_is_what_is_wanted(cluster: Cluster, namespace: str) -> None:
     assert not found["changed"]
 
 
-def test_another_run_changes_nothing_and_existing_passes(keda: Keda, namespace: str, tmp_path: Path) -> None:
+def test_another_run_changes_nothing(keda: Keda, tmp_path: Path) -> None:
     """Nor do certificates that KEDA has put into its webhooks and APIService meanwhile."""
     authority = keda.cluster.there(API_SERVICE)["spec"]["caBundle"]
-    for arguments in (["--check", "--diff"], ["--diff"]):
-        done = keda.role(tmp_path, *arguments)
-        assert done.changed("local-cluster") == 0, done.output
+    done = keda.role(tmp_path, "--diff")
+    assert done.changed("local-cluster") == 0, done.output
     assert keda.cluster.there(API_SERVICE)["spec"]["caBundle"] == authority
+
+
+def test_existing_passes_and_one_that_is_too_old_is_refused(keda: Keda, namespace: str, tmp_path: Path) -> None:
     existing = {"keda_mode": "existing", "keda_namespace": "", "keda_instance_namespaces": [namespace]}
-    assert keda.role(tmp_path, **existing).changed("local-cluster") == 0
-    old = keda.role(tmp_path, **existing, keda_minimum_version="9.0")
-    assert old.code != 0
-    assert "KEDA is of version 2.21.0, but 9.0 or newer is needed." in old.text
+    local = yaml.safe_load((CLONE / "inventories/local/group_vars/all.yml").read_text())
+    hosts = {"sound": existing, "old": {**existing, "keda_minimum_version": "9.0"}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"supersonic_clusters": {"hosts": hosts, "vars": local}}))
+    done = keda.role(tmp_path, inventory=tmp_path / "hosts.yml", hosts="supersonic_clusters")
+    assert (done.recap["sound"]["failed"], done.recap["sound"]["changed"]) == (0, 0), done.output
+    assert (done.recap["old"]["failed"], done.recap["old"]["changed"]) == (1, 0), done.output
+    assert "KEDA is of version 2.21.0, but 9.0 or newer is needed." in done.text
 
 
+@pytest.mark.thorough
+def test_check_mode_predicts_nothing(keda: Keda, tmp_path: Path) -> None:
+    done = keda.role(tmp_path, "--check", "--diff")
+    assert done.changed("local-cluster") == 0, done.output
+
+
+@pytest.mark.thorough
 def test_what_somebody_else_has_set_is_named_and_can_be_taken_over(keda: Keda, tmp_path: Path) -> None:
     """Replicas of the webhooks: one more of them is in nobody's way."""
     path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/keda-admission"
@@ -134,6 +148,7 @@ def test_rights_in_one_namespace_are_enough_to_ask(cluster: Cluster, namespace: 
 
 
 @pytest.mark.alone
+@pytest.mark.thorough
 def test_life_of_keda(cluster: Cluster, keda: Keda, namespace: str, tmp_path: Path) -> None:
     """From one that is in use to nothing left, and back."""
     others = _keda_info.objects(cluster.api)
@@ -156,6 +171,7 @@ def test_life_of_keda(cluster: Cluster, keda: Keda, namespace: str, tmp_path: Pa
 
 
 @pytest.mark.alone
+@pytest.mark.thorough
 def test_a_pool_stays_while_keda_is_gone(cluster: Cluster, keda: Keda, namespace: str) -> None:
     """Its operator, whom the API of metrics asks, does not run for three looks of the HorizontalPodAutoscaler."""
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -84,8 +83,8 @@ def free_node_port(cluster: Cluster, namespace: str) -> int:
     return int(made["spec"]["ports"][0]["nodePort"])
 
 
-# How running servers take a release. Polling needs only to read logs besides; it is tried with SUPERSONIC_REPEATS.
-MODES = [("explicit", ["*"]), *([("poll", [])] if "SUPERSONIC_REPEATS" in os.environ else [])]
+# How running servers take a release. Polling needs only to read logs besides.
+MODES = [("explicit", ["*"]), pytest.param("poll", [], marks=pytest.mark.thorough)]
 
 
 @pytest.mark.parametrize(("mode", "load"), MODES)

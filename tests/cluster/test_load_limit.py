@@ -187,7 +187,10 @@ def told(envoy: DeployedEnvoy, status: str, method: str = "RepositoryIndex") -> 
     time.sleep(0.3)
 
 
-@pytest.mark.parametrize("high", ["51", "1e3", "5.1e+01", "+Inf"])
+HIGH = ["51", *(pytest.param(value, marks=pytest.mark.thorough) for value in ("1e3", "5.1e+01", "+Inf"))]
+
+
+@pytest.mark.parametrize("high", HIGH)
 def test_refused_above_the_limit_and_let_in_below(
     start: Callable[[str], DeployedEnvoy], source: Source, high: str
 ) -> None:
@@ -281,10 +284,10 @@ def test_prometheus_is_asked_once_a_second_whatever_comes(
     clients = [threading.Thread(target=client, args=(number,)) for number in range(len(asked))]
     for thread in clients:
         thread.start()
-    time.sleep(5)
+    # Until it was asked a few times, however long that takes where the machine is busy.
+    until(lambda: prometheus.questions() - before >= 5 and min(asked) > 20, 60)
     stop.set()
     for thread in clients:
         thread.join()
-    seconds = time.monotonic() - started
-    assert min(asked) > 20
-    assert prometheus.questions() - before <= seconds + 1
+    # Four workers, each of which could ask by itself, and each request.
+    assert prometheus.questions() - before <= time.monotonic() - started + 1

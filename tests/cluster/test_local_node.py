@@ -22,6 +22,8 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_node import Machine, hierarchies
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
+pytestmark = pytest.mark.thorough
+
 CLONE = Path(__file__).resolve().parents[2]
 NAME, INTERFACE = "supersonic-test", "supersonic-test"
 STATE = Path("/var/lib/fastml-supersonic-test")

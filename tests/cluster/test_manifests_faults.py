@@ -96,10 +96,8 @@ def test_nobody_listens(cluster: Cluster) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"https://127.0.0.1:{free.getsockname()[1]}"
-        started = time.monotonic()
         result = cluster.manifests("x", config_map(), host=address, api_key="some-token")
     assert result["msg"] == f"The Kubernetes API at {address} (host {address}) cannot be reached: connection refused."
-    assert time.monotonic() - started < 20
 
 
 def test_name_that_does_not_resolve(cluster: Cluster) -> None:
@@ -164,10 +162,11 @@ def test_retry_after_is_kept(cluster: Cluster, namespace: str) -> None:
 
 def test_lasting_fault_ends(cluster: Cluster, namespace: str) -> None:
     with FaultyProxy(cluster.api.connection, Stumble(1000, (503, None), containing="/configmaps/settings")) as proxy:
-        started = time.monotonic()
         result = cluster.manifests(namespace, config_map(), host=proxy.url)
         assert "ConfigMap/settings: the API server answered PATCH with 503: busy (tried " in result["msg"]
-        assert time.monotonic() - started < 120
+        # Longer and longer apart, or there would be hundreds of them.
+        asked = [path for method, path in proxy.requests if method == "PATCH" and "/configmaps/settings" in path]
+        assert 2 < len(asked) < 30, len(asked)
 
 
 def test_watch_that_breaks_goes_on(cluster: Cluster, namespace: str) -> None:

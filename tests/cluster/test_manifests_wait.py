@@ -189,6 +189,7 @@ def outcomes(cluster: Cluster) -> dict[str, dict[str, Any]]:
         definitions = [definition for definition in case.definitions if definition is not _QUOTA]
         process = cluster.start_manifests(namespace, *definitions, wait=True, wait_timeout=case.timeout or PATIENT_S)
         output, _errors = process.communicate()
+        cluster.remove_namespace(namespace)
         found: dict[str, Any] = json.loads(output)
         return found
 

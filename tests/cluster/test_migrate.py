@@ -36,7 +36,7 @@ from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.traefik import Traefik
 from ansible_collections.fastml.supersonic.tests.load import ANSWERS
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.thorough]
 
 OLD, NEW = "sonic", "sonic-next"
 ENVOY = "docker.io/fastml/envoy-local:1.40.0"

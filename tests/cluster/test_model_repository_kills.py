@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -36,11 +35,14 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import TRIAL_LABEL
+from ansible_collections.fastml.supersonic.tests.harness.chance import dice
 from ansible_collections.fastml.supersonic.tests.harness.faults import Cutter
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
+
+pytestmark = pytest.mark.thorough
 
 KILLS = int(os.environ.get("SUPERSONIC_PVC_KILLS", "4"))
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".collections"
@@ -177,7 +179,7 @@ def through(cluster: Cluster, folder: Path, port: int) -> str:
 def test_blows_at_random_moments(
     cluster: Cluster, volume: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    draw = dice(__name__)
     source = tmp_path / "source"
     (source / "m/1").mkdir(parents=True)
     (source / "m/config.pbtxt").write_text('backend: "python"\n')
@@ -196,7 +198,7 @@ def test_blows_at_random_moments(
             ask(cluster, volume, name, "publisher", KILL_PROCESS)
 
     def cut_wire(_name: str, wire: Cutter) -> None:
-        wire.cut(dice.uniform(0, 2))
+        wire.cut(draw.uniform(0, 2))
 
     blows: list[Callable[[str, Cutter], None]] = [delete_pod, kill_process, cut_wire]
     with Cutter(address.hostname or "", address.port or 443) as wire:
@@ -212,7 +214,7 @@ def test_blows_at_random_moments(
 
         def rewrite() -> str:
             for index in range(30):
-                (source / f"m/1/w{index}").write_bytes(dice.randbytes(dice.choice([10, 1000, 3_000_000])))
+                (source / f"m/1/w{index}").write_bytes(draw.randbytes(draw.choice([10, 1000, 3_000_000])))
             tree = scan([str(source)])
             known[tree.release] = {entry.path: entry.digest for entry in tree.entries}
             return tree.release
@@ -249,7 +251,7 @@ def test_blows_at_random_moments(
                 assert process.stdout.readline() == "locked\n"
                 locked = time.monotonic()
                 name = helper(cluster, volume)
-                time.sleep(max(locked + dice.uniform(0, reach) - time.monotonic(), 0))
+                time.sleep(max(locked + draw.uniform(0, reach) - time.monotonic(), 0))
                 if blow is None:
                     # The publisher itself, its helper pod stays behind.
                     process.kill()
@@ -292,7 +294,7 @@ def test_going_back_after_blows_around_the_switch(
     cluster: Cluster, volume: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody believes the claim then: neither who publishes the release before again, nor who goes back to it."""
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    draw = dice(__name__)
     hits: Counter[str] = Counter()
     known: dict[str, dict[str, str]] = {}
     sources: dict[str, str] = {}
@@ -331,7 +333,7 @@ def test_going_back_after_blows_around_the_switch(
         # What it leads to, and what is right after it.
         goal = write(number + 2) if killed == "published" else first
         right = goal if way == "the same again" else before
-        point = point if number < len(WAYS) else dice.choice(["announced", "switched", ""])
+        point = point if number < len(WAYS) else draw.choice(["announced", "switched", ""])
         asked = options(killed, goal if killed == "published" else None)
         command = [sys.executable, "-c", SWITCHING, str(COLLECTIONS), json.dumps(asked), point]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -339,7 +341,7 @@ def test_going_back_after_blows_around_the_switch(
             while process.stdout.readline() != f"{point or 'announced'}\n":
                 assert process.poll() is None
             if not point:
-                time.sleep(dice.uniform(0, 0.1))
+                time.sleep(draw.uniform(0, 0.1))
             process.kill()
         now = served(cluster, volume, known)
         release, unfinished = noted(cluster, volume)
@@ -401,7 +403,7 @@ SERVER: dict[str, Any] = {
 def test_killed_at_random_moments_of_a_test_load(
     cluster: Cluster, volume: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    draw = dice(__name__)
     pods = f"/api/v1/namespaces/{volume}/pods"
     source = tmp_path / "source"
     write_golden(source, golden("echo", [1.0, 2.5]))
@@ -449,13 +451,13 @@ def test_killed_at_random_moments_of_a_test_load(
         before, release = served(cluster, volume, known), write(number)
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as module:
             until(lambda: there(TRIAL_LABEL), 60)
-            # From the first moment of its server to a little after the switch.
-            time.sleep(dice.uniform(0, 1.2 * duration))
+            # From the first moment of its server, where the first blow comes, to a little after the switch.
+            time.sleep(draw.uniform(0, 1.2 * duration) if number else 0)
             module.kill()
         now = served(cluster, volume, known)
         assert now in (before, release)
         hits["before the switch" if now == before else "after it"] += 1
-        if dice.random() < 0.5:
+        if draw.random() < 0.5:
             release = write(f"another than {number}")
         assert publish()["release"] == release
         assert served(cluster, volume, known) == release

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,12 @@ class Shop(Instance):
                     found.add(1.0 + number)
         return found
 
+    def ready_since(self) -> float:
+        """When the last server got ready, in seconds since 1970."""
+        conditions = [c for pod in self.pods("triton").values() for c in pod["status"]["conditions"]]
+        times = [c["lastTransitionTime"] for c in conditions if c["type"] == "Ready"]
+        return max(datetime.fromisoformat(time).timestamp() for time in times)
+
     def info(self) -> list[dict[str, Any]]:
         servers = {"namespace": self.namespace, "instance": self.name, "index": True}
         found = self.module("model_repository_info", servers=servers)["servers"]
@@ -95,12 +102,21 @@ def shop(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         made.remove()
 
 
-def test_new_servers_need_nothing(shop: Shop) -> None:
+def test_running_servers_take_releases_refuse_them_and_come_back(shop: Shop) -> None:
+    """One after the other, since each begins with what the one before has left on the servers."""
+    new_servers_need_nothing(shop)
+    back_from_a_release_that_was_taken_by_half(shop)
+    only_what_has_changed_is_loaded_and_what_is_gone_is_unloaded(shop)
+    a_server_of_which_nobody_knows_what_it_has_read(shop)
+    somebody_else_has_published(shop)
+
+
+def new_servers_need_nothing(shop: Shop) -> None:
     assert shop.site().changed(shop.name) == 0
     assert [item["differences"] for item in shop.info()] == [[]]
 
 
-def test_back_from_a_release_that_was_taken_by_half(shop: Shop) -> None:
+def back_from_a_release_that_was_taken_by_half(shop: Shop) -> None:
     (first,) = (item["release"] for item in shop.info())
     shop.write(1, b=BAD)
     second = shop.publish()
@@ -123,24 +139,25 @@ def test_back_from_a_release_that_was_taken_by_half(shop: Shop) -> None:
     assert [item["differences"] for item in shop.info()] == [[]]
 
 
-def test_only_what_has_changed_is_loaded_and_what_is_gone_is_unloaded(shop: Shop) -> None:
+def only_what_has_changed_is_loaded_and_what_is_gone_is_unloaded(shop: Shop) -> None:
     shop.write(2, b=GOOD, c=GOOD)
     shop.publish()
     assert [(item["loaded"], item["unloaded"]) for item in shop.roll_out()["servers"]] == [(["a", "c"], [])]
     assert shop.answers() == {3.0}
     # One more server, as an autoscaler makes it. It has read what is current.
-    shop.site("--tags", "triton", triton_replicas=2)
+    servers = f"/apis/apps/v1/namespaces/{shop.namespace}/deployments/{shop.name}-triton"
+    shop.cluster.patch(f"{servers}/scale", {"spec": {"replicas": 2}})
     until(lambda: shop.ready("triton", 2), 60)
     assert not shop.roll_out()["changed"]
     # Of a server that was ready less than 4 s before a switch nobody knows whether it has read what came then.
-    time.sleep(5)
+    until(lambda: time.time() - shop.ready_since() > 5)
     shop.write(2, b=GOOD)
     shop.publish()
     assert [(item["loaded"], item["unloaded"]) for item in shop.roll_out()["servers"]] == [([], ["c"])] * 2
     assert [item["differences"] for item in shop.info()] == [[], []]
 
 
-def test_a_server_of_which_nobody_knows_what_it_has_read(shop: Shop) -> None:
+def a_server_of_which_nobody_knows_what_it_has_read(shop: Shop) -> None:
     """It was started anew beside a switch: it takes the whole release, and forgets what is gone."""
     shop.write(1, b=GOOD, gone=GOOD)
     third = shop.publish()
@@ -166,7 +183,7 @@ def test_a_server_of_which_nobody_knows_what_it_has_read(shop: Shop) -> None:
         assert not run_module("inference_check", asked)["failed"], pod["metadata"]["name"]
 
 
-def test_somebody_else_has_published(shop: Shop) -> None:
+def somebody_else_has_published(shop: Shop) -> None:
     result = shop.roll_out(release="a" * 40)
     assert result["failed"]
     assert "somebody has published meanwhile. No server was asked to load anything." in result["msg"]

@@ -96,6 +96,8 @@ def test_a_release_that_does_not_load(shop: Shop) -> None:
     assert set(shop.pods("triton")) == servers
 
 
+@pytest.mark.alone
+@pytest.mark.thorough
 def test_a_release_that_is_slow(shop: Shop) -> None:
     first = shop.served()
     shop.write("time.sleep(0.03)")
@@ -119,6 +121,7 @@ def test_a_release_that_is_slow(shop: Shop) -> None:
     assert shop.served() == accepted["release"] != first
 
 
+@pytest.mark.thorough
 def test_killed_while_a_server_tries_it(shop: Shop) -> None:
     first, servers = shop.served(), set(shop.pods("triton"))
     shop.write("value = value - 0", initialize="time.sleep(120)")

@@ -35,9 +35,11 @@ def models(tmp_path: Path) -> Path:
 def instance(cluster: Cluster, tmp_path: Path, models: Path) -> Iterator[Instance]:
     """A small instance that serves one model."""
     made = Instance(cluster, tmp_path, "releases", {"model_repository_sources": [str(models)]})
-    made.site()
-    yield made
-    made.remove()
+    try:
+        made.site()
+        yield made
+    finally:
+        made.remove()
 
 
 def released(instance: Instance) -> set[str]:
@@ -46,7 +48,8 @@ def released(instance: Instance) -> set[str]:
     return {pod["metadata"]["annotations"][SERVED] for pod in pods}
 
 
-def test_publish_list_roll_back_verify_prune(instance: Instance, models: Path) -> None:
+def publish_second(instance: Instance, models: Path) -> tuple[str, str]:
+    """Publish another release by the playbook; the one before, and this one."""
     (first,) = released(instance)
     (models / "identity/notes.txt").write_text("second\n")
     published = instance.run(PLAYBOOK, models_action="publish")
@@ -55,18 +58,19 @@ def test_publish_list_roll_back_verify_prune(instance: Instance, models: Path) -
     assert second != first
     said = f"The release {second[:12]} replaced {first[:12]}; "
     assert f"{said}a test load tried it (1 model, " in published.text, published.output
+    return first, second
+
+
+def test_publish_list_roll_back_verify_prune(instance: Instance, models: Path) -> None:
+    first, second = publish_second(instance, models)
     assert instance.run(PLAYBOOK, models_action="publish").changed(instance.name) == 0
 
-    listed = instance.run(PLAYBOOK)
+    listed = instance.run(PLAYBOOK, model_repository_list_deep=True)
     assert listed.changed(instance.name) == 0
     for text in (second[:12], first[:12], "previous", "identity 1", "differs from the current release"):
         assert text in listed.output, listed.output
-    deep = instance.run(PLAYBOOK, model_repository_list_deep=True)
-    assert "lock       nobody" in deep.output, deep.output
+    assert "lock       nobody" in listed.output, listed.output
 
-    checked = instance.run(PLAYBOOK, "--check", models_action="rollback")
-    assert checked.changed(instance.name) >= 2
-    assert released(instance) == {second}
     back = instance.run(PLAYBOOK, models_action="rollback")
     assert back.changed(instance.name) >= 2
     assert f"The release {first[:12]} replaced {second[:12]}; nothing tries it anew" in back.text, back.output
@@ -83,10 +87,26 @@ def test_publish_list_roll_back_verify_prune(instance: Instance, models: Path) -
     )
     assert [(item["release"], item["differences"]) for item in info["servers"]] == [(first, [])], info
 
-    back_over_a_run_that_died(instance, models, first)
-
     assert "is as it was published" in instance.run(PLAYBOOK, models_action="verify").output
     assert "Releases removed: none." in instance.run(PLAYBOOK, models_action="prune").text
+
+
+@pytest.mark.thorough
+def test_back_over_a_run_that_died_and_the_end(instance: Instance, models: Path) -> None:
+    first, second = publish_second(instance, models)
+    # Without the volume being opened.
+    listed = instance.run(PLAYBOOK)
+    assert listed.changed(instance.name) == 0
+    for text in (second[:12], first[:12], "previous", "identity 1", "differs from the current release"):
+        assert text in listed.output, listed.output
+
+    checked = instance.run(PLAYBOOK, "--check", models_action="rollback")
+    assert checked.changed(instance.name) >= 2
+    assert released(instance) == {second}
+    instance.run(PLAYBOOK, models_action="rollback")
+    assert released(instance) == {first}
+    back_over_a_run_that_died(instance, models, first)
+
     # The source has not gone back: site.yml publishes it again.
     instance.site()
     assert released(instance) == {second}
@@ -135,6 +155,7 @@ def back_over_a_run_that_died(instance: Instance, models: Path, first: str) -> N
     assert again.changed(instance.name) == 0
 
 
+@pytest.mark.thorough
 def test_a_folder_instead_of_a_claim(cluster: Cluster, tmp_path: Path, models: Path) -> None:
     """As an NFS export that is mounted here: the servers read it from a folder that the node sees as well."""
     store = tmp_path / "export"

@@ -20,6 +20,8 @@ from ansible_collections.fastml.supersonic.tests.harness import openshift
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, removed
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Instance, Run
 
+pytestmark = pytest.mark.thorough
+
 NAME, USER, PASSWORD = "shifted", "robot", "a-planted-password-3c7f"
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 

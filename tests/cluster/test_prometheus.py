@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The role prometheus on a real instance: first with a site's Prometheus, then with one of its own."""
+"""The role prometheus on real instances: one with a Prometheus of its own, and the way from a site's to that one."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from ansible_collections.fastml.supersonic.tests.harness.pods import connect
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE, Guard, Prometheus
+from ansible_collections.fastml.supersonic.tests.harness.shared import Shared
 
 sys.path.insert(0, str(CLONE / "tests"))
 import crds
@@ -49,6 +50,98 @@ SMALL = {
 }
 
 
+# ---- one of the instance's own -------------------------------------------------------------------------------------
+def look(instance: Instance, **options: Any) -> dict[str, Any]:
+    """Ask the managed one by a port-forward."""
+    return run_module(
+        "prometheus_query_info",
+        {
+            "kubeconfig": str(KUBECONFIG),
+            "url": f"http://{instance.name}-prometheus.{instance.namespace}.svc.cluster.local:9090",
+            "instance": {"name": instance.name, "namespace": instance.namespace},
+            **options,
+        },
+    )
+
+
+def test_every_pod_is_scraped_by_the_managed_one(shared: Shared) -> None:
+    result = look(shared, wait_timeout=30)
+    assert not result["failed"], result
+    found = result["found"]
+    assert found["labels"] == {"namespace": "namespace", "pod": "pod"}
+    assert found["scrape_interval"] == pytest.approx(2, abs=0.5)
+    assert [target["job"] for target in found["targets_up"]] == ["envoy", "envoy", "triton", "triton"]
+    assert found["pods_missing"] == []
+    for target in found["targets_up"]:
+        assert target["container"].startswith(target["job"])
+        assert target["node"]
+    # The end of the role has seen them evaluated.
+    assert [group["errors"] for group in result["rules"]["groups"]] == [{}, {}]
+    assert result["rules"]["problems"] == []
+
+
+def test_quantities_have_their_values(shared: Shared) -> None:
+    queries = service_queries(shared.name, shared.namespace)
+    recorded = {
+        f"recorded {name}": f'supersonic:{name}{{namespace="{shared.namespace}",supersonic="{shared.name}"}}'
+        for name in queries
+    }
+
+    def values() -> dict[str, float | None]:
+        result = look(shared, queries={**queries, **recorded})
+        assert not result["failed"], result
+        return {name: item["value"] for name, item in result["answers"].items()}
+
+    found = until(lambda: (new := values()) and None not in new.values() and new, 30)
+    assert found["servers"] == found["recorded servers"] == 2
+    assert found["server_parallelism"] == 1
+    idle = ("requests_in_flight", "queue_time", "failure_rate", "requests_without_server", "servers_wanted")
+    # As soon as nothing is known any more of requests that a test before this one has sent.
+    until(lambda: (new := values()) and {name: new[name] for name in idle} == dict.fromkeys(idle, 0), 60)
+
+
+def test_who_may_ask(shared: Shared, cluster: Cluster) -> None:
+    namespace = shared.namespace
+    (pod,) = shared.pods("prometheus").values()
+    address = f"{pod['status']['podIP']}:9090"
+    assert connect(cluster, namespace, "stranger", address)[address] in ("timeout", "Connection refused")
+    own = {"app.kubernetes.io/name": "supersonic", "app.kubernetes.io/instance": shared.name}
+    assert connect(cluster, namespace, "envoy-like", address, labels=own) == {address: "open"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "other", "allowed"),
+    [("watch", "pods", False, True), ("list", "secrets", False, False), ("list", "pods", True, False)],
+)
+def test_what_it_may_read(
+    shared: Shared, cluster: Cluster, verb: str, resource: str, other: bool, allowed: bool
+) -> None:
+    namespace = shared.namespace
+    attributes = {"verb": verb, "resource": resource, "namespace": "kube-system" if other else namespace}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": f"system:serviceaccount:{namespace}:{shared.name}-prometheus",
+            "resourceAttributes": attributes,
+        },
+    }
+    answer = cluster.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    assert answer["status"]["allowed"] is allowed
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "-/reload"), ("POST", "-/quit"), ("POST", "api/v1/write"),
+                                              ("POST", "api/v1/admin/tsdb/snapshot")])  # fmt: skip
+def test_nobody_can_change_it(shared: Shared, cluster: Cluster, method: str, path: str) -> None:
+    (pod,) = shared.pods("prometheus").values()
+    where = f"/api/v1/namespaces/{shared.namespace}/pods/{pod['metadata']['name']}:9090/proxy/{path}"
+    impatient = Api(cluster.api.connection, patience=0)
+    with pytest.raises(ApiError) as failure:
+        impatient.call(method, where, path)
+    assert failure.value.status in (403, 404, 405) or "admin APIs disabled" in str(failure.value.body)
+
+
+# ---- from a site's to one of the instance's own ----------------------------------------------------------------------
 class Site:
     """The Prometheus of a site on this machine: it scrapes pods through the API server, and takes a token."""
 
@@ -147,18 +240,6 @@ class Life:
         stack.callback(poor.stop)
         self.runs["dropped"] = self.instance.run(play, **poor.variables)
 
-    def look(self, **options: Any) -> dict[str, Any]:
-        """Ask the managed one by a port-forward."""
-        return run_module(
-            "prometheus_query_info",
-            {
-                "kubeconfig": str(KUBECONFIG),
-                "url": f"http://{NAME}-prometheus.{self.instance.namespace}.svc.cluster.local:9090",
-                "instance": {"name": NAME, "namespace": self.instance.namespace},
-                **options,
-            },
-        )
-
 
 def operator_objects(instance: Instance) -> dict[str, list[Object]]:
     base = f"/apis/{OPERATOR}/v1/namespaces/{instance.namespace}"
@@ -210,10 +291,12 @@ def life(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield found
 
 
+@pytest.mark.thorough
 def test_an_instance_that_is_not_there_yet_is_nothing_to_wait_for(life: Life) -> None:
     assert life.runs["nothing"].code == 0, life.runs["nothing"].output
 
 
+@pytest.mark.thorough
 def test_a_prometheus_that_scrapes_nothing_is_refused(life: Life) -> None:
     done = life.runs["blind"]
     assert done.code != 0
@@ -223,6 +306,7 @@ def test_a_prometheus_that_scrapes_nothing_is_refused(life: Life) -> None:
     assert "PodMonitors (prometheus_pod_monitor)" in done.text
 
 
+@pytest.mark.thorough
 def test_tokens_decide_and_are_not_shown(life: Life) -> None:
     assert "does not accept the token" in life.runs["refused"].text
     for done in life.runs.values():
@@ -230,6 +314,7 @@ def test_tokens_decide_and_are_not_shown(life: Life) -> None:
         assert "wrong-token-77" not in done.output
 
 
+@pytest.mark.thorough
 def test_the_operator_is_told_where_there_is_one(life: Life) -> None:
     done = life.runs["existing"]
     assert done.code == 0, done.output
@@ -242,6 +327,7 @@ def test_the_operator_is_told_where_there_is_one(life: Life) -> None:
     assert life.told_after == {"podmonitors": [], "prometheusrules": []}
 
 
+@pytest.mark.thorough
 def test_rules_that_were_applied_have_to_be_loaded_and_fit(life: Life) -> None:
     unread, rare, none = (life.runs[step] for step in ("unread", "rare", "no rules"))
     assert unread.code != 0
@@ -252,46 +338,7 @@ def test_rules_that_were_applied_have_to_be_loaded_and_fit(life: Life) -> None:
     assert none.code == 0, none.output
 
 
-def test_every_pod_is_scraped_by_the_managed_one(life: Life) -> None:
-    assert life.runs["managed"].code == 0, life.runs["managed"].output
-    result = life.look(wait_timeout=30)
-    assert not result["failed"], result
-    found = result["found"]
-    assert found["labels"] == {"namespace": "namespace", "pod": "pod"}
-    assert found["scrape_interval"] == pytest.approx(2, abs=0.5)
-    assert [target["job"] for target in found["targets_up"]] == ["envoy", "envoy", "triton"]
-    assert found["pods_missing"] == []
-    for target in found["targets_up"]:
-        assert target["container"].startswith(target["job"])
-        assert target["node"]
-    # The end of the role has seen them evaluated.
-    assert [group["errors"] for group in result["rules"]["groups"]] == [{}, {}]
-    assert result["rules"]["problems"] == []
-
-
-def test_a_second_run_changes_nothing(life: Life) -> None:
-    assert life.runs["managed again"].changed(NAME) == 0
-
-
-def test_quantities_have_their_values(life: Life) -> None:
-    queries = service_queries(NAME, life.instance.namespace)
-    recorded = {
-        f"recorded {name}": f'supersonic:{name}{{namespace="{life.instance.namespace}",supersonic="{NAME}"}}'
-        for name in queries
-    }
-
-    def values() -> dict[str, float | None]:
-        result = life.look(queries={**queries, **recorded})
-        assert not result["failed"], result
-        return {name: item["value"] for name, item in result["answers"].items()}
-
-    found = until(lambda: (new := values()) and None not in new.values() and new, 30)
-    assert found["servers"] == found["recorded servers"] == 1
-    assert found["server_parallelism"] == 1
-    for name in ("requests_in_flight", "queue_time", "failure_rate", "requests_without_server", "servers_wanted"):
-        assert found[name] == 0
-
-
+@pytest.mark.thorough
 def test_every_panel_has_data_or_a_reason(life: Life) -> None:
     done = life.runs["dashboards"]
     assert done.code == 0, done.output
@@ -312,6 +359,7 @@ def test_every_panel_has_data_or_a_reason(life: Life) -> None:
     }
 
 
+@pytest.mark.thorough
 def test_metrics_that_are_dropped_are_noticed(life: Life) -> None:
     done = life.runs["dropped"]
     assert done.code != 0
@@ -321,6 +369,7 @@ def test_metrics_that_are_dropped_are_noticed(life: Life) -> None:
     assert "Models / Inferences per second by model / {{model}}" in done.text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("step", "message"),
     [
@@ -334,40 +383,7 @@ def test_a_data_source_that_grafana_cannot_use_is_told(life: Life, step: str, me
     assert message in life.runs[step].text
 
 
-def test_who_may_ask(life: Life, cluster: Cluster) -> None:
-    namespace = life.instance.namespace
-    (pod,) = life.instance.pods("prometheus").values()
-    address = f"{pod['status']['podIP']}:9090"
-    assert connect(cluster, namespace, "stranger", address)[address] in ("timeout", "Connection refused")
-    own = {"app.kubernetes.io/name": "supersonic", "app.kubernetes.io/instance": NAME}
-    assert connect(cluster, namespace, "envoy-like", address, labels=own) == {address: "open"}
-
-
-@pytest.mark.parametrize(
-    ("verb", "resource", "other", "allowed"),
-    [("watch", "pods", False, True), ("list", "secrets", False, False), ("list", "pods", True, False)],
-)
-def test_what_it_may_read(life: Life, cluster: Cluster, verb: str, resource: str, other: bool, allowed: bool) -> None:
-    namespace = life.instance.namespace
-    attributes = {"verb": verb, "resource": resource, "namespace": "kube-system" if other else namespace}
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SubjectAccessReview",
-        "spec": {
-            "user": f"system:serviceaccount:{namespace}:{NAME}-prometheus",
-            "resourceAttributes": attributes,
-        },
-    }
-    answer = cluster.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
-    assert answer["status"]["allowed"] is allowed
-
-
-@pytest.mark.parametrize(("method", "path"), [("POST", "-/reload"), ("POST", "-/quit"), ("POST", "api/v1/write"),
-                                              ("POST", "api/v1/admin/tsdb/snapshot")])  # fmt: skip
-def test_nobody_can_change_it(life: Life, cluster: Cluster, method: str, path: str) -> None:
-    (pod,) = life.instance.pods("prometheus").values()
-    where = f"/api/v1/namespaces/{life.instance.namespace}/pods/{pod['metadata']['name']}:9090/proxy/{path}"
-    impatient = Api(cluster.api.connection, patience=0)
-    with pytest.raises(ApiError) as failure:
-        impatient.call(method, where, path)
-    assert failure.value.status in (403, 404, 405) or "admin APIs disabled" in str(failure.value.body)
+@pytest.mark.thorough
+def test_a_second_run_changes_nothing(life: Life) -> None:
+    assert life.runs["managed"].code == 0, life.runs["managed"].output
+    assert life.runs["managed again"].changed(NAME) == 0

@@ -376,7 +376,7 @@ class Sites:
         return done
 
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

@@ -10,57 +10,28 @@ import json
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
 from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import verdict
 from ansible_collections.fastml.supersonic.tests.harness.clients import load
-from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     KUBECONFIG,
-    LOCAL,
-    Instance,
     Run,
     instance_inventory,
     run_playbook,
 )
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
-from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
-
-NAME = "told"
-SMALL = {
-    "triton_replicas": 2,
-    "supersonic_components": ["prometheus"],
-    "envoy_gpu_metrics": True,
-    "prometheus_image": IMAGE,
-    "prometheus_size": "1Gi",
-    "prometheus_resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
-}
-MODELS = {"accelerator", "digits", "identity", "particlenet"}
+from ansible_collections.fastml.supersonic.tests.harness.shared import MODELS, NAME, VARIABLES, Shared
 
 
-@pytest.fixture(scope="module")
-def instance(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    folder = tmp_path_factory.mktemp("status")
-    with locked(LOCAL / "images.lock"):
-        have_image(cluster, IMAGE, "prometheus-local")
-    found = Instance(cluster, folder, NAME, SMALL)
-    try:
-        found.site()
-        yield found
-    finally:
-        found.remove()
-
-
-def ask(instance: Instance, **options: Any) -> dict[str, Any]:
+def ask(shared: Shared, **options: Any) -> dict[str, Any]:
     """What the module says."""
-    given = {"kubeconfig": str(KUBECONFIG), "name": NAME, "namespace": instance.namespace, **options}
+    given = {"kubeconfig": str(KUBECONFIG), "name": NAME, "namespace": shared.namespace, **options}
     result = run_module("service_status", given)
     assert not result.get("failed"), result
     assert result["changed"] is False
@@ -68,8 +39,8 @@ def ask(instance: Instance, **options: Any) -> dict[str, Any]:
     return found
 
 
-def url(instance: Instance) -> dict[str, Any]:
-    return {"url": f"http://{NAME}-prometheus.{instance.namespace}.svc.cluster.local:9090"}
+def url(shared: Shared) -> dict[str, Any]:
+    return {"url": shared.prometheus_url}
 
 
 def test_what_may_not_be_seen_is_not_taken_for_missing(cluster: Cluster, namespace: str, ca_file: str) -> None:
@@ -86,8 +57,8 @@ def test_what_may_not_be_seen_is_not_taken_for_missing(cluster: Cluster, namespa
     assert "services" in theirs["unknown"]["endpoint"]
 
 
-def test_what_the_cluster_has(instance: Instance) -> None:
-    found = ask(instance, claim=f"{NAME}-models", report=str(instance.inventory.parent / f"{NAME}.json"))
+def test_what_the_cluster_has(shared: Shared) -> None:
+    found = ask(shared, claim=f"{NAME}-models", report=str(shared.report))
     assert found["reachable"]
     assert found["unknown"] == {"traffic": "no Prometheus was named"}
     assert found["verification"]["passed"]
@@ -96,9 +67,9 @@ def test_what_the_cluster_has(instance: Instance) -> None:
     assert all(check["passed"] > 0 and check["failed"] == 0 for check in checks), checks
     pool = found["servers"]
     assert (pool["wanted"], pool["ready"], pool["answering"]) == (2, 2, 2)
-    pods = {pod["metadata"]["name"]: pod for pod in instance.pods("triton").values()}
+    pods = {pod["metadata"]["name"]: pod for pod in shared.pods("triton").values()}
     assert {server["pod"] for server in pool["each"]} == set(pods)
-    claim = instance.cluster.there(f"/api/v1/namespaces/{instance.namespace}/persistentvolumeclaims/{NAME}-models")
+    claim = shared.cluster.there(f"/api/v1/namespaces/{shared.namespace}/persistentvolumeclaims/{NAME}-models")
     current = claim["metadata"]["annotations"]["supersonic.fastml.org/release"]
     assert found["release"]["current"] == current
     for server in pool["each"]:
@@ -111,26 +82,39 @@ def test_what_the_cluster_has(instance: Instance) -> None:
     assert all((model["servers"], model["of"]) == (2, 2) for model in pool["models"])
     assert pool["versions"] == ["2.51.0"]
     assert (found["envoys"]["wanted"], found["envoys"]["ready"]) == (1, 1)
-    assert found["endpoint"]["inside"] == f"{NAME}.{instance.namespace}.svc.cluster.local:8001"
+    assert found["endpoint"]["inside"] == f"{NAME}.{shared.namespace}.svc.cluster.local:8001"
     assert found["autoscaler"]["kind"] == ""
 
 
-def test_what_clients_did(instance: Instance, tmp_path: Path) -> None:
-    assert ask(instance, prometheus=url(instance))["traffic"]["alerts"] == []
-    with load(instance.address(), tmp_path, "--clients", "4", "--model", "identity") as report:
-        time.sleep(25)
-    # Until every rate has its last request, and none has lost its first.
-    time.sleep(20)
-    found = ask(instance, prometheus=url(instance), window=120)
+def test_what_clients_did(shared: Shared, tmp_path: Path) -> None:
+    def seen() -> dict[str, Any]:
+        return ask(shared, prometheus=url(shared), window=300)
+
+    def silent() -> bool:
+        """Whether every rate has had the last request."""
+        return not seen()["traffic"]["series"]["answer_rate"][-1][1]
+
+    def answered(traffic: dict[str, Any]) -> float:
+        rates = traffic["series"]["answer_rate"]
+        return float(traffic["step"] * sum(value for at, value in rates if value and at > began))
+
+    until(silent, 60, pause=2)
+    assert ask(shared, prometheus=url(shared))["traffic"]["alerts"] == []
+    began = time.time()
+    # Not as many as they can: each request is traced.
+    with load(shared.address(), tmp_path, "--clients", "4", "--pause", "0.02", "--model", "identity") as report:
+        # Far more than the first and the last scrape could blur.
+        until(lambda: answered(seen()["traffic"]) > 2000, 90, pause=2)
+    until(silent, 60, pause=2)
+    found = seen()
     assert set(found["unknown"]) == {"accelerators", "verification"}
     traffic = found["traffic"]
     assert traffic["accelerators"] == []
     assert traffic["series"]["servers"][-1][1] == 2
     assert traffic["series"]["servers_reachable"][-1][1] == 2
     # What Envoy has counted is what the clients have, once rates over all that time are added up.
-    assert traffic["step"] == 1
-    answers = sum(value for _at, value in traffic["series"]["answer_rate"] if value)
-    assert answers == pytest.approx(report["requests"], rel=0.05)
+    assert traffic["step"] == 3
+    assert answered(traffic) == pytest.approx(report["requests"], rel=0.05)
     assert report["failed"] == 0
     assert traffic["hour"]["error_rate"] == 0
     assert 0 < traffic["hour"]["client_latency"] <= traffic["hour"]["client_latency_p99"]
@@ -140,7 +124,7 @@ def test_what_clients_did(instance: Instance, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def told(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
+def told(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
     """The playbook: one instance is well, one cannot be reached, one is not there, and one is described wrongly."""
     folder = tmp_path_factory.mktemp("several")
     nowhere = {
@@ -153,9 +137,9 @@ def told(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     }
     (folder / "nowhere").write_text(json.dumps(nowhere))
     mine = {
-        **SMALL,
-        "supersonic_namespace": instance.namespace,
-        "verify_report": str(instance.inventory.parent / f"{NAME}.json"),
+        **VARIABLES,
+        "supersonic_namespace": shared.namespace,
+        "verify_report": str(shared.report),
     }
     hosts = {
         NAME: mine,
@@ -168,7 +152,7 @@ def told(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return done, report.read_text() if report.is_file() else ""
 
 
-def test_the_playbook_tells_of_all_of_them(instance: Instance, told: tuple[Run, str]) -> None:
+def test_the_playbook_tells_of_all_of_them(shared: Shared, told: tuple[Run, str]) -> None:
     done, page = told
     assert done.code == 0, done.output
     assert re.search(rf"{NAME} +Well +2 of 2 ", done.output), done.output
@@ -176,32 +160,28 @@ def test_the_playbook_tells_of_all_of_them(instance: Instance, told: tuple[Run, 
     for said in (done.text, " ".join(text.split())):
         assert "unreachable" in said
         assert "127.0.0.1:9" in said
-        assert f"not deployed: the namespace {instance.namespace} has neither" in said
+        assert f"not deployed: the namespace {shared.namespace} has neither" in said
         assert "status_window is 5" in said
     assert page.count('role="img"') >= 4
-    assert f"{NAME}.{instance.namespace}.svc.cluster.local:8001" in page
+    assert f"{NAME}.{shared.namespace}.svc.cluster.local:8001" in page
     # The proof that site.yml ended with.
     assert re.search(rf"{NAME} .*passed 20\d\d-", done.output)
 
 
-def test_metrics_of_accelerators_come_from_the_managed_prometheus(instance: Instance) -> None:
+def test_metrics_of_accelerators_come_from_the_managed_prometheus(shared: Shared) -> None:
     """No server has one here, and Prometheus says just that to the Envoys, whom its NetworkPolicy lets in."""
-    service = instance.cluster.there(f"/api/v1/namespaces/{instance.namespace}/services/{NAME}")
+    service = shared.cluster.there(f"/api/v1/namespaces/{shared.namespace}/services/{NAME}")
     (port,) = (port for port in service["spec"]["ports"] if port["name"] == "gpu-metrics")
     assert port["port"] == 8003
-    host = instance.address().partition(":")[0]
+    host = shared.address().partition(":")[0]
     with urllib.request.urlopen(f"http://{host}:{port['nodePort']}/metrics", timeout=10) as answer:
         assert answer.read().decode() == "# Prometheus knows of no accelerator of these servers\n"
 
 
-def test_a_server_that_is_missing_is_seen(instance: Instance) -> None:
-    """One that is asked for and cannot be there."""
-    path = f"/apis/apps/v1/namespaces/{instance.namespace}/deployments/{NAME}-triton"
-    instance.cluster.patch(f"{path}/scale", {"spec": {"replicas": 3}})
-    try:
-        found = until(lambda: _missing(ask(instance)), 20)
-    finally:
-        instance.cluster.patch(f"{path}/scale", {"spec": {"replicas": 2}})
+def test_a_server_that_is_missing_is_seen(shared: Shared) -> None:
+    """One that is asked for and is not there yet."""
+    with shared.scaled(3):
+        found = until(lambda: _missing(ask(shared)), 20)
     assert (found["servers"]["wanted"], found["servers"]["ready"]) == (3, 2)
     assert verdict(found).level == "attention"
 

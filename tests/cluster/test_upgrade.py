@@ -35,7 +35,7 @@ from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.load import ANSWERS
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.thorough]
 
 NAME = "older"
 CLIENTS = 8

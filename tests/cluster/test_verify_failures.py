@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.node import signal_server
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import Instance, Run
+from ansible_collections.fastml.supersonic.tests.harness.playbooks import Instance, instance_inventory, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 VALUES = [1.0, -2.5, 3.25, 4.0]
@@ -51,82 +53,107 @@ def instance(cluster: Cluster, models: Path) -> Iterator[Instance]:
         instance.remove()
 
 
-def verify(instance: Instance, **variables: Any) -> tuple[Run, dict[str, dict[str, Any]]]:
-    """A run of verify.yml, and what its report says about each layer."""
-    report = instance.inventory.parent / f"{instance.name}.json"
-    report.unlink(missing_ok=True)
-    run = instance.run("playbooks/verify.yml", **variables)
-    targets = json.loads(report.read_text())["targets"]
-    return run, {f"{target['layer']} {target['protocol']}": target for target in targets}
+@dataclass
+class Proof:
+    """How verify.yml has ended for one host, all that the run has said, and what the report says about each layer."""
+
+    failed: bool
+    text: str
+    layers: dict[str, dict[str, Any]]
+
+    def wrong(self) -> set[str]:
+        return {layer for layer, target in self.layers.items() if target["failed"]}
 
 
-def refused(instance: Instance, *sentences: str, **variables: Any) -> dict[str, dict[str, Any]]:
-    """verify.yml fails and says all this; returns what the report says about each layer."""
-    run, layers = verify(instance, **variables)
-    assert run.code == 2, run.output
-    for sentence in sentences:
-        assert sentence in run.text, run.output
-    return layers
+def verify(instance: Instance, folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> dict[str, Proof]:
+    """A run of verify.yml, in which every host is the same instance, asked in another way."""
+    (own,) = (instance.inventory / "host_vars").glob("*.yml")
+    variables = yaml.safe_load(own.read_text())
+    hosts = {case: {**variables, "verify_report": str(folder / f"{case}.json"), **more} for case, more in cases.items()}
+    done = run_playbook("playbooks/verify.yml", instance_inventory(folder, hosts))
+    assert set(done.recap) == set(cases), done.output
+    assert done.code == (2 if any(counts["failed"] for counts in done.recap.values()) else 0), done.output
+    found = {}
+    for case, counts in done.recap.items():
+        targets = json.loads((folder / f"{case}.json").read_text())["targets"]
+        layers = {f"{target['layer']} {target['protocol']}": target for target in targets}
+        found[case] = Proof(counts["failed"] > 0, done.text, layers)
+    return found
 
 
-def failed(layers: dict[str, dict[str, Any]]) -> set[str]:
-    return {layer for layer, target in layers.items() if target["failed"]}
+@pytest.fixture(scope="module")
+def proofs(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Proof]:
+    """Of an instance whose servers and Envoys are well."""
+    folder = tmp_path_factory.mktemp("proofs")
+    write_golden(folder / "requests", golden("absent", VALUES))
+    cases: dict[str, dict[str, Any]] = {
+        "right": {"verify_address": instance.address()},
+        "wrong": {"verify_models": ["wrong"], "verify_address": instance.address()},
+        "broken": {"verify_models": ["broken"]},
+        "absent": {"verify_models": ["absent"], "verify_golden_directories": [str(folder / "requests")]},
+        "port": {"verify_address": closed(instance)},
+    }
+    return verify(instance, folder, cases)
 
 
-def test_what_is_right_passes(instance: Instance) -> None:
-    run, layers = verify(instance, verify_address=instance.address())
-    assert run.code == 0, run.output
-    assert set(layers) == {"server grpc", "server http", "Envoy grpc", "endpoint grpc"}
-    assert not failed(layers)
+def closed(instance: Instance) -> str:
+    """An address on which nobody listens."""
+    return f"{instance.address().partition(':')[0]}:1"
 
 
-def test_one_wrong_number(instance: Instance) -> None:
-    layers = refused(
-        instance,
-        "model wrong, golden request values: output OUTPUT0[2] is 3.75, expected 3.25",
-        verify_models=["wrong"],
-        verify_address=instance.address(),
-    )
-    assert failed(layers) == set(layers)
-    assert all(target["max_absolute"] == 0.5 for target in layers.values())
+def test_what_is_right_passes(proofs: dict[str, Proof]) -> None:
+    proof = proofs["right"]
+    assert not proof.failed, proof.text
+    assert set(proof.layers) == {"server grpc", "server http", "Envoy grpc", "endpoint grpc"}
+    assert not proof.wrong()
 
 
-def test_a_model_that_cannot_be_loaded(instance: Instance) -> None:
-    sentence = "model broken: it is UNAVAILABLE: Internal: RuntimeError: the weights are not there"
-    layers = refused(instance, sentence, verify_models=["broken"])
-    assert failed(layers) == set(layers)
+def test_one_wrong_number(proofs: dict[str, Proof]) -> None:
+    proof = proofs["wrong"]
+    assert proof.failed
+    assert "model wrong, golden request values: output OUTPUT0[2] is 3.75, expected 3.25" in proof.text
+    assert proof.wrong() == set(proof.layers) == set(proofs["right"].layers)
+    assert all(target["max_absolute"] == 0.5 for target in proof.layers.values())
 
 
-def test_a_model_that_is_missing(instance: Instance, tmp_path: Path) -> None:
-    write_golden(tmp_path, golden("absent", VALUES))
-    layers = refused(
-        instance,
-        "model absent: the server has no such model; its models are broken, right, wrong",
-        verify_models=["absent"],
-        verify_golden_directories=[str(tmp_path)],
-    )
-    assert failed(layers) == set(layers)
+@pytest.mark.parametrize(
+    ("case", "sentence"),
+    [
+        ("broken", "model broken: it is UNAVAILABLE: Internal: RuntimeError: the weights are not there"),
+        ("absent", "model absent: the server has no such model; its models are broken, right, wrong"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_or_is_missing(proofs: dict[str, Proof], case: str, sentence: str) -> None:
+    proof = proofs[case]
+    assert proof.failed
+    assert sentence in proof.text
+    assert proof.layers
+    assert proof.wrong() == set(proof.layers)
 
 
-def test_a_server_that_hangs(instance: Instance) -> None:
+def test_a_wrong_port(proofs: dict[str, Proof], instance: Instance) -> None:
+    proof = proofs["port"]
+    assert proof.failed
+    assert f"endpoint (address {closed(instance)}): connection refused" in proof.text
+    assert proof.wrong() == {"endpoint grpc"}
+
+
+def test_a_server_that_hangs(instance: Instance, tmp_path: Path) -> None:
     (uid,) = instance.pods("triton")
     signal_server(uid, signal.SIGSTOP)
     try:
         # Two health checks later.
         until(lambda: instance.healthy_servers() == [0], 60)
-        layers = refused(
-            instance,
-            "port 8001): it accepts connections but says nothing within 3 s",
-            "port 8000): it accepts connections but says nothing within 3 s",
-            "UNAVAILABLE: no server is ready",
-        )
+        proof = verify(instance, tmp_path, {"hanging": {}})["hanging"]
     finally:
         signal_server(uid, signal.SIGCONT)
-        until(lambda: verify(instance)[0].code == 0)
-    assert failed(layers) == set(layers)
-
-
-def test_a_wrong_port(instance: Instance) -> None:
-    address = f"{instance.address().partition(':')[0]}:1"
-    layers = refused(instance, f"endpoint (address {address}): connection refused", verify_address=address)
-    assert failed(layers) == {"endpoint grpc"}
+        until(lambda: instance.ready("triton", 1) and instance.healthy_servers() == [1], 60)
+    assert proof.failed
+    for sentence in (
+        "port 8001): it accepts connections but says nothing within 3 s",
+        "port 8000): it accepts connections but says nothing within 3 s",
+        "UNAVAILABLE: no server is ready",
+    ):
+        assert sentence in proof.text
+    assert proof.layers
+    assert proof.wrong() == set(proof.layers)

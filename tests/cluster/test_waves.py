@@ -78,7 +78,8 @@ def three(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             cluster.remove_namespace(namespace)
 
 
-def test_one_that_fails_does_not_stop_the_others(three: Three) -> None:
+@pytest.mark.thorough
+def test_one_that_fails_does_not_stop_the_others_and_in_waves_the_next_is_not_begun(three: Three) -> None:
     done, told = three.site()
     assert {name: each["state"] for name, each in told.items()} == {
         "first": "proved",
@@ -92,9 +93,7 @@ def test_one_that_fails_does_not_stop_the_others(three: Three) -> None:
     assert {name: done.recap[name]["failed"] for name in NAMES} == {"first": 0, "second": 1, "third": 0}
     assert "second: proof failed, as is said above" in done.text, done.output
 
-
-def test_in_waves_the_next_is_not_begun(three: Three) -> None:
-    """After the test above everything is there: a Service is what changes."""
+    # In waves, now that everything is there: a Service is what changes.
     extra = {"site_serial": 1, "envoy_service_annotations": {MARK: "2"}}
     _done, told = three.site("--tags", "envoy,verify", **extra)
     assert {name: each["state"] for name, each in told.items()} == {

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.tests.harness import renders
 
 CLONE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CLONE / "tests"))
@@ -42,14 +42,13 @@ def test_every_dictionary_is_judged(role: str) -> None:
     assert dictionaries == set(options) & set(_inventory.KUBERNETES_TYPES)
 
 
-def test_what_the_role_brings_is_known() -> None:
+def test_what_the_role_brings_is_known(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Names that users may not take are those of the manifest itself."""
-    path = CLONE / "tests" / "golden" / "expected" / "options" / "everything" / "triton.yaml.txt"
-    manifests: list[dict[str, Any]] = list(yaml.safe_load_all(path.read_text()))
+    manifests = renders.of_host("everything", tmp_path_factory)["triton"]
     (pod,) = (item["spec"]["template"]["spec"] for item in manifests if item["kind"] == "Deployment")
     (server,) = (item for item in pod["containers"] if item["name"] == "triton")
     assert {item["name"] for item in server["env"]} - {"KEY"} == _inventory.OWNED_ENV
     mounts = {item["name"]: item["mountPath"] for item in server["volumeMounts"]}
-    hosts = yaml.safe_load((CLONE / "tests" / "golden" / "options" / "hosts.yml").read_text())
+    hosts = yaml.safe_load((renders.OPTIONS / "hosts.yml").read_text())
     given = hosts["supersonic_instances"]["hosts"]["everything"]
     assert mounts == {**_inventory._mounts(given["triton_model_repositories"]), "scratch": "/scratch"}

@@ -134,7 +134,7 @@ class DeployedEnvoy(Envoy):
 
     def admin(self, path: str) -> str:
         """What the admin interface answers."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=60) as answer:
             return str(answer.read().decode())
 
     def _here(self, text: str) -> str:

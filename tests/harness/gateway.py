@@ -113,7 +113,7 @@ def infer(
     address = f"localhost:{envoy.port}" if authority else envoy.address
     with triton_grpc.InferenceServerClient(address, creds=credentials, channel_args=CHANNEL) as client:
         try:
-            answer = client.infer(model, [given], headers=headers, client_timeout=20)
+            answer = client.infer(model, [given], headers=headers, client_timeout=120)
         except InferenceServerException as exc:
             return f"{exc.status()}: {exc.message()}"
     assert numpy.array_equal(answer.as_numpy("OUTPUT0"), data)

@@ -74,13 +74,20 @@ class Keda:
             if "keda" in item["metadata"]["name"] or (also and also in item["metadata"]["name"])
         ]
 
-    def role(self, folder: Path, *arguments: str, **variables: Any) -> Run:
-        """Run the role alone."""
+    def role(
+        self,
+        folder: Path,
+        *arguments: str,
+        inventory: Path = CLONE / "inventories/local",
+        hosts: str = "local-cluster",
+        **variables: Any,
+    ) -> Run:
+        """Run the role alone, for the local cluster or for clusters of another inventory."""
         task = {"name": "Have KEDA", "ansible.builtin.include_role": {"name": "fastml.supersonic.keda"}}
-        play = {"hosts": "local-cluster", "gather_facts": False, "tasks": [task]}
+        play = {"hosts": hosts, "gather_facts": False, "tasks": [task]}
         (folder / "keda.yml").write_text(json.dumps([play]))
         extra = {"local_directory": str(LOCAL), "keda_kubeconfig": self.cluster.kubeconfig, **variables}
-        return run_playbook(folder / "keda.yml", CLONE / "inventories/local", *arguments, extra=extra)
+        return run_playbook(folder / "keda.yml", inventory, *arguments, extra=extra)
 
 
 DEPLOYMENTS = {

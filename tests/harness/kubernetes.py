@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
@@ -38,6 +38,13 @@ class Cluster:
         self.kubeconfig = kubeconfig
         self.api = Api(connection({"kubeconfig": kubeconfig}))
         self._namespaces: list[str] = []
+        # Told of a namespace that is about to go while a failure is on its way: nothing of it can be read afterwards.
+        self.on_failure: Callable[[str], None] | None = None
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Those that were made, or named, and not removed yet."""
+        return tuple(self._namespaces)
 
     def manifests(
         self, namespace: str, *definitions: Any, check: bool = False, diff: bool = True, **options: Any
@@ -134,13 +141,18 @@ class Cluster:
         return {"host": self.api.connection.host, "api_key": token, "ca_cert": ca_file}
 
     def remove_namespace(self, name: str) -> None:
+        """This one alone: tests and fixtures beside the one that ends may have others."""
+        if self.on_failure and sys.exception() is not None:
+            self.on_failure(name)
         with contextlib.suppress(ApiError):
             self.api.delete(f"/api/v1/namespaces/{name}", name, propagation="Background")
+        if name in self._namespaces:
+            self._namespaces.remove(name)
 
     def cleanup(self) -> None:
-        for name in self._namespaces:
+        """The end of the process: whatever of its namespaces is left."""
+        for name in self.namespaces:
             self.remove_namespace(name)
-        self._namespaces.clear()
 
 
 def _environment() -> dict[str, str]:

@@ -89,3 +89,23 @@ def write_golden(repository: Path, document: dict[str, Any]) -> None:
     folder = repository / document["model"] / "golden"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{document['name']}.json").write_text(json.dumps(document))
+
+
+def write_goldens(source: Path, count: int, nested: bool) -> None:
+    """So many golden requests of almost 4 MB, of values that take much more than their text while they are read."""
+    text = "[0.5]," if nested else "0.5,"
+    values = 1_940_000 // len(text)
+    data = (text * values)[:-1]
+    shape = f"[{values}, 1]" if nested else f"[{values}]"
+
+    def tensors(name: str) -> str:
+        return f'[{{"name": "{name}", "datatype": "FP32", "shape": {shape}, "data": [{data}]}}]'
+
+    (source / "m/1").mkdir(parents=True)
+    (source / "m/golden").mkdir()
+    (source / "m/config.pbtxt").write_text('backend: "python"\n')
+    (source / "m/1/model.py").write_text("class TritonPythonModel: pass\n")
+    for number in range(count):
+        (source / f"m/golden/{number}.json").write_text(
+            f'{{"request": {{"inputs": {tensors("I")}}}, "response": {{"outputs": {tensors("O")}}}}}'
+        )

@@ -64,6 +64,23 @@ class Run:
         assert self.code == 0, self.output
         return self.recap[host]["changed"]
 
+    def results_of(self, host: str, status: str = r"\w+") -> list[str]:
+        """What its tasks have come to, as far as that is shown. A result in YAML is indented, or in a line."""
+        result = rf"^{status}: \[{re.escape(host)}\].*\n(?:[ \t]+.*\n|\n(?=[ \t]))*"
+        return [match[0] for match in re.finditer(result, self.output, re.M)]
+
+    def said_of(self, host: str) -> str:
+        """The same without the line breaks and indents that its layout puts into sentences."""
+        return " ".join("".join(self.results_of(host)).split())
+
+    def failures_of(self, host: str) -> list[str]:
+        """What each of its tasks shows that has failed, in such sentences."""
+        return [" ".join(text.split()) for text in self.results_of(host, "(?:fatal|failed)")]
+
+    def failures(self, host: str) -> str:
+        """The same on one line, without the quotes of YAML."""
+        return " ".join(self.failures_of(host)).replace("''", "'")
+
     @property
     def text(self) -> str:
         """The output without the line breaks and indents that its layout puts into sentences."""

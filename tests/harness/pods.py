@@ -90,8 +90,14 @@ def output(cluster: Cluster, path: str) -> str:
 def connect(
     cluster: Cluster, namespace: str, name: str, *addresses: str, labels: dict[str, str] | None = None
 ) -> dict[str, str]:
-    """Whether a pod of that name can open connections, by address; one with labels gets the time to be heard of."""
+    """Whether a pod of that name can open connections, by address; one with labels gets the time to be heard of.
+
+    It is gone afterwards: it may be labelled like one of an instance's.
+    """
     patience = HEARD_SECONDS if labels else 0
     script = f"exec python3 -c {shlex.quote(CONNECT)} {patience} {' '.join(addresses)}"
-    said = output(cluster, start(cluster, namespace, name, script, labels))
+    path = start(cluster, namespace, name, script, labels)
+    said = output(cluster, path)
+    cluster.api.delete(path, name, propagation="Background")
+    until(lambda: cluster.get(path) is None)
     return dict(line.split(" ", 1) for line in said.splitlines())

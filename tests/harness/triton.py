@@ -32,7 +32,10 @@ WHEEL = "nvidia-pytriton==0.7.0"
 PYTHON = Path(os.environ.get("SUPERSONIC_TRITON_ENVIRONMENT") or sys.prefix)
 STUB = max(PYTHON.glob("lib/python3.*")).name.removeprefix("python")
 CACHE = Path(os.environ.get("SUPERSONIC_TEST_CACHE", "/var/cache/fastml-supersonic/integration"))
-STARTS = 3
+STARTS = 4
+# A port was taken in between; or a model's process did not get the processor for the ten seconds after which Triton's
+# python backend gives up a lock, and the server with it.
+AGAIN = ("Address already in use", "boost::interprocess::lock_exception")
 
 
 def server_directory() -> Path:
@@ -84,19 +87,18 @@ class Triton:
         self._options = options
         self._variables = environment or {}
         self._server = server_directory()
+        self._scratch = scratch
+        self._starts = 0
         scratch.mkdir(parents=True, exist_ok=True)
-        for attempt in range(STARTS):
-            self.http_port, self.grpc_port, self.metrics_port = free_ports(3)
-            self.process = Process(self._command(), scratch / f"triton-{attempt}.log", self._environment())
-            try:
-                if wait:
-                    self.wait_until_live()
-                return
-            except RuntimeError:
-                self.process.stop()
-                # Somebody else may have taken a port in between.
-                if attempt == STARTS - 1 or "Address already in use" not in self.process.tail():
-                    raise
+        self._start()
+        if wait:
+            self.wait_until_live()
+
+    def _start(self) -> None:
+        self.http_port, self.grpc_port, self.metrics_port = free_ports(3)
+        log = self._scratch / f"triton-{self._starts}.log"
+        self.process = Process(self._command(), log, self._environment())
+        self._starts += 1
 
     def _command(self) -> list[str]:
         return [
@@ -127,7 +129,16 @@ class Triton:
         return f"127.0.0.1:{self.http_port}"
 
     def wait_until_live(self, seconds: float = 60.0) -> None:
-        self.process.wait_until(lambda: http_status(f"http://{self.http}/v2/health/live") == 200, seconds)
+        """The addresses are others than before where the server had to be started again."""
+        while True:
+            try:
+                self.process.wait_until(lambda: http_status(f"http://{self.http}/v2/health/live") == 200, seconds)
+                return
+            except RuntimeError:
+                self.process.stop()
+                if self._starts == STARTS or not any(said in self.process.tail() for said in AGAIN):
+                    raise
+                self._start()
 
     def stop(self) -> None:
         self.process.stop()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.tests.harness.models import build_examples, write_model
+from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
 # The client library must not touch its threads when a test starts a server.
@@ -20,8 +22,20 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 @pytest.fixture(scope="session")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example model repository."""
-    return build_examples(tmp_path_factory.mktemp("models") / "repository")
+    """The example model repository, built once for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "examples"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "repository").exists():
+            build_examples(folder / "new").rename(folder / "repository")
+    return folder / "repository"
+
+
+@pytest.fixture(scope="session")
+def promtool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return program("prometheus", tmp_path_factory.mktemp("programs")) / "promtool"
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import Breakdowns
-from ansible_collections.fastml.supersonic.tests.harness.programs import program
-from ansible_collections.fastml.supersonic.tests.services.test_queries import NOW, SCRAPE, Load, Series, others, run
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import judge_rules
+from ansible_collections.fastml.supersonic.tests.services.test_queries import NOW, SCRAPE, Load, Series, others
 
 SERVERS = [f"main-triton-6d4b75cb6d-s{number}" for number in (1, 2)]
 ENVOYS = [f"main-envoy-7c9d8f-e{number}" for number in (1, 2)]
@@ -49,11 +47,6 @@ EXPECTED: dict[str, tuple[str, Mapping[str, float]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def promtool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return program("prometheus", tmp_path_factory.mktemp("programs")) / "promtool"
-
-
 def unit_tests(
     expected: Mapping[str, tuple[str, Mapping[str, float]]], folder: Path, more: Series | None = None
 ) -> Path:
@@ -76,13 +69,13 @@ def unit_tests(
 
 
 def test_parts_are_those_of_the_instance_alone(promtool: Path, tmp_path: Path) -> None:
-    done = run(promtool, unit_tests(EXPECTED, tmp_path))
+    done = judge_rules(promtool, unit_tests(EXPECTED, tmp_path))
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
 
 
 def test_a_wrong_part_is_noticed(promtool: Path, tmp_path: Path) -> None:
     wrong = {"queue_time_by_model": ("model", {"digits": 35.0, "idle": 0.0})}
-    assert run(promtool, unit_tests(wrong, tmp_path)).returncode != 0
+    assert judge_rules(promtool, unit_tests(wrong, tmp_path)).returncode != 0
 
 
 def test_an_accelerator_that_servers_share_is_one(promtool: Path, tmp_path: Path) -> None:
@@ -90,5 +83,5 @@ def test_an_accelerator_that_servers_share_is_one(promtool: Path, tmp_path: Path
     for server, uuid in zip((*SERVERS, SERVERS[1]), ("GPU-1", "GPU-1", "GPU-2"), strict=True):
         labels = {"namespace": "cms", "pod": server, "gpu_uuid": uuid}
         shared.add("nv_gpu_utilization", labels, [0.5] * (NOW // SCRAPE + 1))
-    done = run(promtool, unit_tests({"gpus": ("", {"": 2.0})}, tmp_path, shared))
+    done = judge_rules(promtool, unit_tests({"gpus": ("", {"": 2.0})}, tmp_path, shared))
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]

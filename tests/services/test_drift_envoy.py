@@ -13,20 +13,21 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy
+from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.certificates import self_signed
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
-EXPECTED = CLONE / "tests/golden/expected/options"
 # Tokens and rules, TLS, waiting for servers, traces, several Envoys.
 INSTANCES = ("everything", "guarded", "sleeping", "traced")
 
 
 @pytest.mark.parametrize("instance", INSTANCES)
-def test_an_envoy_as_it_was_started_differs_in_nothing(tmp_path: Path, instance: str) -> None:
+def test_an_envoy_as_it_was_started_differs_in_nothing(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, instance: str
+) -> None:
     authority, _key = self_signed(tmp_path, "authority", "127.0.0.1")
     manifests = tmp_path / "envoy.yaml"
-    text = (EXPECTED / instance / "envoy.yaml.txt").read_text()
+    text = (renders.rendered(renders.OPTIONS, tmp_path_factory) / instance / "envoy.yaml").read_text()
     manifests.write_text(text.replace("/etc/ssl/ca.pem", str(authority)))
     envoy = DeployedEnvoy(tmp_path / "envoy", manifests, [], healthy=False)
     try:

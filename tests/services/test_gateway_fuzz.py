@@ -5,7 +5,7 @@
 
 Who has no token does not reach Triton, and who may ask for one model does not reach another, whatever bytes come.
 
-SUPERSONIC_FUZZ sets how many inputs are tried without a token (10000), a tenth of it with one; SUPERSONIC_SEED which.
+Tried are 10,000 inputs without a token and a tenth of that with one. Others, and more: see harness/chance.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import hmac
 import json
-import os
 import random
 import re
 import socket
@@ -32,6 +31,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from tritonclient.grpc import service_pb2
 
+from ansible_collections.fastml.supersonic.tests.harness import chance
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     ISSUER,
@@ -50,8 +50,7 @@ from ansible_collections.fastml.supersonic.tests.harness.models import write_mod
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
-COUNT = int(os.environ.get("SUPERSONIC_FUZZ", "10000"))
-SEED = os.environ.get("SUPERSONIC_SEED", "1")
+COUNT = chance.cases(10_000)
 CLIENTS = 32
 # For how long a client waits for more of an answer: who has no token soon goes, so that there is time for many.
 QUIET_S, PATIENCE_S = 0.03, 1.0
@@ -649,8 +648,7 @@ def log(envoy: DeployedEnvoy) -> collections.Counter[str]:
 
 # ---- the tests -----------------------------------------------------------------------------------------------------
 def test_nothing_without_a_token_reaches_triton(envoy: DeployedEnvoy, server: Triton) -> None:
-    print(f"SUPERSONIC_SEED={SEED}")
-    dice = random.Random(SEED)
+    dice = chance.dice()
     calls: list[str] = []
     done = threading.Event()
 
@@ -691,8 +689,7 @@ def test_nothing_without_a_token_reaches_triton(envoy: DeployedEnvoy, server: Tr
 
 
 def test_a_client_of_one_model_reaches_no_other(envoy: DeployedEnvoy, server: Triton) -> None:
-    print(f"SUPERSONIC_SEED={SEED}")
-    dice = random.Random(SEED)
+    dice = chance.dice()
     count = max(COUNT // 10, 1)
     mine, other = inferences(server, "identity"), inferences(server, "secret")
     inputs = [with_token(dice) for _number in range(count)]

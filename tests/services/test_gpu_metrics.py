@@ -27,6 +27,7 @@ from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Guard, Page, Prometheus
 
 TOKEN = "0123456789-of-prometheus"
+QUESTIONS = 3
 # More than six digits, so that Go writes an exponent where it may.
 FIRST = Accelerator("GPU-00000000-0000-0000-0000-000000000001", 0.41)
 SECOND = Accelerator("GPU-00000000-0000-0000-0000-000000000002", 0.0, memory_used=20 * 2**30 + 7, power_usage=70.0)
@@ -149,7 +150,7 @@ def envoys(manifests: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def ask(envoy: DeployedEnvoy, path: str = "/metrics", method: str = "GET") -> tuple[int, str]:
     request = urllib.request.Request(f"http://127.0.0.1:{envoy.ports['gpu_metrics']}{path}", method=method)
     try:
-        with urllib.request.urlopen(request, timeout=15) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
             return int(answer.status), answer.read().decode()
     except urllib.error.HTTPError as error:
@@ -176,7 +177,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("case", ["mine", "behind", "tokens", "tls"])
 def test_both_servers_and_nobody_elses(envoys: dict[str, DeployedEnvoy], case: str) -> None:
-    until(lambda: FIRST.uuid in ask(envoys[case])[1] and SECOND.uuid in ask(envoys[case])[1], 30)
+    until(lambda: FIRST.uuid in ask(envoys[case])[1] and SECOND.uuid in ask(envoys[case])[1])
     status, page = ask(envoys[case])
     assert status == 200
     assert read(page) == EXPECTED
@@ -204,7 +205,7 @@ def test_nothing_else_is_reached(envoys: dict[str, DeployedEnvoy], path: str, me
 
 
 def test_nobody_chooses_what_is_asked(envoys: dict[str, DeployedEnvoy], guard: Counting) -> None:
-    until(lambda: FIRST.uuid in ask(envoys["behind"])[1], 30)
+    until(lambda: FIRST.uuid in ask(envoys["behind"])[1])
     time.sleep(1.1)
     before = len(guard.paths)
     assert read(ask(envoys["behind"], "/metrics?query=up&match[]=up")[1]) == EXPECTED
@@ -214,13 +215,12 @@ def test_nobody_chooses_what_is_asked(envoys: dict[str, DeployedEnvoy], guard: C
 
 
 def test_prometheus_is_asked_once_a_second(envoys: dict[str, DeployedEnvoy], guard: Counting) -> None:
-    until(lambda: FIRST.uuid in ask(envoys["behind"])[1], 30)
-    before, begin, asked = len(guard.paths), time.monotonic(), 0
-    while time.monotonic() - begin < 3:
+    until(lambda: FIRST.uuid in ask(envoys["behind"])[1])
+    before, begin = len(guard.paths), time.monotonic()
+    while len(guard.paths) < before + QUESTIONS:
         assert ask(envoys["behind"])[0] == 200
-        asked += 1
-    assert asked > 20
-    assert len(guard.paths) - before <= 5
+    # Of all that Envoy is asked no two get to Prometheus within a second.
+    assert time.monotonic() - begin >= QUESTIONS - 1
 
 
 @pytest.mark.parametrize(
@@ -253,16 +253,16 @@ def test_the_token_is_in_a_secret_alone(manifests: Path) -> None:
 
 def test_another_token_takes_no_restart(envoys: dict[str, DeployedEnvoy], manifests: Path, guard: Counting) -> None:
     envoy = envoys["behind"]
-    until(lambda: FIRST.uuid in ask(envoy)[1], 30)
+    until(lambda: FIRST.uuid in ask(envoy)[1])
     documents = yaml.safe_load_all((manifests / "behind" / "envoy.yaml").read_text())
     (secret,) = (item for item in documents if item["kind"] == "Secret")
     guard.token = "another-of-prometheus"
     try:
-        until(lambda: ask(envoy)[1] == "# Prometheus answered 401\n", 15)
+        until(lambda: ask(envoy)[1] == "# Prometheus answered 401\n")
         # Envoy looks at the version of what it reads, which is a digest.
         text = secret["stringData"]["gpu_metrics.yaml"]
         text = re.sub(r'("version_info": ")', r"\1next-", text.replace(TOKEN, guard.token))
         envoy.write("/etc/envoy-access", {"gpu_metrics.yaml": text})
-        until(lambda: FIRST.uuid in ask(envoy)[1], 15)
+        until(lambda: FIRST.uuid in ask(envoy)[1])
     finally:
         guard.token = TOKEN

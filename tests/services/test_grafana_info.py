@@ -7,10 +7,11 @@ the tasks of the role verify."""
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,12 +26,18 @@ TOKEN, PASSWORD = "a-planted-token-77aa", "a-planted-password-3f1d"
 BOTH = ["supersonic-prometheus", "supersonic-tempo"]
 
 
-@pytest.fixture
-def grafana() -> Iterator[Grafana]:
+def watching() -> Grafana:
+    """One whose data sources work."""
     server = Grafana(TOKEN)
     server.password = PASSWORD
     server.role = "Viewer"
     server.datasources = dict.fromkeys(BOTH, ("OK", "Data source is working"))
+    return server
+
+
+@pytest.fixture
+def grafana() -> Iterator[Grafana]:
+    server = watching()
     yield server
     server.stop()
 
@@ -75,8 +82,11 @@ def test_what_is_no_grafana(grafana: Grafana) -> None:
     assert "cannot be reached" in ask(grafana, url=f"http://127.0.0.1:{closed}")["msg"]
 
 
-def prove(folder: Path, **variables: Any) -> Run:
-    """The role's tasks about Grafana, in check mode and as verbose as people get."""
+@pytest.fixture(scope="module")
+def proved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """One run, in check mode and as verbose as people get, of the role's tasks about Grafana: the hosts show a token or
+    a password to one that is well and to one that is not, and the last one's is in a cluster that does not answer."""
+    folder = tmp_path_factory.mktemp("proved")
     (closed,) = free_ports(1)
     kubeconfig = {
         "current-context": "gone",
@@ -85,43 +95,49 @@ def prove(folder: Path, **variables: Any) -> Run:
         "users": [{"name": "gone", "user": {"token": "none"}}],
     }
     (folder / "kubeconfig").write_text(json.dumps(kubeconfig))
-    given = {
+    common = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
         "supersonic_name": "seen",
         "supersonic_namespace": "nowhere",
         "supersonic_kubeconfig": str(folder / "kubeconfig"),
         "supersonic_components": ["grafana", "tempo"],
-        **variables,
     }
-    (folder / "hosts.json").write_text(json.dumps({"supersonic_instances": {"hosts": {"seen": given}}}))
-    role = {"name": "fastml.supersonic.verify", "tasks_from": "grafana", "rolespec_validate": False}
-    tasks = [{"name": "Ask", "ansible.builtin.include_role": role}]
-    (folder / "play.json").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-    return run_playbook(folder / "play.json", folder / "hosts.json", "--check", "-vvv")
+    with contextlib.ExitStack() as stack:
+        hosts: dict[str, dict[str, str]] = {"managed": {"verify_grafana_password": PASSWORD}}
+        for state in ("well", "broken"):
+            server = watching()
+            stack.callback(server.stop)
+            if state == "broken":
+                server.datasources["supersonic-tempo"] = ("ERROR", "no such host")
+            for variable, secret in (("token", TOKEN), ("password", PASSWORD)):
+                hosts[f"{state}-{variable}"] = {
+                    "verify_grafana_url": server.url,
+                    f"verify_grafana_{variable}": secret,
+                }
+        (folder / "hosts.json").write_text(json.dumps({"supersonic_instances": {"hosts": hosts, "vars": common}}))
+        role = {"name": "fastml.supersonic.verify", "tasks_from": "grafana", "rolespec_validate": False}
+        tasks = [{"name": "Ask", "ansible.builtin.include_role": role}]
+        (folder / "play.json").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+        yield run_playbook(folder / "play.json", folder / "hosts.json", "--check", "-vvv")
 
 
-def told(run: Run, secret: str) -> bool:
-    return secret in run.output or base64.b64encode(f"admin:{secret}".encode()).decode() in run.output
+@pytest.mark.parametrize("variable", ["token", "password"])
+def test_the_proof_asks_all_data_sources(proved: Run, variable: str) -> None:
+    assert proved.recap[f"well-{variable}"]["failed"] == 0, proved.output
+    assert re.search(rf"^ok: \[well-{variable}\](?:(?!^\S).)*supersonic-tempo", proved.output, re.M | re.S)
+    assert proved.recap[f"broken-{variable}"]["failed"] == 1
+    assert "cannot use its data source supersonic-tempo: no such host" in proved.failures(f"broken-{variable}")
 
 
-@pytest.mark.parametrize(("variable", "secret"), [("token", TOKEN), ("password", PASSWORD)])
-def test_the_proof_asks_both_and_tells_no_secret(grafana: Grafana, tmp_path: Path, variable: str, secret: str) -> None:
-    given = {"verify_grafana_url": grafana.url, f"verify_grafana_{variable}": secret}
-    done = prove(tmp_path, **given)
-    assert done.code == 0, done.output
-    assert "supersonic-tempo" in done.output
-    assert not told(done, secret)
-    grafana.datasources["supersonic-tempo"] = ("ERROR", "no such host")
-    broken = prove(tmp_path, **given)
-    assert broken.code == 2
-    assert "cannot use its data source supersonic-tempo: no such host" in broken.text
-    assert not told(broken, secret)
+@pytest.mark.parametrize("secret", [TOKEN, PASSWORD])
+def test_the_proof_tells_no_secret(proved: Run, secret: str) -> None:
+    assert secret not in proved.output
+    assert base64.b64encode(f"admin:{secret}".encode()).decode() not in proved.output
 
 
-def test_the_proof_finds_the_managed_one_through_the_kubernetes_api(tmp_path: Path) -> None:
-    done = prove(tmp_path, verify_grafana_password=PASSWORD)
-    assert done.code == 2
-    assert "The Kubernetes API at https://127.0.0.1:" in done.text
-    assert "http://seen-grafana.nowhere.svc.cluster.local:3000" in done.text
-    assert not told(done, PASSWORD)
+def test_the_proof_finds_the_managed_one_through_the_kubernetes_api(proved: Run) -> None:
+    assert proved.recap["managed"]["failed"] == 1
+    said = proved.failures("managed")
+    assert "The Kubernetes API at https://127.0.0.1:" in said
+    assert "http://seen-grafana.nowhere.svc.cluster.local:3000" in said

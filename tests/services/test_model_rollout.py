@@ -23,6 +23,8 @@ from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
 # The steps come first in the alphabet, as in the order in which they were loaded once.
 STEP, ENSEMBLE, OUTER = "a-step", "b-ensemble", "c-outer"
+# Longer than any of it takes, also on a machine with much else to do.
+CLIENT_S = 300
 
 
 def write_ensemble(folder: Path, name: str, step: str, reads: str, writes: str) -> None:
@@ -57,7 +59,7 @@ def answer(client: HttpClient, model: str) -> str:
         "response": {"outputs": [{"name": "Y", "datatype": "FP32", "shape": [1], "data": [1]}]},
     }
     try:
-        client.infer(parse(document, model, "one", "one.json"), 10)
+        client.infer(parse(document, model, "one", "one.json"), CLIENT_S)
     except CallError as exc:
         return str(exc)
     return "ok"
@@ -91,8 +93,8 @@ def test_ensembles_answer_while_their_step_gets_other_tensors(tmp_path: Path) ->
         models = _model_rollout.ensembles_first([STEP, ENSEMBLE, OUTER], _model_rollout._steps(client, "The server"))
         assert models == [OUTER, ENSEMBLE, STEP]
         for model in models:
-            client.load(model, 60)
-        assert client.config(STEP, 10)["input"][0]["name"] == "NEW_INPUT0"
+            client.load(model, CLIENT_S)
+        assert client.config(STEP, CLIENT_S)["input"][0]["name"] == "NEW_INPUT0"
     finally:
         over.set()
         for thread in threads:

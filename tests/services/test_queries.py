@@ -9,7 +9,6 @@ import dataclasses
 import json
 import math
 import re
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
     service_rules,
     windows,
 )
-from ansible_collections.fastml.supersonic.tests.harness.programs import program
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import judge_rules
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 # Seconds between scrapes, and how many there were when the questions are asked.
@@ -521,11 +520,6 @@ def sample(labels: str, value: float | None) -> list[dict[str, Any]]:
     return [] if value is None else [{"labels": labels, "value": value}]
 
 
-@pytest.fixture(scope="module")
-def promtool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return program("prometheus", tmp_path_factory.mktemp("programs")) / "promtool"
-
-
 def unit_tests(found: Iterable[Case], folder: Path) -> Path:
     """promtool's file for all cases: expressions by themselves, and with the rules that record them."""
     tests = []
@@ -559,15 +553,10 @@ def unit_tests(found: Iterable[Case], folder: Path) -> Path:
     return folder / "tests.json"
 
 
-def run(promtool: Path, tests: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(promtool), "test", "rules", str(tests)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_every_quantity_in_every_case(promtool: Path, tmp_path: Path) -> None:
     found = list(cases())
     assert len({case.name for case in found}) == len(found)
-    done = run(promtool, unit_tests(found, tmp_path))
+    done = judge_rules(promtool, unit_tests(found, tmp_path))
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 
 
@@ -604,13 +593,13 @@ def test_what_a_benchmark_recommends_is_what_the_autoscaler_takes(
     settings = {"capacity": variables["autoscaler_requests_per_server"], "headroom": variables["autoscaler_headroom"]}
     load = Series().server({"digits": Load(40.0)}).envoy(10.0)
     answers = {"server_capacity": expected, "servers_wanted": 10 / expected}
-    done = run(promtool, unit_tests([Case("recommended", load, answers, settings)], tmp_path))
+    done = judge_rules(promtool, unit_tests([Case("recommended", load, answers, settings)], tmp_path))
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 
 
 def test_a_wrong_value_is_noticed(promtool: Path, tmp_path: Path) -> None:
     wrong = [Case("wrong", Series().server({"digits": Load(40.0, queue=100.0)}).envoy(), {"queue_time": 100.1})]
-    done = run(promtool, unit_tests(wrong, tmp_path))
+    done = judge_rules(promtool, unit_tests(wrong, tmp_path))
     assert done.returncode != 0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +28,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_metrics
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_report import pool_of, profile_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_simulation import RECORDED_EVERY, Simulation
-from ansible_collections.fastml.supersonic.tests.harness.programs import program
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import judge_rules
 
 # Those that both have, by the name in the simulator where it is another one.
 QUANTITIES = {
@@ -123,11 +122,6 @@ def samples(prometheus: Prometheus) -> Iterator[Any]:
         )
 
 
-@pytest.fixture(scope="module")
-def promtool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return program("prometheus", tmp_path_factory.mktemp("programs")) / "promtool"
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_the_simulator_answers_what_promql_does(promtool: Path, tmp_path: Path, name: str) -> None:
     chosen = RUNS[name]
@@ -169,8 +163,7 @@ def test_the_simulator_answers_what_promql_does(promtool: Path, tmp_path: Path, 
         "tests": [test],
     }
     (tmp_path / "tests.json").write_text(json.dumps(document))
-    command = [str(promtool), "test", "rules", str(tmp_path / "tests.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = judge_rules(promtool, tmp_path / "tests.json")
     said = done.stdout + done.stderr
     assert done.returncode == 0, re.sub(r'expr: ".*?", time', "time", said)[-6000:]
     # It is a comparison of values, and not of answers that are missing.

@@ -4,14 +4,14 @@
 
 """A release in a folder that a server of this machine has to load before it is served.
 
-SUPERSONIC_KILLS sets how often the module is killed while it does, a thirtieth of it (2).
+The module is killed right before and right after the switch, and at random moments as often as a thirtieth of
+SUPERSONIC_KILLS says (not at all).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -24,15 +24,33 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.tests.harness.chance import dice
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.triton import PYTHON, server_directory
 
-KILLS = max(int(os.environ.get("SUPERSONIC_KILLS", "60")) // 30, 1)
+KILLS = int(os.environ.get("SUPERSONIC_KILLS", "0")) // 30
+# Says how far it has got with its switch, and goes no further than it is asked to.
 MODULE = """
-import json, sys
+import json, sys, time
+from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+
+def stop(where):
+    print(where, file=sys.__stdout__, flush=True)
+    if where == sys.argv[2]:
+        time.sleep(600)
+
+switch = Store._switch
+
+def switched(self, *arguments):
+    stop("before the switch")
+    older = switch(self, *arguments)
+    stop("after it")
+    return older
+
+Store._switch = switched
 run_module("model_repository", json.loads(sys.argv[1]))
 """
 
@@ -71,10 +89,11 @@ class Shop:
     def current(self) -> str:
         return os.readlink(self.store / "current").removeprefix("releases/")
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Publish in a process of its own."""
+    def start(self, stops: str = "") -> subprocess.Popen[str]:
+        """Publish in a process of its own; stops: the place that it does not go on from."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        return subprocess.Popen([sys.executable, "-c", MODULE, json.dumps(self.options())], env=environment)
+        command = [sys.executable, "-c", MODULE, json.dumps(self.options()), stops]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
     def served(self) -> str:
         """The release that servers would read now: whole, and nothing else in it."""
@@ -175,10 +194,10 @@ def test_a_command_that_is_no_server(shop: Shop) -> None:
 def test_killed_while_a_server_tries_it(shop: Shop, tmp_path: Path) -> None:
     shop.write("value = value + 0", initialize="time.sleep(120)")
     with shop.start() as module:
-        until(lambda: servers(tmp_path / "store"), 30)
+        until(lambda: servers(tmp_path / "store"))
         module.kill()
     # It goes with the module, and so do the processes of its models.
-    until(lambda: not servers(tmp_path), 30)
+    until(lambda: not servers(tmp_path))
     assert shop.current == shop.first
     # What was on trial is no release to go back to.
     store = {"type": "path", "path": str(shop.store)}
@@ -188,29 +207,36 @@ def test_killed_while_a_server_tries_it(shop: Shop, tmp_path: Path) -> None:
     assert shop.current != shop.first
 
 
-def test_killed_at_random_moments_of_a_test_load(
+def test_killed_around_the_switch_and_at_random_moments(
     shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dice = random.Random(os.environ.get("SUPERSONIC_SEED", "1"))
+    draw = dice(__name__)
     shop.write("value = value + 0", initialize="time.sleep(1)")
     started = time.monotonic()
     assert shop.publish()["test_load"]
     duration = time.monotonic() - started
     hits: Counter[str] = Counter()
-    for number in range(KILLS):
+    for number, point in enumerate(["before the switch", "after it", *[""] * KILLS]):
         before = shop.served()
         shop.write(f"value = value + 0 * {number}", initialize="time.sleep(1)")
         release = scan([str(shop.source)]).release
-        with shop.start() as module:
-            until(lambda: [line for line in servers(tmp_path) if "--model-repository=" in line], 30)
-            # From its first moment to a little after the switch.
-            time.sleep(dice.uniform(0, 1.2 * duration))
+        with shop.start(point) as module:
+            if point:
+                assert module.stdout
+                while module.stdout.readline() != f"{point}\n":
+                    assert module.poll() is None
+            else:
+                until(lambda: [line for line in servers(tmp_path) if "--model-repository=" in line])
+                # From its first moment to a little after the switch.
+                time.sleep(draw.uniform(0, 1.2 * duration))
             module.kill()
-        until(lambda: not servers(tmp_path), 30)
+        until(lambda: not servers(tmp_path))
         now = shop.served()
         assert now in (before, release)
-        hits["before the switch" if now == before else "after it"] += 1
-        if dice.random() < 0.5:
+        where = "before the switch" if now == before else "after it"
+        assert point in (where, "")
+        hits[where] += 1
+        if draw.random() < 0.5:
             # Next is another release.
             shop.write(f"value = value * 1 + 0 * {number}")
             release = scan([str(shop.source)]).release
@@ -221,4 +247,3 @@ def test_killed_at_random_moments_of_a_test_load(
         assert not list((shop.store / "staging").iterdir())
     with capsys.disabled():
         print(f"\n{hits.total()} test loads killed: " + ", ".join(f"{count} {where}" for where, count in hits.items()))
-    assert hits["before the switch"]

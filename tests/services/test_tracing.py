@@ -35,16 +35,17 @@ from ansible_collections.fastml.supersonic.tests.harness.tracing import (
 )
 
 # Spans are sent by Envoy every five seconds, and every second by a server.
-ARRIVES_S = 20.0
+ARRIVES_S = 60.0
 # Nothing comes any more: longer than Envoy's pause between two sendings, and than the collector's.
-SILENT_S, SETTLED_S = 8.0, 90.0
-# As much as a machine takes that runs other tests too; 1,000 in a second are the benchmark's.
-RATE, SECONDS = 400, 12
-SHARED_S = 8
+SILENT_S, SETTLED_S = 8.0, 600.0
+# Requests in a second, and for how long; 1,000 in a second are the benchmark's.
+RATE, SECONDS = 200, 6
+SHARED_S, FULL_SECOND = 6, 20
 SERVICES = ["main-envoy", "main-triton"]
 CASES: dict[str, dict[str, Any]] = {
     "everything": {"supersonic_tracing": {"sampling_percent": 100}, "envoy_http": True},
-    "some": {"supersonic_tracing": {"sampling_percent": 1}},
+    "some": {"supersonic_tracing": {"sampling_percent": 5}, "envoy_tracing": {"requests_per_second": 200}},
+    "limited": {"supersonic_tracing": {"sampling_percent": 1}},
     "none": {"supersonic_tracing": {"sampling_percent": 0}, "envoy_http": True},
     "few": {
         "supersonic_tracing": {"sampling_percent": 0},
@@ -238,7 +239,7 @@ def test_spans_are_counted_and_the_graph_is_known(instance: Traced) -> None:
         )
         return text if all(re.search(pattern, text) for pattern in wanted) else ""
 
-    assert until(page, 30), instance.collector.page("span_metrics")
+    assert until(page), instance.collector.page("span_metrics")
 
 
 def test_the_module_sees_that_spans_arrive(instance: Traced) -> None:
@@ -377,32 +378,37 @@ def test_a_busy_instance_is_proved_later_or_warned_of(
 
 
 def test_both_protocols_together_have_one_limit(instance: Traced) -> None:
-    few, sent = instance.envoys["few"].address, set()
-    begin = time.monotonic()
-    while time.monotonic() < begin + SHARED_S:
-        for send in (infer, infer_http):
+    few, over_grpc, over_http = instance.envoys["few"].address, set(), set()
+    full: set[int] = set()
+    first = int(time.time())
+    while len(full) < SHARED_S:
+        for send, sent in ((infer, over_grpc), (infer_http, over_http)):
             trace_id, _span, header = context()
+            begin = int(time.time())
             send(few, traceparent=header)
             sent.add(trace_id)
-    seconds = time.monotonic() - begin
-    traces = {name: spans for name, spans in settled(instance).items() if name in sent}
-    assert len(traces) == len(sent)
-    joined = sum("main-triton" in {span.service for span in spans} for spans in traces.values())
-    # One second more has begun at each end. Without the share it would be nearly twice as many.
-    assert SHARED_S <= joined <= 2 * (seconds + 2)
+        # The limit is one of each second of the clock: here the last request, by HTTP, began and ended in one.
+        full |= {begin} if begin == int(time.time()) else set()
+    seconds = int(time.time()) - first + 1
+    until(lambda: (over_grpc | over_http) <= instance.collector.traces().keys())
+    traces = settled(instance)
+    joined = {name for name, spans in traces.items() if "main-triton" in {span.service for span in spans}}
+    # Each protocol has a share of one, which the first request in a second uses up. Servers miss some over gRPC.
+    assert len(full) <= len(joined & over_http) <= seconds
+    assert 0 < len(joined & over_grpc) <= seconds
 
 
 # ---- under load ----------------------------------------------------------------------------------------------------
-def test_a_hundredth_is_traced_under_load_and_nobody_falls(instance: Traced) -> None:
-    """Of all requests 1 %: the share is what was asked for, and each trace reaches the server."""
+def test_a_twentieth_is_traced_under_load_and_no_server_falls(instance: Traced) -> None:
+    """Of all requests 5 %: the share is what was asked for, and each trace reaches the server."""
     before = set(settled(instance))
     found = steady(instance.envoys["some"].address, "identity", RATE, SECONDS)
     assert found["failed"] == 0, found["errors"]
     assert found["sent"] == RATE * SECONDS
     traces = {name: spans for name, spans in settled(instance).items() if name not in before}
-    # Of 4,800 draws of 1 % five standard deviations to both sides.
-    assert 14 <= len(traces) <= 82
-    # Servers miss some of the contexts, and in a second that has more than its limit the rest ends at Envoy.
+    # Of 1,200 draws of 5 % five standard deviations to both sides.
+    assert 22 <= len(traces) <= 98
+    # Servers miss some of the contexts.
     joined = [spans for spans in traces.values() if {span.service for span in spans} == set(SERVICES)]
     print(f"{len(traces)} of {found['sent']} requests were traced, {len(joined)} of them by the server too")
     assert len(joined) >= 0.75 * len(traces)
@@ -415,11 +421,13 @@ def test_a_hundredth_is_traced_under_load_and_nobody_falls(instance: Traced) -> 
 def test_clients_that_sample_everything_do_no_harm(instance: Traced) -> None:
     """Without Envoy's limit this is what crashed servers."""
     before = set(settled(instance))
-    found = steady(instance.envoys["some"].address, "identity", RATE, SECONDS, sampled=True)
+    first = int(time.time())
+    found = steady(instance.envoys["limited"].address, "identity", RATE, SECONDS, sampled=True)
+    seconds = int(time.time()) - first + 1
     assert found["failed"] == 0, found["errors"]
     traces = {name: spans for name, spans in settled(instance).items() if name not in before}
     joined = sum({span.service for span in spans} >= {"main-triton"} for spans in traces.values())
-    # 20 in a second of those that it took, and a second more at each end.
-    assert 20 <= joined <= 20 * (found["seconds"] + 2)
+    assert len(traces) == found["sent"]
+    assert FULL_SECOND <= joined <= FULL_SECOND * seconds
     assert instance.triton.process.running
     assert "queue is full" not in instance.triton.process.log.read_text(errors="replace")

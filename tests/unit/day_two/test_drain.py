@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
 from ansible_collections.fastml.supersonic.plugins.module_utils._drain import Cluster, Options
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED_REPLICAS
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
+from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 LABELS = {"app.kubernetes.io/instance": "main", "app.kubernetes.io/part-of": "supersonic"}
 READY = {"type": "Ready", "status": "True"}
@@ -34,7 +32,7 @@ def node(name: str, *, gpus: str = "2", **spec: Any) -> dict[str, Any]:
 def pod(name: str, where: str, component: str = "triton", **spec: Any) -> dict[str, Any]:
     container = {"resources": {"requests": spec.pop("requests", {"cpu": "1", "nvidia.com/gpu": 1})}}
     return {
-        "metadata": {"name": name, "uid": name, "labels": {**LABELS, "app.kubernetes.io/component": component}},
+        "metadata": {"name": name, "labels": {**LABELS, "app.kubernetes.io/component": component}},
         "spec": {"nodeName": where, "containers": [{"name": "main", **container}], **spec},
         "status": {"phase": "Running", "conditions": [READY]},
     }
@@ -43,7 +41,7 @@ def pod(name: str, where: str, component: str = "triton", **spec: Any) -> dict[s
 def deployment(component: str = "triton", strategy: str = "RollingUpdate", replicas: int = 2) -> dict[str, Any]:
     labels = {**LABELS, "app.kubernetes.io/component": component}
     return {
-        "metadata": {"name": f"main-{component}", "labels": labels, "annotations": {}, "resourceVersion": "1"},
+        "metadata": {"name": f"main-{component}", "labels": labels, "annotations": {}},
         "spec": {
             "selector": {"matchLabels": labels},
             "strategy": {"type": strategy},
@@ -156,96 +154,75 @@ def test_all_of_them_have_to_fit() -> None:
     assert len(_drain.plan(anywhere, pods, [deployment()], Cluster(TWO, [])).moves[0].pods) == 3
 
 
-class Pretended:
-    """A cluster that does at once what a real one does in minutes. Pods that are added run on gpu-2."""
+SPACE = "/namespaces/cms"
+PODS, NODE = f"/api/v1{SPACE}/pods", "/api/v1/nodes/gpu-1"
+TRITON = f"/apis/apps/v1{SPACE}/deployments/main-triton"
+SCALED = f"/apis/keda.sh/v1alpha1{SPACE}/scaledobjects/main-triton"
+HPA = f"/apis/autoscaling/v2{SPACE}/horizontalpodautoscalers/mine"
+
+
+class Pretended(FakeApi):
+    """A cluster whose controllers do at once what real ones do in minutes. Pods that are added run on gpu-2."""
 
     def __init__(self, *, on_node: int, elsewhere: int = 0, keda: bool = False, home: bool = True) -> None:
-        self.pods = {f"t{n}": pod(f"t{n}", "gpu-1") for n in range(1, on_node + 1)}
-        self.pods.update({f"o{n}": pod(f"o{n}", "gpu-2") for n in range(1, elsewhere + 1)})
-        self.deployment = deployment(replicas=on_node + elsewhere)
-        self.scaled = {
-            "metadata": {"name": "main-triton", "labels": LABELS, "annotations": {}, "resourceVersion": "1"},
-            "spec": {"scaleTargetRef": {"name": "main-triton"}},
-        }
-        self.keda, self.home = keda, home
-        self.closed = False
-        self.refusals = 1
-        # Whether pods may be evicted, and autoscalers listed.
-        self.allowed = True
+        super().__init__(SCALED_OBJECT)
+        self.home = home
+        for each in (node("gpu-1"), node("gpu-2", gpus="8")):
+            self.put(f"/api/v1/nodes/{each['metadata']['name']}", each)
+        for n in range(1, on_node + 1):
+            self.put(f"{PODS}/t{n}", pod(f"t{n}", "gpu-1"))
+        for n in range(1, elsewhere + 1):
+            self.put(f"{PODS}/o{n}", pod(f"o{n}", "gpu-2"))
+        self.put(TRITON, deployment(replicas=on_node + elsewhere))
+        if keda:
+            self.put(SCALED, {"metadata": {"labels": LABELS}, "spec": {"scaleTargetRef": {"name": "main-triton"}}})
+        # The first eviction is more than the budget allows.
+        self.fail("POST", f"{PODS}/t1/eviction", 429)
         self.done: list[str] = []
+        self.made = 0
+        self.seen = self._now()
+        self.controllers.append(self._act)
 
-    def list(self, path: str, _what: str, _query: Any = None) -> list[dict[str, Any]]:
-        if not self.allowed and path.rpartition("/")[2] in ("scaledobjects", "horizontalpodautoscalers"):
-            raise ApiError("forbidden", status=403, reason="Forbidden", body={})
-        found: dict[str, list[dict[str, Any]]] = {
-            "pods": list(self.pods.values()),
-            "deployments": [self.deployment],
-            "scaledobjects": [self.scaled] if self.keda else [],
-            "nodes": [node("gpu-1"), node("gpu-2", gpus="8")],
-        }
-        return json.loads(json.dumps(found.get(path.rpartition("/")[2], [])))  # type: ignore[no-any-return]
+    @property
+    def pods(self) -> dict[str, dict[str, Any]]:
+        return {path.rpartition("/")[2]: item for path, item in self.objects.items() if path.startswith(f"{PODS}/")}
 
-    def get(self, path: str, _what: str) -> dict[str, Any]:
-        if "/nodes/" in path:
-            return {**TWO[0], "spec": {"unschedulable": self.closed}}
-        live = self.scaled if "scaledobjects" in path else self.deployment
-        live["status"] = {"readyReplicas": sum("nodeName" in item["spec"] for item in self.pods.values())}
-        return json.loads(json.dumps(live))  # type: ignore[no-any-return]
+    def annotations(self, path: str) -> dict[str, str]:
+        return self.objects[path]["metadata"].get("annotations") or {}
 
-    def find(self, path: str, what: str) -> dict[str, Any] | None:
-        if "/pods/" in path:
-            return self.pods.get(path.rpartition("/")[2])
-        return self.get(path, what)
+    def _now(self) -> tuple[bool, set[str], int, str | None]:
+        closed = bool((self.objects.get(NODE) or {"spec": {}})["spec"].get("unschedulable"))
+        paused = self.annotations(SCALED).get(PAUSED_REPLICAS) if SCALED in self.objects else None
+        return closed, set(self.pods), self.objects[TRITON]["spec"]["replicas"], paused
 
-    def call(self, method: str, path: str, _what: str, **given: Any) -> bytes:
-        body: Mapping[str, Any] = given["body"]
-        if path.endswith("/selfsubjectaccessreviews"):
-            attributes = body["spec"]["resourceAttributes"]
-            assert (attributes["resource"], attributes["subresource"]) == ("pods", "eviction")
-            return json.dumps({"status": {"allowed": self.allowed}}).encode()
-        if method == "POST":
-            self._evict(path.split("/")[-2])
-        elif "/nodes/" in path:
-            self.closed = bool(body["spec"]["unschedulable"])
-            self.done.append("cordon" if self.closed else "uncordon")
-        else:
-            self._patch(self.scaled if "scaledobjects" in path else self.deployment, body)
-        return b"{}"
+    def _act(self) -> None:
+        (was_closed, old, before, held), (closed, there, wanted, holds) = self.seen, self._now()
+        self.done += [f"evict {name}" for name in sorted(old - there)]
+        if closed != was_closed:
+            self.done.append("cordon" if closed else "uncordon")
+        if holds != held:
+            # Let go, the autoscaler wants as many as before.
+            wanted = int(holds) if holds else before - 1
+        if wanted != before:
+            self.done.append(f"replicas {wanted}")
+        self._fill(wanted)
+        with self.changed(TRITON) as live:
+            live["spec"]["replicas"] = wanted
+            live["status"] = {"readyReplicas": sum("nodeName" in item["spec"] for item in self.pods.values())}
+        self.seen = self._now()
 
-    def _evict(self, name: str) -> None:
-        if self.refusals:
-            self.refusals -= 1
-            raise ApiError("the budget", status=429, reason="TooManyRequests", body={})
-        self.done.append(f"evict {name}")
-        del self.pods[name]
-        self._fill()
-
-    def _patch(self, live: dict[str, Any], body: Mapping[str, Any]) -> None:
-        annotations = body["metadata"].get("annotations", {})
-        live["metadata"]["annotations"].update(annotations)
-        live["metadata"]["annotations"] = {k: v for k, v in live["metadata"]["annotations"].items() if v is not None}
-        before = self.deployment["spec"]["replicas"]
-        live["spec"].update(body.get("spec", {}))
-        if PAUSED_REPLICAS in live["metadata"]["annotations"]:
-            self.deployment["spec"]["replicas"] = int(live["metadata"]["annotations"][PAUSED_REPLICAS])
-        elif self.keda and PAUSED_REPLICAS in annotations:
-            # Its autoscaler wants as many as before.
-            self.deployment["spec"]["replicas"] = before - 1
-        if self.deployment["spec"]["replicas"] != before:
-            self.done.append(f"replicas {self.deployment['spec']['replicas']}")
-        self._fill()
-
-    def _fill(self) -> None:
-        wanted = self.deployment["spec"]["replicas"]
+    def _fill(self, wanted: int) -> None:
         while len(self.pods) < wanted:
-            name = f"n{len(self.done)}"
-            self.pods[name] = pod(name, "gpu-2")
+            self.made += 1
+            name = f"n{self.made}"
+            new = pod(name, "gpu-2")
             if not self.home:
-                del self.pods[name]["spec"]["nodeName"]
+                del new["spec"]["nodeName"]
                 unschedulable = {"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available"}
-                self.pods[name]["status"] = {"phase": "Pending", "conditions": [unschedulable]}
+                new["status"] = {"phase": "Pending", "conditions": [unschedulable]}
+            self.put(f"{PODS}/{name}", new)
         for name in [name for name in self.pods if name.startswith("n")][: max(0, len(self.pods) - wanted)]:
-            del self.pods[name]
+            self.remove(f"{PODS}/{name}")
 
 
 @pytest.fixture(autouse=True)
@@ -253,118 +230,137 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_drain, "_POLL_SECONDS", 0.0)
 
 
+def work(api: Pretended, **options: Any) -> _drain.Drain:
+    # The budgets' refusals are what a drain itself waits for.
+    return _drain.Drain(api.client(patience=0.0), Options("cms", "main", "gpu-1", seconds=5, **options))
+
+
 def drain(api: Pretended, **options: Any) -> dict[str, Any]:
-    wanted = Options("cms", "main", "gpu-1", seconds=5, **options)
-    return _drain.Drain(api, wanted).run()  # type: ignore[arg-type]
+    return work(api, **options).run()
 
 
 @pytest.mark.parametrize("keda", [False, True])
 def test_one_is_added_before_the_first_goes_and_taken_back_with_the_last(keda: bool) -> None:
-    api = Pretended(on_node=2, elsewhere=1, keda=keda)
-    result = drain(api)
-    assert api.done == ["cordon", "replicas 4", "evict t1", "evict t2", "replicas 3"]
-    assert result["moved"] == ["t1", "t2"]
-    assert {item["spec"]["nodeName"] for item in api.pods.values()} == {"gpu-2"}
-    assert len(api.pods) == 3
-    for live in (api.deployment, api.scaled):
-        assert live["metadata"]["annotations"] == {}
-    again = drain(api)
-    assert again["changed"] is False
-    assert again["moved"] == []
+    with Pretended(on_node=2, elsewhere=1, keda=keda) as api:
+        result = drain(api)
+        assert api.done == ["cordon", "replicas 4", "evict t1", "evict t2", "replicas 3"]
+        assert result["moved"] == ["t1", "t2"]
+        assert {item["spec"]["nodeName"] for item in api.pods.values()} == {"gpu-2"}
+        assert len(api.pods) == 3
+        for path in (TRITON, SCALED) if keda else (TRITON,):
+            assert api.annotations(path) == {}
+        again = drain(api)
+        assert again["changed"] is False
+        assert again["moved"] == []
 
 
-def test_another_autoscaler_is_refused_before_the_node_is_cordoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    api = Pretended(on_node=1)
-    scaler = {
-        "metadata": {"name": "mine"},
-        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "main-triton"}, "maxReplicas": 3},
-    }
-    listed = api.list
+def test_a_pod_that_was_made_anew_under_the_name_is_not_evicted() -> None:
+    """A newer decision than ours has made it."""
+    with Pretended(on_node=1, elsewhere=1) as api:
+        path = f"{PODS}/t1"
+        old = api.objects[path]["metadata"]["uid"]
+        # After the budget has refused once.
+        api.meanwhile("POST", f"{path}/eviction", lambda: api.recreate(path))
+        drain(api)
+        assert api.objects[path]["metadata"]["uid"] != old
+        assert api.done == ["cordon", "replicas 3", "replicas 2"]
 
-    def also(path: str, what: str, query: Any = None) -> list[dict[str, Any]]:
-        return [scaler] if path.endswith("horizontalpodautoscalers") else listed(path, what, query)
 
-    monkeypatch.setattr(api, "list", also)
-    for check in (True, False):
-        with pytest.raises(SupersonicError, match=r"The HorizontalPodAutoscaler mine scales .* Nothing was changed"):
-            drain(api, check=check)
-    assert api.done == []
+def test_who_scales_it_while_a_replica_is_added_finds_their_number_again() -> None:
+    with Pretended(on_node=1, elsewhere=1) as api:
+
+        def scale() -> None:
+            with api.changed(TRITON) as live:
+                live["spec"]["replicas"] = 5
+
+        api.meanwhile("PATCH", TRITON, scale)
+        drain(api)
+        assert api.done == ["cordon", "replicas 5", "replicas 6", "evict t1", "replicas 5"]
+
+
+def test_another_autoscaler_is_refused_before_the_node_is_cordoned() -> None:
+    with Pretended(on_node=1) as api:
+        target = {"kind": "Deployment", "name": "main-triton"}
+        api.put(HPA, {"spec": {"scaleTargetRef": target, "maxReplicas": 3}})
+        for check in (True, False):
+            with pytest.raises(
+                SupersonicError, match=r"The HorizontalPodAutoscaler mine scales .* Nothing was changed"
+            ):
+                drain(api, check=check)
+        assert api.changes == []
 
 
 def test_without_the_right_to_evict_nothing_is_changed() -> None:
-    api = Pretended(on_node=1, elsewhere=1)
-    api.allowed = False
-    for check in (False, True):
-        with pytest.raises(SupersonicError, match=r"may not create pods/eviction .* preflight_drain: true"):
-            drain(api, check=check)
-    assert api.done == []
+    hidden = ("pods/eviction", "scaledobjects", "horizontalpodautoscalers")
+    with Pretended(on_node=1, elsewhere=1) as api:
+        api.may = lambda _verb, resource, _space: resource not in hidden
+        for check in (False, True):
+            with pytest.raises(SupersonicError, match=r"may not create pods/eviction .* preflight_drain: true"):
+                drain(api, check=check)
+        assert api.changes == []
 
 
-class Blind(Pretended):
+def blind(*, on_node: int, there: bool | None) -> Pretended:
     """The rights end with the namespace. there: whether the node itself may be asked for, and is there."""
-
-    def __init__(self, *, on_node: int, there: bool | None) -> None:
-        super().__init__(on_node=on_node, elsewhere=1)
-        self.there = there
-
-    def list(self, path: str, what: str, query: Any = None) -> list[dict[str, Any]]:
-        if "/namespaces/" not in path:
-            raise ApiError("forbidden", status=403, reason="Forbidden", body={})
-        return super().list(path, what, query)
-
-    def find(self, path: str, what: str) -> dict[str, Any] | None:
-        if "/nodes/" in path and self.there is None:
-            raise ApiError("forbidden", status=403, reason="Forbidden", body={})
-        return super().find(path, what) if self.there or "/nodes/" not in path else None
+    api = Pretended(on_node=on_node, elsewhere=1)
+    api.may = lambda verb, resource, space: bool(space) or (there is not None and (verb, resource) == ("get", "nodes"))
+    if there is False:
+        api.remove(NODE)
+    return api
 
 
 @pytest.mark.parametrize("check", [False, True])
 def test_a_node_that_may_not_be_looked_at_and_has_none_of_ours(check: bool) -> None:
     """Its name may be wrong, which a run that has nothing to do must not hide."""
-    result = drain(Blind(on_node=0, there=None), cordon=False, check=check)
+    with blind(on_node=0, there=None) as api:
+        result = drain(api, cordon=False, check=check)
     assert (result["changed"], result["msg"]) == (False, "No pod of main is on gpu-1, so none is moved.")
     assert "Is its name right?" in result["warnings"][0]
-    assert "warnings" not in drain(Blind(on_node=0, there=True), cordon=False, check=check)
-    with pytest.raises(SupersonicError, match=r"There is no node gpu-1\. Nothing was changed\."):
-        drain(Blind(on_node=0, there=False), cordon=False, check=check)
-    moved = drain(Blind(on_node=1, there=None), cordon=False, check=check)
+    with blind(on_node=0, there=True) as api:
+        assert "warnings" not in drain(api, cordon=False, check=check)
+    with (
+        blind(on_node=0, there=False) as api,
+        pytest.raises(SupersonicError, match=r"There is no node gpu-1\. Nothing was changed\."),
+    ):
+        drain(api, cordon=False, check=check)
+    with blind(on_node=1, there=None) as api:
+        moved = drain(api, cordon=False, check=check)
     assert (moved["moved"], "warnings" in moved) == (["t1"], False)
 
 
 def test_check_mode_changes_nothing() -> None:
-    api = Pretended(on_node=1)
-    result = drain(api, check=True)
-    assert result["changed"]
-    assert result["moved"] == ["t1"]
-    assert api.done == []
+    with Pretended(on_node=1) as api:
+        result = drain(api, check=True)
+        assert result["changed"]
+        assert result["moved"] == ["t1"]
+        assert api.changes == []
 
 
 def test_where_no_node_takes_the_new_pod_nothing_is_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_drain, "_HOMELESS_SECONDS", 0.0)
-    api = Pretended(on_node=1, home=False)
-    with pytest.raises(SupersonicError, match="a new pod finds no node: 0/2 nodes are available"):
-        drain(api)
-    assert api.done == ["cordon", "replicas 2", "replicas 1"]
-    assert list(api.pods) == ["t1"]
+    with Pretended(on_node=1, home=False) as api:
+        with pytest.raises(SupersonicError, match="a new pod finds no node: 0/2 nodes are available"):
+            drain(api)
+        assert api.done == ["cordon", "replicas 2", "replicas 1"]
+        assert list(api.pods) == ["t1"]
 
 
 def test_a_killed_run_is_completed_by_the_next() -> None:
     """It had added one and evicted nothing; the next one adds no other, and takes that one back."""
-    api = Pretended(on_node=1, elsewhere=1)
-    first = _drain.Drain(api, Options("cms", "main", "gpu-1"))  # type: ignore[arg-type]
-    first._more("/deployments/main-triton", "it", "/deployments/main-triton", keda=False)
-    assert BEFORE_DRAIN in api.deployment["metadata"]["annotations"]
-    drain(api)
-    assert api.done == ["replicas 3", "cordon", "evict t1", "replicas 2"]
-    assert api.deployment["metadata"]["annotations"] == {}
+    with Pretended(on_node=1, elsewhere=1) as api:
+        work(api)._more(TRITON, "it", TRITON, keda=False)
+        assert BEFORE_DRAIN in api.annotations(TRITON)
+        drain(api)
+        assert api.done == ["replicas 3", "cordon", "evict t1", "replicas 2"]
+        assert api.annotations(TRITON) == {}
 
 
 def test_uncordon_puts_back_what_a_killed_run_has_left() -> None:
-    api = Pretended(on_node=1, elsewhere=1)
-    options = Options("cms", "main", "gpu-1")
-    _drain.Drain(api, options)._more("/deployments/main-triton", "it", "/deployments/main-triton", keda=False)  # type: ignore[arg-type]
-    api.closed = True
-    result = _drain.Drain(api, options).undo()  # type: ignore[arg-type]
-    assert result["changed"]
-    assert api.done == ["replicas 3", "uncordon", "replicas 2"]
-    assert _drain.Drain(api, options).undo()["changed"] is False  # type: ignore[arg-type]
+    with Pretended(on_node=1, elsewhere=1) as api:
+        work(api)._more(TRITON, "it", TRITON, keda=False)
+        with api.changed(NODE) as live:
+            live["spec"]["unschedulable"] = True
+        result = work(api).undo()
+        assert result["changed"]
+        assert api.done == ["replicas 3", "cordon", "uncordon", "replicas 2"]
+        assert work(api).undo()["changed"] is False

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED, PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
+from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 KEDA = _pause.Place("/s", "ScaledObject cms/main-triton", keda=True)
 STATIC = _pause.Place("/d", "Deployment cms/main-triton", keda=False)
@@ -101,46 +102,90 @@ def test_runs_leave_it_alone_and_say_so(annotations: dict[str, str], said: list[
     assert holds_replicas(live(**annotations)) is holds
 
 
-class Closed:
-    """An API that lists no autoscalers, and a Deployment."""
+SPACE = "/namespaces/cms"
+DEPLOYMENT = f"/apis/apps/v1{SPACE}/deployments/main-triton"
+SCALER = f"/apis/keda.sh/v1alpha1{SPACE}/scaledobjects/main-triton"
 
-    def __init__(self, *managers: tuple[str, str]) -> None:
-        entries = [
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    """A cluster with a Deployment whose pods come and go at once."""
+    with FakeApi(SCALED_OBJECT) as found:
+
+        def settle() -> None:
+            with found.changed(DEPLOYMENT) as deployment:
+                replicas = deployment["spec"]["replicas"]
+                deployment["status"] = {"replicas": replicas, "readyReplicas": replicas}
+
+        found.put(DEPLOYMENT, live())
+        found.controllers.append(settle)
+        settle()
+        yield found
+
+
+def managed(api: FakeApi, *managers: tuple[str, str]) -> None:
+    with api.changed(DEPLOYMENT) as deployment:
+        deployment["metadata"]["managedFields"] = [
             {"manager": manager, "subresource": subresource, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
             for manager, subresource in managers
         ]
-        self.live = {**live(), "kind": "Deployment"}
-        self.live["metadata"]["managedFields"] = entries
-
-    def list(self, path: str, what: str) -> Any:
-        raise ApiError(f"{what} are forbidden", status=403, reason="Forbidden", body={"details": {"kind": path}})
-
-    def find(self, _path: str, _what: str) -> dict[str, Any]:
-        return self.live
-
-    get = find
 
 
-def test_without_the_right_to_list_autoscalers() -> None:
+def test_without_the_right_to_list_autoscalers(api: FakeApi) -> None:
     """Whoever has the Role of an instance that has none pauses it, and is told what is not known."""
+    api.may = lambda _verb, resource, _space: resource not in ("scaledobjects", "horizontalpodautoscalers")
     kinds = "ScaledObjects and HorizontalPodAutoscalers"
-    result = _pause.pause(
-        Closed(("fastml.supersonic", ""), ("kubectl", "scale")), "cms", "main", _pause.Wanted(0, check=True)  # type: ignore[arg-type]
-    )  # fmt: skip
+    managed(api, ("fastml.supersonic", ""), ("kubectl", "scale"))
+    result = _pause.pause(api.client(), "cms", "main", _pause.Wanted(0, check=True))
     assert result["changed"]
     assert kinds in result["warnings"][0]
+    assert api.changes == []
     for manager in ("kube-controller-manager", "keda-operator"):
+        managed(api, (manager, "scale"))
         with pytest.raises(SupersonicError, match=f"{manager} has set the replicas .* we may not list {kinds}"):
-            _pause.place_of(Closed((manager, "scale")), "cms", "main")  # type: ignore[arg-type]
+            _pause.place_of(api.client(), "cms", "main")
+
+
+def scale(api: FakeApi, replicas: int) -> None:
+    with api.changed(DEPLOYMENT) as deployment:
+        deployment["spec"]["replicas"] = replicas
+
+
+def test_what_changes_while_servers_are_held_is_what_comes_back(api: FakeApi) -> None:
+    """The Deployment is scaled at the same moment."""
+    api.meanwhile("PATCH", DEPLOYMENT, lambda: scale(api, 5))
+    _pause.pause(api.client(), "cms", "main", _pause.Wanted(0))
+    assert api.objects[DEPLOYMENT]["spec"]["replicas"] == 0
+    resumed = _pause.resume(api.client(), "cms", "main", _pause.Wanted(None))
+    assert (resumed["changed"], resumed["servers"]) == (True, 5)
+    assert api.objects[DEPLOYMENT]["spec"]["replicas"] == 5
+    assert api.objects[DEPLOYMENT]["metadata"]["annotations"] == {}
+
+
+def test_an_autoscaler_is_paused_as_it_is_now(api: FakeApi) -> None:
+    """It is paused at a number at the same moment; that number comes back."""
+    api.put(SCALER, {"metadata": {"annotations": {}}, "spec": {"scaleTargetRef": {"name": "main-triton"}}})
+
+    def pause_at_two() -> None:
+        with api.changed(SCALER) as scaler:
+            scaler["metadata"]["annotations"][PAUSED_REPLICAS] = "2"
+
+    api.meanwhile("PATCH", SCALER, pause_at_two)
+    _pause.pause(api.client(), "cms", "main", _pause.Wanted(None))
+    assert set(api.objects[SCALER]["metadata"]["annotations"]) == {PAUSED, BEFORE_PAUSE}
+    _pause.resume(api.client(), "cms", "main", _pause.Wanted(None))
+    assert api.objects[SCALER]["metadata"]["annotations"] == {PAUSED_REPLICAS: "2"}
+
+
+def test_an_object_that_changes_all_the_time_is_not_held(api: FakeApi) -> None:
+    for number in range(5):
+        api.meanwhile("PATCH", DEPLOYMENT, lambda number=number: scale(api, 10 + number))  # type: ignore[misc]
+    with pytest.raises(ApiError, match="the resourceVersion is"):
+        _pause.pause(api.client(), "cms", "main", _pause.Wanted(0, seconds=1.0))
+    assert api.objects[DEPLOYMENT]["spec"]["replicas"] == 14
+    assert api.objects[DEPLOYMENT]["metadata"]["annotations"] == {}
 
 
 def test_nothing_is_held_where_nothing_is() -> None:
     assert not holds_replicas(None)
     assert not holds_replicas({"metadata": {}})
-
-
-def test_what_the_playbook_refuses(tmp_path: Any) -> None:
-    (tmp_path / "hosts.yml").write_text("supersonic_instances: {hosts: {cms: {ansible_connection: local}}}\n")
-    done = run_playbook(CLONE / "playbooks/pause.yml", tmp_path / "hosts.yml", extra={"pause_servers": "-1"})
-    assert done.code != 0
-    assert "pause_servers is '-1', but has to be how many servers" in done.text

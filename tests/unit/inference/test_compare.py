@@ -38,6 +38,9 @@ def problems(want: Tensor, got: Tensor, tolerance: Tolerance | None = None) -> l
         ("FP32", [100.0], [101.0], Tolerance(relative=0.01)),
         ("FP32", [100.0], [101.5], Tolerance(absolute=0.5, relative=0.01)),
         ("FP32", [-100.0], [-101.0], Tolerance(relative=0.01)),
+        # A share of what is expected, not of the answer, of which 1 would be too much.
+        ("FP32", [100.0], [99.0], Tolerance(relative=0.01)),
+        ("INT32", [10_000], [9_900], Tolerance(relative=0.01)),
         ("FP32", [NAN, INF, "-Infinity"], [NAN, INF, "-Infinity"], None),
         ("FP32", [-0.0], [0.0], EXACT),
         ("FP16", [1.0], [1.005], None),
@@ -60,6 +63,9 @@ def test_right(datatype: str, want: list[Any], got: list[Any], tolerance: Tolera
     [
         ("FP32", [1.0], [1.001], None, "output y[0] is 1.001, expected 1.0 within 1e-05 + 0.0001 x |expected|"),
         ("FP32", [100.0], [101.1], Tolerance(relative=0.01), "is 101.1, expected 100.0 within 0 + 0.01 x |expected|"),
+        # Within 0.01 of the answer, which does not count.
+        ("FP32", [100.0], [101.005], Tolerance(relative=0.01), "is 101.005, expected 100.0 within 0 + 0.01 x"),
+        ("INT32", [10_000], [10_101], Tolerance(relative=0.01), "is 10101, expected 10000 within 0 + 0.01 x"),
         ("FP32", [0.0], [1e-6], EXACT, "is 1e-06, expected 0.0 within 0 + 0 x |expected|"),
         ("FP32", [1.0, 2.0, 3.0], [1.5, 9.0, 3.0], None, "output y[1] is 9.0, expected 2.0"),
         ("FP32", [1.0, 2.0, 3.0], [1.5, 9.0, 3.0], None, "(2 of 3 values wrong)"),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _inferenc
 from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Deviation
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import Check
+from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 
 
 @pytest.mark.parametrize(
@@ -155,3 +157,53 @@ def test_the_summary_has_a_line_for_each_server() -> None:
     assert (first["checks"], first["failed"], first["models"]) == (3, 1, ["m", "n"])
     assert (first["slowest_ms"], first["max_absolute"], first["max_relative"]) == (2.0, "Infinity", None)
     assert (second["layer"], second["checks"], second["slowest_ms"]) == ("b", 1, None)
+
+
+# Servers by their labels
+
+
+@pytest.fixture
+def resolver() -> Iterator[tuple[FakeApi, _targets.Resolver]]:
+    with FakeApi() as api:
+        found = _targets.Resolver({"host": api.url, "api_key": "abc"})
+        yield api, found
+        found.close()
+
+
+LABELS = {"app.kubernetes.io/instance": "main"}
+SELECTOR = {"selector": {"labels": LABELS, "namespace": "cms", "port": None, "min": 2}}
+
+
+def put_pod(api: FakeApi, name: str, phase: str = "Running", **metadata: Any) -> str:
+    item = {"metadata": {"labels": LABELS, **metadata}, "spec": {}, "status": {"phase": phase}}
+    return str(api.put(f"/api/v1/namespaces/cms/pods/{name}", item)["metadata"]["uid"])
+
+
+def test_pods_on_their_way_out_are_not_asked(resolver: tuple[FakeApi, _targets.Resolver]) -> None:
+    """During a roll-out there are more pods with these labels than servers."""
+    api, found = resolver
+    uids = [put_pod(api, name) for name in ("a", "c")]
+    put_pod(api, "b", deletionTimestamp="2026-01-01T00:00:00Z", finalizers=["example.org/theirs"])
+    put_pod(api, "d", "Succeeded")
+    put_pod(api, "e", "Failed")
+    put_pod(api, "f", labels={"app.kubernetes.io/instance": "another"})
+    (target,) = _targets.parse_targets([SELECTOR])
+    places, absences = found.resolve(target)
+    assert [place.name for place in places] == ["pod cms/a port 8001", "pod cms/c port 8001"]
+    assert [dict(place.endpoint.headers)[_targets.RESTRICTED_HEADER] for place in places] == uids
+    assert absences == []
+    # A place that was found stays the same.
+    assert found.resolve(target)[0] == places
+
+
+@pytest.mark.parametrize("kind", ["selector", "pod"])
+def test_a_pod_on_its_way_out_does_not_count(resolver: tuple[FakeApi, _targets.Resolver], kind: str) -> None:
+    api, found = resolver
+    put_pod(api, "a", deletionTimestamp="2026-01-01T00:00:00Z", finalizers=["example.org/theirs"])
+    pod_of_name = {"pod": {"name": "a", "namespace": "cms", "port": None}}
+    (target,) = _targets.parse_targets([SELECTOR if kind == "selector" else pod_of_name])
+    places, (absence,) = found.resolve(target)
+    assert places == []
+    assert ("there is no such pod" if kind == "pod" else "0 pods with these labels, expected at least 2") in str(
+        absence.reason
+    )

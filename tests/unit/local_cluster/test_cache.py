@@ -10,14 +10,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _local_cache as cache_module
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache, content_key, run
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache, content_key
 
 COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"
 
@@ -100,43 +98,3 @@ def test_two_runs_at_once_build_once(tmp_path: Path) -> None:
     processes = [builder(tmp_path, 0.5) for _number in range(2)]
     said = [process.communicate(timeout=20)[0].split() for process in processes]
     assert sorted(said) == [["False"], ["building", "True"]]
-
-
-def test_failure_says_what_and_the_end_of_the_output() -> None:
-    started = time.monotonic()
-    with pytest.raises(SupersonicError) as caught:
-        run(["sh", "-c", "for i in $(seq 50); do echo line $i >&2; done; exit 3"], what="Counting")
-    text = str(caught.value)
-    assert text.startswith("Counting failed: sh ended with 3:")
-    assert "line 50" in text
-    assert "line 20" not in text
-    assert time.monotonic() - started < 30
-
-
-def test_missing_program_is_named() -> None:
-    with pytest.raises(SupersonicError, match=r"Counting failed: the program no-such-program is not installed\."):
-        run(["no-such-program"], what="Counting")
-
-
-def test_a_program_that_does_not_end_is_ended() -> None:
-    with pytest.raises(SupersonicError, match=r"Waiting failed: sleep did not end within 0 s\."):
-        run(["sleep", "60"], what="Waiting", timeout=0.2)
-
-
-def test_work_in_the_background_is_ended_for_one_cache_only(tmp_path: Path) -> None:
-    def begin(cache: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            ["sh", "-c", "sleep 60 & wait"], env={"PATH": os.environ["PATH"], cache_module.BACKGROUND: str(cache)}
-        )
-
-    mine, other = begin(tmp_path / "mine"), begin(tmp_path / "other")
-    try:
-        while len(cache_module.background(tmp_path / "mine")) < 2:
-            time.sleep(0.01)
-        cache_module.end_background(tmp_path / "mine")
-        assert cache_module.background(tmp_path / "mine") == []
-        assert mine.wait(timeout=5) == -signal.SIGKILL
-        assert other.poll() is None
-    finally:
-        cache_module.end_background(tmp_path / "other")
-        other.wait(timeout=5)

@@ -55,30 +55,6 @@ def test_key_follows_everything_that_decides(tmp_path: Path, source: Path) -> No
     assert Program("x", source, {"x": "example.org/x"}).key(go) not in keys
 
 
-def test_folders_of_a_module_lie_beside_the_programs(tmp_path: Path, source: Path) -> None:
-    """By a toolchain that says where it keeps the module, as Go does: nothing of it may be written."""
-    module = tmp_path / "mod"
-    (module / "config/crd").mkdir(parents=True)
-    (module / "config/crd/a.yaml").write_text("a")
-    (module / "config/crd/a.yaml").chmod(0o444)
-    cache = Cache(tmp_path / "cache")
-    go = Go(cache, "1.2.3")
-    (go.root / "bin").mkdir(parents=True)
-    script = f'#!/bin/sh\nif [ "$1" = list ]; then echo {module}; fi\n'
-    (go.root / "bin/go").write_text(script)
-    (go.root / "bin/go").chmod(0o755)
-    folders = {"config": {"module": "example.org/x", "path": "config"}}
-    program = Program("x", source, {"x": "example.org/x"}, folders=folders)
-    assert program.build(go)
-    copy = program.folder(go) / "config/crd/a.yaml"
-    assert copy.read_text() == "a"
-    assert copy.stat().st_mode & 0o200
-    missing = Program("y", source, {"y": "example.org/y"}, folders={"c": {"module": "example.org/y", "path": "no"}})
-    with pytest.raises(SupersonicError, match=r"There is no folder .*/mod/no, so it cannot be put beside"):
-        missing.build(go)
-    assert not missing.folder(go).exists()
-
-
 def test_program_without_pins_is_refused(tmp_path: Path) -> None:
     program = Program("x", tmp_path, {"x": "example.org/x"})
     with pytest.raises(SupersonicError, match=r"has no go\.mod: the program x cannot be built from it\."):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
 from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import labels
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.plugins.modules.manifests import ARGUMENT_SPEC
-from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
+from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
@@ -107,54 +108,31 @@ def test_defaults_agree() -> None:
             assert (list(value) if isinstance(value, tuple) else value) == spec["default"], name
 
 
-class Held(JsonHandler):
-    """An API server with one Deployment, whose servers a benchmark holds."""
-
-    live: ClassVar[dict[str, Any]] = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "main-triton", "namespace": "n", "annotations": {BEFORE_BENCHMARK: "{}"}},
-        "spec": {"replicas": 1},
-    }
-    kinds: ClassVar[list[dict[str, Any]]] = [{"name": "deployments", "kind": "Deployment", "namespaced": True}]
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path == "/apis/apps/v1":
-            self.answer({"resources": self.kinds})
-        elif path == "/apis/apps/v1/namespaces/n/deployments/main-triton":
-            self.answer(self.live)
-        elif path == "/api/v1/namespaces/n":
-            self.answer({"metadata": {"name": "n"}})
-        elif path.endswith("/deployments"):
-            self.answer({"items": []})
-        else:
-            self.answer({"reason": "NotFound"}, 404)
-
-    def do_PATCH(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(self.live)
+SPACE = "/api/v1/namespaces/n"
+TRITON = "/apis/apps/v1/namespaces/n/deployments/main-triton"
+ENVOY = f"{SPACE}/configmaps/main-envoy"
 
 
-def test_servers_that_a_benchmark_holds_are_told() -> None:
-    definition = {key: value for key, value in Held.live.items() if key != "metadata"}
-    definition["metadata"] = {"name": "main-triton"}
-    with served(Held) as address:
-        found = run(check=True, host=address, definitions=[definition])
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    with FakeApi(SCALED_OBJECT) as found:
+        found.put(SPACE)
+        yield found
+
+
+def deployment(**spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "main-triton"}, "spec": spec}
+
+
+def managed(fields: dict[str, Any], *managers: str) -> list[dict[str, Any]]:
+    return [{"manager": manager, "operation": "Update", "fieldsV1": fields} for manager in managers]
+
+
+def test_servers_that_a_benchmark_holds_are_told(api: FakeApi) -> None:
+    api.put(TRITON, {"metadata": {"annotations": {BEFORE_BENCHMARK: "{}"}}, "spec": {"replicas": 1}})
+    found = run(check=True, host=api.url, definitions=[deployment(replicas=1)])
     assert not found["failed"], found
     assert re.search("main-triton: a benchmark holds .* benchmark_mode=restore", str(found["warnings"]))
-
-
-class Taken(Held):
-    """The same, where somebody else has set two fields."""
-
-    def do_PATCH(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        causes = [
-            {"reason": "FieldManagerConflict", "field": field, "message": 'conflict with "kubectl" using apps/v1'}
-            for field in (".spec.replicas", ".spec.paused")
-        ]
-        self.answer({"reason": "Conflict", "details": {"causes": causes}}, 409)
 
 
 @pytest.mark.parametrize(
@@ -167,96 +145,48 @@ class Taken(Held):
         ("Take them over with example_force: true.", "Take them over with example_force: true."),
     ],
 )
-def test_a_conflict_is_told_with_the_way_out_of_it(remedy: str, told: str) -> None:
-    definition = {**{key: value for key, value in Taken.live.items() if key != "metadata"}}
-    definition["metadata"] = {"name": "main-triton"}
-    with served(Taken) as address:
-        found = run(host=address, definitions=[definition], conflict_remedy=remedy)
+def test_a_conflict_is_told_with_the_way_out_of_it(api: FakeApi, remedy: str, told: str) -> None:
+    fields = {"f:spec": {"f:replicas": {}, "f:paused": {}}}
+    theirs = {"metadata": {"managedFields": managed(fields, "kubectl")}, "spec": {"replicas": 1, "paused": False}}
+    api.put(TRITON, theirs)
+    definitions = [deployment(replicas=2, paused=True)]
+    found = run(host=api.url, definitions=definitions, conflict_remedy=remedy)
     who = "Deployment/main-triton: another field manager has set .spec.replicas, .spec.paused (owned by kubectl)."
     assert found["msg"] == f"{who} {told} Nothing of this set was changed."
+    assert api.changes == []
+    forced = run(host=api.url, definitions=definitions, force_conflicts=True, wait=False)
+    assert not forced["failed"], forced
+    assert api.objects[TRITON]["spec"] == {"replicas": 2, "paused": True}
 
 
-AUTOSCALER = {
-    "metadata": {"name": "a", "namespace": "n"},
-    "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "main-triton"}},
-}
-
-
-class Forced(Held):
-    """The same with an autoscaler, or an annotation of the Deployment; it keeps what it was sent."""
-
-    # None: only KEDA's may be read, and there is one.
-    autoscalers: ClassVar[list[dict[str, Any]] | None] = []
-    sent: ClassVar[list[tuple[str, dict[str, Any]]]] = []
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path.endswith("/horizontalpodautoscalers") and self.autoscalers is None:
-            self.answer({"reason": "Forbidden"}, 403)
-        elif path.endswith("/horizontalpodautoscalers"):
-            self.answer({"kind": "HorizontalPodAutoscalerList", "items": self.autoscalers})
-        elif path.endswith("/scaledobjects") and self.autoscalers is None:
-            self.answer({"kind": "ScaledObjectList", "items": [AUTOSCALER]})
-        else:
-            super().do_GET()
-
-    def do_PATCH(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.sent.append((self.path, body))
-        self.answer(self.live)
+AUTOSCALER = {"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "main-triton"}}}
 
 
 @pytest.mark.parametrize(
-    ("autoscalers", "annotations", "taken"),
+    ("autoscaler", "hidden", "annotations", "taken"),
     [
-        ([], {}, True),
-        ([AUTOSCALER], {}, False),
-        (None, {}, False),
-        ([], {BEFORE_PAUSE: "{}"}, False),
-        ([], {BEFORE_BENCHMARK: "{}"}, False),
+        ("", False, {}, True),
+        ("autoscaling/v2/namespaces/n/horizontalpodautoscalers", False, {}, False),
+        ("keda.sh/v1alpha1/namespaces/n/scaledobjects", True, {}, False),
+        ("", False, {BEFORE_PAUSE: "{}"}, False),
+        ("", False, {BEFORE_BENCHMARK: "{}"}, False),
     ],
 )
 def test_replicas_of_others_are_not_taken_over(
-    autoscalers: list[dict[str, Any]] | None, annotations: dict[str, str], taken: bool, monkeypatch: pytest.MonkeyPatch
+    api: FakeApi, autoscaler: str, hidden: bool, annotations: dict[str, str], taken: bool
 ) -> None:
-    """By force all else that the definition has is."""
-    metadata = {"name": "main-triton", "namespace": "n"}
-    monkeypatch.setattr(Forced, "autoscalers", autoscalers)
-    monkeypatch.setattr(Forced, "live", {**Held.live, "metadata": {**metadata, "annotations": annotations}})
-    monkeypatch.setattr(Forced, "sent", [])
-    definition = {**Held.live, "metadata": metadata, "spec": {"replicas": 2, "paused": True}}
-    with served(Forced) as address:
-        assert not run(check=True, host=address, definitions=[definition], force_conflicts=True)["failed"]
-    assert Forced.sent
-    for path, body in Forced.sent:
-        assert "force=true" in path
-        assert body["spec"] == {"paused": True, **({"replicas": 2} if taken else {})}
-
-
-class Edited(Held):
-    """The same with a ConfigMap, which becomes what the definition says."""
-
-    live: ClassVar[dict[str, Any]] = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "main-envoy", "namespace": "n"},
-        "data": {"envoy.yaml": "by hand", "theirs": "1"},
-    }
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path == "/api/v1":
-            self.answer({"resources": [{"name": "configmaps", "kind": "ConfigMap", "namespaced": True}]})
-        elif path == "/api/v1/namespaces/n/configmaps/main-envoy":
-            self.answer(self.live)
-        elif path == "/api/v1/namespaces/n":
-            self.answer({"metadata": {"name": "n"}})
-        else:
-            self.answer({"reason": "NotFound"}, 404)
-
-    def do_PATCH(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.answer({**self.live, "data": {**self.live["data"], **body["data"]}})
+    """By force all else that the definition has is. hidden: HorizontalPodAutoscalers may not be listed."""
+    api.put(TRITON, {"metadata": {"annotations": annotations}, "spec": {"replicas": 1}})
+    if autoscaler:
+        api.put(f"/apis/{autoscaler}/a", AUTOSCALER)
+    api.may = lambda _verb, resource, _space: not hidden or resource != "horizontalpodautoscalers"
+    definition = deployment(replicas=2, paused=True)
+    assert not run(check=True, host=api.url, definitions=[definition], force_conflicts=True)["failed"]
+    sent = [request for request in api.requests if request.method == "PATCH"]
+    assert sent
+    for request in sent:
+        assert request.query["force"] == "true"
+        assert request.body["spec"] == {"paused": True, **({"replicas": 2} if taken else {})}
 
 
 @pytest.mark.parametrize(
@@ -270,16 +200,90 @@ class Edited(Held):
         ("right", ["kubectl-replace", "fastml.supersonic"], False),
     ],
 )
-def test_what_pods_may_have_read_is_told(
-    wanted: str, managers: list[str], warned: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fields = {"f:data": {"f:envoy.yaml": {}, "f:theirs": {}}}
-    entries = [{"manager": manager, "operation": "Update", "fieldsV1": fields} for manager in managers]
-    metadata = {**Edited.live["metadata"], "managedFields": entries}
-    monkeypatch.setattr(Edited, "live", {**Edited.live, "metadata": metadata})
-    definition = {**Edited.live, "metadata": {"name": "main-envoy"}, "data": {"envoy.yaml": wanted}}
-    with served(Edited) as address:
-        found = run(check=True, host=address, definitions=[definition], force_conflicts=True)
+def test_what_pods_may_have_read_is_told(api: FakeApi, wanted: str, managers: list[str], warned: bool) -> None:
+    entries = managed({"f:data": {"f:envoy.yaml": {}, "f:theirs": {}}}, *managers)
+    data = {"envoy.yaml": "by hand", "theirs": "1"}
+    api.put(ENVOY, {"metadata": {"managedFields": entries}, "data": data})
+    definition = {**CONFIG_MAP, "metadata": {"name": "main-envoy"}, "data": {"envoy.yaml": wanted}}
+    found = run(check=True, host=api.url, definitions=[definition], force_conflicts=True)
     assert not found["failed"], found
     said = re.findall("ConfigMap/main-envoy: what (.*) had put there", str(found.get("warnings")))
     assert said == (["kubectl-edit"] if warned else [])
+
+
+# ---- a set that comes, changes and goes ------------------------------------------------------------------------------
+
+
+def config_map(name: str, **data: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def path_of(name: str) -> str:
+    return f"{SPACE}/configmaps/{name}"
+
+
+SET = [config_map("a", x="1"), config_map("b")]
+PARENT = path_of("set-applyset")
+
+
+def names(api: FakeApi) -> list[str]:
+    return [path.rpartition("/")[2] for path in api.objects if path.startswith(path_of(""))]
+
+
+def test_a_set_comes_changes_and_goes(api: FakeApi) -> None:
+    """What check mode says is what is done, and what is right stays untouched."""
+    for definitions, changed in (
+        (SET, [PARENT, path_of("a"), path_of("b")]),
+        (SET, []),
+        ([config_map("a", y="2"), config_map("b")], [path_of("a")]),
+        ([config_map("a", y="2")], [path_of("b")]),
+    ):
+        api.changes.clear()
+        predicted = run(check=True, host=api.url, definitions=definitions)
+        assert api.changes == []
+        done = run(host=api.url, definitions=definitions)
+        assert not done["failed"], done
+        assert sorted(change.path for change in api.changes) == sorted(changed)
+        assert predicted["changed"] == done["changed"] == bool(changed)
+    # What the definition does not say any more is gone.
+    assert api.objects[path_of("a")]["data"] == {"y": "2"}
+    assert run(host=api.url, state="absent")["changed"]
+    assert names(api) == []
+    assert not run(host=api.url, state="absent")["changed"]
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_what_is_made_anew_while_it_is_removed_stays(api: FakeApi, state: str) -> None:
+    """A newer decision than ours has made it."""
+    assert not run(host=api.url, definitions=SET)["failed"]
+    old = api.objects[path_of("b")]["metadata"]["uid"]
+    api.meanwhile("DELETE", path_of("b"), lambda: api.recreate(path_of("b")))
+    rest = {"definitions": SET[:1]} if state == "present" else {"definitions": SET}
+    done = run(host=api.url, state=state, wait_timeout=5, **rest)
+    assert not done["failed"], done
+    assert api.objects[path_of("b")]["metadata"]["uid"] != old
+    assert (path_of("a") in api.objects) == (state == "present")
+
+
+def test_a_parent_that_is_made_anew_while_the_set_is_removed_stays(api: FakeApi) -> None:
+    assert not run(host=api.url, definitions=SET)["failed"]
+    api.meanwhile("DELETE", PARENT, lambda: api.recreate(PARENT))
+    assert not run(host=api.url, state="absent", wait_timeout=5)["failed"]
+    assert names(api) == ["set-applyset"]
+
+
+def test_a_change_between_two_looks_is_none_of_ours(api: FakeApi) -> None:
+    """A controller writes an annotation after the object was read."""
+    api.put(TRITON, {"spec": {"replicas": 1}})
+    definition = deployment(replicas=1)
+    assert not run(host=api.url, definitions=[definition], wait=False)["failed"]
+
+    def note() -> None:
+        with api.changed(TRITON) as live:
+            live["metadata"]["annotations"] = {"deployment.kubernetes.io/revision": "2"}
+
+    api.meanwhile("PATCH", TRITON, note, trial=True)
+    done = run(host=api.url, definitions=[definition], wait=False)
+    assert not done["failed"], done
+    assert api.objects[TRITON]["metadata"]["annotations"] == {"deployment.kubernetes.io/revision": "2"}
+    assert not done["changed"], done

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._rest import (
     api_error,
     joined,
 )
+from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 
 CONNECTION = Connection(host="https://192.0.2.1:6443", source="context 'nrp' of /home/u/.kube/config")
 
@@ -205,134 +205,120 @@ def test_each_error_once() -> None:
 # ---- against a server on loopback
 
 
-class Server:
-    """Answers from a list, the last answer for ever."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[int, dict[str, str], bytes]] = []
-        self.seen: list[tuple[str, str, str | None]] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                server.seen.append((self.command, self.path, self.headers.get("Authorization")))
-                code, headers, body = server.answers[0] if len(server.answers) == 1 else server.answers.pop(0)
-                if code == 0:
-                    self.close_connection = True
-                    return
-                self.send_response(code)
-                for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_DELETE = do_PATCH = do_GET
-
-            def log_message(self, *_args: Any) -> None:
-                pass
-
-        self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.httpd.daemon_threads = True
-        threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.httpd.server_address[1]}"
-
-    def api(self, **more: Any) -> Api:
-        return Api(Connection(host=self.url, source="test", token="abc"), patience=2.0, first_contact=0.6, **more)
+PODS = "/api/v1/namespaces/n/pods"
+A = f"{PODS}/a"
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    found = Server()
-    yield found
-    found.httpd.shutdown()
-    found.httpd.server_close()
+def server() -> Iterator[FakeApi]:
+    with FakeApi() as found:
+        found.put(A)
+        yield found
 
 
-OK = (200, {}, b'{"metadata": {}, "items": [], "kind": "PodList"}')
+def client(server: FakeApi) -> Api:
+    return server.client(patience=2.0, first_contact=0.6)
 
 
-def test_token_and_query(server: Server) -> None:
-    server.answers = [OK]
-    server.api().apply("/x", {}, "x", manager="me", force=False, dry_run=True)
-    assert server.seen == [
-        ("PATCH", "/x?fieldManager=me&fieldValidation=Strict&force=false&dryRun=All", "Bearer abc"),
-    ]
+def test_token_and_query(server: FakeApi) -> None:
+    definition = {"apiVersion": "v1", "kind": "Pod", "spec": {"nodeName": "x"}}
+    answer = client(server).apply(A, definition, "x", manager="me", force=False, dry_run=True)
+    assert answer["spec"] == {"nodeName": "x"}
+    assert "spec" not in server.objects[A]
+    (seen,) = server.requests
+    assert (seen.method, seen.path, seen.authorization) == ("PATCH", A, "Bearer abc")
+    assert seen.query == {"fieldManager": "me", "fieldValidation": "Strict", "force": "false", "dryRun": "All"}
 
 
-@pytest.mark.parametrize("first", [(503, {}, b""), (429, {}, b""), (500, {}, b"oops"), (0, {}, b"")])
-def test_passing_faults_are_retried(server: Server, first: tuple[int, dict[str, str], bytes]) -> None:
-    server.answers = [first, OK]
-    assert server.api().list("/x", "x") == []
-    assert len(server.seen) == 2
+@pytest.mark.parametrize("status", [503, 429, 500, 0])
+def test_passing_faults_are_retried(server: FakeApi, status: int) -> None:
+    server.fail("GET", PODS, status)
+    assert len(client(server).list(PODS, "x")) == 1
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 422])
-def test_lasting_faults_are_not(server: Server, code: int) -> None:
-    server.answers = [(code, {}, b"")]
+def test_lasting_faults_are_not(server: FakeApi, code: int) -> None:
+    server.fail("GET", PODS, code)
     with pytest.raises(ApiError):
-        server.api().get("/x", "x")
-    assert len(server.seen) == 1
+        client(server).get(PODS, "x")
+    assert len(server.requests) == 1
 
 
-def test_retries_end(server: Server) -> None:
-    server.answers = [(503, {}, b"")]
+def test_retries_end(server: FakeApi) -> None:
+    server.fail("GET", PODS, 503, times=math.inf)
     started = time.monotonic()
     with pytest.raises(ApiError, match=r"with 503.*\(tried \d+ times within \d s\)"):
-        server.api().get("/x", "x")
+        client(server).get(PODS, "x")
     assert time.monotonic() - started < 10
-    assert len(server.seen) > 2
+    assert len(server.requests) > 2
 
 
-def test_wait_that_is_too_long_is_not_begun(server: Server) -> None:
-    server.answers = [(429, {"Retry-After": "60"}, b""), OK]
-    started = time.monotonic()
-    with pytest.raises(ApiError):
-        server.api().get("/x", "x")
-    assert time.monotonic() - started < 30
-
-
-def test_idle_connection_that_was_closed_is_no_fault(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked again at once."""
-    server.answers = [OK, (0, {}, b""), OK]
-    api = server.api()
-    api.list("/x", "x")
+def test_wait_that_is_too_long_is_not_begun(server: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
-    api.list("/x", "x")
+    server.fail("GET", PODS, 429, Retry_After="60")
+    with pytest.raises(ApiError):
+        client(server).get(PODS, "x")
+    assert pauses == []
+    assert len(server.requests) == 1
+
+
+def test_as_long_as_the_server_says_is_waited(server: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    server.fail("GET", PODS, 429, Retry_After="7")
+    assert len(server.client(patience=25.0).list(PODS, "x")) == 1
+    assert pauses == [7.0]
+
+
+def test_idle_connection_that_was_closed_is_no_fault(server: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked again at once."""
+    api = client(server)
+    api.list(PODS, "x")
+    server.fail("GET", PODS, 0)
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    api.list(PODS, "x")
+    assert len(server.requests) == 3
     assert pauses == []
 
 
-def test_find(server: Server) -> None:
-    server.answers = [(404, {}, b""), OK]
-    assert server.api().find("/x", "x") is None
-    assert server.api().find("/x", "x") is not None
+def test_find(server: FakeApi) -> None:
+    assert client(server).find(f"{PODS}/b", "x") is None
+    assert client(server).find("/apis/example.org/v1/things/b", "x") is None
+    found = client(server).find(A, "x")
+    assert found is not None
+    assert found["metadata"]["name"] == "a"
 
 
-def test_pages(server: Server) -> None:
-    one = {
-        "kind": "PodList",
-        "apiVersion": "v1",
-        "metadata": {"continue": "more"},
-        "items": [{"metadata": {"name": "a"}}],
-    }
-    two = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": [{"metadata": {"name": "b"}}]}
-    server.answers = [(200, {}, json.dumps(page).encode()) for page in (one, two)]
-    found = server.api().list("/x", "x")
+def test_pages(server: FakeApi) -> None:
+    server.page = 2
+    for name in "bcde":
+        server.put(f"{PODS}/{name}")
+    found = client(server).list(PODS, "x")
     assert [(item["kind"], item["apiVersion"], item["metadata"]["name"]) for item in found] == [
-        ("Pod", "v1", "a"),
-        ("Pod", "v1", "b"),
+        ("Pod", "v1", name) for name in "abcde"
     ]
-    assert "continue=more" in server.seen[1][1]
+    assert [request.query.get("continue") for request in server.requests] == [None, "2", "4"]
 
 
-def test_warnings_are_collected_once(server: Server) -> None:
-    server.answers = [(200, {"Warning": '299 - "this is \\"old\\"", 299 - "and that"'}, OK[2])]
-    api = server.api()
-    api.list("/x", "x")
-    api.list("/x", "x")
+def test_an_object_that_was_made_anew_is_not_deleted_in_place_of_another(server: FakeApi) -> None:
+    """As when the first of two tries was done, and its answer lost."""
+    api, uid = client(server), server.objects[A]["metadata"]["uid"]
+    server.meanwhile("DELETE", A, lambda: server.recreate(A))
+    with pytest.raises(ApiError, match="the uid is"):
+        api.delete(A, "x", uid=uid)
+    assert A in server.objects
+    api.delete(A, "x", uid=server.objects[A]["metadata"]["uid"])
+    assert A not in server.objects
+
+
+def test_warnings_are_collected_once(server: FakeApi) -> None:
+    server.headers = {"Warning": '299 - "this is \\"old\\"", 299 - "and that"'}
+    api = client(server)
+    api.list(PODS, "x")
+    api.list(PODS, "x")
     assert list(api.warnings) == ['this is "old"', "and that"]
 
 
@@ -344,10 +330,9 @@ def test_nobody_listens() -> None:
         Api(Connection(host=url, source="test"), first_contact=0.3).get("/x", "x")
 
 
-def test_http_proxy_is_used(server: Server) -> None:
+def test_http_proxy_is_used(server: FakeApi) -> None:
     """The API's address does not exist: only the proxy can answer."""
-    server.answers = [OK]
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match="Tunnel connection failed: 501"):
         # A CONNECT that is not understood: the request did go to the proxy.
         Api(Connection(host="http://api.invalid", source="test", proxy=server.url), first_contact=0.1).get("/x", "x")
 

@@ -12,17 +12,14 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _takeover
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.plugins.module_utils._takeover import NOTE, PAUSED, Takeover, Wanted
-from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
+from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 NS = "/namespaces/cms"
 SERVICES, PODS = f"/api/v1{NS}/services", f"/api/v1{NS}/pods"
@@ -58,99 +55,6 @@ def service(name: str, owner: str, **port: Any) -> dict[str, Any]:
     }
 
 
-class Small(JsonHandler):
-    """As much of an API server as is asked for: objects by path, merge patches, deletes, and endpoints of Services."""
-
-    objects: dict[str, dict[str, Any]] = {}
-    forbidden: tuple[str, ...] = ()
-    # Paths whose changes fail: by that status, dry runs as well or not.
-    failing: dict[tuple[str, bool], int] = {}
-    changes: list[tuple[str, str, Any]] = []
-
-    def _ask(self) -> tuple[str, str]:
-        parts = urlsplit(self.path)
-        return parts.path, parse_qs(parts.query).get("labelSelector", [""])[0]
-
-    def _refused(self, path: str) -> bool:
-        if path.startswith(self.forbidden or ("-",)):
-            self.answer({"kind": "Status", "message": "forbidden", "reason": "Forbidden", "code": 403}, 403)
-            return True
-        return False
-
-    def do_GET(self) -> None:
-        path, selector = self._ask()
-        if self._refused(path):
-            return
-        if path == SLICES:
-            target = self.objects[SERVICE]["spec"]["selector"]["app.kubernetes.io/instance"]
-            point = {"targetRef": {"name": f"{target}-envoy-1"}, "conditions": {"ready": True}}
-            self.answer({"kind": "EndpointSliceList", "items": [{"endpoints": [point]}]})
-        elif path in self.objects:
-            self.answer(self.objects[path])
-        elif path.rpartition("/")[2] in (
-            "services",
-            "pods",
-            "deployments",
-            "secrets",
-            "configmaps",
-            "ingresses",
-            "statefulsets",
-            "roles",
-            "rolebindings",
-            "serviceaccounts",
-            "scaledobjects",
-        ):
-            items = [item for place, item in self.objects.items() if place.rpartition("/")[0] == path]
-            self.answer({"kind": "List", "items": [item for item in items if matches(item, selector)]})
-        elif path == "/apis/keda.sh":
-            version = {"version": "v1alpha1"}
-            self.answer({"preferredVersion": version, "versions": [version]})
-        elif path == "/apis/keda.sh/v1alpha1":
-            self.answer({"resources": [{"kind": "ScaledObject", "name": "scaledobjects", "namespaced": True}]})
-        else:
-            details = {"name": path.rpartition("/")[2]}
-            self.answer({"kind": "Status", "reason": "NotFound", "code": 404, "details": details}, 404)
-
-    def do_PATCH(self) -> None:
-        path, _selector = self._ask()
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        trial = "dryRun=All" in self.path
-        if status := self.failing.pop((path, trial), 0):
-            self.answer({"kind": "Status", "message": "refused", "code": status}, status)
-            return
-        if trial:
-            self.answer(self.objects[path])
-            return
-        self.changes.append(("PATCH", path, body))
-        merge(self.objects[path], body)
-        self.answer(self.objects[path])
-
-    def do_DELETE(self) -> None:
-        path, _selector = self._ask()
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.changes.append(("DELETE", path, None))
-        del self.objects[path]
-        self.answer({"kind": "Status"})
-
-
-def merge(there: dict[str, Any], body: dict[str, Any]) -> None:
-    for key, value in body.items():
-        if value is None:
-            there.pop(key, None)
-        elif isinstance(value, dict):
-            merge(there.setdefault(key, {}), value)
-        else:
-            there[key] = value
-
-
-def matches(item: dict[str, Any], selector: str) -> bool:
-    found = item["metadata"].get("labels") or {}
-    if " in (" in selector:
-        key, _in, names = selector.partition(" in (")
-        return found.get(key) in names.rstrip(")").split(",")
-    return all(found.get(pair.partition("=")[0]) == pair.partition("=")[2] for pair in selector.split(",") if pair)
-
-
 def helms(release: str) -> dict[str, str]:
     """What Helm writes on whatever it makes."""
     return {"meta.helm.sh/release-name": release, "meta.helm.sh/release-namespace": "cms"}
@@ -183,7 +87,6 @@ def scene() -> dict[str, dict[str, Any]]:
         },
     }
     for place, item in found.items():
-        item["metadata"].update(uid=place, resourceVersion="1")
         if item["metadata"]["name"].startswith(OLD) and "/pods/" not in place:
             item["metadata"]["annotations"] = helms(OLD)
     return copy.deepcopy(found)
@@ -214,113 +117,141 @@ class Tried(Takeover):
 
 
 @pytest.fixture
-def address() -> Iterator[str]:
-    Small.objects, Small.forbidden, Small.failing, Small.changes = scene(), (), {}, []
-    with served(Small) as found:
+def api() -> Iterator[FakeApi]:
+    with FakeApi(SCALED_OBJECT) as found:
+        for place, item in scene().items():
+            found.put(place, item)
+
+        def lead() -> None:
+            """What is behind the Service."""
+            if SERVICE in found.objects:
+                point = {"targetRef": {"name": f"{selected(found)}-envoy-1"}, "conditions": {"ready": True}}
+                metadata = {"labels": {"kubernetes.io/service-name": OLD}}
+                found.put(f"{SLICES}/{OLD}-1", {"metadata": metadata, "endpoints": [point]})
+
+        found.controllers.append(lead)
+        lead()
         yield found
 
 
-def taken(address: str, *, check: bool = False, left: tuple[int, ...] = (), **options: Any) -> Tried:
-    api = Api(Connection(host=address, source="a test"))
+def taken(api: FakeApi, *, check: bool = False, left: tuple[int, ...] = (), **options: Any) -> Tried:
     wanted = Wanted(**{"namespace": "cms", "release": OLD, "old": OLD, "name": NEW, "drain_seconds": 0.0, **options})
-    found = Tried(api, lambda: None, wanted, check=check, sleep=lambda _seconds: None)  # type: ignore[arg-type,return-value]
+    found = Tried(api.client(), lambda: None, wanted, check=check, sleep=lambda _seconds: None)  # type: ignore[arg-type,return-value]
     found.asked, found.left = [], list(left)
     return found
 
 
-def selected() -> str:
-    return str(Small.objects[SERVICE]["spec"]["selector"]["app.kubernetes.io/instance"])
+def selected(api: FakeApi) -> str:
+    return str(api.objects[SERVICE]["spec"]["selector"]["app.kubernetes.io/instance"])
 
 
-def test_there_and_back(address: str) -> None:
-    before = copy.deepcopy(Small.objects[SERVICE]["spec"])
-    work = taken(address, left=(3, 0), drain_seconds=5.0, old_servers=1)
+def test_there_and_back(api: FakeApi) -> None:
+    before = copy.deepcopy(api.objects[SERVICE]["spec"])
+    work = taken(api, left=(3, 0), drain_seconds=5.0, old_servers=1)
     work.take_over()
-    assert selected() == NEW
+    assert selected(api) == NEW
     assert work.asked == [f"{OLD}-envoy-1 /healthcheck/fail"]
     assert work.outcome.changed
     assert not work.outcome.warnings
     # It was held, and went down only when nobody was left.
-    patches = [body for _verb, path, body in Small.changes if path.startswith(SCALERS)]
+    patches = [change.body for change in api.changes if change.path.startswith(SCALERS)]
     assert [body["metadata"]["annotations"][PAUSED] for body in patches] == ["3", "1"]
-    assert Small.objects[f"{DEPLOYMENTS}/{OLD}-triton"]["spec"]["replicas"] == 1
+    assert api.objects[f"{DEPLOYMENTS}/{OLD}-triton"]["spec"]["replicas"] == 1
 
-    again = taken(address, old_servers=1)
+    again = taken(api, old_servers=1)
     again.take_over()
     assert not again.outcome.changed
 
-    back = taken(address)
+    back = taken(api)
     back.back()
-    assert Small.objects[SERVICE]["spec"] == before
-    assert NOTE not in Small.objects[SERVICE]["metadata"]["annotations"]
+    assert api.objects[SERVICE]["spec"] == before
+    assert NOTE not in api.objects[SERVICE]["metadata"]["annotations"]
     assert back.asked == [f"{OLD}-envoy-1 /healthcheck/ok"]
-    assert Small.objects[f"{DEPLOYMENTS}/{OLD}-triton"]["spec"]["replicas"] == 3
-    assert PAUSED not in Small.objects[f"{SCALERS}/{OLD}-keda-so"]["metadata"]["annotations"]
-    assert "restartedAt" in json.dumps(Small.objects[f"{DEPLOYMENTS}/{NEW}-envoy"])
-    nothing = taken(address)
+    assert api.objects[f"{DEPLOYMENTS}/{OLD}-triton"]["spec"]["replicas"] == 3
+    assert PAUSED not in api.objects[f"{SCALERS}/{OLD}-keda-so"]["metadata"]["annotations"]
+    assert "restartedAt" in json.dumps(api.objects[f"{DEPLOYMENTS}/{NEW}-envoy"])
+    nothing = taken(api)
     nothing.back()
     assert not nothing.outcome.changed
 
 
-def test_clients_do_not_go_back_to_envoys_that_know_no_server(address: str) -> None:
-    taken(address).take_over()
-    work = taken(address, wait_seconds=0.0)
+def test_clients_do_not_go_back_to_envoys_that_know_no_server(api: FakeApi) -> None:
+    taken(api).take_over()
+    work = taken(api, wait_seconds=0.0)
     work.server = "10.0.0.9"
     with pytest.raises(SupersonicError, match="The Envoys of sonic do not know its servers"):
         work.back()
-    assert selected() == NEW
+    assert selected(api) == NEW
 
 
-def test_an_autoscaler_that_was_paused_before_stays_so(address: str) -> None:
-    Small.objects[SCALER]["metadata"]["annotations"] = {PAUSED: "2"}
-    taken(address).take_over()
-    taken(address).back()
-    assert Small.objects[SCALER]["metadata"]["annotations"] == {PAUSED: "2"}
+def test_an_autoscaler_that_was_paused_before_stays_so(api: FakeApi) -> None:
+    api.objects[SCALER]["metadata"]["annotations"] = {PAUSED: "2"}
+    taken(api).take_over()
+    taken(api).back()
+    assert api.objects[SCALER]["metadata"]["annotations"] == {PAUSED: "2"}
 
 
-def paused() -> str | None:
-    found: str | None = Small.objects[SCALER]["metadata"]["annotations"].get(PAUSED)
+def paused(api: FakeApi) -> str | None:
+    found: str | None = api.objects[SCALER]["metadata"]["annotations"].get(PAUSED)
     return found
 
 
-@pytest.mark.parametrize(
-    ("failing", "leads"),
-    [
-        # Somebody has changed the Service meanwhile.
-        ({(SERVICE, False): 409}, OLD),
-        # Broken off between the Service and the autoscaler.
-        ({(SCALER, False): 422}, NEW),
-    ],
-)
-def test_a_run_that_was_broken_off_leaves_no_pause_behind(
-    address: str, failing: dict[tuple[str, bool], int], leads: str
-) -> None:
-    Small.failing = dict(failing)
-    with pytest.raises(SupersonicError):
-        taken(address).take_over()
-    assert selected() == leads
-    assert paused() is None
-    taken(address).take_over()
-    assert (selected(), paused()) == (NEW, "3")
+def change_the_service(api: FakeApi) -> None:
+    with api.changed(SERVICE) as live:
+        live["spec"]["ports"][0]["nodePort"] = 30443
+
+
+@pytest.mark.parametrize("meanwhile", [True, False])
+def test_a_run_that_was_broken_off_leaves_no_pause_behind(api: FakeApi, meanwhile: bool) -> None:
+    """Because the Service was changed meanwhile, or between the Service and the autoscaler."""
+    if meanwhile:
+        api.meanwhile("PATCH", SERVICE, lambda: change_the_service(api))
+    else:
+        api.fail("PATCH", SCALER, 422)
+    with pytest.raises(SupersonicError, match="the resourceVersion is" if meanwhile else "refused as told"):
+        taken(api).take_over()
+    assert selected(api) == (OLD if meanwhile else NEW)
+    # The change of the others is there.
+    assert (api.objects[SERVICE]["spec"]["ports"][0].get("nodePort") == 30443) == meanwhile
+    assert paused(api) is None
+    taken(api).take_over()
+    assert (selected(api), paused(api)) == (NEW, "3")
     # The same of the way back.
-    Small.failing = {(SERVICE, False): 409}
+    api.meanwhile("PATCH", SERVICE, lambda: api.recreate(SERVICE))
+    with pytest.raises(SupersonicError, match="the resourceVersion is"):
+        taken(api).back()
+    assert selected(api) == NEW
+    taken(api).back()
+    assert (selected(api), paused(api)) == (OLD, None)
+
+
+def test_what_was_made_anew_under_a_name_of_the_release_is_not_removed(api: FakeApi) -> None:
+    """Its pool, and a record of Helm by a helm that runs at the same time."""
+    path = f"{SECRETS}/sh.helm.release.v1.{OLD}.v3"
+    api.put(path, record(manifest("apps/v1", "Deployment", f"{OLD}-triton")))
+    taken(api).take_over()
+    for place in (POOL, path):
+        api.meanwhile("DELETE", place, lambda place=place: api.recreate(place))
+        with pytest.raises(SupersonicError, match="the uid is"):
+            taken(api).finish()
+        assert place in api.objects
+        assert selected(api) == NEW
+        # The next run sees what it removes.
+    taken(api).finish()
+    assert not {POOL, path} & set(api.objects)
+
+
+def test_who_may_not_pause_the_autoscaler_changes_nothing(api: FakeApi) -> None:
+    api.fail("PATCH", SCALER, 403, trial=True)
     with pytest.raises(SupersonicError):
-        taken(address).back()
-    taken(address).back()
-    assert (selected(), paused()) == (OLD, None)
+        taken(api).take_over()
+    assert api.changes == []
 
 
-def test_who_may_not_pause_the_autoscaler_changes_nothing(address: str) -> None:
-    Small.failing = {(SCALER, True): 403}
-    with pytest.raises(SupersonicError):
-        taken(address).take_over()
-    assert Small.changes == []
-
-
-def test_the_port_of_the_service_stays_and_leads_to_ours(address: str) -> None:
-    Small.objects[SERVICE]["spec"]["ports"][0].update(port=443, targetPort=9000, nodePort=30443)
-    taken(address).take_over()
-    assert Small.objects[SERVICE]["spec"]["ports"][0] == {
+def test_the_port_of_the_service_stays_and_leads_to_ours(api: FakeApi) -> None:
+    api.objects[SERVICE]["spec"]["ports"][0].update(port=443, targetPort=9000, nodePort=30443)
+    taken(api).take_over()
+    assert api.objects[SERVICE]["spec"]["ports"][0] == {
         "name": "grpc",
         "port": 443,
         "targetPort": 8001,
@@ -351,27 +282,27 @@ def test_the_port_of_the_service_stays_and_leads_to_ours(address: str) -> None:
         ),
     ],
 )
-def test_what_is_refused_before_anything_changes(address: str, change: Any, message: str) -> None:
-    change(Small.objects)
+def test_what_is_refused_before_anything_changes(api: FakeApi, change: Any, message: str) -> None:
+    change(api.objects)
     with pytest.raises(SupersonicError, match=message):
-        taken(address).take_over()
-    if SERVICE in Small.objects:
-        plan = taken(address)
+        taken(api).take_over()
+    if SERVICE in api.objects:
+        plan = taken(api)
         plan.plan()
         assert re.search(message, " ".join(plan.outcome.problems))
-    assert Small.changes == []
+    assert api.changes == []
 
 
-def test_the_same_name_is_refused(address: str) -> None:
+def test_the_same_name_is_refused(api: FakeApi) -> None:
     with pytest.raises(SupersonicError, match="needs another name: supersonic_name"):
-        taken(address, name=OLD)
+        taken(api, name=OLD)
 
 
 @pytest.mark.parametrize("action", ["plan", "take_over"])
-def test_nothing_is_changed_by_a_plan_or_a_check(address: str, action: str) -> None:
-    work = taken(address, check=True)
+def test_nothing_is_changed_by_a_plan_or_a_check(api: FakeApi, action: str) -> None:
+    work = taken(api, check=True)
     getattr(work, action)()
-    assert Small.changes == []
+    assert api.changes == []
     assert work.asked == []
     text = "\n".join(work.outcome.steps)
     assert "the Service sonic to the Envoys of site-cms" in text
@@ -385,54 +316,54 @@ def test_nothing_is_changed_by_a_plan_or_a_check(address: str, action: str) -> N
             assert part in text
 
 
-def test_requests_that_are_left_keep_the_servers_and_the_release(address: str) -> None:
-    work = taken(address, left=(2,) * 9, old_servers=0)
+def test_requests_that_are_left_keep_the_servers_and_the_release(api: FakeApi) -> None:
+    work = taken(api, left=(2,) * 9, old_servers=0)
     work.take_over()
     assert (work.outcome.requests, work.outcome.connections) == (2, 4)
-    assert Small.objects[f"{DEPLOYMENTS}/{OLD}-triton"]["spec"]["replicas"] == 3
+    assert api.objects[f"{DEPLOYMENTS}/{OLD}-triton"]["spec"]["replicas"] == 3
     assert "4 connections and 2 requests are left" in work.outcome.warnings[0]
     with pytest.raises(SupersonicError, match=r"2 requests are on their way at the old Envoys\. Nothing was removed"):
-        taken(address, left=(2,)).finish()
+        taken(api, left=(2,)).finish()
 
 
 @pytest.mark.parametrize("options", [{"unused": 5}, {"silent": True}, {"hidden": True}])
-def test_servers_stay_while_clients_may_be_left(address: str, options: dict[str, Any]) -> None:
+def test_servers_stay_while_clients_may_be_left(api: FakeApi, options: dict[str, Any]) -> None:
     """An idle client asks the Envoy that it knows, and one that does not say may have any."""
     if options.pop("hidden", False):
-        del Small.objects[f"{PODS}/{OLD}-envoy-1"]["metadata"]["labels"]
-    work = taken(address, old_servers=0)
+        del api.objects[f"{PODS}/{OLD}-envoy-1"]["metadata"]["labels"]
+    work = taken(api, old_servers=0)
     for name, value in options.items():
         setattr(work, name, value)
     work.take_over()
-    assert Small.objects[POOL]["spec"]["replicas"] == 3
+    assert api.objects[POOL]["spec"]["replicas"] == 3
     text = "\n".join(work.outcome.warnings)
     assert "The old servers stay as many as they are" in text
     assert ("5 connections and 0 requests are left" in text) == bool(options.get("unused"))
     assert ("It is not known after 0 s whether clients are left" in text) == (not options.get("unused"))
-    again = taken(address, old_servers=0)
+    again = taken(api, old_servers=0)
     if options:
         again.take_over()
-        assert Small.objects[POOL]["spec"]["replicas"] == 0
+        assert api.objects[POOL]["spec"]["replicas"] == 0
 
 
-def test_a_release_is_not_removed_under_clients_that_nobody_counts(address: str) -> None:
-    taken(address).take_over()
-    work = taken(address)
+def test_a_release_is_not_removed_under_clients_that_nobody_counts(api: FakeApi) -> None:
+    taken(api).take_over()
+    work = taken(api)
     work.silent = True
-    before = list(Small.changes)
+    before = list(api.changes)
     with pytest.raises(SupersonicError, match=r"sonic-envoy-1 did not say.*Nothing was removed.*migrate_ignore_silent"):
         work.finish()
-    assert Small.changes == before
-    told = taken(address, ignore_silent=True)
+    assert api.changes == before
+    told = taken(api, ignore_silent=True)
     told.silent = True
     told.finish()
     assert "did not say" in told.outcome.warnings[0]
-    assert POOL not in Small.objects
+    assert POOL not in api.objects
 
 
-def test_connections_that_end_with_the_release_are_told(address: str) -> None:
-    taken(address).take_over()
-    work = taken(address)
+def test_connections_that_end_with_the_release_are_told(api: FakeApi) -> None:
+    taken(api).take_over()
+    work = taken(api)
     work.unused = 2
     work.finish()
     assert "2 connections without a request are left" in work.outcome.warnings[0]
@@ -466,94 +397,97 @@ def manifest(version: str, kind: str, name: str, **metadata: Any) -> dict[str, A
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_a_release_is_removed_and_its_address_kept(address: str, recorded: bool) -> None:
+def test_a_release_is_removed_and_its_address_kept(api: FakeApi, recorded: bool) -> None:
     if recorded:
-        Small.objects[f"{SECRETS}/sh.helm.release.v1.{OLD}.v3"] = record(
-            manifest("v1", "Service", OLD),
-            manifest("v1", "Service", f"{OLD}-triton"),
-            manifest("apps/v1", "Deployment", f"{OLD}-envoy"),
-            manifest("apps/v1", "Deployment", f"{OLD}-triton"),
-            manifest("v1", "PersistentVolumeClaim", "cvmfs"),
-            manifest("keda.sh/v1alpha1", "ScaledObject", f"{OLD}-keda-so"),
-            manifest("networking.k8s.io/v1", "Ingress", f"{OLD}-ingress-grpc"),
-            manifest("v1", "ConfigMap", "kept", annotations={"helm.sh/resource-policy": "keep"}),
+        api.put(
+            f"{SECRETS}/sh.helm.release.v1.{OLD}.v3",
+            record(
+                manifest("v1", "Service", OLD),
+                manifest("v1", "Service", f"{OLD}-triton"),
+                manifest("apps/v1", "Deployment", f"{OLD}-envoy"),
+                manifest("apps/v1", "Deployment", f"{OLD}-triton"),
+                manifest("v1", "PersistentVolumeClaim", "cvmfs"),
+                manifest("keda.sh/v1alpha1", "ScaledObject", f"{OLD}-keda-so"),
+                manifest("networking.k8s.io/v1", "Ingress", f"{OLD}-ingress-grpc"),
+                manifest("v1", "ConfigMap", "kept", annotations={"helm.sh/resource-policy": "keep"}),
+            ),
         )
     with pytest.raises(SupersonicError, match=r"still leads to the release.*Nothing was removed\. Run take_over first"):
-        taken(address).finish()
-    taken(address).take_over()
-    work = taken(address)
+        taken(api).finish()
+    taken(api).take_over()
+    work = taken(api)
     work.finish()
-    gone = [path for verb, path, _body in Small.changes if verb == "DELETE"]
+    gone = [change.path for change in api.changes if change.method == "DELETE"]
     # Who scales goes first.
     assert gone[0] == f"{SCALERS}/{OLD}-keda-so"
     expected = {f"{DEPLOYMENTS}/{OLD}-envoy", f"{DEPLOYMENTS}/{OLD}-triton", f"{SERVICES}/{OLD}-triton", gone[0]}
     assert set(gone) == expected | ({f"{SECRETS}/sh.helm.release.v1.{OLD}.v3"} if recorded else set())
     for place in (SERVICE, f"{INGRESSES}/{OLD}-ingress-grpc"):
-        kept = Small.objects[place]["metadata"]
+        kept = api.objects[place]["metadata"]
         assert kept["labels"]["app.kubernetes.io/instance"] == NEW
         assert "meta.helm.sh/release-name" not in kept["annotations"]
         # By which a teardown of the instance knows it.
         assert json.loads(kept["annotations"][NOTE])["finished"]
-    assert selected() == NEW
+    assert selected(api) == NEW
     assert "hunter2" not in str(work.outcome)
 
-    again = taken(address)
+    again = taken(api)
     again.finish()
     assert not again.outcome.changed
     with pytest.raises(SupersonicError, match="there is no way back"):
-        taken(address).back()
-    last = taken(address, keep_address=False)
+        taken(api).back()
+    last = taken(api, keep_address=False)
     last.finish()
     assert last.outcome.changed
-    assert SERVICE not in Small.objects
-    assert f"{INGRESSES}/{OLD}-ingress-grpc" not in Small.objects
-    assert f"{SERVICES}/{NEW}" in Small.objects
-    taken(address).finish()
+    assert SERVICE not in api.objects
+    assert f"{INGRESSES}/{OLD}-ingress-grpc" not in api.objects
+    assert f"{SERVICES}/{NEW}" in api.objects
+    taken(api).finish()
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_what_is_of_another_release_is_left(address: str, recorded: bool) -> None:
+def test_what_is_of_another_release_is_left(api: FakeApi, recorded: bool) -> None:
     """Its objects have the labels, or the name, of the one that goes."""
     other, unmarked = f"{DEPLOYMENTS}/{OLD}-grafana", f"/api/v1{NS}/configmaps/{OLD}-config"
     ingress = f"{INGRESSES}/{OLD}-ingress-grpc"
     for place, notes in ((other, helms("dashboards")), (unmarked, {})):
-        name = place.rpartition("/")[2]
-        Small.objects[place] = {
-            "metadata": {"name": name, "uid": place, "labels": labels(OLD, "x"), "annotations": notes}
-        }
-    Small.objects[ingress]["metadata"]["annotations"] = helms("dashboards")
+        api.put(place, {"metadata": {"labels": labels(OLD, "x"), "annotations": notes}})
+    api.objects[ingress]["metadata"]["annotations"] = helms("dashboards")
     if recorded:
-        Small.objects[f"{SECRETS}/sh.helm.release.v1.{OLD}.v3"] = record(
-            manifest("apps/v1", "Deployment", f"{OLD}-envoy"),
-            manifest("apps/v1", "Deployment", f"{OLD}-grafana"),
-            manifest("v1", "ConfigMap", f"{OLD}-config"),
+        api.put(
+            f"{SECRETS}/sh.helm.release.v1.{OLD}.v3",
+            record(
+                manifest("apps/v1", "Deployment", f"{OLD}-envoy"),
+                manifest("apps/v1", "Deployment", f"{OLD}-grafana"),
+                manifest("v1", "ConfigMap", f"{OLD}-config"),
+            ),
         )
-    taken(address).take_over()
-    work = taken(address, keep_address=False)
+    taken(api).take_over()
+    work = taken(api, keep_address=False)
     work.finish()
-    assert other in Small.objects
-    assert unmarked in Small.objects
-    assert ingress in Small.objects
-    assert f"{DEPLOYMENTS}/{OLD}-envoy" not in Small.objects
-    assert SERVICE not in Small.objects
+    assert other in api.objects
+    assert unmarked in api.objects
+    assert ingress in api.objects
+    assert f"{DEPLOYMENTS}/{OLD}-envoy" not in api.objects
+    assert SERVICE not in api.objects
     text = "\n".join(work.outcome.warnings)
     assert f"Deployment/{OLD}-grafana" in text
     assert f"ConfigMap/{OLD}-config" in text
 
 
-def test_a_helm_that_wrote_its_label_alone_is_known_by_its_record(address: str) -> None:
-    del Small.objects[POOL]["metadata"]["annotations"]
-    Small.objects[POOL]["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "Helm"
-    Small.objects[f"{SECRETS}/sh.helm.release.v1.{OLD}.v3"] = record(manifest("apps/v1", "Deployment", f"{OLD}-triton"))
-    taken(address).take_over()
-    taken(address).finish()
-    assert POOL not in Small.objects
+def test_a_helm_that_wrote_its_label_alone_is_known_by_its_record(api: FakeApi) -> None:
+    del api.objects[POOL]["metadata"]["annotations"]
+    api.objects[POOL]["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "Helm"
+    api.put(f"{SECRETS}/sh.helm.release.v1.{OLD}.v3", record(manifest("apps/v1", "Deployment", f"{OLD}-triton")))
+    taken(api).take_over()
+    taken(api).finish()
+    assert POOL not in api.objects
 
 
-def test_records_that_may_not_be_read_are_told(address: str) -> None:
-    taken(address).take_over()
-    Small.forbidden = (SECRETS, "/apis/rbac.authorization.k8s.io")
-    work = taken(address)
+def test_records_that_may_not_be_read_are_told(api: FakeApi) -> None:
+    taken(api).take_over()
+    api.may = lambda _verb, resource, _space: resource not in ("secrets", "roles", "rolebindings")
+    work = taken(api)
     work.finish()
     text = "\n".join(work.outcome.warnings)
     assert "Helm still knows the release sonic" in text

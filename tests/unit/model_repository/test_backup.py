@@ -133,6 +133,24 @@ def test_a_backup_that_breaks_off_is_continued(shop: Shop, monkeypatch: pytest.M
     assert verify(FolderTarget(shop.backup), everything=True)["sound"]
 
 
+def test_a_backup_whose_lock_was_lost_is_not_switched(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one, which took it for dead, decides what the backup serves."""
+    save(shop.target, shop.backup)
+    roll_back(shop.target, shop.releases[1], Options())
+    stage = Store.stage
+
+    def stage_and_lose(self: Store, *arguments: t.Any, **named: t.Any) -> int:
+        staged = stage(self, *arguments, **named)
+        holder = Path(self.root, "lock/holder")
+        holder.write_text(json.dumps({**json.loads(holder.read_text()), "session": "of another"}))
+        return staged
+
+    monkeypatch.setattr(Store, "stage", stage_and_lose)
+    with pytest.raises(SupersonicError, match=r"another one took over\. Nothing was switched"):
+        save(shop.target, shop.backup)
+    assert held(shop.backup)[0] == shop.releases[0]
+
+
 def test_nothing_is_restored_over_something_else(shop: Shop) -> None:
     save(shop.target, shop.backup)
     (shop.source / "beta/1/model.py").write_text("# another\n")

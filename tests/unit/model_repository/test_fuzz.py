@@ -4,12 +4,11 @@
 
 """Damaged configurations and golden requests: accepted, or refused with a sentence, never a traceback.
 
-SUPERSONIC_REPEATS sets how many are tried (300).
+Which ones, and how many: see harness/chance.py.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import re
 from collections.abc import Callable
@@ -20,9 +19,9 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
+from ansible_collections.fastml.supersonic.tests.harness import chance
 from ansible_collections.fastml.supersonic.tests.harness.model_cases import BAD, GOOD, ensemble, model
 
-REPEATS = int(os.environ.get("SUPERSONIC_REPEATS", "300"))
 TOKEN = re.compile(r'"[^"]*"|-?[\w.]+|\S')
 # Every configuration that the other tests know, the good and the bad.
 CONFIGS = [
@@ -82,10 +81,10 @@ MUTATIONS: list[Mutation] = [flip, swap, cut, nest, enlarge, repeat, not_utf8]
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
 def test_damaged_configurations(tmp_path: Path, write: Callable[..., Path], mutation: Mutation) -> None:
-    dice = random.Random(f"{mutation.__name__} 1")
+    dice = chance.dice(mutation.__name__, "configurations")
     source = write(tmp_path / "source", {**model(), **ensemble()})
     refused = 0
-    rounds = max(REPEATS // len(MUTATIONS), 20)
+    rounds = chance.cases(42, least=20)
     for _round in range(rounds):
         text = dice.choice(CONFIGS).encode()
         (source / dice.choice("me") / "config.pbtxt").write_bytes(mutation(text, dice))
@@ -98,11 +97,11 @@ def test_damaged_configurations(tmp_path: Path, write: Callable[..., Path], muta
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
 def test_damaged_golden_requests(tmp_path: Path, write: Callable[..., Path], golden: str, mutation: Mutation) -> None:
-    dice = random.Random(f"{mutation.__name__} 2")
+    dice = chance.dice(mutation.__name__, "golden requests")
     source = write(tmp_path / "source", {**model(), "m/golden/a.json": golden})
     validate(scan([str(source)]))
     refused = 0
-    rounds = max(REPEATS // len(MUTATIONS), 20)
+    rounds = chance.cases(42, least=20)
     for _round in range(rounds):
         (source / "m/golden/a.json").write_bytes(mutation(golden.encode(), dice))
         try:

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import typing as t
@@ -103,7 +104,8 @@ def test_an_archive_and_models_from_elsewhere(tmp_path: Path, capfd: pytest.Capt
     for path, content in GOOD["a model from elsewhere"].tree.items():
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         (source / path).write_text(content) if content else (source / path).mkdir()
-    subprocess.run(["tar", "-C", source, "-czf", tmp_path / "models.tgz", "."], check=True)
+    with tarfile.open(tmp_path / "models.tgz", "w:gz") as tar:
+        tar.add(source, ".")
     arguments = {
         "source": [str(tmp_path / "models.tgz")],
         "store": {"type": "path", "path": str(tmp_path / "store")},
@@ -119,7 +121,8 @@ def test_an_archive_and_models_from_elsewhere(tmp_path: Path, capfd: pytest.Capt
 def test_a_signal_while_an_archive_is_read_leaves_nothing(source: Path, tmp_path: Path) -> None:
     """The module is told to end while it waits for the lock of the store, with the archive unpacked."""
     archive, scratch, store = tmp_path / "models.tar", tmp_path / "scratch", tmp_path / "store"
-    subprocess.run(["tar", "-C", source, "-cf", archive, "."], check=True)
+    with tarfile.open(archive, "w") as tar:
+        tar.add(source, ".")
     scratch.mkdir()
     other = _model_store.Store(str(store))
     other.open("somebody")

@@ -5,8 +5,8 @@
 """Any tree, edited in any way: what is published is what lies in the source, byte for byte, and equal trees are one
 release, from folders and from archives.
 
-Of a mode a release keeps whether the owner may execute the file. SUPERSONIC_REPEATS sets how many sequences of edits
-are tried (300 for 15 of them); they are always the same unless it is set.
+Of a mode a release keeps whether the owner may execute the file. Which trees and edits are tried, and how
+many: see harness/chance.py.
 """
 
 from __future__ import annotations
@@ -21,21 +21,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import is_ignored, scan
-
-REPEATS = int(os.environ.get("SUPERSONIC_REPEATS", "300"))
-SETTINGS = settings(
-    max_examples=max(REPEATS // 20, 5),
-    deadline=None,
-    derandomize="SUPERSONIC_REPEATS" not in os.environ,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+from ansible_collections.fastml.supersonic.tests.harness import chance
 
 NAMES = (
     st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="/"), min_size=1, max_size=12)
@@ -117,8 +108,7 @@ def source_of(tree: dict[str, bytes | None]) -> Iterator[tuple[Path, Path]]:
         yield source, Path(folder)
 
 
-@SETTINGS
-@given(TREES, EDITS)
+@chance.drawn(15, TREES, EDITS, least=5)
 def test_what_is_published_is_the_source(
     tree: dict[str, bytes | None], edits: list[tuple[str, str, bytes, int]]
 ) -> None:
@@ -135,8 +125,7 @@ def test_what_is_published_is_the_source(
         assert len({frozenset(found.items()) for found in releases.values()}) == len(releases)
 
 
-@SETTINGS
-@given(TREES)
+@chance.drawn(15, TREES, least=5)
 def test_the_release_is_the_same_from_anywhere(tree: dict[str, bytes | None]) -> None:
     with source_of(tree) as (source, scratch):
         release = scan([str(source)]).release

@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
 import time
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,7 +39,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases 
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
+from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 
@@ -542,12 +541,19 @@ def test_check_id_takes_whole_ids() -> None:
     _model_releases.check_id("0123456789abcdef" * 2 + "01234567")
 
 
-class Cluster:
-    """As much of the API as a claim needs: it is read, and its annotations are merged, unless it has changed."""
+CLAIM = "/api/v1/namespaces/n/persistentvolumeclaims/c"
+
+
+class Cluster(FakeApi):
+    """A cluster with one claim."""
 
     def __init__(self) -> None:
-        metadata = {"annotations": {}, "resourceVersion": "0", "uid": "3f0c9a52"}
-        self.claim: dict[str, t.Any] = {"metadata": metadata, "spec": {}}
+        super().__init__()
+        self.put(CLAIM, {"metadata": {"annotations": {}}, "spec": {}})
+
+    @property
+    def claim(self) -> dict[str, t.Any]:
+        return self.objects[CLAIM]
 
     @property
     def annotations(self) -> dict[str, str]:
@@ -555,18 +561,11 @@ class Cluster:
         noted: dict[str, str] = self.claim["metadata"]["annotations"]
         return {name.partition("/")[2]: value for name, value in noted.items()}
 
-    def find(self, _path: str, _what: str) -> dict[str, t.Any]:
-        return copy.deepcopy(self.claim)
 
-    def call(self, _method: str, _path: str, what: str, **more: t.Any) -> bytes:
-        metadata, before = more["body"]["metadata"], self.claim["metadata"]
-        if metadata["resourceVersion"] != before["resourceVersion"]:
-            raise ApiError(f"{what} has changed.", status=409, reason="Conflict", body={})
-        annotations = {**before["annotations"], **metadata["annotations"]}
-        kept = {name: value for name, value in annotations.items() if value is not None}
-        version = str(int(before["resourceVersion"]) + 1)
-        self.claim = {"metadata": {**before, "annotations": kept, "resourceVersion": version}, "spec": {}}
-        return json.dumps(self.claim).encode()
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as found:
+        yield found
 
 
 class Noted(FolderTarget):
@@ -574,7 +573,7 @@ class Noted(FolderTarget):
 
     def __init__(self, path: Path, cluster: Cluster) -> None:
         super().__init__(str(path))
-        self.claim = ClaimTarget(t.cast("t.Any", cluster), "n", "c", None)
+        self.claim = ClaimTarget(cluster.client(), "n", "c", None)
 
     def published(self, _known: t.Any = None, /) -> Published:
         return self.claim.published()
@@ -598,8 +597,8 @@ class Noted(FolderTarget):
         return self.claim.noted()
 
 
-def test_a_claim_says_what_its_store_holds(source: Path, tmp_path: Path) -> None:
-    cluster, store = Cluster(), tmp_path / "store"
+def test_a_claim_says_what_its_store_holds(cluster: Cluster, source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
     releases = []
     for number in range(4):
         (source / "beta/1/model.py").write_text(f"# {number}\n")
@@ -619,8 +618,8 @@ def test_a_claim_says_what_its_store_holds(source: Path, tmp_path: Path) -> None
     assert roll_back(Noted(store, cluster), releases[2][:8], Options(check=True))["changed"] is False
 
 
-def test_a_claim_with_notes_of_something_else(source: Path, tmp_path: Path) -> None:
-    cluster, store = Cluster(), tmp_path / "store"
+def test_a_claim_with_notes_of_something_else(cluster: Cluster, source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
     release = publish(Noted(store, cluster), [str(source)], Options())["release"]
     annotations = cluster.claim["metadata"]["annotations"]
     for wrong in ("nonsense", "[]", "{}", '[{"release": "another"}]', "[1]"):
@@ -630,19 +629,15 @@ def test_a_claim_with_notes_of_something_else(source: Path, tmp_path: Path) -> N
         assert [model["name"] for model in result["releases"][0]["models"]] == ["alpha", "beta"]
 
 
-def restored(cluster: Cluster) -> None:
-    """The claim as a backup brings it back: another one with the same annotations."""
-    cluster.claim["metadata"]["uid"] = "b1d77c40"
-
-
 @pytest.mark.parametrize("volume", ["the same", "empty"])
-def test_a_restored_claim_is_not_believed(source: Path, tmp_path: Path, volume: str) -> None:
-    cluster, store = Cluster(), tmp_path / "store"
+def test_a_restored_claim_is_not_believed(cluster: Cluster, source: Path, tmp_path: Path, volume: str) -> None:
+    store = tmp_path / "store"
     first = publish(Noted(store, cluster), [str(source)], Options())["release"]
     (source / "beta/1/model.py").write_text("# new\n")
     second = publish(Noted(store, cluster), [str(source)], Options())["release"]
     assert publish(Noted(store, cluster), [str(source)], Options())["changed"] is False
-    restored(cluster)
+    # As a backup brings it back: another one with the same annotations.
+    cluster.recreate(CLAIM)
     if volume == "empty":
         shutil.rmtree(store)
     told = Noted(store, cluster)
@@ -652,13 +647,13 @@ def test_a_restored_claim_is_not_believed(source: Path, tmp_path: Path, volume: 
     assert (again["changed"], again["release"], Store(str(store)).current()) == (True, second, second)
     assert again["previous_release"] == (None if volume == "empty" else second)
     assert [item["release"] for item in told.noted() or []] == ([second] if volume == "empty" else [second, first])
-    assert cluster.annotations["claim-uid"] == "b1d77c40"
+    assert cluster.annotations["claim-uid"] == cluster.claim["metadata"]["uid"]
     assert publish(Noted(store, cluster), [str(source)], Options())["changed"] is False
 
 
-def test_a_mark_of_another_claim_is_none(source: Path, tmp_path: Path) -> None:
+def test_a_mark_of_another_claim_is_none(cluster: Cluster, source: Path, tmp_path: Path) -> None:
     """Neither one that came with the claim, nor what else came with it once a mark of its own is written."""
-    cluster, store = Cluster(), tmp_path / "store"
+    store = tmp_path / "store"
     publish(Noted(store, cluster), [str(source)], Options())
     claim = Noted(store, cluster).claim.claim
 
@@ -667,7 +662,7 @@ def test_a_mark_of_another_claim_is_none(source: Path, tmp_path: Path) -> None:
 
     claim.announce(Begun("b" * 40, "a" * 40, back=False), 1.0, held)
     assert Noted(store, cluster).unfinished()
-    restored(cluster)
+    cluster.recreate(CLAIM)
     assert not Noted(store, cluster).unfinished()
     assert Noted(store, cluster).claim.claim.begun is None
     Noted(store, cluster).claim.claim.announce(Begun("b" * 40, "", back=False), 1.0, held)
@@ -675,9 +670,9 @@ def test_a_mark_of_another_claim_is_none(source: Path, tmp_path: Path) -> None:
     assert cluster.annotations["switches"] == "[]"
 
 
-def test_a_claim_without_a_uid_is_believed(source: Path, tmp_path: Path) -> None:
+def test_a_claim_without_a_uid_is_believed(cluster: Cluster, source: Path, tmp_path: Path) -> None:
     """An earlier version has noted what it holds."""
-    cluster, store = Cluster(), tmp_path / "store"
+    store = tmp_path / "store"
     release = publish(Noted(store, cluster), [str(source)], Options())["release"]
     del cluster.claim["metadata"]["annotations"][_model_store_pod.UID_ANNOTATION]
     shutil.rmtree(store)
@@ -685,9 +680,8 @@ def test_a_claim_without_a_uid_is_believed(source: Path, tmp_path: Path) -> None
     assert publish(Noted(store, cluster), [str(source)], Options())["changed"] is False
 
 
-def test_notes_that_are_too_long_lose_their_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    cluster = Cluster()
-    claim = _model_store_pod.Claim(t.cast("t.Any", cluster), "n", "c")
+def test_notes_that_are_too_long_lose_their_models(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = _model_store_pod.Claim(cluster.client(), "n", "c")
 
     def held() -> None:
         """The lock."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_rollout
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import (
     Log,
     Pool,
@@ -21,6 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout i
     switch_of_template,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import (
+    CONTENT_ANNOTATION,
     SERVED_ANNOTATION,
     SWITCH_ANNOTATION,
     Release,
@@ -199,3 +203,84 @@ def test_servers_that_have_read_another_release_are_replaced(
     resolver: Any = None
     found, others = switch_of_template(Pool(api, resolver, servers, 1), BACK)
     assert (found, [server.name for server in others]) == (switch, replaced)
+
+
+class Loading:
+    """A server that takes models one after the other, and the pod on which is noted what it has, in one list.
+
+    It stands for both Triton and Kubernetes: what counts is which of them is told first.
+    """
+
+    def __init__(self, refused: str | None) -> None:
+        self.refused = refused
+        self.told: list[tuple[str, Any]] = []
+
+    def call(self, method: str, _path: str, _what: str, *, body: Mapping[str, Any], **_more: Any) -> str:
+        assert method == "PATCH"
+        noted = body["metadata"]["annotations"]
+        self.told.append(("noted", (noted[SERVED_ANNOTATION], sorted(json.loads(noted[CONTENT_ANNOTATION]).items()))))
+        return "{}"
+
+    def find(self, _path: str, _what: str) -> dict[str, Any]:
+        return {"metadata": {"uid": "u"}}
+
+    def load(self, model: str, _timeout: float) -> None:
+        if model == self.refused:
+            raise CallError("INVALID_ARGUMENT", "no weights")
+        self.told.append(("loaded", model))
+
+    def unload(self, model: str, _timeout: float) -> None:
+        self.told.append(("unloaded", model))
+
+    def index(self, _timeout: float) -> list[dict[str, str]]:
+        return []
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+NOTED = [
+    # On its way, with the one model that stays as it was.
+    ("noted", (None, [("same", "1")])),
+    ("loaded", "a"),
+    ("noted", (None, [("a", "2"), ("same", "1")])),
+]
+
+
+@pytest.mark.parametrize(
+    ("refused", "told"),
+    [
+        (
+            None,
+            [
+                *NOTED,
+                ("loaded", "b"),
+                ("noted", (None, [("a", "2"), ("b", "2"), ("same", "1")])),
+                ("unloaded", "gone"),
+                ("noted", (NEW, [("a", "2"), ("b", "2"), ("same", "1")])),
+            ],
+        ),
+        ("b", NOTED),
+    ],
+    ids=["all", "one is refused"],
+)
+def test_a_server_is_noted_as_serving_a_release_once_it_has_loaded_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, refused: str | None, told: list[tuple[str, Any]]
+) -> None:
+    """And each model once it is loaded, so that a run that ends in between is not taken for one that is done."""
+    both = Loading(refused)
+    monkeypatch.setattr(_model_rollout, "_connect", lambda _pool, _server: both)
+    models = [{"name": name, "digest": digest} for name, digest in (("a", "2"), ("b", "2"), ("same", "1"))]
+    known = {"a": "1", "same": "1", "gone": "1"}
+    pod = {"metadata": {"name": "p", "uid": "u"}}
+    server = _model_rollout.Server(pod, known, load=["a", "b"], unload=["gone"], serves=OLD)
+    api: Any = both
+    resolver: Any = None
+    pool = Pool(api, resolver, {"namespace": "n", "instance": "main", "labels": None}, 1)
+    if refused:
+        with pytest.raises(SupersonicError, match="Pod n/p did not load the model b: INVALID_ARGUMENT: no weights"):
+            _model_rollout.load(pool, [server], Release(NEW, models, AGAIN))
+    else:
+        (done,) = _model_rollout.load(pool, [server], Release(NEW, models, AGAIN))
+        assert done.unload == ["gone"]
+    assert both.told == told

@@ -16,7 +16,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import typing as t
@@ -556,47 +555,6 @@ def test_the_lock_of_a_process_that_died_here_is_taken_over_at_once(source: Path
     assert_sound(store)
 
 
-# Holds the lock until it is killed; or takes it as somebody who sees only processes of its own in /proc.
-HOLD = "s.open('somebody'); print('open', flush=True); time.sleep(60)"
-TAKE = """
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
-try:
-    s.open('another')
-    s.close()
-    print('taken')
-except m.StoreError as error:
-    print(error)
-"""
-
-
-@pytest.mark.parametrize("hidden", ["1", "2"])
-def test_a_living_publisher_whom_proc_does_not_show(hidden: str) -> None:
-    """As on login nodes whose /proc is mounted with hidepid."""
-    begin = (
-        "import sys; sys.path.insert(0, sys.argv[2]); import _model_store as m, os, time; s = m.Store(sys.argv[1])\n"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder, "store")
-        arguments = [str(store), str(Path(_model_store.__file__).parent)]
-        mount = f'mount -t proc -o hidepid={hidden} proc /proc && exec "$0" "$@"'
-
-        def take() -> str:
-            command = ["unshare", "--mount", "sh", "-c", mount, sys.executable, "-B", "-c", begin + TAKE, *arguments]
-            return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-        command = [sys.executable, "-B", "-c", begin + HOLD, *arguments]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "open\n"
-            # Any user may publish here.
-            for place in (Path(folder), store, *(path for path in store.iterdir() if path.is_dir())):
-                place.chmod(0o777)
-            assert take().startswith("Another publisher works on this store: somebody ")
-            holder.kill()
-            holder.wait()
-        assert take() == "taken\n"
-
-
 def test_the_lock_of_another_machine_is_taken_over_when_it_is_stale(source: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     leave_lock(store, host="elsewhere")
@@ -734,6 +692,49 @@ def test_a_pod_that_takes_the_lock_while_pods_are_listed_keeps_it(source: Path, 
 
     with pytest.raises(SupersonicError, match="Another publisher works on this store: pod cms/publish-3"):
         publish(FromPod(store, alive), [str(source)], Options(lock_seconds=0))
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [
+        ("announce", {"begun": "another"}),
+        ("switch_to", {"release": "FIRST"}),
+        ("switch_to", {"release": "FIRST", "keep": 1}),
+        ("switch_to", {"release": "SECOND", "keep": 1}),
+        ("finish", {}),
+        ("prune", {"keep": 1}),
+        ("discard", {"release": "NEVER SERVED"}),
+    ],
+    ids=str,
+)
+def test_who_has_lost_the_lock_changes_nothing_more(
+    two: tuple[Path, str, str], operation: str, arguments: dict[str, t.Any]
+) -> None:
+    """The loss is noticed at each change, whatever was checked before it: the next publisher is at work already."""
+    place, first, second = two
+    store = Store(str(place))
+    store.open("somebody")
+    entries = _model_store.parse_manifest(str(store.manifest(second)))
+    unserved = _model_store.format_manifest(entries[1:])
+    store.stage(unserved)
+    store.announce(_model_store.Begun(first, second, back=False).text)
+    names = {"FIRST": first, "SECOND": second, "NEVER SERVED": release_id(unserved)}
+    pass_on(place, "publish-3")
+
+    def state() -> dict[Path, t.Any]:
+        """Everything but the work in progress, and `current` by where it leads."""
+        return {
+            path: os.readlink(path) if path.is_symlink() else path.lstat().st_mtime_ns
+            for path in place.rglob("*")
+            if "staging" not in path.parts
+        }
+
+    before = state()
+    with pytest.raises(_model_store.StoreError, match="another one took over"):
+        store.handle(operation, {key: names.get(value, value) for key, value in arguments.items()})
+    assert state() == before
+    store.close()
+    assert json.loads((place / "lock/holder").read_text())["host"] == "publish-3"
 
 
 def test_each_of_many_publishers_is_waited_for(source: Path, tmp_path: Path) -> None:
@@ -1126,39 +1127,96 @@ def test_syncfs_is_trusted_where_it_reports_failures(
     assert any("/staging/" in path and "/tree" not in path for path in synced) is not tells
 
 
-@pytest.mark.parametrize("files", [0, 3, _model_store.SYNCFS_FROM])
-def test_every_new_name_has_reached_the_disk_before_the_switch(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
-) -> None:
-    """One by one, as where the kernel cannot flush all at once: the first time, and when there is a store."""
-    store = tmp_path / "store"
-    unsure: set[str] = set()
-    switches: list[set[str]] = []
-    monkeypatch.setattr(Store, "_syncfs", lambda _self: False)
+class Disk:
+    """What a power cut leaves of a store: what was written and named before the last fsync of the file or folder.
 
-    def watch(name: str) -> None:
-        real = getattr(os, name)
+    It watches the calls of this process, with the paths and files that they really are about.
+    """
 
+    def __init__(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.store = str(store)
+        # Of each file, how it was when it was synced; and folders with names that were made after they were.
+        self.synced: dict[int, tuple[int, int]] = {}
+        self.unsure: set[str] = set()
+        # What a switch would lose, for each of them; and what was published although it was not durable.
+        self.switches: list[set[str]] = []
+        self.lost: list[str] = []
+        self.published: list[str] = []
+        # Files and folders one by one, as where the kernel cannot flush all at once.
+        monkeypatch.setattr(Store, "_syncfs", lambda _self: False)
+        real_sync = os.fsync
+
+        def fsync(handle: int) -> None:
+            real_sync(handle)
+            info = os.fstat(handle)
+            self.synced[info.st_ino] = (info.st_size, info.st_mtime_ns)
+            self.unsure.discard(os.readlink(f"/proc/self/fd/{handle}"))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        for name in ("mkdir", "link", "rename", "replace"):
+            monkeypatch.setattr(os, name, self._watched(name, getattr(os, name)))
+
+    def _watched(self, name: str, real: t.Any) -> t.Any:
         def call(*paths: t.Any, **more: t.Any) -> None:
-            if paths[-1] == str(store / "current"):
-                switches.append(set(unsure))
+            source, made = str(paths[0]), str(paths[0] if name == "mkdir" else paths[1])
+            if made == f"{self.store}/current":
+                self.switches.append({path for path in self.unsure if not self._staged(path)})
+            if name in ("rename", "replace") and self._staged(source) and not self._staged(made):
+                self._publish(source, made.removeprefix(f"{self.store}/"))
             real(*paths, **more)
-            folder = os.path.dirname(str(paths[0] if name == "mkdir" else paths[1]))
-            if f"{folder}/".startswith(f"{store}/") and "/staging" not in folder:
-                unsure.add(folder)
+            if made.startswith(f"{self.store}/"):
+                self.unsure.add(os.path.dirname(made))
 
-        monkeypatch.setattr(os, name, call)
+        return call
 
-    for name in ("mkdir", "link", "rename", "replace"):
-        watch(name)
-    real_sync = Store._sync
-    monkeypatch.setattr(Store, "_sync", lambda self, path: (real_sync(self, path), unsure.discard(path))[0])
-    put(source, store)
+    def _staged(self, path: str) -> bool:
+        """Whether nothing but the publisher itself ever looks there."""
+        place = os.path.relpath(path, self.store)
+        # Who publishes just now; and the first file of all, whose draft is beside it.
+        return place.startswith(("staging", "lock", "format."))
+
+    def _publish(self, source: str, name: str) -> None:
+        """A file or a tree gets the name by which it is found."""
+        if name == "lock" or os.path.islink(source):
+            return
+        self.published.append(name)
+        files = [source]
+        for folder, _folders, inside in os.walk(source):
+            files += [os.path.join(folder, file) for file in inside]
+            if folder in self.unsure:
+                self.lost.append(f"names in {folder}")
+        for file in files:
+            info = os.stat(file)
+            if os.path.isfile(file) and self.synced.get(info.st_ino) != (info.st_size, info.st_mtime_ns):
+                self.lost.append(f"{file} as {name}")
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["links", "copies"])
+@pytest.mark.parametrize("files", [0, 3, _model_store.SYNCFS_FROM])
+def test_everything_new_has_reached_the_disk_before_the_switch(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, linked: bool
+) -> None:
+    """The first time, and when there is a store."""
+    store = tmp_path / "store"
+    if not linked:
+
+        def refused(*_paths: object, **_more: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refused)
+    disk = Disk(store, monkeypatch)
+    first = put(source, store)["release"]
     for number in range(files):
         (source / f"beta/1/w{number}").write_text(str(number))
     (source / "alpha/1/model.py").write_text("# new\n")
-    put(source, store)
-    assert switches == [set(), set()]
+    second = put(source, store)["release"]
+    assert disk.switches == [set(), set()]
+    assert disk.lost == []
+    expected = {"format", "unfinished", "history", *(f"{kind}/{name}" for kind in ("manifests", "releases")
+                                                    for name in (first, second))}  # fmt: skip
+    contents = {name for name in disk.published if name.startswith("objects/")}
+    assert set(disk.published) - contents == expected
+    assert len(contents) > files
 
 
 def test_a_disk_that_fails_is_heard_of(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -279,13 +279,13 @@ def test_no_source() -> None:
 
 @pytest.mark.parametrize("path", ["", "m", "m/1", "m/1/model.py"])
 def test_what_may_not_be_read(
-    common_user: Path, write: Callable[[Path, Mapping[str, str | None]], Path], path: str
+    tmp_path: Path, write: Callable[[Path, Mapping[str, str | None]], Path], path: str
 ) -> None:
     """Also a folder that is looked into early, because its place among the lines depends on what it holds."""
-    place = write(common_user / "source", {"m/1/model.py": "", "m/1-a/x": "", "m-a/x": ""}) / path
+    place = write(tmp_path / "source", {"m/1/model.py": "", "m/1-a/x": "", "m-a/x": ""}) / path
     place.chmod(0)
     with pytest.raises(SupersonicError) as caught:
-        scan([str(common_user / "source")])
+        scan([str(tmp_path / "source")])
     assert str(caught.value) == f"{place} cannot be read: Permission denied."
 
 

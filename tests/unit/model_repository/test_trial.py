@@ -48,7 +48,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree impo
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Goldens, _tail
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
-from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
+from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
@@ -587,23 +587,13 @@ def test_options_that_do_not_fit(options: dict[str, Any], said: str, tmp_path: P
     assert said in result["msg"]
 
 
-class Claims(JsonHandler):
-    """As much of an API server as a claim is that says what is published to it."""
-
-    claim: dict[str, Any] = {}
-    asked: list[str] = []
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        self.answer(self.claim)
+CLAIM_PATH = "/api/v1/namespaces/n/persistentvolumeclaims/models"
 
 
 @pytest.fixture
-def host() -> Iterator[str]:
-    """The address of an API server with one claim."""
-    Claims.asked.clear()
-    with served(Claims) as address:
-        yield address
+def api() -> Iterator[FakeApi]:
+    with FakeApi() as found:
+        yield found
 
 
 # Says which modules of the collection it has loaded besides what came of it.
@@ -615,14 +605,14 @@ print(json.dumps([result, [name.rpartition(".")[2] for name in sys.modules if ".
 """
 
 
-def test_nothing_to_publish_costs_one_question(tmp_path: Path, host: str) -> None:
+def test_nothing_to_publish_costs_one_question(tmp_path: Path, api: FakeApi) -> None:
     """Whatever a trial needs is made when there is something to try."""
     source = tmp_path / "source"
     write_model(source, "models")
     release = scan([str(source)]).release
-    Claims.claim = {"metadata": {"name": "c", "annotations": {RELEASE_ANNOTATION: release}}, "spec": {}}
+    api.put(CLAIM_PATH, {"metadata": {"annotations": {RELEASE_ANNOTATION: release}}, "spec": {}})
     options = {
-        "host": host,
+        "host": api.url,
         "api_key": "x",
         "source": [str(source)],
         "store": {**CLAIM, "claim": "models"},
@@ -636,15 +626,15 @@ def test_nothing_to_publish_costs_one_question(tmp_path: Path, host: str) -> Non
     )
     result, loaded = json.loads(done.stdout)
     assert (result["failed"], result["changed"]) == (False, False), result
-    assert Claims.asked == ["/api/v1/namespaces/n/persistentvolumeclaims/models"]
+    assert [(request.method, request.path) for request in api.requests] == [("GET", CLAIM_PATH)]
     assert not {"_model_trial", "_model_canary", "_server_info", "_inference"} & set(loaded)
 
 
-def test_a_claim_for_one_pod_only_is_refused_before_anything_is_sent(tmp_path: Path, host: str) -> None:
+def test_a_claim_for_one_pod_only_is_refused_before_anything_is_sent(tmp_path: Path, api: FakeApi) -> None:
     write_model(tmp_path, "models")
-    Claims.claim = {"metadata": {"name": "models"}, "spec": {"accessModes": ["ReadWriteOncePod"]}}
+    api.put(CLAIM_PATH, {"spec": {"accessModes": ["ReadWriteOncePod"]}})
     options = {
-        "host": host,
+        "host": api.url,
         "api_key": "x",
         "source": [str(tmp_path)],
         "store": {**CLAIM, "claim": "models"},
@@ -653,7 +643,7 @@ def test_a_claim_for_one_pod_only_is_refused_before_anything_is_sent(tmp_path: P
     }
     result = run_module("model_repository", options)
     assert "n/models can be mounted by one pod only (ReadWriteOncePod)" in result["msg"]
-    assert len(Claims.asked) == 1
+    assert len(api.requests) == 1
 
 
 def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:

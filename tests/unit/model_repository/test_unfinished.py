@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import time
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from unittest.mock import Mock
 
 import pytest
 
@@ -21,9 +20,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import describe, prune, roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository_info, model_rollout
-from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_releases import Cluster, Noted
+from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_releases import CLAIM, Cluster, Noted
 
 Patch = pytest.MonkeyPatch
 
@@ -31,9 +29,8 @@ Patch = pytest.MonkeyPatch
 class Place:
     """A store with the releases `first` and `second`, of which the second one is served."""
 
-    def __init__(self, kind: str, source: Path, path: Path) -> None:
-        self.kind, self.source, self.path = kind, source, path
-        self.cluster = Cluster()
+    def __init__(self, kind: str, cluster: Cluster, source: Path, path: Path) -> None:
+        self.kind, self.cluster, self.source, self.path = kind, cluster, source, path
         self.first, self.second = self.publish("first"), self.publish("second")
 
     @property
@@ -62,9 +59,15 @@ class Place:
         return told and not (self.path / "unfinished").exists() and not Store(str(self.path)).unfinished()
 
 
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as found:
+        yield found
+
+
 @pytest.fixture(params=["claim", "folder"])
-def place(request: pytest.FixtureRequest, source: Path, tmp_path: Path) -> Place:
-    return Place(request.param, source, tmp_path / "store")
+def place(request: pytest.FixtureRequest, cluster: Cluster, source: Path, tmp_path: Path) -> Place:
+    return Place(request.param, cluster, source, tmp_path / "store")
 
 
 def _before_the_switch(patch: Patch) -> None:
@@ -246,17 +249,12 @@ def test_while_it_is_tried_nothing_is_marked(place: Place) -> None:
     assert place.settled()
 
 
-def test_a_switch_that_cannot_be_marked_is_not_made(source: Path, tmp_path: Path) -> None:
-    place = Place("claim", source, tmp_path / "store")
-
-    def refused(*_arguments: object, **_more: object) -> t.NoReturn:
-        raise ApiError("You lack the permission to patch it.", status=403, reason="Forbidden", body={})
-
-    with Patch.context() as patch:
-        patch.setattr(Cluster, "call", refused)
-        for what in (lambda: place.publish("third"), place.back):
-            with pytest.raises(SupersonicError, match=r"^You lack the permission"):
-                what()
+def test_a_switch_that_cannot_be_marked_is_not_made(cluster: Cluster, source: Path, tmp_path: Path) -> None:
+    place = Place("claim", cluster, source, tmp_path / "store")
+    cluster.may = lambda verb, _resource, _space: verb != "patch"
+    for what in (lambda: place.publish("third"), place.back):
+        with pytest.raises(SupersonicError, match=r"lacks the permission to patch persistentvolumeclaims"):
+            what()
     assert place.current == place.second
     assert place.cluster.annotations["release"] == place.second
 
@@ -265,9 +263,9 @@ def times(place: Place) -> list[tuple[str, float]]:
     return list(map(tuple, json.loads(place.cluster.annotations["switches"])))
 
 
-def test_a_switch_that_nobody_noted_is_noted_with_the_next(source: Path, tmp_path: Path) -> None:
+def test_a_switch_that_nobody_noted_is_noted_with_the_next(cluster: Cluster, source: Path, tmp_path: Path) -> None:
     """Pods that were made meanwhile have read that release."""
-    place = Place("claim", source, tmp_path / "store")
+    place = Place("claim", cluster, source, tmp_path / "store")
     begin = time.time()
     cut(_before_the_note, lambda: place.publish("third"))
     third = place.current
@@ -280,8 +278,10 @@ def test_a_switch_that_nobody_noted_is_noted_with_the_next(source: Path, tmp_pat
     assert begin - 1 < third_time < second_time - 0.1
 
 
-def test_what_another_publisher_notes_while_the_lock_is_waited_for_stays(source: Path, tmp_path: Path) -> None:
-    place = Place("claim", source, tmp_path / "store")
+def test_what_another_publisher_notes_while_the_lock_is_waited_for_stays(
+    cluster: Cluster, source: Path, tmp_path: Path
+) -> None:
+    place = Place("claim", cluster, source, tmp_path / "store")
     slow = place.target
     third = place.publish("third")
     (source / "beta/1/model.py").write_text("# fourth\n")
@@ -292,38 +292,31 @@ def test_what_another_publisher_notes_while_the_lock_is_waited_for_stays(source:
     assert describe(place.target, False)["releases"] == describe(place.target, True)["releases"]
 
 
-def test_a_claim_that_changes_meanwhile_is_read_again(source: Path, tmp_path: Path) -> None:
+def test_a_claim_that_changes_meanwhile_is_read_again(cluster: Cluster, source: Path, tmp_path: Path) -> None:
     """The controller of volumes writes annotations, too."""
-    place = Place("claim", source, tmp_path / "store")
-    real, refused = Cluster.call, []
+    place = Place("claim", cluster, source, tmp_path / "store")
+    changes: list[int] = []
 
-    def call(self: Cluster, *arguments: t.Any, **more: t.Any) -> bytes:
-        if len(refused) < 2:
-            refused.append(True)
-            self.claim["metadata"]["annotations"]["volume/other"] = "x"
-            self.claim["metadata"]["resourceVersion"] += "1"
-        return real(self, *arguments, **more)
+    def change() -> None:
+        changes.append(1)
+        with cluster.changed(CLAIM) as claim:
+            claim["metadata"]["annotations"]["volume/other"] = str(len(changes))
 
-    with Patch.context() as patch:
-        patch.setattr(Cluster, "call", call)
-        third = place.publish("third")
-    assert len(refused) == 2
-    assert place.cluster.annotations["release"] == third
-    assert place.cluster.annotations["other"] == "x"
-    with Patch.context() as patch:
-        patch.setattr(Cluster, "call", Mock(side_effect=_conflict()))
-        with pytest.raises(SupersonicError, match="has changed"):
-            place.publish("fourth")
+    for _number in range(2):
+        cluster.meanwhile("PATCH", CLAIM, change)
+    third = place.publish("third")
+    assert cluster.annotations["release"] == third
+    assert cluster.annotations["other"] == "2"
+    for _number in range(20):
+        cluster.meanwhile("PATCH", CLAIM, change)
+    with pytest.raises(SupersonicError, match="the resourceVersion is"):
+        place.publish("fourth")
     assert place.current == third
 
 
-def _conflict() -> ApiError:
-    return ApiError("It has changed.", status=409, reason="Conflict", body={})
-
-
-def test_who_was_taken_for_dead_notes_nothing(source: Path, tmp_path: Path) -> None:
+def test_who_was_taken_for_dead_notes_nothing(cluster: Cluster, source: Path, tmp_path: Path) -> None:
     """It has switched and stood still; meanwhile another one has published."""
-    place = Place("claim", source, tmp_path / "store")
+    place = Place("claim", cluster, source, tmp_path / "store")
     real, noted = Noted.record, []
 
     def record(self: Noted, *arguments: t.Any) -> bool:
@@ -363,8 +356,10 @@ def pod(name: str, release: str, reason: str = "") -> dict[str, t.Any]:
     }
 
 
-def test_servers_are_not_compared_with_what_nobody_knows(source: Path, tmp_path: Path, monkeypatch: Patch) -> None:
-    place = Place("claim", source, tmp_path / "store")
+def test_servers_are_not_compared_with_what_nobody_knows(
+    cluster: Cluster, source: Path, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    place = Place("claim", cluster, source, tmp_path / "store")
     pods = [pod("one", place.first), pod("two", place.second, "CrashLoopBackOff")]
     monkeypatch.setattr(_model_servers, "pods_of", lambda *_arguments: pods)
     monkeypatch.setattr(model_repository_info, "target", lambda *_arguments, **_more: claim_of(place))
@@ -395,9 +390,9 @@ def claim_of(place: Place) -> t.Any:
 
 @pytest.mark.parametrize("expected", [None, "f" * 40])
 def test_servers_get_nothing_while_a_switch_has_not_come_to_its_end(
-    source: Path, tmp_path: Path, monkeypatch: Patch, expected: str | None
+    cluster: Cluster, source: Path, tmp_path: Path, monkeypatch: Patch, expected: str | None
 ) -> None:
-    place = Place("claim", source, tmp_path / "store")
+    place = Place("claim", cluster, source, tmp_path / "store")
     monkeypatch.setattr(model_rollout, "target", lambda *_arguments, **_more: claim_of(place))
     release = model_rollout.current({"release": None}, False)
     assert release

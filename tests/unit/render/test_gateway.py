@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_methods as methods
 from ansible_collections.fastml.supersonic.plugins.plugin_utils import _gateway
+from ansible_collections.fastml.supersonic.tests.harness import chance
 
 
 def paths(policy: dict[str, Any]) -> set[str]:
@@ -92,7 +92,7 @@ def test_paths_of_http(method: str, path: str, matches: bool) -> None:
     assert bool(re.fullmatch(methods.HTTP_PATHS[method], path)) is matches
 
 
-@given(st.integers(1, 100_000), st.integers(0, 1000))
+@chance.drawn(100, st.integers(1, 100_000), st.integers(0, 1000))
 def test_a_bucket_has_its_rate(rate: int, burst: int) -> None:
     bucket = _gateway.token_bucket({"rate": rate, "burst": burst})
     interval = float(bucket["fill_interval"].rstrip("s"))

@@ -6,19 +6,14 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
 import sys
 import types
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _client_lists as lists
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 READY = {
     "status": "ok",
@@ -103,40 +98,6 @@ def test_same_instances_same_files() -> None:
     assert [item["name"] for item in told if not item["ready"]] == ["nrp-away"]
 
 
-def shell(text: str) -> dict[str, str]:
-    """Variables after a real shell has read the file."""
-    done = subprocess.run(
-        ["sh", "-euc", f"{text}\nenv -0"], check=True, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}
-    )
-    found = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
-    return {name: value for name, value in found.items() if name.startswith("S")}
-
-
-def test_shell() -> None:
-    found = shell(lists.environment(lists.servers(FIVE)))
-    assert found["SUPERSONIC_SERVERS"] == (
-        "geddes-cms.example.org:8001 192.0.2.7:30001 nrp-cms.example.org:8001 [2001:db8::1]:8001"
-    )
-    assert found["SUPERSONIC_SERVER"] == "geddes-cms.example.org:8001"
-    assert found["SUPERSONIC_SERVER_NEEDS"] == "token"
-    # Without TLS and token: for CMSSW itself.
-    assert (found["SONIC_LOCAL_BALANCER_HOST"], found["SONIC_LOCAL_BALANCER_PORT"]) == ("192.0.2.7", "30001")
-    found = shell(lists.environment(lists.servers(FIVE, ["nrp"])))
-    assert (found["SUPERSONIC_SERVER_TLS"], found["SUPERSONIC_SERVER_AUTHORITIES"]) == (
-        "true",
-        "/etc/ca.pem",
-    )
-    hostile = made("x'; touch /tmp/y #", {**AWAY, "message": "a\x0bb\nrm -rf"}, site="s\nexport SX=1")
-    assert set(shell(lists.environment(lists.servers([hostile])))) == {
-        "SUPERSONIC_SERVERS",
-        "SUPERSONIC_SERVER",
-        "SUPERSONIC_SERVER_NAME",
-        "SUPERSONIC_SERVER_TLS",
-        "SUPERSONIC_SERVER_AUTHORITIES",
-        "SUPERSONIC_SERVER_NEEDS",
-    }
-
-
 class Parameters(dict[str, Any]):
     """What stands for cms.PSet, and for a process."""
 
@@ -201,29 +162,3 @@ def test_table() -> None:
         "nrp-away  nrp   nrp-away.example.org:8001  no   -            no     -",
         "nrp-away: nothing listens on this port",
     ]
-
-
-def test_names_of_tokens_leave_out_that_of_the_proof(tmp_path: Path) -> None:
-    """By the playbook's own expressions, where the inventory does not say which there are."""
-    hosts: dict[str, tuple[dict[str, Any], str]] = {
-        "none": ({}, ""),
-        "clients": ({"envoy_tokens": {"atlas": "a", "cms": "b"}}, "atlas+cms"),
-        "proof": ({"envoy_tokens": {"proof": "t", "cms": "a"}, "verify_token": "t"}, "cms"),
-        # Nobody comes in without it.
-        "alone": ({"envoy_tokens": {"proof": "t"}, "verify_token": "t"}, "proof"),
-        "issuer": (
-            {"envoy_tokens": {"proof": "t"}, "verify_token": "t", "envoy_jwt_issuers": [{"issuer": "https://i"}]},
-            "",
-        ),
-        "said": ({"envoy_tokens": {"cms": "a"}, "clients_token_names": ["other"]}, "other"),
-    }
-    plays = yaml.safe_load((CLONE / "playbooks/clients.yml").read_text())
-    shared = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    inventory = {"all": {"vars": shared, "hosts": {host: variables for host, (variables, _names) in hosts.items()}}}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    task = {"ansible.builtin.debug": {"msg": "TOLD {{ inventory_hostname }}: {{ clients_token_names | join('+') }}."}}
-    play = {"hosts": "all", "gather_facts": False, "vars": plays[0]["vars"], "tasks": [task]}
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
-    done = run_playbook(tmp_path / "play.yml", tmp_path / "hosts.yml")
-    assert done.code == 0, done.output
-    assert dict(re.findall(r"TOLD (\w+): (.*)\.", done.output)) == {host: names for host, (_v, names) in hosts.items()}
