@@ -166,21 +166,40 @@ def _ask(endpoints: tuple[str, str], username: str, password: str, authorities: 
     Of an error nothing is passed on but the status: addresses hold the code that a token is given for.
     """
     try:
-        from openshift.helper.userpassauth import OCPLoginConfiguration, OCPLoginRequestException
+        from openshift.helper import userpassauth
+        from requests.adapters import HTTPAdapter
         from requests.exceptions import RequestException, SSLError
     except ImportError as exc:
         raise missing_library("openshift", "openshift") from exc
 
+    class Adapter(HTTPAdapter):
+        """Judges certificates as the collection does elsewhere; see authorities_context. It loads the authorities."""
+
+        def init_poolmanager(self, *arguments: t.Any, **options: t.Any) -> None:
+            super().init_poolmanager(*arguments, **options, ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+        def proxy_manager_for(self, *arguments: t.Any, **options: t.Any) -> t.Any:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            return super().proxy_manager_for(*arguments, **options, ssl_context=context)
+
+    class Session(userpassauth.OAuth2Session):
+        """The library makes one for each login."""
+
+        def __init__(self, *arguments: t.Any, **options: t.Any) -> None:
+            super().__init__(*arguments, **options)
+            self.mount("https://", Adapter())
+
     server = f"The OAuth server {urlsplit(endpoints[0]).netloc}"
     # Its __init__ calls that of the library kubernetes with an option that this has no more, and is of no use here.
-    client = OCPLoginConfiguration.__new__(OCPLoginConfiguration)
+    client = userpassauth.OCPLoginConfiguration.__new__(userpassauth.OCPLoginConfiguration)
     # It encodes as Latin-1, and servers expect UTF-8: these are its bytes.
     client.ocp_username, client.ocp_password = (text.encode().decode("latin-1") for text in (username, password))
     client.openshift_auth_endpoint, client.openshift_token_endpoint = endpoints
     client.con_verify_ca = authorities
+    known, userpassauth.OAuth2Session = userpassauth.OAuth2Session, Session
     try:
         answer = client.login()
-    except OCPLoginRequestException as exc:
+    except userpassauth.OCPLoginRequestException as exc:
         raise SupersonicError(f"{server} {_refusal(exc.req_info, username)}") from None
     except SSLError:
         raise SupersonicError(
@@ -191,6 +210,8 @@ def _ask(endpoints: tuple[str, str], username: str, password: str, authorities: 
         raise SupersonicError(f"{server} cannot be reached ({type(exc).__name__}).") from None
     except (ValueError, KeyError):
         raise SupersonicError(f"{server} gave an answer that is none of OpenShift's.") from None
+    finally:
+        userpassauth.OAuth2Session = known
     if not isinstance(answer, dict) or not answer.get("access_token"):
         raise SupersonicError(f"{server} gave no token to {username}.")
     return answer

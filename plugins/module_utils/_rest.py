@@ -440,10 +440,11 @@ def _tail(message: str, after: str = "") -> str:
     return message.rpartition("failed to call webhook: ")[2].strip()
 
 
-def authorities_context(authorities: str | None, validate: bool) -> ssl.SSLContext:
-    """Trust in authorities (PEM), those of the system without. Raises ssl.SSLError or ValueError for what is none."""
+def authorities_context(authorities: str | None, validate: bool, *, path: str | None = None) -> ssl.SSLContext:
+    """Trust in authorities (PEM, or a file of them), those of the system without. Raises ssl.SSLError, OSError or
+    ValueError for what is none."""
     # The system's authorities take 20 ms to load: only where no authority is given.
-    context = ssl.create_default_context(cadata=authorities or None)
+    context = ssl.create_default_context(cafile=path, cadata=authorities or None)
     # On by default since Python 3.13; refuses the authorities that many sites have made for themselves.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not validate:

@@ -378,10 +378,7 @@ def ready_endpoints(slices: list[dict[str, t.Any]], port: str) -> list[tuple[str
 
 def tls_context(tls: Mapping[str, t.Any], protocol: str) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=tls.get("ca_cert"))
-        if not tls.get("validate", True):
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+        context = _rest.authorities_context(None, tls.get("validate", True), path=tls.get("ca_cert"))
         if tls.get("client_cert"):
             context.load_cert_chain(tls["client_cert"], tls["client_key"])
     except (OSError, ValueError) as exc:

@@ -20,11 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 CLONE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CLONE / ".collections"))
