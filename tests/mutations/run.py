@@ -36,8 +36,8 @@ import yaml
 CLONE = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("mutations.yml")
 MOST_AT_ONCE = 2
-# Seconds for the tests of one mutation; many times what they take.
-LIMIT_S = 600
+# Seconds for the tests of one mutation, many times what they take; and for one test, whose stacks are shown then.
+LIMIT_S, HUNG_S = 600, 300
 SHOWN = 4000
 FOUND, SURVIVED, ERROR = "found", "SURVIVED", "ERROR"
 
@@ -109,7 +109,8 @@ def copy_to(folder: Path) -> Path:
 
 def pytest(folder: Path, tests: Iterable[str], *more: str) -> tuple[int, str]:
     """Exit status and output of a run in a copy; the status is that of timeout(1) when it takes too long."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", "-p", "no:cacheprovider", *more, *tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", "-p", "no:cacheprovider"]
+    command += [f"--timeout={HUNG_S}", *more, *tests]
     # What was compiled of one mutation is never used for another.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PWD": str(folder)}
     process = subprocess.Popen(
