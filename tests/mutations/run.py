@@ -36,8 +36,8 @@ import yaml
 CLONE = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("mutations.yml")
 MOST_AT_ONCE = 2
-# Seconds for the tests of one mutation; many times what they take.
-LIMIT_S = 600
+# Seconds for the tests of one mutation, many times what they take; and for one test, whose stacks are shown then.
+LIMIT_S, HUNG_S = 600, 300
 SHOWN = 4000
 FOUND, SURVIVED, ERROR = "found", "SURVIVED", "ERROR"
 
@@ -109,7 +109,8 @@ def copy_to(folder: Path) -> Path:
 
 def pytest(folder: Path, tests: Iterable[str], *more: str) -> tuple[int, str]:
     """Exit status and output of a run in a copy; the status is that of timeout(1) when it takes too long."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", "-p", "no:cacheprovider", *more, *tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", "-p", "no:cacheprovider"]
+    command += [f"--timeout={HUNG_S}", *more, *tests]
     # What was compiled of one mutation is never used for another.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PWD": str(folder)}
     process = subprocess.Popen(
@@ -145,7 +146,7 @@ def attempt(mutation: Mutation, folder: Path) -> Outcome:
     finally:
         path.write_bytes(before)
     seconds = time.monotonic() - started
-    failed = re.search(r"^(?:FAILED|ERROR) \S+?::(\S+)", output, re.M)
+    failed = re.search(r"^(?:FAILED|ERROR) \S+?::(.+?)(?: - .*)?$", output, re.M)
     if status == 1 and failed:
         return Outcome(mutation, FOUND, seconds, failed[1])
     return Outcome(mutation, SURVIVED if status == 0 else ERROR, seconds, said=output[-SHOWN:])

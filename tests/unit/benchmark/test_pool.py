@@ -18,10 +18,13 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool 
     PAUSED,
     PAUSED_REPLICAS,
     Autoscaler,
+    Pool,
     Sum,
     executed_ns,
     find_autoscaler,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 note = partial(_hold.note, mark=_hold.BENCHMARK)
 restored = partial(_hold.restored, mark=_hold.BENCHMARK)
@@ -154,6 +157,28 @@ def test_the_number_of_servers_belongs_to_whoever_had_set_it() -> None:
     held = note(noting(live, "r1", {"replicas": 3}, {}, {"replicas": 1})) or {}
     taken = {"metadata": {"managedFields": [managed(MANAGER, "Update", {"f:spec": {"f:replicas": {}}})]}}
     assert disowned(taken, held["owners"]) == {"metadata": {"managedFields": [role]}}
+
+
+def test_what_another_benchmark_has_taken_is_left_to_it() -> None:
+    """It puts back what was there before both; the one that it was taken from puts back nothing, and is told."""
+    path = "/apis/apps/v1/namespaces/cms/deployments/main-triton"
+    with FakeApi(SCALED_OBJECT) as api:
+        api.put(path, {"spec": {"replicas": 3}})
+        first, second = (Pool(api.client(), "cms", "main") for _run in range(2))
+        first.hold(1)
+        first.check_mine()
+        second.hold(2)
+        with pytest.raises(SupersonicError, match="Another benchmark has taken Deployment cms/main-triton"):
+            first.check_mine()
+        assert first.restore(only_mine=True) is False
+        assert api.objects[path]["spec"]["replicas"] == 2
+        assert second.restore(only_mine=True) is True
+        assert api.objects[path]["spec"]["replicas"] == 3
+        assert not second.leftover()
+        # What an interrupted one has left is put back by whoever is told to.
+        first.hold(1)
+        assert second.restore() is True
+        assert api.objects[path]["spec"]["replicas"] == 3
 
 
 def deployment(wanted: int, there: int, ready: int, leaving: int = 0, seen: int = 2) -> dict[str, Any]:

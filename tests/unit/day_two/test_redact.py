@@ -56,6 +56,14 @@ def test_a_value_of_a_secret_is_found_in_every_form(text: str) -> None:
         assert form not in cleaned
 
 
+def test_base64_is_found_in_both_alphabets_and_without_its_end() -> None:
+    value = "~~~???>>>key-1"
+    standard, of_urls = b64(value), base64.urlsafe_b64encode(value.encode()).decode()
+    assert standard.rstrip("=") not in (standard, of_urls.rstrip("="))
+    for form in (standard, standard.rstrip("="), of_urls.rstrip("=")):
+        assert Redactor([value]).text(f"it was {form}, then") == f"it was {REMOVED}, then"
+
+
 def test_tokens_inside_of_a_filter_are_found_elsewhere() -> None:
     """The role envoy writes clients' tokens as bytes into a filter, and the filter into a Secret."""
     code = f"local tokens = {lua_literal(token_bytes({'cms': TOKEN, 'ligo': ['another-token-1']}))}\n"

@@ -25,6 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values 
     SAME,
     UNKNOWN,
     Migration,
+    Values,
     Wanted,
     leaves,
     load,
@@ -421,6 +422,13 @@ def test_files_are_merged_as_helm_does() -> None:
     # A null takes the chart's default away.
     assert result["triton_resources"]["limits"] == {"memory": "2G"}
     assert "autoscaler_max_replicas" not in result
+
+
+def test_a_null_takes_away_what_the_chart_has_below_it() -> None:
+    values = Values({"keda": None, "triton": {"image": None}}, {"keda": {"min": 3}, "triton": {"image": "one:1"}})
+    assert values.get("keda", "min", default=7) == 7
+    assert values.get("triton", "image") is None
+    assert Values({}, values.chart).get("keda", "min") == 3
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary im
     Counts,
     Pool,
     Report,
+    _raise_if_not_ready,
     compare_by_golden,
     counts,
     difference,
@@ -47,6 +48,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Goldens, _tail
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
+from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Target
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
@@ -289,6 +291,36 @@ def test_golden_requests_are_compared_with_a_server_that_stays(others: list[Peer
         {"m": compared} if compared else {}
     )
     assert ("m" in comparisons) == (compared is not None and compared[1] > 0)
+
+
+@pytest.mark.parametrize(
+    ("ready", "phase", "said"),
+    [
+        ("True", "Running", ""),
+        ("False", "Running", "it is not ready"),
+        (None, "Running", "it is not ready"),
+        ("True", "Failed", "it is Failed"),
+        (None, None, "it was removed"),
+    ],
+)
+def test_a_canary_has_to_stay_ready(ready: str | None, phase: str | None, said: str) -> None:
+    """One that gets no requests of users proves nothing, and one that has ended even less."""
+    conditions = [{"type": "Ready", "status": ready}] if ready else []
+    pod = {"metadata": {"name": "p"}, "status": {"phase": phase, "conditions": conditions}} if phase else None
+    asked: list[str] = []
+
+    def find(path: str, _what: str) -> dict[str, Any] | None:
+        asked.append(path)
+        return pod
+
+    resolver: Any = SimpleNamespace(api=SimpleNamespace(find=find))
+    target = Target("pod", {"namespace": "n", "name": "p"}, "canary", "http")
+    if said:
+        with pytest.raises(TrialError, match=f"One server served it and did not stay: {said}"):
+            _raise_if_not_ready(resolver, target)
+    else:
+        _raise_if_not_ready(resolver, target)
+    assert asked == ["/api/v1/namespaces/n/pods/p"]
 
 
 class Judge:

@@ -15,7 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _findings, _prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils import (
+    _cluster,
+    _findings,
+    _preflight_room,
+    _prometheus,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands, of_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
@@ -143,6 +148,17 @@ def test_an_update_adds_pods(surge: Any, number: int) -> None:
     assert demands({"triton": [manifest]})["pods"][0]["surge"] == number
     manifest["spec"]["strategy"] = {"type": "Recreate"}
     assert demands({"triton": [manifest]})["pods"][0]["surge"] == 0
+
+
+def test_an_update_needs_room_for_the_pods_that_it_adds() -> None:
+    """Of one workload after the other: for that which adds most."""
+    manifests = {role: [deployment(role, replicas=replicas)] for role, replicas in (("triton", 4), ("envoy", 2))}
+    for (manifest,), surge in zip(manifests.values(), (1, 2), strict=True):
+        manifest["spec"]["strategy"]["rollingUpdate"]["maxSurge"] = surge
+    asked = demands(manifests)
+    most, update = (_preflight_room.needs(asked["pods"], asked, number) for number in ("most", "update"))
+    assert (most["pods"], update["pods"]) == (6, 8)
+    assert update["requests.cpu"] - most["requests.cpu"] == 2
 
 
 def test_only_what_others_make_has_to_be_there() -> None:
