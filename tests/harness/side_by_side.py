@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 Given = TypeVar("Given")
-Outcomes = dict[str, "Future[None]"]
+Outcomes = dict[str, Future[None]]
 
 
 class SideBySide(Generic[Given]):

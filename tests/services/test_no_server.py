@@ -531,7 +531,8 @@ def test_a_limit_of_rate_comes_before_the_wait(place: Place) -> None:
 @side_by_side
 def test_many_that_wait_look_seldom(place: Place) -> None:
     """Each would look four times a second."""
-    with place.envoy("many") as (front, address), grpc.insecure_channel(front.address) as channel:
+    with place.envoy("many") as placed, grpc.insecure_channel(placed[0].address) as channel:
+        front, address = placed
         infer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
         request = service_pb2.ModelInferRequest(model_name="identity")
         waiting = [infer.future(request, timeout=LONG_S) for _number in range(MANY)]
@@ -594,7 +595,8 @@ def test_a_busy_main_thread_loses_nothing_after_a_while_without_requests(place: 
 @side_by_side
 def test_a_busy_main_thread_keeps_nothing_from_servers(place: Place) -> None:
     """At least not for long, although no worker is ever told that there is one."""
-    with place.busy("many") as (front, address), server(address):
+    with place.busy("many") as placed, server(placed[1]):
+        front = placed[0]
         until(lambda: healthy(front) == 1)
         started = time.monotonic()
         assert health(front) == "OK"

@@ -120,7 +120,10 @@ def api() -> Iterator[FakeApi]:
         found.put(DEPLOYMENT, live())
         found.controllers.append(settle)
         settle()
-        yield found
+        try:
+            yield found
+        finally:
+            found.controllers.clear()
 
 
 def managed(api: FakeApi, *managers: tuple[str, str]) -> None:

@@ -1212,8 +1212,8 @@ def test_everything_new_has_reached_the_disk_before_the_switch(
     second = put(source, store)["release"]
     assert disk.switches == [set(), set()]
     assert disk.lost == []
-    expected = {"format", "unfinished", "history", *(f"{kind}/{name}" for kind in ("manifests", "releases")
-                                                    for name in (first, second))}  # fmt: skip
+    parts = {f"{kind}/{name}" for kind in ("manifests", "releases") for name in (first, second)}
+    expected = {"format", "unfinished", "history"} | parts
     contents = {name for name in disk.published if name.startswith("objects/")}
     assert set(disk.published) - contents == expected
     assert len(contents) > files
