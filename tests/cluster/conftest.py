@@ -88,7 +88,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With --dist loadfile the files that share an instance count as one."""
+    """With --dist loadfile the files that share an instance count as one, and each scenario of molecule as a file."""
     if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -96,7 +96,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Files(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = str(super()._split_scope(nodeid))
-            return "shared" if _shares(Path(file)) else file
+            # Scenarios have namespaces of their own, and nothing that a process could share.
+            return nodeid if Path(file).stem == "test_molecule" else "shared" if _shares(Path(file)) else file
 
         def _assign_work_unit(self, node: Any) -> None:
             """A process that runs a file with one or two tests is given the next file at once, though the first may

@@ -107,23 +107,21 @@ DEPLOYMENT = f"/apis/apps/v1{SPACE}/deployments/main-triton"
 SCALER = f"/apis/keda.sh/v1alpha1{SPACE}/scaledobjects/main-triton"
 
 
+def settle(api: FakeApi) -> None:
+    """Pods come and go at once."""
+    with api.changed(DEPLOYMENT) as deployment:
+        replicas = deployment["spec"]["replicas"]
+        deployment["status"] = {"replicas": replicas, "readyReplicas": replicas}
+
+
 @pytest.fixture
 def api() -> Iterator[FakeApi]:
     """A cluster with a Deployment whose pods come and go at once."""
     with FakeApi(SCALED_OBJECT) as found:
-
-        def settle() -> None:
-            with found.changed(DEPLOYMENT) as deployment:
-                replicas = deployment["spec"]["replicas"]
-                deployment["status"] = {"replicas": replicas, "readyReplicas": replicas}
-
         found.put(DEPLOYMENT, live())
-        found.controllers.append(settle)
-        settle()
-        try:
-            yield found
-        finally:
-            found.controllers.clear()
+        found.controllers.append(lambda: settle(found))
+        settle(found)
+        yield found
 
 
 def managed(api: FakeApi, *managers: tuple[str, str]) -> None:
