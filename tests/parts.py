@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -313,7 +314,11 @@ def show(part: Part, result: Result) -> None:
 
 def run(parts: Sequence[Part]) -> dict[str, Result]:
     """Run parts, several at a time where their order allows it. Returns their results by name."""
-    OUTPUT.mkdir(parents=True, exist_ok=True)
+    # Rendered inventories that parts share: tests/harness/renders.py.
+    renders = OUTPUT / "renders"
+    shutil.rmtree(renders, ignore_errors=True)
+    renders.mkdir(parents=True)
+    os.environ["SUPERSONIC_TEST_RENDERS"] = str(renders)
     results: dict[str, Result] = {}
     running: dict[str, Running] = {}
     names = {part.name for part in parts}

@@ -27,6 +27,7 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(parts, "CLONE", tmp_path)
     monkeypatch.setattr(parts, "OUTPUT", tmp_path / "tests")
     monkeypatch.setattr(parts, "GRACE_S", 0.5)
+    monkeypatch.setenv("SUPERSONIC_TEST_RENDERS", "")
     return tmp_path / "tests"
 
 

@@ -2,7 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Manifests of the clone's inventories, rendered once in a run of pytest for all tests that read them."""
+"""Manifests of the clone's inventories, rendered once in a run of pytest for all tests that read them.
+
+$SUPERSONIC_TEST_RENDERS is a folder where they are kept for several runs of pytest of the same clone; tests/parts.py
+empties it when it begins.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +97,8 @@ def rendered(
     """The folder of an inventory's manifests, to be read only: written by the first test, or worker, that asks."""
     base = factory.getbasetemp()
     # Workers have folders of their own in that of the run.
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    own = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    shared = Path(os.environ.get("SUPERSONIC_TEST_RENDERS") or own)
     folder = shared / f"{write.__name__}-{inventory.name}"
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -567,8 +567,9 @@ def with_token(dice: Dice) -> bytes:
 
 
 # ---- the parts -----------------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    """One for each test: Triton 2.51 was seen to crash after many requests with broken messages."""
     folder = tmp_path_factory.mktemp("server")
     write_model(folder / "models", "identity")
     write_model(folder / "models", "secret")
