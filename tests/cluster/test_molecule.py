@@ -20,9 +20,13 @@ FOLDER = CLONE / "extensions/molecule"
 SCENARIOS = sorted(
     (file.parent.name for file in FOLDER.glob("*/molecule.yml")), key=lambda name: (name != "instance", name)
 )
+# In `make test`; what the others deploy is deployed there by tests of playbooks and of inclusion too.
+DAILY = ("instance", "triton", "envoy")
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(name, marks=() if name in DAILY else pytest.mark.thorough) for name in SCENARIOS]
+)
 def test_scenario(request: pytest.FixtureRequest, scenario: str) -> None:
     if scenario == "autoscaler":
         # Other tests use KEDA at the same time: the scenario would remove what it had to deploy itself.

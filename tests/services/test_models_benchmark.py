@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.fastml.supersonic.tests.benchmark import models
 
 
+@pytest.mark.thorough
 def test_a_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "figures.json"
     arguments = ["--files=150", "--size=1000", "--large=1", "--large-size=3000000", f"--directory={tmp_path}"]

@@ -399,6 +399,7 @@ def test_both_protocols_together_have_one_limit(instance: Traced) -> None:
 
 
 # ---- under load ----------------------------------------------------------------------------------------------------
+@pytest.mark.thorough
 def test_a_twentieth_is_traced_under_load_and_no_server_falls(instance: Traced) -> None:
     """Of all requests 5 %: the share is what was asked for, and each trace reaches the server."""
     before = set(settled(instance))
@@ -418,6 +419,7 @@ def test_a_twentieth_is_traced_under_load_and_no_server_falls(instance: Traced) 
     assert "queue is full" not in instance.triton.process.log.read_text(errors="replace")
 
 
+@pytest.mark.thorough
 def test_clients_that_sample_everything_do_no_harm(instance: Traced) -> None:
     """Without Envoy's limit this is what crashed servers."""
     before = set(settled(instance))

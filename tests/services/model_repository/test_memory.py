@@ -62,6 +62,7 @@ def publish_many(folder: Path, files: int) -> tuple[dict[str, Any], dict[str, An
     return first, again
 
 
+@pytest.mark.thorough
 def test_many_files_take_little_memory(tmp_path: Path) -> None:
     few, many = publish_many(tmp_path / "few", 100), publish_many(tmp_path / "many", FILES)
     for small, large in zip(few, many, strict=True):
@@ -70,6 +71,7 @@ def test_many_files_take_little_memory(tmp_path: Path) -> None:
         assert grown < 2 * PER_FILE, f"{grown:.0f} bytes for each file"
 
 
+@pytest.mark.thorough
 def test_many_files_take_little_memory_on_the_way_to_a_claim(tmp_path: Path) -> None:
     """Of the module and of the helper pod: the first time, and with all of it there and looked at again."""
 
@@ -88,6 +90,7 @@ def test_many_files_take_little_memory_on_the_way_to_a_claim(tmp_path: Path) -> 
             assert grown < 1.5 * per_file, f"{process}: {grown:.0f} bytes for each file"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("nested", [False, True])
 def test_large_golden_requests_are_read_one_at_a_time(tmp_path: Path, nested: bool) -> None:
     peaks = []

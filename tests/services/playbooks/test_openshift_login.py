@@ -64,6 +64,7 @@ def test_in_and_out_once_for_each_file(tmp_path: Path) -> None:
         assert [path.name for path in tmp_path.iterdir() if path.name in ("shared", "third", "own")] == ["own"]
 
 
+@pytest.mark.thorough
 def test_who_is_not_logged_in_and_who_fails(tmp_path: Path) -> None:
     """A wrong password leaves out its host alone, and a proof that fails everywhere leaves no token."""
     plays = [
@@ -121,6 +122,7 @@ def test_who_is_not_logged_in_and_who_fails(tmp_path: Path) -> None:
         assert not (tmp_path / "right").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("playbook", "extra"),
     [
