@@ -60,17 +60,20 @@ def instance(cluster: Cluster, tmp_path: Path) -> Iterator[ScaledInstance]:
 def test_keda_comes_with_the_instance_that_needs_it(
     cluster: Cluster, without_keda: Keda, instance: ScaledInstance
 ) -> None:
-    brought = (
-        "The cluster does not serve ScaledObject of keda.sh/v1alpha1 yet; KEDA, which this run installs, brings it."
-    )
+    # Without the cluster's host, and without the tasks that install KEDA, nothing brings its kinds.
+    for arguments in (["--limit", "first"], ["--skip-tags", "keda"]):
+        refused = instance.run("site.yml", *arguments)
+        assert refused.code != 0, refused.output
+        assert "The cluster has no kind ScaledObject of keda.sh/v1alpha1, which comes with KEDA." in refused.text
 
     table = instance.run("playbooks/preflight.yml")
     assert table.code == 0, table.output
-    assert brought in table.text
+    assert "ScaledObject of keda.sh/v1alpha1 yet; KEDA, which this run installs, brings it." in table.text
 
     predicted = instance.run("site.yml", "--check", "--diff")
     assert predicted.code == 0, predicted.output
     assert "ScaledObject/first-triton" in predicted.output
+    # Nothing was changed so far.
     assert without_keda.left() == []
     assert cluster.get(f"/api/v1/namespaces/{instance.namespace}") is None
 
@@ -81,13 +84,3 @@ def test_keda_comes_with_the_instance_that_needs_it(
     # A second run finds nothing to do.
     again = instance.site()
     assert (again.changed(CLUSTER), again.changed("first")) == (0, 0), again.output
-
-
-def test_what_this_run_does_not_install_is_missing(without_keda: Keda, instance: ScaledInstance) -> None:
-    """Without the cluster's host, by --limit, and without the tasks that install it, by --skip-tags."""
-    for arguments in (["--limit", "first"], ["--skip-tags", "keda"]):
-        done = instance.run("site.yml", *arguments)
-        assert done.code != 0, done.output
-        assert "The cluster has no kind ScaledObject of keda.sh/v1alpha1, which comes with KEDA." in done.text
-        assert instance.cluster.get(f"/api/v1/namespaces/{instance.namespace}") is None
-    assert without_keda.left() == []
