@@ -81,7 +81,7 @@ DAILY, ALONE = "not alone and not thorough", "alone and not thorough"
 ON_CLUSTER = ("tests/cluster",)
 
 PARTS = (
-    Part("lint", ["make", "lint"], 1200, "ruff, mypy, ansible-lint, ansible-test sanity, changelog", nice=True),
+    Part("lint", ["make", "lint"], 1800, "ruff, mypy, ansible-lint, ansible-test sanity, changelog"),
     Part(
         "local",
         ["make", "local-for-tests"],
@@ -127,12 +127,20 @@ PARTS = (
         needs=["local"],
     ),
     Part(
+        "lint-tests",
+        ["python", "tests/sanity/run.py", "tests"],
+        1800,
+        "ansible-test's pylint over the tests",
+        daily=False,
+        after=["alone"],
+    ),
+    Part(
         "ansible-test-units",
         ["python", "tests/integration/run.py", "units"],
         900,
         "ansible-test units, as the collection is tested elsewhere",
         daily=False,
-        after=["alone"],
+        after=["lint-tests"],
     ),
     Part(
         "ansible-test-integration",

@@ -3,6 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """ansible-test sanity over the collection.
 
+    python tests/sanity/run.py          what `make lint` runs: all tests, and pylint over the plugins
+    python tests/sanity/run.py tests    pylint over the tests, a part of `make test-all`
+
+Pylint takes most of the time, and over the tests as long as everything else; ruff reads them in `make lint`.
 ansible-test would download a bootstrap script for pip; a wheel of that version from the package index does the same.
 """
 
@@ -16,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".collections"))
 
 from ansible_collections.fastml.supersonic.tests.harness.ansible_test import CACHE, HOME, ansible_test, collection
 
-# Tests that need what package registries for Python do not have, or that repeat another tool that `make lint` runs.
-SKIPPED = ["pslint", "shellcheck"]
+# Tests that need what package registries for Python do not have, and the one that runs by itself.
+SKIPPED = ["pslint", "shellcheck", "pylint"]
 # The version of pip that each ansible-core wants, and the name it looks for.
 PIP = {"24.2": "get_pip_24_2.py", "25.2": "get_pip_25_2.py"}
 BOOTSTRAP = """\
@@ -43,15 +47,23 @@ def prepare_pip() -> None:
 
 
 def main() -> int:
-    """Run the tests; the exit code is theirs."""
+    """Run the tests; the exit code is 0 where all passed."""
     with collection() as place:
         for ignore in sorted((place / "tests" / "sanity").glob("ignore-*.txt")):
             if ignore.read_text().strip():
                 print(f"{ignore.name} is not empty")
                 return 1
         prepare_pip()
+        if sys.argv[1:] == ["tests"]:
+            return pylint(place, "tests/")
         skipped = [word for name in SKIPPED for word in ("--skip-test", name)]
-        return ansible_test(place, "sanity", "--requirements", *skipped, *sys.argv[1:])
+        codes = [ansible_test(place, "sanity", "--requirements", *skipped), pylint(place, "plugins/")]
+        return max(codes)
+
+
+def pylint(place: Path, folder: str) -> int:
+    """ansible-test's pylint over a folder of the collection that ends with a slash."""
+    return ansible_test(place, "sanity", "--requirements", "--test", "pylint", folder)
 
 
 if __name__ == "__main__":
