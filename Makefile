@@ -133,7 +133,7 @@ benchmark-sites: $(VENV)/dev local  ## 20 instances in one run against one; BENC
 	python tests/benchmark/sites.py $(BENCHMARK)
 
 .PHONY: molecule
-molecule: $(VENV)/dev local  ## The life of an instance from check mode on an empty cluster to nothing left
+molecule: $(VENV)/dev local  ## The life of an instance, and each role by itself: all scenarios of molecule
 	molecule test --all
 
 .PHONY: lint
