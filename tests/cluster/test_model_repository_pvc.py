@@ -349,7 +349,9 @@ def test_large_input_arrives_and_a_slow_reader_is_waited_for(cluster: Cluster, s
 
 
 def test_a_command_that_fails_tells_why(cluster: Cluster, shell: str) -> None:
-    stream = run(cluster, shell, "shell", "bash", "-c", "echo no good >&2; exit 7")
+    # It waits for a line, so that all its streams are connected when it ends; what ended at once was lost under load.
+    stream = run(cluster, shell, "shell", "bash", "-c", "read -r; echo no good >&2; exit 7")
+    stream.write(b"\n")
     with pytest.raises(Lost, match=r"exit code 7.* It said: no good"):
         stream.line()
     stream.close()
