@@ -97,8 +97,8 @@ def _refuse(refusal: str, *_arguments: object) -> None:
 def _program(event: str, arguments: tuple[Any, ...]) -> str:
     words = [os.fsdecode(word) for word in arguments[1]] if event != "os.system" else [os.fsdecode(arguments[0])]
     program = os.fsdecode(arguments[0] or words[0])
-    # By which ctypes finds libraries.
-    if program == "/sbin/ldconfig":
+    # By which ctypes finds libraries, and matplotlib its fonts the first time on a machine; it does without, too.
+    if program in ("/sbin/ldconfig", "fc-list"):
         return ""
     if event == "os.system" or program != sys.executable:
         return f"the program {program}"
