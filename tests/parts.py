@@ -186,7 +186,6 @@ PARTS = (
             "SUPERSONIC_SEED": "random",
             "SUPERSONIC_FUZZ_CASES": "10",
             "SUPERSONIC_KILLS": "360",
-            "SUPERSONIC_REPEATS": "1",
         },
     ),
     Part(

@@ -22,7 +22,9 @@ from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 _GIVEN = os.environ.get("SUPERSONIC_SEED") or "1"
-SEED = str(random.SystemRandom().randrange(1 << 32)) if _GIVEN == "random" else _GIVEN
+# All processes of one run of pytest-xdist draw the same cases.
+_NEW = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(random.SystemRandom().randrange(1 << 32))
+SEED = _NEW if _GIVEN == "random" else _GIVEN
 _TIMES = float(os.environ.get("SUPERSONIC_FUZZ_CASES") or "1")
 
 Test = Callable[..., None]
