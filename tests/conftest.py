@@ -1,7 +1,8 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the clone importable as ansible_collections.fastml.supersonic, and run the longest files first.
+"""Make the clone importable as ansible_collections.fastml.supersonic, run the longest files first, mark what draws
+random cases, and say at the end which tests were still running.
 
 How long each file takes is recorded below .local/tests at the end of a run. A fresh clone begins with durations.json
 beside this file, a copy of such a record, which only has to be about right: it decides the order and nothing else.
@@ -10,6 +11,7 @@ beside this file, a copy of such a record, which only has to be about right: it 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -21,7 +23,9 @@ sys.path.insert(0, str(CLONE / ".collections"))
 
 TESTS = CLONE / "tests"
 RECORD = CLONE / ".local" / "tests" / "durations.json"
+CHANCE = "ansible_collections.fastml.supersonic.tests.harness.chance"
 _seconds: Counter[str] = Counter()
+_running: set[str] = set()
 
 
 def _recorded() -> dict[str, float]:
@@ -33,11 +37,31 @@ def _recorded() -> dict[str, float]:
     return found
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first, so that none is left over when the others are done; unknown files come first."""
+    """The longest file first, so that none is left over when the others are done; unknown files come first. Tests of
+    files that use tests/harness/chance.py get the mark `random`."""
+    for item in items:
+        names = vars(getattr(item, "module", None) or object).values()
+        if any(CHANCE in (getattr(value, "__name__", ""), getattr(value, "__module__", "")) for value in names):
+            item.add_marker("random")
     recorded = _recorded()
-    names = {path: path.relative_to(TESTS).as_posix() for path in {item.path for item in items}}
+    names = {path: os.path.relpath(path, TESTS) for path in {item.path for item in items}}
     items.sort(key=lambda item: -recorded.get(names[item.path], float("inf")))
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    _running.add(nodeid)
+
+
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    _running.discard(nodeid)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After an interruption, by whoever waited too long: what it waited for."""
+    for nodeid in sorted(_running):
+        terminalreporter.write_line(f"STILL RUNNING {nodeid}")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

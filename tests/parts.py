@@ -12,6 +12,10 @@ A part that fails does not keep others from running, except those that need it. 
 shown at once. At the end a table says how long each part took, every skipped test is listed with its reason, and the
 last line counts the tests. Below .local/tests are the log of each part (NAME.log), its JUnit report (NAME.xml) and the
 seconds of each file (durations.json), by which the next run orders files.
+
+A part that runs out of time is interrupted, so that pytest still says which tests were running, and ended with every
+process below it. A part that draws other random cases each time says its SUPERSONIC_SEED where it begins; with the same
+value in the environment it draws the same.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -31,15 +36,15 @@ from xml.etree import ElementTree
 
 CLONE = Path(__file__).resolve().parents[1]
 OUTPUT = CLONE / ".local" / "tests"
-# Seconds after SIGTERM until a part that ran out of time is killed.
-GRACE_S = 20
+# Seconds for each of SIGINT, SIGTERM and SIGKILL to end a part that ran out of time; fixtures clean up after the first.
+GRACE_S = 60
 # Seconds between two lines about what is running.
 HEARTBEAT_S = 120
 # Characters of the log of a failed part that are shown.
 SHOWN = 30_000
-# Seconds after which a single test counts as hung; pytest-timeout prints the stacks of all threads.
-HUNG_S = 900
 HOUR = 3600
+# The seed of parts whose random cases are others each time; the same for all parts of a run.
+RANDOM_SEED = str(random.SystemRandom().randrange(1 << 32))
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Part:
 
     command: program and arguments, run in the clone with the programs of .venv first; seconds: the limit; about: a line
     for --list; daily: it belongs to `make test`; after: parts that end before it begins, if they run at all; needs:
-    parts without whose success it does not run; nice: it gives way to others; environment: added to the environment.
+    parts without whose success it does not run; nice: it gives way to others; environment: variables that are not set.
     """
 
     name: str
@@ -70,8 +75,8 @@ class Part:
         return OUTPUT / f"{self.name}.xml"
 
 
-def pytest(name: str, *arguments: str, hung_s: int = HUNG_S) -> list[str]:
-    """A run of pytest with a JUnit report, the slowest tests, and a limit for each test."""
+def pytest(name: str, *arguments: str, hung_s: int) -> list[str]:
+    """A run of pytest with a JUnit report and the slowest tests. hung_s: seconds after which a test fails as hung."""
     return ["pytest", "-q", f"--junitxml={OUTPUT / name}.xml", "--durations=30", f"--timeout={hung_s}", *arguments]
 
 
@@ -90,14 +95,14 @@ PARTS = (
     ),
     Part(
         "unit",
-        pytest("unit", *TOGETHER, "tests/unit"),
+        pytest("unit", *TOGETHER, "tests/unit", hung_s=120),
         600,
         "logic and messages; no root, no network, no built program",
         nice=True,
     ),
     Part(
         "contracts",
-        pytest("contracts", *TOGETHER, "tests/contracts", "tests/golden"),
+        pytest("contracts", *TOGETHER, "tests/contracts", "tests/golden", hung_s=300),
         900,
         "gates over all files, and manifests of every inventory",
         after=["unit"],
@@ -105,22 +110,22 @@ PARTS = (
     ),
     Part(
         "services",
-        pytest("services", *TOGETHER, "-m", "not thorough", "tests/services"),
-        1200,
+        pytest("services", *TOGETHER, "-m", "not thorough", "tests/services", hung_s=400),
+        1500,
         "modules and playbooks against real Triton, Envoy, Prometheus and collectors on loopback",
         after=["contracts", "local"],
     ),
     Part(
         "cluster",
-        pytest("cluster", *TOGETHER, "-m", DAILY, *ON_CLUSTER),
-        2400,
+        pytest("cluster", *TOGETHER, "-m", DAILY, *ON_CLUSTER, hung_s=1200),
+        2700,
         "modules, roles, playbooks and molecule on the local cluster, several at a time",
         after=["services"],
         needs=["local"],
     ),
     Part(
         "alone",
-        pytest("alone", "-m", ALONE, *ON_CLUSTER),
+        pytest("alone", "-m", ALONE, *ON_CLUSTER, hung_s=600),
         1800,
         "what measures or takes the whole machine, one by one: events under load, a first deployment without KEDA",
         after=["cluster", "lint"],
@@ -172,14 +177,14 @@ PARTS = (
         pytest(
             "random",
             *TOGETHER,
-            "-k",
-            "kill or fuzz or damage or properties",
+            "-m",
+            "random",
             "tests/unit",
             "tests/services",
             hung_s=HOUR,
         ),
         2 * HOUR,
-        "kill loops and random cases in folders and of the gateway, from a seed of chance that is printed",
+        "kill loops and random cases in folders and of the gateway, other ones each time",
         daily=False,
         after=["versions"],
         environment={
@@ -190,9 +195,9 @@ PARTS = (
     ),
     Part(
         "thorough-services",
-        pytest("thorough-services", *TOGETHER, "-m", "thorough", "tests/services", "tests/golden", "tests/contracts"),
+        pytest("thorough-services", "-m", "thorough", "tests/services", hung_s=1200),
         HOUR,
-        "the longer tests against real programs",
+        "the longer tests against real programs, one by one, since some of them measure",
         daily=False,
         after=["random"],
     ),
@@ -243,11 +248,17 @@ class Running:
         self.part = part
         self.began = time.monotonic()
         part.report.unlink(missing_ok=True)
+        environment = dict(part.environment) | os.environ
+        self.seed = ""
+        if environment.get("SUPERSONIC_SEED") == "random":
+            environment["SUPERSONIC_SEED"] = RANDOM_SEED
+        if "SUPERSONIC_SEED" in environment:
+            self.seed = f", SUPERSONIC_SEED={environment['SUPERSONIC_SEED']}"
         with part.log.open("wb") as log:
             self._process = subprocess.Popen(
                 part.command,
                 cwd=CLONE,
-                env=os.environ | dict(part.environment),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -275,24 +286,50 @@ class Running:
         return Result(outcome, seconds, counts, skipped)
 
     def stop(self) -> None:
-        """End the part and what it has started in its process group."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
+        """End the part and every process below it, servers of tests with process groups of their own included."""
+        below = descendants(self._process.pid)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(GRACE_S)
-            except ProcessLookupError:
-                return
-            except subprocess.TimeoutExpired:
-                continue
+                break
+        left = processes()
+        for pid, (_parent, started) in below.items():
+            # A number may belong to another process meanwhile.
+            if pid in left and left[pid][1] == started:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """Parent and start time of every process of this machine, proc_pid_stat(5)."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            found[int(path.parent.name)] = (int(fields[1]), fields[19])
+    return found
+
+
+def descendants(pid: int) -> dict[int, tuple[int, str]]:
+    """A process and all below it."""
+    everything = processes()
+    found = {pid: everything[pid]} if pid in everything else {}
+    while more := {child: item for child, item in everything.items() if item[0] in found and child not in found}:
+        found |= more
+    return found
 
 
 def read_report(path: Path) -> tuple[dict[str, int], list[str]]:
-    """Tests by outcome and a line for each skipped one, of a JUnit report; nothing where there is none."""
-    if not path.is_file():
+    """Tests by outcome and a line for each skipped one, of a JUnit report; nothing where there is no whole one."""
+    try:
+        cases = list(ElementTree.parse(path).getroot().iter("testcase"))
+    except (OSError, ElementTree.ParseError):
         return {}, []
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     skipped = []
-    for case in ElementTree.parse(path).getroot().iter("testcase"):
+    for case in cases:
         name = f"{case.get('classname', '')}::{case.get('name', '')}"
         skip = case.find("skipped")
         if case.find("failure") is not None or case.find("error") is not None:
@@ -342,8 +379,8 @@ def run(parts: Sequence[Part]) -> dict[str, Result]:
                     results[part.name] = Result(f"not run ({failed[0]} failed)")
                     say(f"[{time.strftime('%H:%M:%S')}] {part.name}: {results[part.name].outcome}")
                     continue
-                say(f"[{time.strftime('%H:%M:%S')}] {part.name}: {part.about}")
-                running[part.name] = Running(part)
+                running[part.name] = started = Running(part)
+                say(f"[{time.strftime('%H:%M:%S')}] {part.name}: {part.about}{started.seed}")
             for name, item in list(running.items()):
                 result = item.poll()
                 if result:

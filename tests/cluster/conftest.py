@@ -117,6 +117,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     before = _namespaces(item)
     try:
         yield
+    except KeyboardInterrupt:
+        # The part ran out of time.
+        if _CLUSTER in item.config.stash:
+            _keep(item.config.stash[_CLUSTER], _namespaces(item), item.nodeid)
+        raise
     finally:
         item.stash[_MADE] = [name for name in _namespaces(item) if name not in before]
 

@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import os
 import re
-import time
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.fastml.supersonic.tests import parts
-from ansible_collections.fastml.supersonic.tests.parts import Part, Result
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
+from ansible_collections.fastml.supersonic.tests.parts import Part, Result, Running
 
+CLONE = parts.CLONE
 REPORT = """<testsuites><testsuite>
 <testcase classname="a" name="right"/>
 <testcase classname="a" name="wrong"><failure message="no"/></testcase>
@@ -68,12 +73,76 @@ def test_a_part_that_hangs_is_ended_with_what_it_started(output: Path) -> None:
     script = "trap '' TERM; sleep 600 & echo $! > child; echo it hangs here; wait"
     result = parts.run([shell("hanging", script, seconds=1)])["hanging"]
     assert result.outcome == "TIMEOUT"
-    child = int((output.parent / "child").read_text())
-    end = time.monotonic() + 30
-    while Path(f"/proc/{child}").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
-        assert time.monotonic() < end, "its child is still there"
-        time.sleep(0.05)
+    until(lambda: ended(output.parent / "child"))
     assert "it hangs here" in (output / "hanging.log").read_text()
+
+
+def ended(number: Path) -> bool:
+    """Of the process whose number is in a file: whether it has ended, if nobody has asked for its exit code yet."""
+    try:
+        return ") Z " in Path(f"/proc/{number.read_text().strip()}/stat").read_text()
+    except FileNotFoundError:
+        return True
+
+
+def run_of_pytest(folder: Path, text: str, *arguments: str) -> list[str]:
+    """The command of a run like those of parts, over one file beside one whose test passes."""
+    (folder / "test_first.py").write_text(textwrap.dedent(text))
+    (folder / "test_other.py").write_text("def test_other(): pass\n")
+    plugin = "ansible_collections.fastml.supersonic.tests.conftest"
+    settings = ["-c", str(CLONE / "pytest.ini"), f"--rootdir={folder}", "-p", plugin]
+    return [sys.executable, "-m", "pytest", "-q", *settings, *parts.TOGETHER, *arguments, str(folder)]
+
+
+def test_a_part_that_is_interrupted_says_what_was_running(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fixtures clean up, the report is written, and a server in a process group of its own ends too."""
+    monkeypatch.setattr(parts, "GRACE_S", 60)
+    output.mkdir()
+    text = f"""
+        import pathlib, subprocess, time, pytest
+        place = pathlib.Path({str(output)!r})
+
+        @pytest.fixture
+        def folder():
+            yield
+            (place / "cleaned").touch()
+
+        def test_passes(): pass
+
+        def test_waits(folder):
+            server = subprocess.Popen(["sleep", "600"], start_new_session=True)
+            (place / "server.new").write_text(str(server.pid))
+            (place / "server.new").rename(place / "server")
+            time.sleep(600)
+        """
+    folder = output / "run"
+    folder.mkdir()
+    environment = {"PYTHONPATH": str(CLONE / ".collections")}
+    part = Part("slow", run_of_pytest(folder, text, f"--junitxml={output}/slow.xml"), 600, "", environment=environment)
+    running = Running(part)
+    until((output / "server").exists)
+    running.stop()
+    until(lambda: ended(output / "server"))
+    assert "STILL RUNNING test_first.py::test_waits" in part.log.read_text()
+    assert (output / "cleaned").exists()
+    assert parts.read_report(part.report)[0]["passed"] >= 1
+
+
+def test_a_test_that_hangs_fails_by_itself(tmp_path: Path) -> None:
+    text = """
+        import time
+        def test_hangs(): time.sleep(600)
+        def test_after(): pass
+        """
+    done = subprocess.run(
+        run_of_pytest(tmp_path, text, "--timeout=2"),
+        env=os.environ | {"PYTHONPATH": str(CLONE / ".collections")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert re.search(r"^1 failed, 2 passed", done.stdout, re.M), done.stdout
+    assert "def test_hangs(): time.sleep(600)" in done.stdout
 
 
 def test_tests_are_counted_and_skips_are_named(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +161,27 @@ def test_a_report_of_an_earlier_run_does_not_count(output: Path) -> None:
     output.mkdir()
     (output / "unit.xml").write_text(REPORT)
     assert parts.run([shell("unit", "exit 1")])["unit"].counts == {}
+
+
+def test_a_report_that_was_cut_off_does_not_end_the_run(output: Path) -> None:
+    output.mkdir()
+    report = output / "unit.xml"
+    results = parts.run([shell("unit", f"echo '{REPORT[:80]}' > {report}; exit 1"), shell("lint", "true")])
+    assert {name: result.outcome for name, result in results.items()} == {"unit": "FAILED", "lint": "ok"}
+
+
+def test_a_part_with_random_cases_says_their_seed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is drawn, or the one that was given, by which a run can be repeated."""
+    part = shell("random", "echo seed=$SUPERSONIC_SEED; exit 1", environment={"SUPERSONIC_SEED": "random"})
+    monkeypatch.delenv("SUPERSONIC_SEED", raising=False)
+    parts.run([part])
+    drawn, used = re.findall(r"(?:SUPERSONIC_SEED|^seed)=(\d+)", capsys.readouterr().out, re.M)
+    assert drawn == used
+    monkeypatch.setenv("SUPERSONIC_SEED", "7")
+    parts.run([part])
+    assert re.findall(r"(?:SUPERSONIC_SEED|^seed)=(\d+)", capsys.readouterr().out, re.M) == ["7", "7"]
 
 
 def test_time_before_the_first_part_is_told() -> None:
