@@ -1,5 +1,5 @@
-# The two commands: `make local` brings up the whole service on a real Kubernetes on this machine, `make test` runs all
-# tests. Everything else is a part of them.
+# The two commands: `make local` brings up the whole service on a real Kubernetes on this machine, `make test` tests all of
+# the main job. Everything else is a part of them, or takes longer.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 # One thing after the other, also with -j: levels measure, and share one cluster.
@@ -102,10 +102,11 @@ test-fast: $(VENV)/dev  ## Linters, logic, messages and the gates over all files
 mutations: $(VENV)/dev  ## Change the collection in small ways, each of which a test has to find; MUTATIONS="ID... --file PART"
 	@python tests/mutations/run.py $(MUTATIONS)
 
-# With the images that tests of the cluster need, so that none of them builds while others measure.
+# With the images and programs that tests need, so that none of them builds while others measure.
 .PHONY: local-for-tests
-local-for-tests: $(VENV)/local
+local-for-tests: $(VENV)/dev
 	ansible-playbook playbooks/local.yml -i $(INVENTORY) -e '{"local_cluster_images": $(IMAGES)}'
+	python tests/harness/programs.py helm gpu-simulator
 
 # Sizes and more: make benchmark-models BENCHMARK="--files 1000 --large 0 --kubeconfig .local/kubeconfig".
 BENCHMARK :=
@@ -133,7 +134,7 @@ benchmark-sites: $(VENV)/dev local  ## 20 instances in one run against one; BENC
 	python tests/benchmark/sites.py $(BENCHMARK)
 
 .PHONY: molecule
-molecule: $(VENV)/dev local  ## The life of an instance, and each role by itself: all scenarios of molecule
+molecule: $(VENV)/dev local-for-tests  ## The life of an instance, and each role by itself: all scenarios of molecule
 	molecule test --all
 
 .PHONY: lint

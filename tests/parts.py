@@ -36,6 +36,7 @@ from xml.etree import ElementTree
 
 CLONE = Path(__file__).resolve().parents[1]
 OUTPUT = CLONE / ".local" / "tests"
+EVIDENCE = CLONE / "tests" / "harness" / "evidence.py"
 # Seconds for each of SIGINT, SIGTERM and SIGKILL to end a part that ran out of time; fixtures clean up after the first.
 GRACE_S = 60
 # Seconds between two lines about what is running.
@@ -354,6 +355,11 @@ def show(part: Part, result: Result) -> None:
         begin = text.find("= FAILURES =")
         shown = text[begin:][:SHOWN] if begin >= 0 else text[-SHOWN:]
         say(f"---- output of {part.name} (whole in {part.log.relative_to(CLONE)})\n{shown}\n---- end of {part.name}")
+        if part.name == "local" or "local" in part.needs:
+            # Tests keep what they remove; this is what is still there.
+            keep = [sys.executable, str(EVIDENCE), f"part-{part.name}"]
+            done = subprocess.run(keep, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            say(done.stdout.strip())
 
 
 def run(parts: Sequence[Part]) -> dict[str, Result]:

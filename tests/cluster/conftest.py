@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.tests.harness import evidence
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
@@ -21,7 +22,6 @@ from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Clust
 from ansible_collections.fastml.supersonic.tests.harness.shared import Shared
 
 CLONE = Path(__file__).resolve().parents[2]
-LOGS = CLONE / ".local/test-logs"
 # These files use one instance, which has to be in one process: fixture `shared`.
 SHARING = {"test_drift", "test_exposure", "test_isolation", "test_prometheus", "test_status", "test_tracing"}
 _CLUSTER = pytest.StashKey[Cluster]()
@@ -62,6 +62,21 @@ def keda(cluster: Cluster) -> Keda:
     found = Keda(cluster)
     found.have()
     return found
+
+
+@pytest.fixture
+def without_keda(cluster: Cluster, tmp_path: Path) -> Iterator[Keda]:
+    """A cluster on which KEDA never was; it is there again afterwards. For tests that run alone."""
+    keda = Keda(cluster)
+    in_use = _keda_info.objects(cluster.api)
+    assert in_use == [], "objects of KEDA's kinds are in the cluster: remove what has them, then run this test"
+    with keda.alone():
+        try:
+            keda.role(tmp_path, keda_state="absent").changed("local-cluster")
+            assert keda.left() == []
+            yield keda
+        finally:
+            keda.role(tmp_path).changed("local-cluster")
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +166,7 @@ def _namespaces(item: pytest.Item) -> tuple[str, ...]:
 def _keep(cluster: Cluster, namespaces: Any, test: str) -> Path | None:
     """Without patience: a cluster that does not answer is no reason to wait as well."""
     try:
-        place = evidence.keep(Api(cluster.api.connection, patience=0, first_contact=0), namespaces, LOGS, test)
+        place = evidence.keep(Api(cluster.api.connection, patience=0, first_contact=0), namespaces, evidence.LOGS, test)
     except OSError as error:
         print(f"Nothing could be kept of {test}: {error}", file=sys.stderr)
         return None

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
 from ansible_collections.fastml.supersonic.tests.harness.autoscaling import PROMETHEUS, QUICK, ScaledInstance
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
@@ -21,21 +20,6 @@ from ansible_collections.fastml.supersonic.tests.harness.processes import until
 pytestmark = pytest.mark.alone
 CLUSTER = "local-cluster"
 COMPONENTS = ["keda", "prometheus", "autoscaler"]
-
-
-@pytest.fixture
-def without_keda(cluster: Cluster, tmp_path: Path) -> Iterator[Keda]:
-    """A cluster on which KEDA never was; it is there again afterwards."""
-    keda = Keda(cluster)
-    in_use = _keda_info.objects(cluster.api)
-    assert in_use == [], "objects of KEDA's kinds are in the cluster: remove what has them, then run this test"
-    with keda.alone():
-        try:
-            keda.role(tmp_path, keda_state="absent").changed(CLUSTER)
-            assert keda.left() == []
-            yield keda
-        finally:
-            keda.role(tmp_path).changed(CLUSTER)
 
 
 @pytest.fixture

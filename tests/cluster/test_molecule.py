@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.fastml.supersonic.tests.harness.evidence import run_and_keep
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 from ansible_collections.fastml.supersonic.tests.harness.processes import own_environment
 
@@ -24,28 +24,28 @@ SCENARIOS = sorted(
 DAILY = ("instance", "triton", "envoy")
 
 
-@pytest.mark.parametrize(
-    "scenario", [pytest.param(name, marks=() if name in DAILY else pytest.mark.thorough) for name in SCENARIOS]
-)
+def marks(scenario: str) -> list[pytest.MarkDecorator]:
+    """That of the autoscaler deploys KEDA by its role, and so needs a cluster without it."""
+    thorough = [] if scenario in DAILY else [pytest.mark.thorough]
+    return [pytest.mark.alone, *thorough] if scenario == "autoscaler" else thorough
+
+
+@pytest.mark.parametrize("scenario", [pytest.param(name, marks=marks(name)) for name in SCENARIOS])
 def test_scenario(request: pytest.FixtureRequest, scenario: str) -> None:
-    if scenario == "autoscaler":
-        # Other tests use KEDA at the same time: the scenario would remove what it had to deploy itself.
-        request.getfixturevalue("keda")
+    keda = request.getfixturevalue("without_keda") if scenario == "autoscaler" else None
     programs = Path(sys.executable).parent
     environment = own_environment(
         PATH=f"{programs}{os.pathsep}{os.environ['PATH']}",
         ANSIBLE_CONFIG=str(CLONE / "ansible.cfg"),
         LC_ALL="C.UTF-8",
     )
-    done = subprocess.run(
+    code = run_and_keep(
         [programs / "molecule", "test", "--scenario-name", scenario],
-        cwd=CLONE,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=1800,
+        Path(os.environ.get("KUBECONFIG") or CLONE / ".local/kubeconfig"),
+        f"molecule-{scenario.replace('_', '-')}",
+        request.node.nodeid,
+        CLONE,
+        environment,
     )
-    assert done.returncode == 0, done.stdout
+    assert code == 0, "molecule's output is below"
+    assert keda is None or keda.left() == []

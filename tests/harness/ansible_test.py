@@ -40,13 +40,15 @@ def collection() -> Iterator[Path]:
         yield copied
 
 
-def ansible_test(place: Path, command: str, *arguments: str) -> int:
-    """Run a command of ansible-test with this Python; returns its exit code."""
+def command(name: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """A command of ansible-test with this Python, and its environment."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     HOME.mkdir(parents=True, exist_ok=True)
-    return subprocess.run(
-        ["ansible-test", command, "--python", version, "--color", "no", *arguments],
-        cwd=place,
-        env={**os.environ, "HOME": str(HOME), "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": os.devnull},
-        check=False,
-    ).returncode
+    words = ["ansible-test", name, "--python", version, "--color", "no", *arguments]
+    return words, {**os.environ, "HOME": str(HOME), "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": os.devnull}
+
+
+def ansible_test(place: Path, name: str, *arguments: str) -> int:
+    """Run a command of ansible-test with this Python; returns its exit code."""
+    words, environment = command(name, *arguments)
+    return subprocess.run(words, cwd=place, env=environment, check=False).returncode

@@ -4,21 +4,34 @@
 
 """What a failed test leaves behind to read: states, events and logs of the pods in its namespaces.
 
+    python tests/harness/evidence.py NAME        keep those of all namespaces of the local cluster, below this name
+
 No object is kept whole, and no Secret is read, so that nothing has to be hidden.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+CLONE = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CLONE / ".collections"))
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 
+LOGS = CLONE / ".local" / "test-logs"
+# What Ansible writes when a task has failed, before it removes what the tasks before it have made.
+FAILED = re.compile(r"^fatal: \[|\bfailed=[1-9]")
 # Of each log its end, of each test so much in all, and the last tests that failed.
 LINES, LOG_BYTES, TEST_BYTES, TESTS = 300, 60_000, 5_000_000, 40
 
@@ -37,6 +50,53 @@ def keep(api: Api, namespaces: Iterable[str], folder: Path, test: str) -> Path |
         return None
     _forget(folder)
     return place
+
+
+def run_and_keep(
+    command: Sequence[str | Path], kubeconfig: Path, prefix: str, test: str, cwd: Path, env: Mapping[str, str]
+) -> int:
+    """Run a command that runs playbooks, and keep the pods of namespaces whose names begin with the prefix as soon as a
+    task has failed: the playbooks remove them next. Prints the output, and returns the exit code. Nothing is kept of a
+    command that succeeds in the end, since some tasks fail as they should."""
+    api = _api(kubeconfig)
+    place = None
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout
+    try:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if FAILED.search(line):
+                place = keep(api, [name for name in _namespaces(api) if name.startswith(prefix)], LOGS, test) or place
+        code = process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        raise
+    if place and code == 0:
+        shutil.rmtree(place)
+    elif place:
+        print(f"States, events and logs of its pods are in {place}")
+    return code
+
+
+def _api(kubeconfig: Path) -> Api:
+    """Without patience: a cluster that does not answer is no reason to wait as well."""
+    return Api(connection({"kubeconfig": str(kubeconfig)}), patience=0, first_contact=0)
+
+
+def _namespaces(api: Api) -> list[str]:
+    try:
+        return [item["metadata"]["name"] for item in api.list("/api/v1/namespaces", "namespaces")]
+    except SupersonicError:
+        return []
 
 
 def _files(api: Api, namespace: str) -> Iterator[tuple[str, str]]:
@@ -86,3 +146,17 @@ def _forget(folder: Path) -> None:
     places = sorted({path.parent.parent for path in folder.rglob("pods.json")}, key=lambda path: path.stat().st_mtime)
     for place in places[:-TESTS]:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def main() -> None:
+    kubeconfig = CLONE / ".local" / "kubeconfig"
+    if not kubeconfig.is_file():
+        print("Nothing of pods is kept: there is no local cluster.")
+        return
+    api = _api(kubeconfig)
+    place = keep(api, _namespaces(api), LOGS, sys.argv[1])
+    print(f"States, events and logs of all pods are in {place}" if place else "Nothing of pods could be kept.")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,16 +2,23 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Programs that the role local_cluster builds, for tests that run them by themselves."""
+"""Programs that the role local_cluster builds, for tests that run them by themselves.
+
+python tests/harness/programs.py NAME...        build these where they are not in the cache
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
 import jinja2
 import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".collections"))
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_programs import Go, Program
@@ -47,3 +54,9 @@ def program(name: str, folder: Path) -> Path:
     assert done.code == 0, done.output[-4000:]
     assert place(name).is_dir(), done.output[-4000:]
     return place(name)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        for wanted in sys.argv[1:]:
+            program(wanted, Path(scratch))

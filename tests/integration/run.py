@@ -19,7 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".collections"))
 
-from ansible_collections.fastml.supersonic.tests.harness.ansible_test import CLONE, ansible_test, collection
+from ansible_collections.fastml.supersonic.tests.harness.ansible_test import CLONE, ansible_test, collection, command
+from ansible_collections.fastml.supersonic.tests.harness.evidence import run_and_keep
 
 # That ansible-test runs unit tests is what is tried; pytest runs all of them.
 UNITS = ["inference", "render"]
@@ -45,16 +46,23 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in ("units", "integration"):
         print(__doc__)
         return 2
-    command, *names = sys.argv[1:]
+    what, *names = sys.argv[1:]
     with collection() as place:
-        if command == "units":
+        if what == "units":
             folders = [f"tests/unit/{name}/" for name in names or UNITS]
             return ansible_test(place, "units", "--num-workers", "2", *folders)
-        if set(names or [""]) - NO_CLUSTER:
-            settings = place / "tests" / "integration" / "integration_config.yml"
-            settings.touch(0o600)
-            settings.write_text(json.dumps({"setup_cluster_environment": connection()}))
-        return ansible_test(place, "integration", *names)
+        if not set(names or [""]) - NO_CLUSTER:
+            return ansible_test(place, "integration", *names)
+        cluster = connection()
+        settings = place / "tests" / "integration" / "integration_config.yml"
+        settings.touch(0o600)
+        settings.write_text(json.dumps({"setup_cluster_environment": cluster}))
+        if "K8S_AUTH_KUBECONFIG" not in cluster:
+            return ansible_test(place, "integration", *names)
+        # Namespaces are those of targets/setup_cluster.
+        kubeconfig = Path(cluster["K8S_AUTH_KUBECONFIG"])
+        words, environment = command("integration", *names)
+        return run_and_keep(words, kubeconfig, "ansible-test-", "ansible-test-integration", place, environment)
 
 
 if __name__ == "__main__":

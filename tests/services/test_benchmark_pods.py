@@ -142,13 +142,10 @@ def test_clients_begin_and_end_at_their_times(pod: Pod) -> None:
     begin, told = pod.load(Share(1, 0, 2), Share(3, 0.8, 1.5))
     found = moments(told, begin)
     assert set(found) == {("0-0.1", "begin"), ("0-0.1", "end"), ("0-1.1", "begin"), ("0-1.1", "end")}
-    for run, what, moment in (
-        ("0-0.1", "begin", 0),
-        ("0-1.1", "begin", 0.8),
-        ("0-1.1", "end", 1.5),
-        ("0-0.1", "end", 2),
-    ):
-        assert moment <= found[run, what] < moment + 0.5
+    # Not before their times, and in that order, however busy the machine is.
+    times = {("0-0.1", "begin"): 0, ("0-1.1", "begin"): 0.8, ("0-1.1", "end"): 1.5, ("0-0.1", "end"): 2}
+    assert all(found[event] >= moment for event, moment in times.items()), found
+    assert sorted(found, key=found.__getitem__) == list(times)
     assert sorted((pod.folder / "started").read_text().split()) == ["1", "3"]
 
 
@@ -175,7 +172,10 @@ def test_a_request_that_fails_is_counted_and_its_client_comes_back(pod: Pod) -> 
     add(outcome, told, begin, {"0-0": Share(2, 0, 1.5)})
     assert (outcome.failures, list(outcome.errors)) == (1, ["Socket closed"])
     # What both clients knew by then.
-    assert 0.6 <= outcome.lost < 1.6
+    found = moments(told, begin)
+    ran = found["0-0.1", "end"] - max(found["0-0.1", "begin"], 0)
+    assert outcome.lost == pytest.approx(2 * ran, abs=0.01)
+    assert ran >= 0.3
     # Those of the process that came after it.
     assert len(outcome.requests) == 3
 

@@ -173,7 +173,8 @@ def test_an_instance_that_is_scraped(prometheus: Prometheus) -> None:
     assert not result["failed"], result
     found = result["found"]
     assert found["labels"] == {"namespace": "namespace", "pod": "pod"}
-    assert found["scrape_interval"] == pytest.approx(1, abs=0.3)
+    # A busy machine scrapes a little later than each second.
+    assert 0.9 < found["scrape_interval"] < 2
     assert [target["pod"] for target in found["targets_up"]] == [pod("main", "envoy"), pod("main", "triton")]
     (down,) = found["targets_down"]
     assert down["pod"] == pod("main", "triton", 2)

@@ -68,7 +68,7 @@ def test_group_kind_as_text(text: str) -> None:
     assert str(GroupKind.parse(text)) == text
 
 
-class FakeApi:
+class Discovery:
     """Answers discovery from a dictionary and counts what it was asked."""
 
     def __init__(self, answers: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ SCALED_OBJECT = Resource("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects",
     ],
 )
 def test_kinds_of_kubernetes_cost_no_request(group: str, version: str, kind: str, path: str) -> None:
-    api = FakeApi({})
+    api = Discovery({})
     resource = Kinds(api).find(group, version, kind)  # type: ignore[arg-type]
     assert resource is not None
     assert resource.path("n", "x") == path
@@ -113,7 +113,7 @@ def test_kinds_of_kubernetes_cost_no_request(group: str, version: str, kind: str
 
 
 def test_other_kinds_are_looked_up_once() -> None:
-    api = FakeApi(KEDA)
+    api = Discovery(KEDA)
     kinds = Kinds(api)  # type: ignore[arg-type]
     assert kinds.find("keda.sh", "v1alpha1", "ScaledObject") == SCALED_OBJECT
     assert kinds.find("keda.sh", "v1alpha1", "Nothing") is None
@@ -124,12 +124,12 @@ def test_other_kinds_are_looked_up_once() -> None:
 
 
 def test_any_version_that_serves_the_kind() -> None:
-    assert Kinds(FakeApi(KEDA)).find_any(GroupKind("keda.sh", "ScaledObject")) == SCALED_OBJECT  # type: ignore[arg-type]
-    assert Kinds(FakeApi({})).find_any(GroupKind("keda.sh", "ScaledObject")) is None  # type: ignore[arg-type]
+    assert Kinds(Discovery(KEDA)).find_any(GroupKind("keda.sh", "ScaledObject")) == SCALED_OBJECT  # type: ignore[arg-type]
+    assert Kinds(Discovery({})).find_any(GroupKind("keda.sh", "ScaledObject")) is None  # type: ignore[arg-type]
 
 
 def test_kind_that_is_known_already_is_not_looked_up() -> None:
-    api = FakeApi(KEDA)
+    api = Discovery(KEDA)
     kinds = Kinds(api)  # type: ignore[arg-type]
     kinds.learn([SCALED_OBJECT])
     assert kinds.find_any(GroupKind("keda.sh", "ScaledObject")) == SCALED_OBJECT

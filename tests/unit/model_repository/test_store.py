@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import typing as t
 import uuid
 from collections.abc import Callable, Iterator
@@ -737,21 +738,30 @@ def test_who_has_lost_the_lock_changes_nothing_more(
     assert json.loads((place / "lock/holder").read_text())["host"] == "publish-3"
 
 
-def test_each_of_many_publishers_is_waited_for(source: Path, tmp_path: Path) -> None:
+def test_each_of_many_publishers_is_waited_for(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """None of them takes longer than is waited for, all together do."""
     store = tmp_path / "store"
     leave_lock(store, host="elsewhere")
+    slept = 0.0
+    turns = 0
 
-    def work() -> None:
-        for number in range(4):
-            time.sleep(0.8)
-            pass_on(store, f"elsewhere-{number}")
-        shutil.rmtree(store / "lock")
+    def sleep(seconds: float) -> None:
+        """Time goes by, and each publisher works for 0.8 s of it."""
+        nonlocal slept, turns
+        slept += seconds
+        if slept < 0.8 * (turns + 1):
+            return
+        turns += 1
+        if turns <= 4:
+            pass_on(store, f"elsewhere-{turns}")
+        else:
+            shutil.rmtree(store / "lock")
 
-    others = threading.Thread(target=work)
-    others.start()
+    began, began_at = time.monotonic(), time.time()
+    clock = {"sleep": sleep, "monotonic": lambda: began + slept, "time": lambda: began_at + slept}
+    monkeypatch.setattr(_model_store, "time", types.SimpleNamespace(**(vars(time) | clock)))
     assert put(source, store, lock_seconds=2)["changed"] is True
-    others.join()
+    assert turns == 5
     assert_sound(store)
 
 

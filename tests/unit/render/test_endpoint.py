@@ -47,6 +47,17 @@ def http_filters(configuration: dict[str, Any]) -> dict[str, Any]:
     return {item["name"]: item.get("typed_config") for item in manager["http_filters"]}
 
 
+def test_no_client_is_internal(configurations: dict[str, dict[str, Any]]) -> None:
+    """Envoy obeys headers of internal clients, which are all with private addresses where no range is named: this range
+    has one address, which no client can have."""
+    nobody = {"address_prefix": "255.255.255.255", "prefix_len": 32}
+    for configuration in configurations.values():
+        (listener,) = (item for item in configuration["static_resources"]["listeners"] if item["name"] == "grpc")
+        for chain in listener["filter_chains"]:
+            manager = chain["filters"][0]["typed_config"]
+            assert manager["internal_address_config"] == {"cidr_ranges": [nobody]}
+
+
 def cluster(configuration: dict[str, Any], name: str) -> dict[str, Any]:
     (found,) = (item for item in configuration["static_resources"]["clusters"] if item["name"] == name)
     return dict(found)
