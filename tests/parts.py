@@ -37,7 +37,7 @@ from xml.etree import ElementTree
 CLONE = Path(__file__).resolve().parents[1]
 OUTPUT = CLONE / ".local" / "tests"
 EVIDENCE = CLONE / "tests" / "harness" / "evidence.py"
-# Seconds for each of SIGINT, SIGTERM and SIGKILL to end a part that ran out of time; fixtures clean up after the first.
+# Seconds for each of SIGINT, SIGTERM and SIGKILL to end a part that ran out of time.
 GRACE_S = 60
 # Seconds between two lines about what is running.
 HEARTBEAT_S = 120
@@ -289,9 +289,10 @@ class Running:
     def stop(self) -> None:
         """End the part and every process below it, servers of tests with process groups of their own included."""
         below = descendants(self._process.pid)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        # Pytest itself is interrupted, not the processes of pytest-xdist, some of which would not end then.
+        for number, end in ((signal.SIGINT, os.kill), (signal.SIGTERM, os.killpg), (signal.SIGKILL, os.killpg)):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+                end(self._process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(GRACE_S)
                 break

@@ -95,21 +95,16 @@ def run_of_pytest(folder: Path, text: str, *arguments: str) -> list[str]:
 
 
 def test_a_part_that_is_interrupted_says_what_was_running(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fixtures clean up, the report is written, and a server in a process group of its own ends too."""
+    """The report is written, and a server in a process group of its own ends too."""
     monkeypatch.setattr(parts, "GRACE_S", 60)
     output.mkdir()
     text = f"""
-        import pathlib, subprocess, time, pytest
+        import pathlib, subprocess, time
         place = pathlib.Path({str(output)!r})
-
-        @pytest.fixture
-        def folder():
-            yield
-            (place / "cleaned").touch()
 
         def test_passes(): pass
 
-        def test_waits(folder):
+        def test_waits():
             server = subprocess.Popen(["sleep", "600"], start_new_session=True)
             (place / "server.new").write_text(str(server.pid))
             (place / "server.new").rename(place / "server")
@@ -124,7 +119,6 @@ def test_a_part_that_is_interrupted_says_what_was_running(output: Path, monkeypa
     running.stop()
     until(lambda: ended(output / "server"))
     assert "STILL RUNNING test_first.py::test_waits" in part.log.read_text()
-    assert (output / "cleaned").exists()
     assert parts.read_report(part.report)[0]["passed"] >= 1
 
 
