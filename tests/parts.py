@@ -82,7 +82,8 @@ def pytest(name: str, *arguments: str, hung_s: int) -> list[str]:
 
 
 # Files stay together, since tests of a file share servers; as many files at a time as keep two cores busy.
-TOGETHER = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
+FILES = ("--dist", "loadfile", "--no-loadscope-reorder")
+TOGETHER = ("-n", "4", *FILES)
 DAILY, ALONE = "not alone and not thorough", "alone and not thorough"
 ON_CLUSTER = ("tests/cluster",)
 
@@ -96,7 +97,7 @@ PARTS = (
     ),
     Part(
         "unit",
-        pytest("unit", *TOGETHER, "tests/unit", hung_s=120),
+        pytest("unit", "-n", "2", *FILES, "tests/unit", hung_s=120),
         600,
         "logic and messages; no root, no network, no built program",
         nice=True,
@@ -111,7 +112,7 @@ PARTS = (
     ),
     Part(
         "services",
-        pytest("services", *TOGETHER, "-m", "not thorough", "tests/services", hung_s=400),
+        pytest("services", "-n", "5", *FILES, "-m", "not thorough", "tests/services", hung_s=400),
         1500,
         "modules and playbooks against real Triton, Envoy, Prometheus and collectors on loopback",
         after=["contracts", "local"],

@@ -182,6 +182,7 @@ def pause_in_words(pause: dict[str, Any]) -> str:
     return f"paused by an operator at 0 servers since {moment(pause['since'])}: a test"
 
 
+@pytest.mark.thorough
 def test_pods_are_replaced_one_by_one_under_load(instance: Instance, tmp_path: Path) -> None:
     """The node is not cordoned, since there is no other one for the replacements."""
     (node,) = {pod["spec"]["nodeName"] for pod in instance.pods("triton").values()}
