@@ -37,6 +37,11 @@ def _recorded() -> dict[str, float]:
     return found
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # Here, since ansible-test has a configuration of its own.
+    config.addinivalue_line("markers", "random: its file draws cases by tests/harness/chance.py; set by itself")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest file first, so that none is left over when the others are done; unknown files come first. Tests of

@@ -144,7 +144,7 @@ PARTS = (
     Part(
         "ansible-test-units",
         ["python", "tests/integration/run.py", "units"],
-        900,
+        2 * HOUR,
         "ansible-test units, as the collection is tested elsewhere",
         daily=False,
         after=["lint-tests"],

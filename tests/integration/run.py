@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """ansible-test units and integration over the collection, with the packages of this Python.
 
-    python tests/integration/run.py units [FOLDER...]           unit tests below these folders of tests/unit
+    python tests/integration/run.py units [FOLDER...]           unit tests, all or below these folders of tests/unit
     python tests/integration/run.py integration [TARGET...]     these targets, or all, on a cluster
 
 The cluster is the one that K8S_AUTH_* variables name, and otherwise the one that `make local` has made. ansible-test
@@ -22,8 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".collections"))
 from ansible_collections.fastml.supersonic.tests.harness.ansible_test import CLONE, ansible_test, collection, command
 from ansible_collections.fastml.supersonic.tests.harness.evidence import run_and_keep
 
-# That ansible-test runs unit tests is what is tried; pytest runs all of them.
-UNITS = ["inference", "render"]
 # Targets that ask no cluster.
 NO_CLUSTER = {"validate"}
 KUBECONFIG = CLONE / ".local" / "kubeconfig"
@@ -49,7 +47,7 @@ def main() -> int:
     what, *names = sys.argv[1:]
     with collection() as place:
         if what == "units":
-            folders = [f"tests/unit/{name}/" for name in names or UNITS]
+            folders = [f"tests/unit/{name}/" for name in names]
             return ansible_test(place, "units", "--num-workers", "2", *folders)
         if not set(names or [""]) - NO_CLUSTER:
             return ansible_test(place, "integration", *names)
