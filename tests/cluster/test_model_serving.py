@@ -155,8 +155,8 @@ def test_what_is_not_there_is_said_and_servers_stay(
         "--tags",
         "triton",
         triton_model_repositories=[claim, wrong],
-        triton_startup_budget=15,
-        triton_wait_timeout=15,
+        triton_startup_budget=30,
+        triton_wait_timeout=30,
     )
     assert done.code == 2, done.output
     assert sentence in done.text, done.output
