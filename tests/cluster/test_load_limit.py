@@ -181,10 +181,8 @@ def index(envoy: DeployedEnvoy) -> tuple[int, str | None]:
 
 
 def told(envoy: DeployedEnvoy, status: str, method: str = "RepositoryIndex") -> None:
-    """Wait until clients are told this status, whichever worker of Envoy they meet."""
-    until(lambda: ask(envoy, method)[0] == status, 60)
-    # A worker that has looked just before looks again after 200 ms.
-    time.sleep(0.3)
+    """Wait until clients are told this status, whichever worker of Envoy they meet: each request is a connection."""
+    until(lambda: all(ask(envoy, method)[0] == status for _request in range(40)), 60)
 
 
 HIGH = ["51", *(pytest.param(value, marks=pytest.mark.thorough) for value in ("1e3", "5.1e+01", "+Inf"))]

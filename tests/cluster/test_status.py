@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import verdict
 from ansible_collections.fastml.supersonic.tests.harness.clients import load
-from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, removed
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
     KUBECONFIG,
@@ -179,12 +179,13 @@ def test_metrics_of_accelerators_come_from_the_managed_prometheus(shared: Shared
 
 
 def test_a_server_that_is_missing_is_seen(shared: Shared) -> None:
-    """One that is asked for and is not there yet."""
-    with shared.scaled(3):
-        found = until(lambda: _missing(ask(shared)), 20)
+    """One that is asked for, and for which a quota has no room."""
+    quotas = f"/api/v1/namespaces/{shared.namespace}/resourcequotas"
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}, "spec": {"hard": {"pods": "0"}}}
+    with removed(shared.cluster, f"{quotas}/full"):
+        shared.cluster.create(quotas, quota)
+        until(lambda: shared.cluster.there(f"{quotas}/full").get("status", {}).get("hard"))
+        with shared.scaled(3):
+            found = until(lambda: (new := ask(shared)) and new["servers"]["wanted"] == 3 and new, 20)
     assert (found["servers"]["wanted"], found["servers"]["ready"]) == (3, 2)
     assert verdict(found).level == "attention"
-
-
-def _missing(found: dict[str, Any]) -> dict[str, Any] | None:
-    return found if found["servers"]["wanted"] == 3 and found["servers"]["ready"] == 2 else None
