@@ -303,6 +303,11 @@ OWNED_FLAGS = {
     "http-restricted-api": "triton_restricted_apis",
     "grpc-restricted-protocol": "triton_restricted_apis",
 }
+# Flags that have to stay true.
+NEEDED_FLAGS = {
+    "allow-http": "the probes of servers are HTTP requests, so that no server would ever be ready",
+    "allow-grpc": "Envoy sends requests to servers by gRPC, so that no client would be served",
+}
 FIXED_PORT_FLAGS = {"http-port", "grpc-port", "metrics-port", "http-address", "grpc-address", "metrics-address"}
 REPOSITORY_NEEDS = {"pvc": {"claim"}, "cvmfs": {"path"}, "nfs": {"server", "export"}, "image": {"path"}}
 REPOSITORY_ALLOWS = {
@@ -912,10 +917,12 @@ def _triton(variables: _Read) -> Iterator[Problem]:
             list(models),
         )
     yield from _rollout(variables)
-    flags = variables.get("triton_flags") or {}
-    arguments = [str(word).lstrip("-").partition("=")[0] for word in variables.get("triton_extra_args") or []]
-    for name, words in (("triton_flags", list(map(str, flags))), ("triton_extra_args", arguments)):
-        for word in words:
+    flags = [(str(flag), str(value)) for flag, value in (variables.get("triton_flags") or {}).items()]
+    for name, given in (
+        ("triton_flags", flags),
+        ("triton_extra_args", _flags(variables.get("triton_extra_args") or [])),
+    ):
+        for word, value in given:
             flag = word.lstrip("-")
             if name == "triton_flags" and word != flag:
                 yield Problem(name, "flags are written without the leading dashes.", word)
@@ -923,6 +930,8 @@ def _triton(variables: _Read) -> Iterator[Problem]:
                 yield Problem(name, f"this flag is set by {OWNED_FLAGS[flag]}.", flag)
             elif flag in FIXED_PORT_FLAGS:
                 yield Problem(name, "ports and addresses are fixed: others rely on 8000, 8001 and 8002.", flag)
+            elif flag in NEEDED_FLAGS and value.lower() in ("false", "0"):
+                yield Problem(name, f"{NEEDED_FLAGS[flag]}. Leave this flag out.", f"{flag}: {value}")
     apis = variables.get("triton_restricted_apis") or []
     if mode == "explicit" and "model-repository" not in apis and variables.lacks("triton_open_model_control"):
         yield Problem(
@@ -943,6 +952,18 @@ def _triton(variables: _Read) -> Iterator[Problem]:
             f"servers may take {budget} s to start (triton_startup_budget), so it has to be at least that.",
             wait,
         )
+
+
+def _flags(arguments: Sequence[Any]) -> list[tuple[str, str]]:
+    """Names and values of command-line arguments, written as --name=value or as two words. The value of a flag without
+    one is empty."""
+    words = [str(argument) for argument in arguments]
+    found = []
+    for number, word in enumerate(words, 1):
+        name, equals, value = word.lstrip("-").partition("=")
+        following = words[number] if number < len(words) and not words[number].startswith("-") else ""
+        found.append((name, value if equals else following))
+    return found
 
 
 def _rollout(variables: Variables) -> Iterator[Problem]:

@@ -230,7 +230,9 @@ def strings(values: Any) -> dict[str, str]:
     }
 
 
-def plain_resources(resources: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def plain_resources(resources: Mapping[str, Any] | None) -> dict[str, dict[str, str]]:
+    """Requests and limits of a container as texts. With null Helm takes the chart's own away: then there are none."""
+    resources = resources or {}
     return {
         side: {str(name): str(tidy(amount)) for name, amount in amounts.items()}
         for side in ("requests", "limits")

@@ -969,6 +969,9 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("owned-flag", {"triton_flags": {"exit-timeout-secs": 90}}, r"this flag is set by triton_exit_timeout"),
     ("dashed-flag", {"triton_flags": {"--log-verbose": 1}}, r"without the leading dashes"),
     ("port-flag", {"triton_extra_args": ["--grpc-port=9001"]}, r"ports and addresses are fixed"),
+    ("no-http", {"triton_flags": {"allow-http": False}}, r"allow-http.*probes of servers are HTTP requests"),
+    ("no-http-word", {"triton_extra_args": ["--allow-http=false"]}, r"no server would ever be ready"),
+    ("no-grpc-words", {"triton_extra_args": ["--allow-grpc", "0"]}, r"no client would be served"),
     ("health-closed", {"triton_restricted_apis": ["health"]}, r"no server would ever be ready"),
     (
         "volume-name",

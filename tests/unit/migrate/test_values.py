@@ -432,6 +432,27 @@ def test_a_null_takes_away_what_the_chart_has_below_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "variable"),
+    [
+        (("envoy",), "envoy_resources"),
+        (("prometheus", "server"), "prometheus_resources"),
+        (("grafana",), "grafana_resources"),
+        (("opentelemetry-collector",), "otel_collector_resources"),
+        (("tempo", "tempo"), "tempo_resources"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_no_resources_instead_of_those_of_the_chart(path: tuple[str, ...], variable: str) -> None:
+    """Helm's way to take a default away is null."""
+    values: dict[str, Any] = {"resources": None}
+    for key in reversed(path):
+        values = {key: values}
+    for part in ("prometheus", "grafana", "opentelemetry-collector", "tempo"):
+        values.setdefault(part, {})["enabled"] = True
+    assert made(values).variables.get(variable, {}) == {}
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a: [", r"^values.yaml:\d+ is no YAML"),
