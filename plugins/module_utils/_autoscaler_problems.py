@@ -24,6 +24,7 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     "autoscaler_headroom": (1, 2),
     "autoscaler_busy_share": (0.01, 1),
     "autoscaler_window": (0, None),
+    "autoscaler_scrape_interval": (0, 300),
     "autoscaler_history": (60, None),
     "autoscaler_query_timeout": (0.1, None),
     "autoscaler_polling_interval": (1, None),

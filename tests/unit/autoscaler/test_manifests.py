@@ -23,17 +23,19 @@ import crds
 
 URL = "https://prometheus.example.org"
 PEM = certificate("authority").pem
+# A Prometheus of the site, which scrapes less often than that of the collection.
+SITE = {"supersonic_prometheus_url": URL, "autoscaler_scrape_interval": 15}
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "zero": {"autoscaler_min_replicas": 0, "autoscaler_cooldown": 60},
     "token": {
-        "supersonic_prometheus_url": URL,
+        **SITE,
         "supersonic_prometheus_token": "secret-token",
         "supersonic_prometheus_ca_certificates": PEM,
     },
-    "authority": {"supersonic_prometheus_url": URL, "supersonic_prometheus_ca_certificates": PEM},
+    "authority": {**SITE, "supersonic_prometheus_ca_certificates": PEM},
     "reference": {
-        "supersonic_prometheus_url": URL,
+        **SITE,
         "supersonic_prometheus_token": "secret-token",
         "autoscaler_authentication_ref": {"name": "site", "kind": "ClusterTriggerAuthentication", "modes": "bearer"},
     },
@@ -59,10 +61,8 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, dict[str, Any]]]:
+def render(folder: Path, cases: dict[str, dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
     """Objects by kind, by case."""
-    folder = tmp_path_factory.mktemp("autoscaler")
     common = {
         "ansible_connection": "local",
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
@@ -73,15 +73,20 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, di
     }
     role = {"name": "fastml.supersonic.autoscaler", "tasks_from": "render"}
     play = {"hosts": "all", "gather_facts": False, "tasks": [{"name": "R", "ansible.builtin.import_role": role}]}
-    (folder / "hosts.yml").write_text(json.dumps({"all": {"hosts": CASES, "vars": common}}))
+    (folder / "hosts.yml").write_text(json.dumps({"all": {"hosts": cases, "vars": common}}))
     (folder / "play.yml").write_text(json.dumps([play]))
-    for case in CASES:
+    for case in cases:
         (folder / case).mkdir()
     render_in_one_process(folder / "play.yml", folder / "hosts.yml")
     return {
         case: {item["kind"]: item for item in yaml.safe_load_all((folder / case / "autoscaler.yaml").read_text())}
-        for case in CASES
+        for case in cases
     }
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, dict[str, Any]]]:
+    return render(tmp_path_factory.mktemp("autoscaler"), CASES)
 
 
 def test_keda_knows_every_field(rendered: dict[str, dict[str, dict[str, Any]]]) -> None:
@@ -115,6 +120,24 @@ def test_scales_the_pool_by_what_is_measured(rendered: dict[str, dict[str, dict[
         assert metadata["ignoreNullValues"] == "false"
         assert 'namespace="cms"' in metadata["query"]
         assert "authenticationRef" not in trigger
+
+
+def test_windows_fit_how_often_the_site_scrapes(rendered: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """A rate needs two scrapes, and has four where none is missed; what is asked for now is two scrapes old at most."""
+    by_case = {
+        case: {each["name"]: each["metadata"]["query"] for each in rendered[case]["ScaledObject"]["spec"]["triggers"]}
+        for case in ("plain", "token")
+    }
+    assert "[15s]" in by_case["plain"]["queue_ratio"]
+    assert "[10s]" in by_case["plain"]["servers_held"]
+    assert "[60s]" in by_case["token"]["queue_ratio"]
+    assert "[30s]" in by_case["token"]["servers_held"]
+    assert not [query for query in by_case["token"].values() if "[10s]" in query or "[15s]" in query]
+
+
+def test_how_often_the_site_scrapes_is_not_guessed(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"autoscaler_scrape_interval \| int > 0"):
+        render(tmp_path, {"guessed": {"supersonic_prometheus_url": URL}})
 
 
 def test_zero(rendered: dict[str, dict[str, dict[str, Any]]]) -> None:
