@@ -1,5 +1,5 @@
-# The two commands: `make local` brings up the whole service on a real Kubernetes on this machine, `make test` tests all of
-# the main job. Everything else is a part of them, or takes longer.
+# The two commands: `make local` brings up the whole service on a real Kubernetes on this machine, `make test` runs the tests
+# that every change has to pass. Everything else is a part of them, or takes longer.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 # One thing after the other, also with -j: levels measure, and share one cluster.
@@ -16,8 +16,8 @@ help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # ---- the Python environment ---------------------------------------------------------------------------------------
-# Any Python from 3.11 on; on an empty Debian the system's own, whose venv is a package of its own.
-PYTHON = $(firstword $(wildcard /usr/bin/python3.11 /usr/bin/python3.12 /usr/bin/python3.13))
+# A Python that tests run with (docs/inclusion.md); on an empty Debian the system's own, whose venv is a package of its own.
+PYTHON = $(firstword $(wildcard /usr/bin/python3.11 /usr/bin/python3.13 /usr/bin/python3.14))
 
 # The stamp is written last, so that a make that was killed begins again.
 $(VENV)/made:
@@ -83,7 +83,7 @@ STARTED := $(shell date +%s)
 PART :=
 
 .PHONY: test
-test: $(VENV)/dev  ## All tests of the main job: at most 45 min on an empty machine, 20 min later; brings the local cluster up
+test: $(VENV)/dev  ## The tests that every change has to pass: at most 45 min on an empty machine, 20 min later; brings the local cluster up
 	@python tests/parts.py --started $(STARTED) test
 
 .PHONY: test-all
@@ -95,7 +95,7 @@ test-part: $(VENV)/dev  ## Parts by name: make test-part PART="lint unit"; witho
 	@python tests/parts.py $(PART)
 
 .PHONY: test-fast
-test-fast: $(VENV)/dev  ## Linters, logic, messages and the gates over all files; no cluster, a few minutes
+test-fast: $(VENV)/dev  ## Linters, unit tests, and rules that all files have to follow; no cluster, a few minutes
 	@python tests/parts.py lint unit contracts
 
 .PHONY: mutations
@@ -104,7 +104,7 @@ mutations: $(VENV)/dev  ## Change the collection in small ways, each of which a 
 
 # With the images and programs that tests need, so that none of them builds while others measure.
 .PHONY: local-for-tests
-local-for-tests: $(VENV)/dev
+local-for-tests: $(VENV)/dev  ## make local with all images and programs that tests need, for tests of the cluster by hand
 	ansible-playbook playbooks/local.yml -i $(INVENTORY) -e '{"local_cluster_images": $(IMAGES)}'
 	python tests/harness/programs.py helm gpu-simulator
 

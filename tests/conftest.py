@@ -76,7 +76,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Record the seconds of each file, by the process that hears of all tests."""
+    """Record the seconds of each file, in the main process of pytest-xdist."""
     if hasattr(session.config, "workerinput") or not _seconds:
         return
     known = json.loads(RECORD.read_text()) if RECORD.is_file() else {}

@@ -6,12 +6,12 @@
     python tests/parts.py test          all parts of `make test`
     python tests/parts.py all           all parts
     python tests/parts.py NAME...       these parts alone, in the order of PARTS
-    python tests/parts.py --list        the parts, their limits and what they run
+    python tests/parts.py --list        the parts, where they run, their limits and what they test
 
-A part that fails does not keep others from running, except those that need it. The output of a part that failed is
-shown at once. At the end a table says how long each part took, every skipped test is listed with its reason, and the
-last line counts the tests. Below .local/tests are the log of each part (NAME.log), its JUnit report (NAME.xml) and the
-seconds of each file (durations.json), by which the next run orders files.
+If a part fails, the others still run, except those that need it. The output of a part that failed is shown at once. At
+the end a table says how long each part took, every skipped test is listed with its reason, and the last line counts the
+tests. Below .local/tests are the log of each part (NAME.log), its JUnit report (NAME.xml) and the seconds of each file
+(durations.json), by which the next run orders files.
 
 A part that runs out of time is interrupted, so that pytest still says which tests were running, and ended with every
 process below it. A part that draws other random cases each time says its SUPERSONIC_SEED where it begins; with the same
@@ -36,6 +36,7 @@ from xml.etree import ElementTree
 
 CLONE = Path(__file__).resolve().parents[1]
 OUTPUT = CLONE / ".local" / "tests"
+PROGRAMS = CLONE / ".venv" / "bin"
 EVIDENCE = CLONE / "tests" / "harness" / "evidence.py"
 # Seconds for each of SIGINT, SIGTERM and SIGKILL to end a part that ran out of time.
 GRACE_S = 60
@@ -52,9 +53,14 @@ RANDOM_SEED = str(random.SystemRandom().randrange(1 << 32))
 class Part:
     """A command with a time limit.
 
-    command: program and arguments, run in the clone with the programs of .venv first; seconds: the limit; about: a line
-    for --list; daily: it belongs to `make test`; after: parts that end before it begins, if they run at all; needs:
-    parts without whose success it does not run; nice: it gives way to others; environment: variables that are not set.
+    command: program and arguments, run in the clone; programs of .venv come first in PATH.
+    seconds: the limit.
+    about: a line for --list.
+    daily: whether it belongs to `make test`.
+    after: parts that end before it begins, if they run at all.
+    needs: parts without whose success it does not run, if they run at all.
+    nice: whether it gives way to other parts.
+    environment: values of variables, where the environment has none.
     """
 
     name: str
@@ -106,7 +112,7 @@ PARTS = (
         "contracts",
         pytest("contracts", *TOGETHER, "tests/contracts", "tests/golden", hung_s=600),
         1800,
-        "gates over all files, and manifests of every inventory",
+        "rules that all files of the collection have to follow, and manifests of every inventory",
         after=["unit"],
         nice=True,
     ),
@@ -186,7 +192,7 @@ PARTS = (
             hung_s=HOUR,
         ),
         2 * HOUR,
-        "kill loops and random cases in folders and of the gateway, other ones each time",
+        "killed publishers, and random input for parsers and the gateway, with another seed each time",
         daily=False,
         after=["versions"],
         environment={
@@ -207,7 +213,7 @@ PARTS = (
         "events",
         pytest("events", "-s", "tests/cluster/test_zero_loss.py", hung_s=HOUR),
         2 * HOUR,
-        "everything that happens to an instance, three times each, under load",
+        "updates, restarts, killed pods and more, three times each, under load",
         daily=False,
         after=["thorough-services"],
         needs=["local"],
@@ -251,6 +257,7 @@ class Running:
         self.began = time.monotonic()
         part.report.unlink(missing_ok=True)
         environment = dict(part.environment) | os.environ
+        environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment['PATH']}"
         self.seed = ""
         if environment.get("SUPERSONIC_SEED") == "random":
             environment["SUPERSONIC_SEED"] = RANDOM_SEED
@@ -446,9 +453,14 @@ def main() -> int:
     parser.add_argument("--started", type=int, default=0, help="when make was started, in seconds since 1970")
     options = parser.parse_args()
     if options.list or not options.names:
+        say(f"{'part':<25} {'runs in':<14} {'limit':>7}  what it tests")
         for part in PARTS:
-            say(f"{part.name:<20} {'test' if part.daily else 'all':<5} {part.seconds:>6} s  {part.about}")
+            target = "make test" if part.daily else "make test-all"
+            needs = f" (needs {', '.join(part.needs)})" if part.needs else ""
+            say(f"{part.name:<25} {target:<14} {part.seconds // 60:>3} min  {part.about}{needs}")
         return 0
+    if not PROGRAMS.is_dir():
+        raise SystemExit("There is no .venv: run make test-part PART=NAME, which makes it.")
     before_s = time.time() - options.started if options.started else 0.0
     # Ended like a part that fails: what runs is stopped before.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))

@@ -32,7 +32,7 @@ _MADE = pytest.StashKey[list[str]]()
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The cluster. Without one these tests fail: they are not to be passed over."""
     kubeconfig = Path(os.environ.get("KUBECONFIG") or CLONE / ".local/kubeconfig")
-    assert kubeconfig.is_file(), f"there is no {kubeconfig}: run `make local` first, or set KUBECONFIG"
+    assert kubeconfig.is_file(), f"there is no {kubeconfig}: run `make local-for-tests` first, or set KUBECONFIG"
     found = Cluster(str(kubeconfig))
     request.config.stash[_CLUSTER] = found
     found.on_failure = lambda namespace: _keep(found, [namespace], os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0])

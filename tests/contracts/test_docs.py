@@ -59,7 +59,8 @@ def test_installed_playbooks_are_named() -> None:
 
 
 def pages() -> list[Path]:
-    return [CLONE / "README.md", *sorted((CLONE / "docs").glob("*.md"))]
+    others = [CLONE / name for name in ("README.md", "CONTRIBUTING.md", "tests/README.md")]
+    return [*others, *sorted((CLONE / "docs").glob("*.md"))]
 
 
 def test_every_option_is_one() -> None:

@@ -16,12 +16,18 @@ from ansible_collections.fastml.supersonic.tests.versions.run import VERSIONS
 
 CLONE = Path(__file__).resolve().parents[2]
 REQUIREMENTS = CLONE / "requirements.txt"
+CONSTRAINTS = (CLONE / "constraints.txt").read_text()
 
 
 def releases() -> set[tuple[int, int]]:
-    """The releases that the tests run with: that of constraints.txt, and those of tests/versions."""
-    (pinned,) = re.findall(r"^ansible-core==(\d+)\.(\d+)\.", (CLONE / "constraints.txt").read_text(), re.M)
+    """The releases that the tests run with: that of Debian's Python in constraints.txt, and those of tests/versions."""
+    (pinned,) = re.findall(r"^ansible-core==(\d+)\.(\d+)\.\d+; python_version < \"3.13\"$", CONSTRAINTS, re.M)
     return {(int(pinned[0]), int(pinned[1])), *(tuple(map(int, version.name.split("."))) for version in VERSIONS)}
+
+
+def test_each_python_gets_the_release_that_is_tested_with_it() -> None:
+    pins = dict(re.findall(r"^ansible-core==([\d.]+); python_version [=>]= \"([\d.]+)\"$", CONSTRAINTS, re.M))
+    assert pins == {version.core: ".".join(version.python.split(".")[:2]) for version in VERSIONS}
 
 
 def test_what_is_tested_is_what_is_promised() -> None:

@@ -45,7 +45,8 @@ def command(name: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     HOME.mkdir(parents=True, exist_ok=True)
     words = ["ansible-test", name, "--python", version, "--color", "no", *arguments]
-    return words, {**os.environ, "HOME": str(HOME), "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": os.devnull}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return words, {**os.environ, "PATH": path, "HOME": str(HOME), "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": os.devnull}
 
 
 def ansible_test(place: Path, name: str, *arguments: str) -> int:

@@ -1,17 +1,17 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Change the collection in one small way after the other, each of which has to be found by the tests named beside it.
+"""Make one small change to the collection at a time, and check that one of the tests named for it fails.
 
     python tests/mutations/run.py                        all of mutations.yml
     python tests/mutations/run.py ID...                  these alone
-    python tests/mutations/run.py --file _model_store    those of files whose path contains this; may be repeated
+    python tests/mutations/run.py --file _model_store    those of files whose path contains this text; may be repeated
     python tests/mutations/run.py --list                 what there is
 
-Nothing is changed in the clone: each mutation is made in a copy of it, and undone there. First all tests run once in a
-copy as it is, and have to pass. A mutation is found when a test fails (exit status 1 of pytest): a run that ends in any
-other way, such as one that cannot collect its tests or does not end, is an error. The exit status is 0 only when all
-mutations were found.
+Nothing is changed in the clone: each mutation is made in a copy of it, and undone there. First the named tests run once
+in a copy as it is, and have to pass. A mutation is found when a test fails (exit status 1 of pytest): a run that ends
+in any other way, such as one that cannot collect its tests or does not end, is an error. The exit status is 0 only when
+all mutations were found.
 """
 
 from __future__ import annotations
