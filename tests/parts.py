@@ -38,8 +38,8 @@ CLONE = Path(__file__).resolve().parents[1]
 OUTPUT = CLONE / ".local" / "tests"
 PROGRAMS = CLONE / ".venv" / "bin"
 EVIDENCE = CLONE / "tests" / "harness" / "evidence.py"
-# Seconds for each of SIGINT, SIGTERM and SIGKILL to end a part that ran out of time.
-GRACE_S = 60
+# Seconds for each signal to end a part that ran out of time.
+GRACE_S = 40
 # Seconds between two lines about what is running.
 HEARTBEAT_S = 120
 # Characters of the log of a failed part that are shown.
@@ -297,8 +297,10 @@ class Running:
     def stop(self) -> None:
         """End the part and every process below it, servers of tests with process groups of their own included."""
         below = descendants(self._process.pid)
-        # Pytest itself is interrupted, not the processes of pytest-xdist, some of which would not end then.
-        for number, end in ((signal.SIGINT, os.kill), (signal.SIGTERM, os.killpg), (signal.SIGKILL, os.killpg)):
+        # Pytest itself is interrupted, not the processes of pytest-xdist, some of which would not end then. It is
+        # interrupted twice, since one interrupt may come while an exception would be ignored.
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            end = os.kill if number == signal.SIGINT else os.killpg
             with contextlib.suppress(ProcessLookupError):
                 end(self._process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -96,7 +96,7 @@ def run_of_pytest(folder: Path, text: str, *arguments: str) -> list[str]:
 
 def test_a_part_that_is_interrupted_says_what_was_running(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report is written, and a server in a process group of its own ends too."""
-    monkeypatch.setattr(parts, "GRACE_S", 60)
+    monkeypatch.setattr(parts, "GRACE_S", 40)
     output.mkdir()
     text = f"""
         import pathlib, subprocess, time
@@ -112,10 +112,24 @@ def test_a_part_that_is_interrupted_says_what_was_running(output: Path, monkeypa
         """
     folder = output / "run"
     folder.mkdir()
+    # When the process that is interrupted knows of the test, which it is told by the one that runs it.
+    known = f"""
+        import pathlib, pytest
+
+        def pytest_configure(config):
+            global runs_tests
+            runs_tests = hasattr(config, "workerinput")
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_runtest_logstart(nodeid):
+            if not runs_tests and nodeid.endswith("test_waits"):
+                pathlib.Path({str(output / "known")!r}).touch()
+        """
+    (folder / "conftest.py").write_text(textwrap.dedent(known))
     environment = {"PYTHONPATH": str(CLONE / ".collections")}
     part = Part("slow", run_of_pytest(folder, text, f"--junitxml={output}/slow.xml"), 600, "", environment=environment)
     running = Running(part)
-    until((output / "server").exists)
+    until(lambda: (output / "server").exists() and (output / "known").exists())
     running.stop()
     until(lambda: ended(output / "server"))
     assert "STILL RUNNING test_first.py::test_waits" in part.log.read_text()
