@@ -299,7 +299,8 @@ class Running:
         below = descendants(self._process.pid)
         # Pytest itself is interrupted, not the processes of pytest-xdist, some of which would not end then. It is
         # interrupted twice, since one interrupt may come while an exception would be ignored.
-        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        interrupts = [signal.SIGINT] * 2 if "pytest" in self.part.command[:3] else []
+        for number in (*interrupts, signal.SIGTERM, signal.SIGKILL):
             end = os.kill if number == signal.SIGINT else os.killpg
             with contextlib.suppress(ProcessLookupError):
                 end(self._process.pid, number)
