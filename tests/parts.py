@@ -263,6 +263,9 @@ class Running:
             environment["SUPERSONIC_SEED"] = RANDOM_SEED
         if "SUPERSONIC_SEED" in environment:
             self.seed = f", SUPERSONIC_SEED={environment['SUPERSONIC_SEED']}"
+        # A shell starts what runs in the background with interrupts ignored, and every process below inherits that.
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with part.log.open("wb") as log:
             self._process = subprocess.Popen(
                 part.command,
@@ -297,10 +300,9 @@ class Running:
     def stop(self) -> None:
         """End the part and every process below it, servers of tests with process groups of their own included."""
         below = descendants(self._process.pid)
-        # Pytest itself is interrupted, not the processes of pytest-xdist, some of which would not end then. It is
-        # interrupted twice, since one interrupt may come while an exception would be ignored.
-        interrupts = [signal.SIGINT] * 2 if "pytest" in self.part.command[:3] else []
-        for number in (*interrupts, signal.SIGTERM, signal.SIGKILL):
+        # Pytest itself is interrupted, not the processes of pytest-xdist, some of which would not end then.
+        interrupt = [signal.SIGINT] if "pytest" in self.part.command[:3] else []
+        for number in (*interrupt, signal.SIGTERM, signal.SIGKILL):
             end = os.kill if number == signal.SIGINT else os.killpg
             with contextlib.suppress(ProcessLookupError):
                 end(self._process.pid, number)
