@@ -419,14 +419,14 @@ def run(parts: Sequence[Part]) -> dict[str, Result]:
 
 def summary(results: Mapping[str, Result], before_s: float) -> str:
     """The table of parts, the skipped tests, and the count of all tests."""
-    lines = ["", f"{'part':<20} {'result':<24} {'seconds':>8} {'passed':>7} {'failed':>7} {'skipped':>8}"]
+    lines = ["", f"{'part':<25} {'result':<24} {'seconds':>8} {'passed':>7} {'failed':>7} {'skipped':>8}"]
     if before_s > 0:
-        lines.append(f"{'Python environment':<20} {'ok':<24} {before_s:>8.0f}")
+        lines.append(f"{'Python environment':<25} {'ok':<24} {before_s:>8.0f}")
     total = {"passed": 0, "failed": 0, "skipped": 0}
     for name, result in results.items():
         numbers = [f"{result.counts[key]}" if result.counts else "" for key in total]
         lines.append(
-            f"{name:<20} {result.outcome:<24} {result.seconds:>8.0f} "
+            f"{name:<25} {result.outcome:<24} {result.seconds:>8.0f} "
             f"{numbers[0]:>7} {numbers[1]:>7} {numbers[2]:>8}".rstrip()
         )
         for key in total:
