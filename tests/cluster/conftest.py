@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 from ansible_collections.fastml.supersonic.tests.harness import evidence
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
@@ -164,9 +163,8 @@ def _namespaces(item: pytest.Item) -> tuple[str, ...]:
 
 
 def _keep(cluster: Cluster, namespaces: Any, test: str) -> Path | None:
-    """Without patience: a cluster that does not answer is no reason to wait as well."""
     try:
-        place = evidence.keep(Api(cluster.api.connection, patience=0, first_contact=0), namespaces, evidence.LOGS, test)
+        place = evidence.keep(evidence.impatient(cluster.kubeconfig), namespaces, evidence.LOGS, test)
     except OSError as error:
         print(f"Nothing could be kept of {test}: {error}", file=sys.stderr)
         return None

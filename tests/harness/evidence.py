@@ -58,7 +58,7 @@ def run_and_keep(
     """Run a command that runs playbooks, and keep the pods of namespaces whose names begin with the prefix as soon as a
     task has failed: the playbooks remove them next. Prints the output, and returns the exit code. Nothing is kept of a
     command that succeeds in the end, since some tasks fail as they should."""
-    api = _api(kubeconfig)
+    api = impatient(kubeconfig)
     place = None
     process = subprocess.Popen(
         command,
@@ -87,8 +87,8 @@ def run_and_keep(
     return code
 
 
-def _api(kubeconfig: Path) -> Api:
-    """Without patience: a cluster that does not answer is no reason to wait as well."""
+def impatient(kubeconfig: str | Path) -> Api:
+    """A cluster that does not answer is no reason to wait as well."""
     return Api(connection({"kubeconfig": str(kubeconfig)}), patience=0, first_contact=0)
 
 
@@ -153,7 +153,7 @@ def main() -> None:
     if not kubeconfig.is_file():
         print("Nothing of pods is kept: there is no local cluster.")
         return
-    api = _api(kubeconfig)
+    api = impatient(kubeconfig)
     place = keep(api, _namespaces(api), LOGS, sys.argv[1])
     print(f"States, events and logs of all pods are in {place}" if place else "Nothing of pods could be kept.")
 
