@@ -21,9 +21,12 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "logs"
 
 
-@pytest.mark.parametrize("code", [2, 0])
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [(2, "fatal: [host]: FAILED!"), (2, "  │ \x1b[0;31mfatal: [host]: FAILED!"), (0, "fatal: [host]: FAILED!")],
+)
 def test_logs_are_kept_as_soon_as_a_task_has_failed(
-    cluster: Cluster, namespace: str, logs: Path, code: int, capfd: pytest.CaptureFixture[str]
+    cluster: Cluster, namespace: str, logs: Path, code: int, line: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The command waits until they are there, as a playbook would go on and remove the pods. If the command succeeds in
     the end nothing stays."""
@@ -33,12 +36,13 @@ def test_logs_are_kept_as_soon_as_a_task_has_failed(
     until(lambda: cluster.there(f"{base}/speaker")["status"].get("phase") == "Running", 60)
     until(lambda: cluster.api.text(f"{base}/speaker/log", "log", {"container": "main"}) == "hello\n")
     kept_at = logs / "failing" / namespace
-    script = f"echo 'fatal: [host]: FAILED!'; until [ -e {kept_at}/pods.json ]; do sleep 0.1; done; exit {code}"
-    done = evidence.run_and_keep(
+    script = f"echo '{line}'; until [ -e {kept_at}/pods.json ]; do sleep 0.1; done; exit {code}"
+    done, failed = evidence.run_and_keep(
         ["bash", "-c", script], Path(cluster.kubeconfig), namespace, "failing", Path.cwd(), os.environ
     )
     assert done == code
-    assert "fatal: [host]: FAILED!" in capfd.readouterr().out
+    assert failed == (f"{evidence.COLOUR.sub('', line)}\n" if code else "")
+    assert f"{line}\n" in capfd.readouterr().out
     kept = {path.name for path in logs.rglob("*") if path.is_file()}
     assert kept == ({"pods.json", "events.txt", "main.log"} if code else set())
     if code:

@@ -39,7 +39,7 @@ def test_scenario(request: pytest.FixtureRequest, scenario: str) -> None:
         ANSIBLE_CONFIG=str(CLONE / "ansible.cfg"),
         LC_ALL="C.UTF-8",
     )
-    code = run_and_keep(
+    code, failed = run_and_keep(
         [programs / "molecule", "test", "--scenario-name", scenario],
         Path(os.environ.get("KUBECONFIG") or CLONE / ".local/kubeconfig"),
         f"molecule-{scenario.replace('_', '-')}",
@@ -47,5 +47,5 @@ def test_scenario(request: pytest.FixtureRequest, scenario: str) -> None:
         CLONE,
         environment,
     )
-    assert code == 0, "molecule's output is below"
+    assert code == 0, f"These tasks failed, and molecule's whole output is below:\n{failed}"
     assert keda is None or keda.left() == []

@@ -31,7 +31,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 
 LOGS = CLONE / ".local" / "test-logs"
 # What Ansible writes when a task has failed, before it removes what the tasks before it have made.
-FAILED = re.compile(r"^fatal: \[|\bfailed=[1-9]")
+# Molecule indents and colours it.
+FAILED = re.compile(r"fatal: \[|\bfailed=[1-9]")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+TASK = re.compile(r"(?:TASK|PLAY|RUNNING HANDLER) (?:\[|RECAP)")
 # Of each log its end, of each test so much in all, and the last tests that failed.
 LINES, LOG_BYTES, TEST_BYTES, TESTS = 300, 60_000, 5_000_000, 40
 
@@ -54,12 +57,13 @@ def keep(api: Api, namespaces: Iterable[str], folder: Path, test: str) -> Path |
 
 def run_and_keep(
     command: Sequence[str | Path], kubeconfig: Path, prefix: str, test: str, cwd: Path, env: Mapping[str, str]
-) -> int:
+) -> tuple[int, str]:
     """Run a command that runs playbooks, and keep the pods of namespaces whose names begin with the prefix as soon as a
-    task has failed: the playbooks remove them next. Prints the output, and returns the exit code. Nothing is kept of a
-    command that succeeds in the end, since some tasks fail as they should."""
+    task has failed: the playbooks remove them next. Prints the output, and returns the exit code and what the failed
+    tasks printed. Nothing is kept of a command that succeeds in the end, since some tasks fail as they should."""
     api = impatient(kubeconfig)
     place = None
+    lines: list[str] = []
     process = subprocess.Popen(
         command,
         cwd=cwd,
@@ -74,6 +78,7 @@ def run_and_keep(
     try:
         for line in process.stdout:
             print(line, end="", flush=True)
+            lines.append(COLOUR.sub("", line))
             if FAILED.search(line):
                 place = keep(api, [name for name in _namespaces(api) if name.startswith(prefix)], LOGS, test) or place
         code = process.wait()
@@ -84,7 +89,18 @@ def run_and_keep(
         shutil.rmtree(place)
     elif place:
         print(f"States, events and logs of its pods are in {place}")
-    return code
+    return code, failed_tasks(lines) if code else ""
+
+
+def failed_tasks(lines: Iterable[str]) -> str:
+    """What Ansible printed of tasks that failed, without colours; of other commands the last lines."""
+    tasks: list[list[str]] = [[]]
+    for line in lines:
+        if TASK.search(line):
+            tasks.append([])
+        tasks[-1].append(line)
+    failed = ["".join(task[:LINES]) for task in tasks if any("fatal: [" in line for line in task)]
+    return "".join(failed or tasks[-1][-LINES:])
 
 
 def impatient(kubeconfig: str | Path) -> Api:

@@ -60,7 +60,8 @@ def main() -> int:
         # Namespaces are those of targets/setup_cluster.
         kubeconfig = Path(cluster["K8S_AUTH_KUBECONFIG"])
         words, environment = command("integration", *names)
-        return run_and_keep(words, kubeconfig, "ansible-test-", "ansible-test-integration", place, environment)
+        code, _failed = run_and_keep(words, kubeconfig, "ansible-test-", "ansible-test-integration", place, environment)
+        return code
 
 
 if __name__ == "__main__":

@@ -190,6 +190,7 @@ class Trial:
         self.access, limit = case.split("-", 1)
         self.limit, self.transport = limit.rsplit("-", 1)
         self.authority = AUTHORITY if self.transport == "tls" else None
+        self.held = 0
         self.mine, self.theirs = {
             "open": (None, None),
             "jwt": (bearer(token(sub="cms")), bearer(token(sub="atlas"))),
@@ -214,6 +215,8 @@ class Trial:
         limits[self.limit]()
 
     def infer(self, authorization: str | None, model: str = "identity", values: int = 4) -> str:
+        if self.limit == "connections":
+            self.wait_until_connections_are(self.held)
         return infer(self.envoy, model, authorization, values, self.authority)
 
     @contextlib.contextmanager
@@ -286,14 +289,19 @@ class Trial:
         assert self.infer(self.mine) == "OK"
 
     def connections(self) -> None:
-        active = rf"^listener\..*_{self.envoy.port}\.downstream_cx_active$"
-        until(lambda: sum(statistics(self.envoy, active).values()) == 0)
         with contextlib.ExitStack() as held:
-            for _number in range(CONNECTIONS):
+            for self.held in range(1, CONNECTIONS + 1):
+                self.wait_until_connections_are(self.held - 1)
                 held.enter_context(self.connected())
             with self.unreached():
                 assert self.infer(self.mine).startswith("StatusCode.UNAVAILABLE")
+        self.held = 0
         until(lambda: self.infer(self.mine) == "OK", 10)
+
+    def wait_until_connections_are(self, number: int) -> None:
+        """Envoy counts a connection until it has seen that its client closed it."""
+        active = rf"^listener\..*_{self.envoy.port}\.downstream_cx_active$"
+        until(lambda: sum(statistics(self.envoy, active).values()) == number)
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:
