@@ -19,16 +19,20 @@ help:  ## Say what there is
 # A Python that tests run with (docs/inclusion.md); on an empty Debian the system's own, whose venv is a package of its own.
 PYTHON = $(firstword $(wildcard /usr/bin/python3.11 /usr/bin/python3.13 /usr/bin/python3.14))
 
+# What hangs says so within a quarter of an hour.
+INSTALL = timeout 900 bash -c 'apt-get update -qq && apt-get install -qqy --no-install-recommends "$$@"' install
+PIP = timeout 900 $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+
 # The stamp is written last, so that a make that was killed begins again.
 $(VENV)/made:
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
-	  { echo "Installing python3-venv"; apt-get update -qq && apt-get install -qqy --no-install-recommends python3-venv; }
+	  { echo "Installing python3-venv"; $(INSTALL) python3-venv; }
 	$(or $(PYTHON),/usr/bin/python3) -m venv --clear $(VENV)
 	@touch $@
 
 $(VENV)/local: requirements.txt requirements-local.txt constraints.txt | $(VENV)/made
 	@echo "Installing Python packages (usually 1 min)"
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-local.txt -c constraints.txt
+	$(PIP) -r requirements-local.txt -c constraints.txt
 	@touch $@
 
 # The tests' Triton servers run on this machine with Python 3.11, whose library is a package of its own, only of Debian
@@ -38,9 +42,9 @@ TEST_PACKAGES := libpython3.11 bzip2 xz-utils rsync chromium-headless-shell font
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/local
 	@dpkg-query --show $(TEST_PACKAGES) >/dev/null 2>&1 || { echo "Installing $(TEST_PACKAGES) (Debian 12)"; \
-	  apt-get update -qq && apt-get install -qqy --no-install-recommends $(TEST_PACKAGES); }
+	  $(INSTALL) $(TEST_PACKAGES); }
 	@echo "Installing Python packages of the tests (usually 1 min)"
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	$(PIP) -r requirements-dev.txt -c constraints.txt
 	@touch $@
 
 # ---- the local cluster --------------------------------------------------------------------------------------------
@@ -93,6 +97,10 @@ test-all: $(VENV)/dev  ## All tests there are; hours
 .PHONY: test-part
 test-part: $(VENV)/dev  ## Parts by name: make test-part PART="lint unit"; without PART their list
 	@python tests/parts.py $(PART)
+
+.PHONY: test-repeat
+test-repeat: $(VENV)/dev  ## Parts again and again beside a load, to find tests that fail now and then: make test-repeat PART="unit" RUNS=30 LOAD=8
+	@python tests/repeat.py --runs $(or $(RUNS),30) --load $(or $(LOAD),8) $(or $(PART),unit contracts services)
 
 .PHONY: test-fast
 test-fast: $(VENV)/dev  ## Linters, unit tests, and rules that all files have to follow; no cluster, a few minutes

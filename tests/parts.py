@@ -45,6 +45,8 @@ HEARTBEAT_S = 120
 # Characters of the log of a failed part that are shown.
 SHOWN = 30_000
 HOUR = 3600
+# What `make test` may take with empty caches on a machine with two cores; with full ones it is 20 minutes.
+GOAL_S = 45 * 60
 # The seed of parts whose random cases are others each time; the same for all parts of a run.
 RANDOM_SEED = str(random.SystemRandom().randrange(1 << 32))
 
@@ -417,8 +419,9 @@ def run(parts: Sequence[Part]) -> dict[str, Result]:
     return results
 
 
-def summary(results: Mapping[str, Result], before_s: float) -> str:
-    """The table of parts, the skipped tests, and the count of all tests."""
+def summary(results: Mapping[str, Result], before_s: float, seconds: float, *, daily: bool = False) -> str:
+    """The table of parts, the skipped tests, and the count of all tests. seconds: of the whole run; daily: whether it was
+    `make test`, which may take GOAL_S."""
     lines = ["", f"{'part':<25} {'result':<24} {'seconds':>8} {'passed':>7} {'failed':>7} {'skipped':>8}"]
     if before_s > 0:
         lines.append(f"{'Python environment':<25} {'ok':<24} {before_s:>8.0f}")
@@ -436,7 +439,13 @@ def summary(results: Mapping[str, Result], before_s: float) -> str:
     skipped = [line for result in results.values() for line in result.skipped]
     if skipped:
         lines += ["", f"Skipped tests: {len(skipped)}", *(f"  {line}" for line in skipped)]
-    lines += ["", f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped"]
+    if daily and seconds > GOAL_S:
+        lines += [
+            "",
+            f"This took longer than the {GOAL_S // 60} min that make test may take on a machine with empty caches.",
+        ]
+    took = f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    lines += ["", f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped in {took}"]
     return "\n".join(lines)
 
 
@@ -469,8 +478,9 @@ def main() -> int:
     before_s = time.time() - options.started if options.started else 0.0
     # Ended like a part that fails: what runs is stopped before.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
+    began = time.time()
     results = run(chosen(options.names))
-    text = summary(results, before_s)
+    text = summary(results, before_s, before_s + time.time() - began, daily=options.names == ["test"])
     (OUTPUT / "summary.txt").write_text(text + "\n")
     say(text)
     return 0 if all(result.outcome == "ok" for result in results.values()) else 1

@@ -26,6 +26,16 @@ def functions(path: Path) -> dict[str, list[str]]:
     }
 
 
+@functools.cache
+def module_marks(path: Path) -> list[str]:
+    """Marks of all tests of a file."""
+    return [
+        ast.unparse(item.value)
+        for item in ast.parse(path.read_text()).body
+        if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == "pytestmark"
+    ]
+
+
 def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
     assert len({mutation.id for mutation in MUTATIONS}) == len(MUTATIONS) >= 60
 
@@ -38,7 +48,8 @@ def test_a_mutation_fits_what_it_names(mutation: Mutation) -> None:
     for test in mutation.tests:
         path, _separator, name = test.partition("::")
         assert (CLONE / path).is_file(), test
-        if name:
-            marks = functions(CLONE / path)[name.partition("[")[0]]
-            # Neither of them belongs to what has to find something within seconds.
-            assert not any("thorough" in mark or "alone" in mark for mark in marks), test
+        # One test, not a file in which any other failure would count, and one that needs seconds and no cluster.
+        assert name, test
+        assert path.startswith(("tests/unit/", "tests/contracts/", "tests/golden/")), test
+        marks = [*module_marks(CLONE / path), *functions(CLONE / path)[name.partition("[")[0]]]
+        assert not any("thorough" in mark or "alone" in mark for mark in marks), test

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.tests import parts
+from ansible_collections.fastml.supersonic.tests import parts, repeat
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.parts import Part, Result, Running
 
@@ -158,10 +158,10 @@ def test_tests_are_counted_and_skips_are_named(output: Path, capsys: pytest.Capt
     report = output / "unit.xml"
     results = parts.run([shell("unit", f"echo '{REPORT}' > {report}; exit 1"), shell("lint", "exit 1")])
     assert results["unit"].counts == {"passed": 1, "failed": 2, "skipped": 1}
-    text = parts.summary(results, before_s=0)
+    text = parts.summary(results, before_s=0, seconds=61.2)
     assert "a::left_out: no browser here" in text
     # A part without tests that fails counts as one.
-    assert text.splitlines()[-1] == "1 passed, 3 failed, 1 skipped"
+    assert text.splitlines()[-1] == "1 passed, 3 failed, 1 skipped in 1 min 1 s"
     assert capsys.readouterr().out
 
 
@@ -193,9 +193,43 @@ def test_a_part_with_random_cases_says_their_seed(
 
 
 def test_time_before_the_first_part_is_told() -> None:
-    text = parts.summary({"lint": Result("ok", 12.3)}, before_s=61.0)
+    text = parts.summary({"lint": Result("ok", 12.3)}, before_s=61.0, seconds=73.3)
     assert re.search(r"^Python environment +ok +61$", text, re.M)
     assert re.search(r"^lint +ok +12$", text, re.M)
+
+
+@pytest.mark.parametrize(("seconds", "daily", "said"), [(2701, True, True), (2699, True, False), (9999, False, False)])
+def test_what_takes_too_long_is_told(seconds: float, daily: bool, said: bool) -> None:
+    text = parts.summary({"lint": Result("ok", 12.3)}, before_s=0, seconds=seconds, daily=daily)
+    assert ("longer than the 45 min that make test may take" in text) == said
+
+
+def test_runs_are_repeated_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clone whose part fails every second time; logs of the failed run are kept."""
+    clone = tmp_path / "clone"
+    logs = clone / ".local" / "tests"
+    logs.mkdir(parents=True)
+    (clone / "tests").mkdir()
+    (clone / "tests" / "parts.py").write_text(
+        "import pathlib, sys\n"
+        f"log = pathlib.Path({str(logs)!r}, 'unit.log')\n"
+        "times = len(log.read_text()) if log.exists() else 0\n"
+        "log.write_text('x' * (times + 1))\n"
+        "print('FAILED a::b' * (times % 2) + '\\n1 passed')\n"
+        "sys.exit(times % 2)\n"
+    )
+    monkeypatch.setattr(repeat, "CLONE", clone)
+    monkeypatch.setattr(repeat, "LOGS", logs)
+    monkeypatch.setattr(repeat, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(sys, "argv", ["repeat.py", "unit", "--runs", "3", "--load", "1"])
+    assert repeat.main() == 1
+    said = capsys.readouterr().out
+    assert re.findall(r"^run (\d): (\w+)", said, re.M) == [("1", "ok"), ("2", "FAILED"), ("3", "ok")]
+    assert "FAILED a::b\n" in said
+    assert said.endswith("1 of 3 runs failed\n")
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["run-2"]
 
 
 def test_names() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -27,3 +28,34 @@ def test_what_the_table_names_is_there() -> None:
     named = re.findall(r"`((?:cluster|services|unit|contracts)/[\w/.]+)`", text)
     assert len(named) > 30
     assert not [name for name in named if not (TESTS / name).exists()]
+
+
+def test_what_stands_in_runs_in_make_test() -> None:
+    """Each file of the last column has a test without the mark, and each folder such a file."""
+    rows = re.findall(r"^\| `([\w/.]+)` \| .+ \| (.+) \|$", (TESTS / "README.md").read_text(), re.M)
+    cited = {
+        own if name == "same file" else name
+        for own, column in rows
+        for name in re.findall(r"same file|`((?:cluster|services|unit|contracts|golden)/[\w/.]+)`", column)
+        for name in [name or "same file"]
+    }
+    assert len(cited) > 30
+    assert not [name for name in sorted(cited) if not daily_tests(TESTS / name)]
+
+
+def daily_tests(path: Path) -> list[str]:
+    """Tests of a file, or of all files in a folder, that `make test` runs."""
+    if path.is_dir():
+        return [test for file in path.rglob("test_*.py") for test in daily_tests(file)]
+    module = ast.parse(path.read_text())
+    marks = [ast.unparse(item.value) for item in module.body if isinstance(item, ast.Assign)
+             and any(isinstance(target, ast.Name) and target.id == "pytestmark" for target in item.targets)]  # fmt: skip
+    if any("thorough" in mark for mark in marks):
+        return []
+    return [
+        item.name
+        for item in module.body
+        if isinstance(item, ast.FunctionDef)
+        and item.name.startswith("test_")
+        and not any("thorough" in ast.unparse(decorator) for decorator in item.decorator_list)
+    ]

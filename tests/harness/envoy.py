@@ -26,7 +26,6 @@ _TYPES = "type.googleapis.com/envoy"
 _MANAGER = f"{_TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = f"{_TYPES}.extensions.filters.http.router.v3.Router"
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-STARTS = 3
 
 
 class Envoy:
@@ -51,19 +50,16 @@ class Envoy:
 
     def _start(self, scratch: Path, arguments: Sequence[str], configuration: Callable[[], Mapping[str, Any]]) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
-        for attempt in range(STARTS):
-            self.port, self.admin_port = free_ports(2)
-            config = scratch / f"envoy-{attempt}.json"
-            config.write_text(json.dumps(configuration(), indent=1))
-            command = [str(program()), "--config-path", str(config), *arguments]
-            self.process = Process(command, scratch / f"envoy-{attempt}.log", self.environment)
-            try:
-                self.process.wait_until(lambda: http_status(f"http://127.0.0.1:{self.admin_port}/ready") == 200, 20)
-                return
-            except RuntimeError:
-                self.process.stop()
-                if attempt == STARTS - 1 or "Address already in use" not in self.process.tail():
-                    raise
+        self.port, self.admin_port = free_ports(2)
+        config = scratch / "envoy.json"
+        config.write_text(json.dumps(configuration(), indent=1))
+        command = [str(program()), "--config-path", str(config), *arguments]
+        self.process = Process(command, scratch / "envoy.log", self.environment)
+        try:
+            self.process.wait_until(lambda: http_status(f"http://127.0.0.1:{self.admin_port}/ready") == 200, 20)
+        except BaseException:
+            self.process.stop()
+            raise
 
     @property
     def address(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,10 +24,13 @@ from tritonclient.utils import InferenceServerException
 from ansible_collections.fastml.supersonic.tests.harness.certificates import Certificate
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import render_in_one_process
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 ISSUER = "https://tokens.example.org"
 # A connection of its own for each client.
 CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
+# Asked for by access_log alone.
+LAST_PATH = "/the-last-line-of-the-access-log"
 
 
 def render_cases(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> Path:
@@ -64,6 +68,25 @@ def deployed(
             running[case] = DeployedEnvoy(folder / case, manifests / case / "envoy.yaml", servers, http_servers)
             stack.callback(running[case].stop)
         yield running
+
+
+def access_log(envoy: DeployedEnvoy) -> list[dict[str, Any]]:
+    """All lines up to now. Envoy writes them from time to time, in their order: one more request, of a path that no
+    other asks for, says when those before it are there. Its own lines have LAST_PATH as their path."""
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in envoy.process.log.read_bytes().splitlines() if line.startswith(b"{")]
+
+    def last() -> int:
+        return sum(line["path"] == LAST_PATH for line in lines())
+
+    before = last()
+    with socket.create_connection(("127.0.0.1", envoy.port), 10) as client:
+        client.sendall(f"GET {LAST_PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        while client.recv(4096):
+            pass
+    until(lambda: last() > before)
+    return lines()
 
 
 # ---- tokens --------------------------------------------------------------------------------------------------------

@@ -7,10 +7,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import random
 import signal
 import socket
 import subprocess
+import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +25,9 @@ from typing import Any
 # So many times as long as it takes on a machine with nothing else to do is waited for what happens elsewhere: a machine
 # that runs all tests at a time is no fault.
 PATIENCE = 4
+# Ports of servers of tests. The kernel gives those above to connections and to servers that name none
+# (ip_local_port_range).
+PORTS = range(10_000, 30_000)
 
 
 def own_environment(**more: str) -> dict[str, str]:
@@ -39,18 +46,40 @@ def until(condition: Callable[[], Any], seconds: float = 30.0, pause: float = 0.
     return found
 
 
+class Ports:
+    """Ports that nobody uses. Each is given once, to one of all processes of tests on this machine, and stays theirs
+    until that process ends: it holds a lock on the byte of that number in a file that all of them share."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._untried = random.SystemRandom().sample(PORTS, len(PORTS))
+        # A process that closes any descriptor of a file loses its locks on it (fcntl(2)), so it has this one alone.
+        path = os.path.join(tempfile.gettempdir(), f"fastml-supersonic-ports-{os.getuid()}")
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def take(self) -> int:
+        """The next one. Raises IndexError when all have been tried."""
+        with self._mutex:
+            while not self._is_free(port := self._untried.pop()):
+                pass
+            return port
+
+    def _is_free(self, port: int) -> bool:
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            with socket.socket() as sock:
+                sock.bind(("", port))
+        except OSError:
+            return False
+        return True
+
+
+PORTS_OF_THIS_PROCESS = Ports()
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody uses now; all different, because they are held until the last is found."""
-    sockets = []
-    try:
-        for _number in range(count):
-            sock = socket.socket()
-            sockets.append(sock)
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
+    """Ports that nobody uses, and that no test is given again."""
+    return [PORTS_OF_THIS_PROCESS.take() for _number in range(count)]
 
 
 def http_status(url: str, timeout: float = 2.0) -> int | None:

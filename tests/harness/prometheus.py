@@ -23,7 +23,6 @@ from ansible_collections.fastml.supersonic.tests.harness.processes import (
     own_environment,
 )
 
-STARTS = 3
 IMAGE = "docker.io/fastml/prometheus-local:3.13.5"
 
 
@@ -51,25 +50,22 @@ class Prometheus:
         scratch.mkdir(parents=True, exist_ok=True)
         (scratch / "prometheus.yml").write_text(json.dumps(configuration))
         (scratch / "web.yml").write_text(json.dumps(web or {}))
-        for attempt in range(STARTS):
-            (self.port,) = free_ports(1)
-            self.url = f"{'https' if web else 'http'}://127.0.0.1:{self.port}"
-            command = [
-                str(folder / "prometheus"),
-                f"--config.file={scratch / 'prometheus.yml'}",
-                f"--web.config.file={scratch / 'web.yml'}",
-                f"--web.listen-address=127.0.0.1:{self.port}",
-                f"--storage.tsdb.path={scratch / 'data'}",
-                *options,
-            ]
-            self.process = Process(command, scratch / f"prometheus-{attempt}.log")
-            try:
-                self.process.wait_until(self._answers, 30)
-                return
-            except RuntimeError:
-                self.process.stop()
-                if attempt == STARTS - 1 or "address already in use" not in self.process.tail():
-                    raise
+        (self.port,) = free_ports(1)
+        self.url = f"{'https' if web else 'http'}://127.0.0.1:{self.port}"
+        command = [
+            str(folder / "prometheus"),
+            f"--config.file={scratch / 'prometheus.yml'}",
+            f"--web.config.file={scratch / 'web.yml'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            f"--storage.tsdb.path={scratch / 'data'}",
+            *options,
+        ]
+        self.process = Process(command, scratch / "prometheus.log")
+        try:
+            self.process.wait_until(self._answers, 30)
+        except BaseException:
+            self.process.stop()
+            raise
 
     def _answers(self) -> bool:
         if self.url.startswith("https"):

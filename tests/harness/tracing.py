@@ -28,7 +28,6 @@ from ansible_collections.fastml.supersonic.tests.harness.processes import Proces
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
 IMAGE = "docker.io/fastml/otel-collector-local:0.161.0"
-STARTS = 3
 # Otherwise every test would wait for a quarter of a minute.
 QUICK = {"connectors": {"spanmetrics": {"metrics_flush_interval": "1s"}}}
 SOURCES = CLONE / "roles" / "local_cluster" / "files" / "models" / "sources"
@@ -112,19 +111,15 @@ class Collector:
         scratch.mkdir(parents=True, exist_ok=True)
         self._file = scratch / "spans.jsonl"
         text = of_kind(manifests, "ConfigMap")["data"]["otel-collector.yaml"]
-        for attempt in range(STARTS):
-            found = [*ports, *free_ports(len(PORTS) - len(ports))]
-            self.ports = dict(zip(PORTS, found, strict=True))
-            path = scratch / f"collector-{attempt}.yaml"
-            path.write_text(json.dumps(self._here(yaml.safe_load(text))))
-            self.process = Process([str(program), f"--config={path}"], scratch / f"collector-{attempt}.log")
-            try:
-                self.process.wait_until(lambda: http_status(f"http://127.0.0.1:{self.ports['health']}/") == 200, 30)
-                return
-            except RuntimeError:
-                self.process.stop()
-                if attempt == STARTS - 1 or "address already in use" not in self.process.tail():
-                    raise
+        self.ports = dict(zip(PORTS, [*ports, *free_ports(len(PORTS) - len(ports))], strict=True))
+        path = scratch / "collector.yaml"
+        path.write_text(json.dumps(self._here(yaml.safe_load(text))))
+        self.process = Process([str(program), f"--config={path}"], scratch / "collector.log")
+        try:
+            self.process.wait_until(lambda: http_status(f"http://127.0.0.1:{self.ports['health']}/") == 200, 30)
+        except BaseException:
+            self.process.stop()
+            raise
 
     def _here(self, configuration: dict[str, Any]) -> dict[str, Any]:
         moved = json.dumps(configuration)

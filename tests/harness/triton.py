@@ -33,9 +33,9 @@ PYTHON = Path(os.environ.get("SUPERSONIC_TRITON_ENVIRONMENT") or sys.prefix)
 STUB = max(PYTHON.glob("lib/python3.*")).name.removeprefix("python")
 CACHE = Path(os.environ.get("SUPERSONIC_TEST_CACHE", "/var/cache/fastml-supersonic/integration"))
 STARTS = 4
-# A port was taken in between; or a model's process did not get the processor for the ten seconds after which Triton's
-# python backend gives up a lock, and the server with it.
-AGAIN = ("Address already in use", "boost::interprocess::lock_exception")
+# A model's process did not get the processor for the ten seconds after which Triton's python backend gives up a lock, and
+# the server with it.
+AGAIN = "boost::interprocess::lock_exception"
 
 
 def server_directory() -> Path:
@@ -136,7 +136,7 @@ class Triton:
                 return
             except RuntimeError:
                 self.process.stop()
-                if self._starts == STARTS or not any(said in self.process.tail() for said in AGAIN):
+                if self._starts == STARTS or AGAIN not in self.process.tail():
                     raise
                 self._start()
 

@@ -6,8 +6,10 @@
     python tests/integration/run.py units [FOLDER...]           unit tests, all or below these folders of tests/unit
     python tests/integration/run.py integration [TARGET...]     these targets, or all, on a cluster
 
-The cluster is the one that K8S_AUTH_* variables name, and otherwise the one that `make local` has made. ansible-test
-hands its tests no such variables: they are written where it looks for what a target has to know.
+The cluster is the one that K8S_AUTH_* variables name, and otherwise the one that `make local` has made. Servers run from
+SUPERSONIC_TRITON_IMAGE, an image with Triton, its Python backend and python3, which is that of the local cluster unless
+given. ansible-test hands its tests no variables of the environment: they are written where it looks for what a target has
+to know.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".collections"))
 
@@ -54,7 +57,10 @@ def main() -> int:
         cluster = connection()
         settings = place / "tests" / "integration" / "integration_config.yml"
         settings.touch(0o600)
-        settings.write_text(json.dumps({"setup_cluster_environment": cluster}))
+        known: dict[str, Any] = {"setup_cluster_environment": cluster}
+        if image := os.environ.get("SUPERSONIC_TRITON_IMAGE"):
+            known["setup_cluster_image"] = image
+        settings.write_text(json.dumps(known))
         if "K8S_AUTH_KUBECONFIG" not in cluster:
             return ansible_test(place, "integration", *names)
         # Namespaces are those of targets/setup_cluster.

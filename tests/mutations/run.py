@@ -145,7 +145,7 @@ def attempt(mutation: Mutation, folder: Path) -> Outcome:
     finally:
         path.write_bytes(before)
     seconds = time.monotonic() - started
-    failed = re.search(r"^(?:FAILED|ERROR) \S+?::(.+?)(?: - .*)?$", output, re.M)
+    failed = re.search(r"^FAILED \S+?::(.+?)(?: - .*)?$", output, re.M)
     if status == 1 and failed:
         return Outcome(mutation, FOUND, seconds, failed[1])
     return Outcome(mutation, SURVIVED if status == 0 else ERROR, seconds, said=output[-SHOWN:])

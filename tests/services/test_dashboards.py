@@ -258,7 +258,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         )
         stack.callback(server.stop)
         found = Service(server.url)
-        time.sleep(8)
+        until(lambda: nothing(found, time.time()) == NEVER, 30, pause=1)
         found.fresh = time.time()
         found.loaded = load(found, envoy.address)
         time.sleep(WINDOW + 6)
@@ -380,6 +380,7 @@ def test_answers_are_those_of_all_clients(service: Service) -> None:
     assert service.total("Service / Failed / failed") == {"": 0.0}
 
 
+@pytest.mark.thorough
 def test_latency_is_that_of_the_clients(service: Service) -> None:
     for name in (
         "Service / Mean latency / mean latency",
@@ -391,6 +392,7 @@ def test_latency_is_that_of_the_clients(service: Service) -> None:
         assert float(series["value"][1]) == pytest.approx(service.seen.latency, rel=SEEN_LATER), name
 
 
+@pytest.mark.thorough
 def test_parts_of_a_latency_make_the_total(service: Service) -> None:
     parts = []
     for part in ("queue", "compute input", "compute infer", "compute output"):
@@ -401,6 +403,7 @@ def test_parts_of_a_latency_make_the_total(service: Service) -> None:
     assert parts[0] / sum(parts) == pytest.approx(1 - 1 / CLIENTS, abs=0.03)
 
 
+@pytest.mark.thorough
 def test_what_is_known_of_the_load(service: Service) -> None:
     when = service.seen.when
     assert service.value("Models / Batch size / batch size", when) == pytest.approx(BATCH, rel=0.01)

@@ -35,7 +35,7 @@ def test_an_envoy_as_it_was_started_differs_in_nothing(
         filters = envoy.admin(_drift_envoy.FILTERS) if instance == "guarded" else ""
     finally:
         envoy.stop()
-    (file,) = (tmp_path / "envoy").glob("envoy-*.json")
+    file = tmp_path / "envoy" / "envoy.json"
     configuration = json.loads(file.read_text())
     assert _drift_envoy.compare(configuration, running) == []
     # One more or one less of anything is seen.

@@ -40,7 +40,9 @@ from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     CHANNEL,
     ISSUER,
     KEY,
+    LAST_PATH,
     OTHER_KEY,
+    access_log,
     bearer,
     frame,
     infer,
@@ -249,10 +251,8 @@ def http(envoy: DeployedEnvoy, path: str, authorization: str = "", body: bytes |
 
 
 def log(envoy: DeployedEnvoy) -> list[dict[str, Any]]:
-    """The access log, written at most a second later."""
-    time.sleep(1.2)
-    lines = envoy.process.log.read_text().splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{")]
+    """The access log up to now, which Envoy writes from time to time."""
+    return [line for line in access_log(envoy) if line["path"] != LAST_PATH]
 
 
 # ---- access --------------------------------------------------------------------------------------------------------

@@ -36,7 +36,9 @@ from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEn
 from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     ISSUER,
     KEY,
+    LAST_PATH,
     OTHER_KEY,
+    access_log,
     bearer,
     frame,
     infer,
@@ -642,9 +644,7 @@ def peak(envoy: DeployedEnvoy) -> int:
 
 def log(envoy: DeployedEnvoy) -> collections.Counter[str]:
     """Why requests ended, from the access log, each line of which can be read."""
-    time.sleep(1.2)
-    lines = envoy.process.log.read_bytes().splitlines()
-    return collections.Counter(str(json.loads(line)["details"]) for line in lines if line.startswith(b"{"))
+    return collections.Counter(str(line["details"]) for line in access_log(envoy) if line["path"] != LAST_PATH)
 
 
 # ---- the tests -----------------------------------------------------------------------------------------------------
