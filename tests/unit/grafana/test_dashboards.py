@@ -1,7 +1,7 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Dashboards: what is in them, that Grafana's schema takes it, and that they say why something is missing."""
+"""Dashboards: what is in them, that Grafana's schema takes it, that they say why something is missing, and whose go."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards impo
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, Breakdowns, Queries
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._monitoring import secret_fingerprint
+from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
+from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 THRESHOLDS = {"queue_ratio": 3, "queue_time": 1000}
 # Upstream's panels by the id that they have in the list of its features, and where they are here.
@@ -302,3 +304,22 @@ def test_a_fingerprint_is_another_one_for_other_secrets() -> None:
     assert (
         len({one, secret_fingerprint({"a": "b"}, "cms/main"), secret_fingerprint({"a": "b", "c": "d"}, "cms/two")}) == 3
     )
+
+
+@pytest.fixture
+def server() -> Iterator[Grafana]:
+    found = Grafana("a-planted-token-42bd")
+    yield found
+    found.stop()
+
+
+def test_dashboards_of_others_stay(server: Grafana) -> None:
+    """One that has our tag too, and the folder that it is in."""
+    server.folders["supersonic"] = {"uid": "supersonic", "title": "SuperSONIC", "version": 1}
+    for uid in ("supersonic-models", "theirs"):
+        dashboard = {"uid": uid, "title": uid, "tags": ["supersonic"], "version": 1}
+        server.dashboards[uid] = {"dashboard": dashboard, "meta": {"folderUid": "supersonic"}}
+    gone = run_module("grafana_dashboards", {"url": server.url, "token": server.token, "state": "absent"})
+    assert gone["dashboards"] == {"supersonic-models": "deleted"}
+    assert set(server.dashboards) == {"theirs"}
+    assert set(server.folders) == {"supersonic"}

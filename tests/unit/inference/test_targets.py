@@ -1,19 +1,21 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Targets, and the sentences about what failed at them."""
+"""Targets, what counts as a failure of them, and the sentences about it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inference, _targets
+from ansible_collections.fastml.supersonic.plugins.module_utils import _inference, _kserve, _targets
 from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Deviation
 from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import Check
+from ansible_collections.fastml.supersonic.plugins.module_utils._golden import ExpectedError, Golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import Check, Failure
+from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Endpoint
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 
 
@@ -112,6 +114,70 @@ def test_ready_endpoints_of_a_service() -> None:
     ]
     assert _targets.ready_endpoints(slices, "grpc") == [("a", 8001), ("b", 8001)]
     assert _targets.ready_endpoints(slices, "metrics") == []
+
+
+# Failures
+
+
+GOLDEN = Golden("m", "values", "a file", ())
+REFUSED = ExpectedError("UNAUTHENTICATED", "token")
+
+
+def line(refusal: ExpectedError | None = None) -> _inference.Line:
+    target = _targets.Target("address", {"host": "a", "port": 1}, "clients", "grpc", expect_error=refusal)
+    return _inference.Line(target, _targets.Place("address a:1", Endpoint("grpc", "a", 1)))
+
+
+def run(wait: float = 0) -> _inference.Run:
+    return _inference.Run(_inference.Settings(timeout=1, wait=wait), cast("Any", None))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "answer", "status"),
+    [
+        (None, None, "ok"),
+        (None, CallError("UNAUTHENTICATED", "no token"), "unauthorized"),
+        (REFUSED, CallError("UNAUTHENTICATED", "no token"), "ok"),
+        (REFUSED, None, "not_refused"),
+        (REFUSED, CallError("UNAUTHENTICATED", "no certificate"), "not_refused"),
+        (REFUSED, CallError("INVALID_ARGUMENT", "no token"), "not_refused"),
+    ],
+)
+def test_what_has_to_be_refused(
+    monkeypatch: pytest.MonkeyPatch, refusal: ExpectedError | None, answer: CallError | None, status: str
+) -> None:
+    class Server:
+        """Answers every request alike."""
+
+        def infer(self, *_arguments: Any) -> list[Any]:
+            if answer:
+                raise answer
+            return []
+
+    monkeypatch.setattr(_kserve, "open_client", lambda _endpoint: Server())
+    assert _inference.check_one(run(), line(refusal), GOLDEN).status == status
+
+
+def test_who_has_answered_and_then_fails_is_not_asked_again() -> None:
+    """What is not there yet is waited for; asking until a server answers again would hide that it is not sound."""
+    outcomes: list[Failure | str] = [
+        Failure("unavailable", "starting"),
+        "first",
+        Failure("unavailable", "away"),
+        "next",
+    ]
+
+    def send() -> str:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Failure):
+            raise outcome
+        return outcome
+
+    server, patient = line(), run(wait=60)
+    assert _inference.attempt(patient, server, send, GOLDEN) == "first"
+    with pytest.raises(Failure, match="away"):
+        _inference.attempt(patient, server, send, GOLDEN)
+    assert outcomes == ["next"]
 
 
 # Sentences and summaries

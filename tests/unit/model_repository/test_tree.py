@@ -146,6 +146,13 @@ def _escaping_link(source: Path) -> None:
     (source / "beta/1/weights").symlink_to("../../../secret")
 
 
+def _link_beside(source: Path) -> None:
+    """To a folder whose path begins like that of the source."""
+    (source.parent / "source-old").mkdir()
+    (source.parent / "source-old/secret").write_text("x")
+    (source / "beta/1/weights").symlink_to("../../../source-old/secret")
+
+
 def _escaping_folder(source: Path) -> None:
     (source / "gamma").symlink_to("/usr")
 
@@ -182,6 +189,7 @@ def _not_utf8(source: Path) -> None:
     ("change", "message"),
     [
         (_escaping_link, "beta/1/weights is a link to .*/secret, outside of the source"),
+        (_link_beside, "beta/1/weights is a link to .*/source-old/secret, outside of the source"),
         (_escaping_folder, "gamma is a link to /usr, outside of the source"),
         (_dangling_link, "beta/1/weights is a link to something that does not exist"),
         (_loop, "beta/1/again is a link to .*/source/beta, a folder that it lies in"),
