@@ -420,8 +420,8 @@ def run(parts: Sequence[Part]) -> dict[str, Result]:
 
 
 def summary(results: Mapping[str, Result], before_s: float, seconds: float, *, daily: bool = False) -> str:
-    """The table of parts, the skipped tests, and the count of all tests. seconds: of the whole run; daily: whether it was
-    `make test`, which may take GOAL_S."""
+    """The table of parts, the skipped tests, and the count of all tests. seconds: of the whole run; daily: whether it
+    was `make test`, which may take GOAL_S."""
     lines = ["", f"{'part':<25} {'result':<24} {'seconds':>8} {'passed':>7} {'failed':>7} {'skipped':>8}"]
     if before_s > 0:
         lines.append(f"{'Python environment':<25} {'ok':<24} {before_s:>8.0f}")

@@ -5,7 +5,8 @@
 
     python tests/repeat.py --runs 30 --load 8 unit contracts services
 
-Every run is counted, and logs of those that failed are kept below .local/tests-repeated. The exit code is 1 when any did.
+Every run is counted, and logs of those that failed are kept below .local/tests-repeated. The exit code is 1 when any
+did.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ PYTHON = Path(os.environ.get("SUPERSONIC_TRITON_ENVIRONMENT") or sys.prefix)
 STUB = max(PYTHON.glob("lib/python3.*")).name.removeprefix("python")
 CACHE = Path(os.environ.get("SUPERSONIC_TEST_CACHE", "/var/cache/fastml-supersonic/integration"))
 STARTS = 4
-# A model's process did not get the processor for the ten seconds after which Triton's python backend gives up a lock, and
-# the server with it.
+# A model's process did not get the processor for the ten seconds after which Triton's python backend gives up a lock,
+# and the server with it.
 AGAIN = "boost::interprocess::lock_exception"
 
 

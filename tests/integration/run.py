@@ -6,10 +6,10 @@
     python tests/integration/run.py units [FOLDER...]           unit tests, all or below these folders of tests/unit
     python tests/integration/run.py integration [TARGET...]     these targets, or all, on a cluster
 
-The cluster is the one that K8S_AUTH_* variables name, and otherwise the one that `make local` has made. Servers run from
-SUPERSONIC_TRITON_IMAGE, an image with Triton, its Python backend and python3, which is that of the local cluster unless
-given. ansible-test hands its tests no variables of the environment: they are written where it looks for what a target has
-to know.
+The cluster is the one that K8S_AUTH_* variables name, and otherwise the one that `make local` has made. Servers run
+from SUPERSONIC_TRITON_IMAGE, an image with Triton, its Python backend and python3, which is that of the local cluster
+unless given. ansible-test hands its tests no variables of the environment: they are written where it looks for what a
+target has to know.
 """
 
 from __future__ import annotations

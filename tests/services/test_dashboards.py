@@ -33,6 +33,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards impo
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
 from ansible_collections.fastml.supersonic.tests.harness.gateway import CHANNEL, bearer, deployed
 from ansible_collections.fastml.supersonic.tests.harness.models import CLONE
+from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page, Prometheus
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
