@@ -387,9 +387,11 @@ def test_static_tokens_come_and_go_without_a_restart(start: Start) -> None:
     envoy.write("/etc/envoy-access", {"client.yaml": text})
     until(lambda: infer(envoy, authorization=bearer(ATLAS)).startswith("StatusCode.UNAUTHENTICATED"))
     assert infer(envoy, authorization=bearer(CMS_NEXT)).startswith("StatusCode.UNAUTHENTICATED")
-    # A broken file changes nothing.
+    # A broken file, once Envoy has read it, changes nothing.
     envoy.write("/etc/envoy-access", {"client.yaml": text[:200]})
-    time.sleep(1)
+    unread = "extension_config_discovery.http_filter.client.update_failure"
+    until(lambda: statistics(envoy, f"^{unread}$")[unread] == 1)
+    assert [infer(envoy, authorization=bearer(CMS)) for _number in range(4)] == ["OK"] * 4
     stop.set()
     client.join()
     assert errors == []
