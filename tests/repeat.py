@@ -21,7 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[1]
-LOGS = CLONE / ".local" / "tests"
+sys.path.insert(0, str(CLONE / ".collections"))
+
+from ansible_collections.fastml.supersonic.tests.parts import OUTPUT
+
 KEPT = CLONE / ".local" / "tests-repeated"
 
 
@@ -51,7 +54,7 @@ def run(number: int, parts: list[str]) -> bool:
     counted = done.stdout.strip().splitlines()[-1]
     print(f"run {number}: {'ok' if passed else 'FAILED'} after {time.monotonic() - began:.0f} s, {counted}", flush=True)
     if not passed:
-        shutil.copytree(LOGS, KEPT / f"run-{number}", dirs_exist_ok=True)
+        shutil.copytree(OUTPUT, KEPT / f"run-{number}", dirs_exist_ok=True)
         print("".join(line + "\n" for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))))
     return passed
 

@@ -221,7 +221,7 @@ def test_runs_are_repeated_and_counted(
         "sys.exit(times % 2)\n"
     )
     monkeypatch.setattr(repeat, "CLONE", clone)
-    monkeypatch.setattr(repeat, "LOGS", logs)
+    monkeypatch.setattr(repeat, "OUTPUT", logs)
     monkeypatch.setattr(repeat, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(sys, "argv", ["repeat.py", "unit", "--runs", "3", "--load", "1"])
     assert repeat.main() == 1

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
+
+from ansible_collections.fastml.supersonic.tests.harness.marks import marks
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -33,11 +34,9 @@ def test_what_the_table_names_is_there() -> None:
 def test_what_stands_in_runs_in_make_test() -> None:
     """Each file of the last column has a test without the mark, and each folder such a file."""
     rows = re.findall(r"^\| `([\w/.]+)` \| .+ \| (.+) \|$", (TESTS / "README.md").read_text(), re.M)
+    folders = "cluster|services|unit|contracts|golden"
     cited = {
-        own if name == "same file" else name
-        for own, column in rows
-        for name in re.findall(r"same file|`((?:cluster|services|unit|contracts|golden)/[\w/.]+)`", column)
-        for name in [name or "same file"]
+        name or own for own, column in rows for name in re.findall(rf"same file|`((?:{folders})/[\w/.]+)`", column)
     }
     assert len(cited) > 30
     assert not [name for name in sorted(cited) if not daily_tests(TESTS / name)]
@@ -47,14 +46,4 @@ def daily_tests(path: Path) -> list[str]:
     """Tests of a file, or of all files in a folder, that `make test` runs."""
     if path.is_dir():
         return [test for file in path.rglob("test_*.py") for test in daily_tests(file)]
-    module = ast.parse(path.read_text())
-    assigned = {ast.unparse(item.targets[0]): item.value for item in module.body if isinstance(item, ast.Assign)}
-    if "pytestmark" in assigned and "thorough" in ast.unparse(assigned["pytestmark"]):
-        return []
-    return [
-        item.name
-        for item in module.body
-        if isinstance(item, ast.FunctionDef)
-        and item.name.startswith("test_")
-        and not any("thorough" in ast.unparse(decorator) for decorator in item.decorator_list)
-    ]
+    return [test for test, written in marks(path).items() if not any("thorough" in mark for mark in written)]

@@ -55,11 +55,7 @@ class Envoy:
         config.write_text(json.dumps(configuration(), indent=1))
         command = [str(program()), "--config-path", str(config), *arguments]
         self.process = Process(command, scratch / "envoy.log", self.environment)
-        try:
-            self.process.wait_until(lambda: http_status(f"http://127.0.0.1:{self.admin_port}/ready") == 200, 20)
-        except BaseException:
-            self.process.stop()
-            raise
+        self.process.wait_until(lambda: http_status(f"http://127.0.0.1:{self.admin_port}/ready") == 200, 20)
 
     @property
     def address(self) -> str:

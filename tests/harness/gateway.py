@@ -72,7 +72,7 @@ def deployed(
 
 def access_log(envoy: DeployedEnvoy) -> list[dict[str, Any]]:
     """All lines up to now. Envoy writes them from time to time, in their order: one more request, of a path that no
-    other asks for, says when those before it are there. Its own lines have LAST_PATH as their path."""
+    other asks for, says when those before it are there. Its own lines are left out."""
 
     def lines() -> list[dict[str, Any]]:
         return [json.loads(line) for line in envoy.process.log.read_bytes().splitlines() if line.startswith(b"{")]
@@ -86,7 +86,7 @@ def access_log(envoy: DeployedEnvoy) -> list[dict[str, Any]]:
         while client.recv(4096):
             pass
     until(lambda: last() > before)
-    return lines()
+    return [line for line in lines() if line["path"] != LAST_PATH]
 
 
 # ---- tokens --------------------------------------------------------------------------------------------------------

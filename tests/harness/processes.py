@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import random
 import signal
@@ -52,15 +53,16 @@ class Ports:
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._untried = random.SystemRandom().sample(PORTS, len(PORTS))
+        first = random.SystemRandom().choice(PORTS)
+        self._untried = itertools.chain(range(first, PORTS.stop), range(PORTS.start, first))
         # A process that closes any descriptor of a file loses its locks on it (fcntl(2)), so it has this one alone.
         path = os.path.join(tempfile.gettempdir(), f"fastml-supersonic-ports-{os.getuid()}")
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def take(self) -> int:
-        """The next one. Raises IndexError when all have been tried."""
+        """The next one. Raises StopIteration when all have been tried."""
         with self._mutex:
-            while not self._is_free(port := self._untried.pop()):
+            while not self._is_free(port := next(self._untried)):
                 pass
             return port
 
@@ -113,13 +115,18 @@ class Process:
         return self._child.poll() is None
 
     def wait_until(self, answers: Callable[[], bool], seconds: float) -> None:
+        """Raises RuntimeError when it ends first or takes too long; then, as at an interrupt, nothing of it is left."""
         deadline = time.monotonic() + PATIENCE * seconds
-        while not answers():
-            if self._child.poll() is not None:
-                raise RuntimeError(f"{self._name} ended with {self._child.returncode}:\n{self.tail()}")
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{self._name} does not answer after {PATIENCE * seconds} s:\n{self.tail()}")
-            time.sleep(0.05)
+        try:
+            while not answers():
+                if self._child.poll() is not None:
+                    raise RuntimeError(f"{self._name} ended with {self._child.returncode}:\n{self.tail()}")
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{self._name} does not answer after {PATIENCE * seconds} s:\n{self.tail()}")
+                time.sleep(0.05)
+        except BaseException:
+            self.stop()
+            raise
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]

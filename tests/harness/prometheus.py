@@ -61,11 +61,7 @@ class Prometheus:
             *options,
         ]
         self.process = Process(command, scratch / "prometheus.log")
-        try:
-            self.process.wait_until(self._answers, 30)
-        except BaseException:
-            self.process.stop()
-            raise
+        self.process.wait_until(self._answers, 30)
 
     def _answers(self) -> bool:
         if self.url.startswith("https"):

@@ -115,11 +115,7 @@ class Collector:
         path = scratch / "collector.yaml"
         path.write_text(json.dumps(self._here(yaml.safe_load(text))))
         self.process = Process([str(program), f"--config={path}"], scratch / "collector.log")
-        try:
-            self.process.wait_until(lambda: http_status(f"http://127.0.0.1:{self.ports['health']}/") == 200, 30)
-        except BaseException:
-            self.process.stop()
-            raise
+        self.process.wait_until(lambda: http_status(f"http://127.0.0.1:{self.ports['health']}/") == 200, 30)
 
     def _here(self, configuration: dict[str, Any]) -> dict[str, Any]:
         moved = json.dumps(configuration)

@@ -135,7 +135,6 @@ class Triton:
                 self.process.wait_until(lambda: http_status(f"http://{self.http}/v2/health/live") == 200, seconds)
                 return
             except RuntimeError:
-                self.process.stop()
                 if self._starts == STARTS or AGAIN not in self.process.tail():
                     raise
                 self._start()

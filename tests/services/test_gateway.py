@@ -39,7 +39,6 @@ from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     CHANNEL,
     ISSUER,
     KEY,
-    LAST_PATH,
     OTHER_KEY,
     access_log,
     bearer,
@@ -249,11 +248,6 @@ def http(envoy: DeployedEnvoy, path: str, authorization: str = "", body: bytes |
         return exc.code, exc.read().decode(), exc.headers
 
 
-def log(envoy: DeployedEnvoy) -> list[dict[str, Any]]:
-    """The access log up to now, which Envoy writes from time to time."""
-    return [line for line in access_log(envoy) if line["path"] != LAST_PATH]
-
-
 # ---- access --------------------------------------------------------------------------------------------------------
 @side_by_side
 def test_without_tokens_methods_that_change_a_server_are_refused(start: Start) -> None:
@@ -263,7 +257,7 @@ def test_without_tokens_methods_that_change_a_server_are_refused(start: Start) -
     for name in ("LogSettings", "TraceSetting", "RepositoryModelUnload", "SystemSharedMemoryRegister"):
         assert method(envoy, name)[0] == "PERMISSION_DENIED"
     # The problem is in the log, what went well is not.
-    assert {line["path"].rpartition("/")[2] for line in log(envoy)} == {
+    assert {line["path"].rpartition("/")[2] for line in access_log(envoy)} == {
         "LogSettings", "TraceSetting", "RepositoryModelUnload", "SystemSharedMemoryRegister"
     }  # fmt: skip
 
@@ -347,7 +341,7 @@ def test_json_web_tokens(start: Start) -> None:
     assert infer(envoy, authorization=bearer(token(exp=int(time.time()) - 30))) == "OK"
     assert method(envoy, "ServerLive")[0] == "OK"
     assert method(envoy, "ServerReady")[0] == "UNAUTHENTICATED"
-    lines = log(envoy)
+    lines = access_log(envoy)
     assert {line["client"] for line in lines} == {None, "alice", "bob"}
     text = envoy.process.log.read_text()
     assert good not in text
@@ -365,7 +359,7 @@ def test_static_tokens_come_and_go_without_a_restart(start: Start) -> None:
         assert refused.startswith("StatusCode.UNAUTHENTICATED") or "Illegal" in refused or "metadata" in refused, text
     assert http(envoy, "/v2/health/ready")[0] == 401
     assert http(envoy, "/v2/health/ready", bearer(ATLAS))[0] == 200
-    lines = log(envoy)
+    lines = access_log(envoy)
     assert {line["client"] for line in lines} == {None, "cms", "atlas"}
     assert not any(secret in envoy.process.log.read_text() for secret in (CMS, CMS_NEXT, ATLAS))
     assert statistics(envoy, "vcluster.cms.upstream_rq_total") == {"vhost.triton.vcluster.cms.upstream_rq_total": 3}
@@ -635,7 +629,7 @@ def test_http_beside_grpc(start: Start) -> None:
     assert http(envoy, "/v2/logging")[0] == 403
     assert http(envoy, "/metrics")[0] == 403
     # What went well is no problem, and not in the log of problems.
-    assert [line["path"] for line in log(envoy)] == ["/v2/logging", "/metrics"]
+    assert [line["path"] for line in access_log(envoy)] == ["/v2/logging", "/metrics"]
 
 
 @side_by_side

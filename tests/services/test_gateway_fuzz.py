@@ -36,7 +36,6 @@ from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEn
 from ansible_collections.fastml.supersonic.tests.harness.gateway import (
     ISSUER,
     KEY,
-    LAST_PATH,
     OTHER_KEY,
     access_log,
     bearer,
@@ -644,7 +643,7 @@ def peak(envoy: DeployedEnvoy) -> int:
 
 def log(envoy: DeployedEnvoy) -> collections.Counter[str]:
     """Why requests ended, from the access log, each line of which can be read."""
-    return collections.Counter(str(line["details"]) for line in access_log(envoy) if line["path"] != LAST_PATH)
+    return collections.Counter(str(line["details"]) for line in access_log(envoy))
 
 
 # ---- the tests -----------------------------------------------------------------------------------------------------

@@ -216,7 +216,7 @@ class Trial:
 
     def infer(self, authorization: str | None, model: str = "identity", values: int = 4) -> str:
         if self.limit == "connections":
-            self.wait_until_connections_are(self.held)
+            self.wait_until_those_that_went_are_not_counted()
         return infer(self.envoy, model, authorization, values, self.authority)
 
     @contextlib.contextmanager
@@ -290,22 +290,21 @@ class Trial:
 
     def connections(self) -> None:
         with contextlib.ExitStack() as held:
-            for self.held in range(1, CONNECTIONS + 1):
-                self.wait_until_connections_are(self.held - 1)
+            for _number in range(CONNECTIONS):
                 held.enter_context(self.connected())
             with self.unreached():
                 assert self.infer(self.mine).startswith("StatusCode.UNAVAILABLE")
-        self.held = 0
         until(lambda: self.infer(self.mine) == "OK", 10)
 
-    def wait_until_connections_are(self, number: int) -> None:
+    def wait_until_those_that_went_are_not_counted(self) -> None:
         """Envoy counts a connection until it has seen that its client closed it."""
         active = rf"^listener\..*_{self.envoy.port}\.downstream_cx_active$"
-        until(lambda: sum(statistics(self.envoy, active).values()) == number)
+        until(lambda: sum(statistics(self.envoy, active).values()) == self.held)
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:
         """A connection that stays, by which a call was answered."""
+        self.wait_until_those_that_went_are_not_counted()
         if self.authority:
             credentials = grpc.ssl_channel_credentials(self.authority.pem.encode())
             channel = grpc.secure_channel(f"localhost:{self.envoy.port}", credentials, CHANNEL)
@@ -315,7 +314,9 @@ class Trial:
         with channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             assert stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=10, metadata=metadata).ready
+            self.held += 1
             yield
+        self.held -= 1
 
     def connection_rate(self) -> None:
         found = []
