@@ -94,6 +94,7 @@ FILES = ("--dist", "loadfile", "--no-loadscope-reorder")
 TOGETHER = ("-n", "4", *FILES)
 DAILY, ALONE = "not alone and not thorough", "alone and not thorough"
 ON_CLUSTER = ("tests/cluster",)
+FIRST_DEPLOYMENT = "tests/cluster/test_first_deployment.py"
 
 PARTS = (
     Part("lint", ["make", "lint"], 1800, "ruff, mypy, ansible-lint, ansible-test sanity, changelog"),
@@ -125,19 +126,28 @@ PARTS = (
         "modules and playbooks against real Triton, Envoy, Prometheus and collectors on loopback",
         after=["contracts", "local"],
     ),
+    # Beside services, which need no cluster: it waits for pods most of its time, and nobody may need KEDA meanwhile.
+    Part(
+        "first-deployment",
+        pytest("first-deployment", FIRST_DEPLOYMENT, hung_s=1200),
+        1800,
+        "a first deployment with the autoscaler on a cluster without KEDA",
+        after=["contracts"],
+        needs=["local"],
+    ),
     Part(
         "cluster",
         pytest("cluster", *TOGETHER, "-m", DAILY, *ON_CLUSTER, hung_s=1200),
         2700,
         "modules, roles, playbooks and molecule on the local cluster, several at a time",
-        after=["services"],
+        after=["services", "first-deployment"],
         needs=["local"],
     ),
     Part(
         "alone",
-        pytest("alone", "-m", ALONE, *ON_CLUSTER, hung_s=600),
+        pytest("alone", "-m", ALONE, f"--ignore={FIRST_DEPLOYMENT}", *ON_CLUSTER, hung_s=600),
         1800,
-        "what measures or takes the whole machine, one by one: events under load, a first deployment without KEDA",
+        "what measures or takes the whole machine, one by one: servers and Envoys that are killed under load",
         after=["cluster", "lint"],
         needs=["local"],
     ),

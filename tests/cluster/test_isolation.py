@@ -74,6 +74,7 @@ def test_prometheus_reaches_only_metrics_and_the_endpoint(shared: Shared, elsewh
         until(lambda place=place, wanted=wanted: open_to(shared, place, PROMETHEUS) == wanted, 60)
 
 
+@pytest.mark.thorough
 def test_peers_are_narrowed_widened_and_left_out(shared: Shared, elsewhere: str) -> None:
     physicist = {"role": "physicist"}
     here: Object = {"podSelector": {"matchLabels": physicist}}

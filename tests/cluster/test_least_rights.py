@@ -125,6 +125,7 @@ def test_rights_of_preflight_are_enough(
     assert cluster.get(f"/api/v1/namespaces/{namespace}") is not None, "somebody else's namespace stays"
 
 
+@pytest.mark.thorough
 def test_what_is_switched_off_needs_no_rights(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     port = free_node_port(cluster, namespace)
     variables = {

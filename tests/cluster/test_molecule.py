@@ -21,7 +21,7 @@ SCENARIOS = sorted(
     (file.parent.name for file in FOLDER.glob("*/molecule.yml")), key=lambda name: (name != "instance", name)
 )
 # In `make test`; what the others deploy is deployed there by tests of playbooks and of inclusion too.
-DAILY = ("instance", "envoy")
+DAILY = ("instance",)
 
 
 def marks(scenario: str) -> list[pytest.MarkDecorator]:

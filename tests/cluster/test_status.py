@@ -86,6 +86,7 @@ def test_what_the_cluster_has(shared: Shared) -> None:
     assert found["autoscaler"]["kind"] == ""
 
 
+@pytest.mark.thorough
 def test_what_clients_did(shared: Shared, tmp_path: Path) -> None:
     def seen() -> dict[str, Any]:
         return ask(shared, prometheus=url(shared), window=300)

@@ -5,8 +5,9 @@
 
 Sixteen clients that never ask twice and one with a long stream, on the address that users have, with TLS and tokens,
 through everything that happens to an instance in its life. SUPERSONIC_REPEATS (3) says how often each event is tried;
-thorough are all but the first time, and events that take minutes, or that other tests try without load
-(test_model_rollout.py and test_model_trial.py here, test_gateway.py with a real Envoy on loopback).
+thorough are all but the first time, and events that take minutes, or that other tests try with fewer clients (the life of an
+instance in molecule) or without load (test_model_rollout.py and test_model_trial.py here, test_gateway.py with a real Envoy
+on loopback).
 SUPERSONIC_FIGURES names a file that gets a line of JSON for each.
 """
 
@@ -353,9 +354,9 @@ def kill_envoy(service: Service) -> int:
     return most
 
 
-# Servers that are replaced for something else, and scaling, are under load in the life that molecule goes through.
-ALWAYS = [kill_triton, publish_rolling, kill_envoy]
-OTHERS = [update_triton, scale_triton, rotate_secrets, remove_endpoint, publish_explicit, publish_poll]
+# Servers that are replaced, and scaling, are under load in the life of an instance that molecule goes through.
+ALWAYS = [kill_triton, kill_envoy]
+OTHERS = [publish_rolling, update_triton, scale_triton, rotate_secrets, remove_endpoint, publish_explicit, publish_poll]
 EVENTS = [
     pytest.param(event, repeat, marks=[pytest.mark.thorough] * (repeat > 1 or event in OTHERS))
     for repeat in range(1, REPEATS + 1)
