@@ -26,19 +26,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
     service_queries,
     service_rules,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._redact import secret_values
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import (
-    _autoscaler,
-    _clusters,
-    _drift,
-    _exposure,
-    _gateway,
-    _gpus,
-    _keda,
-    _monitoring,
-    _render,
-    _status,
-)
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import secret_values
+from ansible_collections.fastml.supersonic.plugins.plugin_utils import _autoscaler, _clusters, _drift, _exposure, _gateway, _gpus, _keda, _monitoring, _render, _status
 
 
 class FilterModule:

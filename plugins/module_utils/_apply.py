@@ -40,7 +40,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
     targets,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Differences, Mask, Object, field_managers
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
     BINDINGS,
     CONFIG_MAP,

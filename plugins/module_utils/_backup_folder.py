@@ -16,7 +16,7 @@ import os
 import tempfile
 import typing as t
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 NOTE = "instance.json"
 FORMAT = "supersonic-backup 1"

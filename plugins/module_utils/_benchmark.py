@@ -46,7 +46,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_repor
     write_figure,
     write_pool,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import (
     Prometheus,
     look_at,

@@ -20,7 +20,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 # Below the limit itself, since what is measured is a mean and a pool is not balanced perfectly.
 MARGIN = 0.9

@@ -18,7 +18,7 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 # One process of perf_analyzer for each client loses the least when a request fails, since that ends it.
 MOST_PROCESSES = 16

@@ -30,7 +30,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load 
     processes,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context

@@ -26,14 +26,16 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _ours, _pod_http, _status, _status_page, _yaml
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils import _ours, _pod_http, _status, _status_page
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import POD, SECRET
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus
-from ansible_collections.fastml.supersonic.plugins.module_utils._redact import Redactor
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import Redactor
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
-from ansible_collections.fastml.supersonic.plugins.module_utils._timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 
 FORMAT = "supersonic-bundle 1"
 _WORKERS = 6

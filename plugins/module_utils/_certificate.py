@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError, missing_library
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -23,8 +23,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 CONNECTION_SPEC: dict[str, dict[str, t.Any]] = {
     "kubeconfig": {"type": "path"},

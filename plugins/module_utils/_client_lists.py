@@ -16,7 +16,7 @@ import shlex
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 Entry = dict[str, t.Any]
 

@@ -17,12 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import (
-    _preflight_objects,
-    _preflight_role,
-    _preflight_room,
-)
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils import _preflight_objects, _preflight_role, _preflight_room
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._findings import (
     ERROR,
     INFO,
@@ -38,9 +34,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import Kinds
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_policy import policy
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Known, Refused
-from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 # How an inventory does without a right that only some instances need; for pods, which several do, see _without_pods.

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 
 Object = Mapping[str, Any]
 Amounts = dict[str, Decimal]

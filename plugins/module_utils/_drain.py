@@ -24,7 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _hold
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import autoscaler_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._cluster import allowed
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import of_pod, read_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes import (
     Demand,
     intolerable,
@@ -33,11 +33,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes impor
     selected,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import DRAIN, PAUSED, PAUSED_REPLICAS
-from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import is_leaving
-from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 Object = Mapping[str, t.Any]
 

@@ -15,8 +15,8 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift import ERROR, SEVERITIES, WARNING
-from ansible_collections.fastml.supersonic.plugins.module_utils._timestamp import stamp
-from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 Report = dict[str, t.Any]
 

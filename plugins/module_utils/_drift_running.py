@@ -17,15 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import (
-    _drift,
-    _drift_envoy,
-    _model_releases,
-    _model_servers,
-    _pod_http,
-    _status,
-    _yaml,
-)
+from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy, _model_releases, _model_servers, _pod_http, _status
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import ID_LABEL, PART_OF_LABEL, TOOL, ApplySet
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift import (
@@ -37,7 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._drift import (
     Finding,
     finding,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import short
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import seconds_of
@@ -48,7 +42,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._readiness impor
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError, Unreachable, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, is_leaving, why_not_running
-from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 Object = Mapping[str, t.Any]
 

@@ -31,7 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._drift import (
     Finding,
     finding,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import SECRET
 from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import options_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key

@@ -18,7 +18,7 @@ import tempfile
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError, missing_library
 
 try:
     import yaml

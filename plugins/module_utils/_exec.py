@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _websocket
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 
 _SUBPROTOCOLS = (_websocket.CHANNELS_AT_API_SERVER, _websocket.CHANNELS)

@@ -28,7 +28,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes impor
     selected,
     used,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
 Object = Mapping[str, Any]

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import TAG
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._web import Web, parse_address
 

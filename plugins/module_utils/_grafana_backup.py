@@ -17,9 +17,9 @@ import typing as t
 from urllib.parse import quote, urlencode
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import TAG
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import Grafana, covers
-from ansible_collections.fastml.supersonic.plugins.module_utils._words import are, counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import are, counted
 
 Object = dict[str, t.Any]
 _PAGE = 1000

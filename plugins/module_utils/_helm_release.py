@@ -17,7 +17,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._apply import Ru
 from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import TOOL
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._helm import (
     HOOK,
     Chart,

@@ -21,22 +21,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import (
-    _autoscaler_problems,
-    _benchmark_problems,
-    _gateway_problems,
-    _gpu_problems,
-    _grafana_problems,
-    _keda_problems,
-    _openshift_problems,
-    _preflight_problems,
-    _prometheus_problems,
-    _proof_problems,
-    _renamed_variables,
-    _tracing_problems,
-)
+from ansible_collections.fastml.supersonic.plugins.module_utils import _autoscaler_problems, _benchmark_problems, _gateway_problems, _gpu_problems, _grafana_problems, _keda_problems, _openshift_problems, _preflight_problems, _prometheus_problems, _proof_problems, _renamed_variables, _tracing_problems
 from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
-from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 
 # Objects are called NAME-<part>, and a Deployment's pods get 17 characters more; 63 is the end.
 LONGEST_NAME = 30

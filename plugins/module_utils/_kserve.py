@@ -21,7 +21,7 @@ from functools import partial
 from urllib.parse import quote
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _tensor
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError, missing_library
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._tensor import Tensor
 

@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 # What a kubelet asks of its groups; the last only where the kernel offers it.
 NEEDED = ("cpu", "cpuset", "memory", "pids")

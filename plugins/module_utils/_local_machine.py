@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import run
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_controllers import Controllers
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_images import ARCHITECTURES

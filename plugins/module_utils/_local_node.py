@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import content_key, run
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_controllers import Controllers
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_images import image_identity, stream_archive

@@ -17,7 +17,7 @@ import os
 import typing as t
 from collections.abc import Callable, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
     FolderTarget,
     Options,
@@ -36,7 +36,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
     short,
     wanted,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 _HOLDER = "a backup"
 # In the folder of a backup: the store that is being filled from it.

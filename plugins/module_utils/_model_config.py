@@ -19,7 +19,7 @@ import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError, missing_library
 
 CONFIG = "config.pbtxt"
 ENSEMBLE = "ensemble"

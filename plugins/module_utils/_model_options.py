@@ -16,7 +16,7 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Ended, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
 

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Ended, Lost, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, Lost, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
     Begun,

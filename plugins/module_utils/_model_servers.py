@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Models
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import differences
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import MANAGER, seconds_of

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import source_file

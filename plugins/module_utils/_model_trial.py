@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, _inference, _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Canary, compare_with_pool
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import TrialError, sentences
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import missing_from

@@ -15,7 +15,7 @@ import copy
 import typing as t
 from collections.abc import Mapping
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 _CURRENT = "current"
 

@@ -17,7 +17,7 @@ import typing as t
 from collections.abc import Collection, Iterable, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _golden
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_config import (
     CONFIG,
     ENSEMBLE,

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _web
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding
 
 # The name of a Secret.

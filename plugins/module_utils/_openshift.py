@@ -26,12 +26,12 @@ import typing as t
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import (
     Connection,
     environment_proxy,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError, missing_library
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 
 # By this a kubeconfig says that it may be written anew, and removed.

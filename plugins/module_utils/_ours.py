@@ -25,7 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import
     TOOLING,
     ApplySet,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
     CONFIG_MAP,
     POD,

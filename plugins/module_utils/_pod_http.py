@@ -14,7 +14,7 @@ import time
 import typing as t
 from collections.abc import Mapping
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api

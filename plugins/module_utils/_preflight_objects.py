@@ -24,7 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
     listed,
     named,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
 
 Object = Mapping[str, Any]

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import of_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._findings import ERROR, OK, Finding
-from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 
 Object = Mapping[str, Any]
 

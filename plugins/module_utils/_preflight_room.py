@@ -26,9 +26,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
     listed,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes import Demand, Node
-from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._words import are, counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import are, counted
 
 Object = Mapping[str, Any]
 

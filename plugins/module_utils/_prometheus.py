@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _web
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
     CLUSTERS,
     INSTANCE_LABEL,

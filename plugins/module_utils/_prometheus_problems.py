@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import LATENCY_BOUNDS
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring_problems import SECRET, authorities
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import LABEL_NAME

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import STATUS_NAMES
 from ansible_collections.fastml.supersonic.plugins.module_utils._limit import parse_limit

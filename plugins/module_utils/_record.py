@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, _inference, _kserve, _tensor
 from ansible_collections.fastml.supersonic.plugins.module_utils._compare import compare
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import Failure, Line, Run, Settings
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target

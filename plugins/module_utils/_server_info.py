@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _inference, _kserve
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Client
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Place, Resolver, Target
 

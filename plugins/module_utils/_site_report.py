@@ -17,8 +17,8 @@ import time
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 
 Variables = Mapping[str, t.Any]
 Outcome = dict[str, t.Any]

@@ -19,7 +19,7 @@ import time
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError, missing_library
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError, missing_library
 
 try:
     import jwt

@@ -18,14 +18,9 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import (
-    _hold,
-    _model_releases,
-    _model_servers,
-    _server_info,
-)
+from ansible_collections.fastml.supersonic.plugins.module_utils import _hold, _model_releases, _model_servers, _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_BENCHMARK
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import (
     Prometheus,
@@ -40,7 +35,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
 from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, parse_targets
-from ansible_collections.fastml.supersonic.plugins.module_utils._timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 
 Found = dict[str, t.Any]
 Points: t.TypeAlias = "list[tuple[float, float | None]]"

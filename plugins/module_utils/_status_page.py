@@ -20,7 +20,7 @@ from html import escape
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._status_plot import Line, plot, ticks
 from ansible_collections.fastml.supersonic.plugins.module_utils._status_style import STYLE
-from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 Status = Mapping[str, t.Any]
 

@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _certificate, _client, _rest
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import ExpectedError, parse_error
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import METHODS, Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._limit import Limit, parse_limit
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay, Tunnel
-from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 KINDS = ("address", "pod", "service", "selector")
 # With the pod's uid as its value it opens the APIs that the role triton restricts.

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Tunnel
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import authorities_context

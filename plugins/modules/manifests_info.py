@@ -155,7 +155,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._apply import KE
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift_set import run
 from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import labels
-from ansible_collections.fastml.supersonic.plugins.module_utils._quiet import QuietModule
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
 
 ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},

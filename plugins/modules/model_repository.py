@@ -447,7 +447,7 @@ from collections.abc import Callable
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Ended, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import (
     STORE_SPEC,
     TRIAL_SPEC,
@@ -457,7 +457,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_options i
     trial,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._quiet import QuietModule
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
 
 if t.TYPE_CHECKING:
     from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver

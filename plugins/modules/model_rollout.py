@@ -125,7 +125,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_rollout
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, run, target
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import not_known
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Pool, Server

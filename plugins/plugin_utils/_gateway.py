@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_methods as methods
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
-from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 
 _METADATA = "supersonic"
 _JWT = "envoy.filters.http.jwt_authn"

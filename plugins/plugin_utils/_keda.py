@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 # Where the release's manifest puts everything, and whence its images come.
 NAMESPACE = "keda"

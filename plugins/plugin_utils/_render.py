@@ -17,7 +17,7 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inventory import repository_mount
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import readable, short
-from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 
 def image_version(image: str) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _status_page
-from ansible_collections.fastml.supersonic.plugins.module_utils._timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 
 _ROOT = Path(__file__).resolve().parents[2]
 

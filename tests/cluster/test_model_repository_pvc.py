@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_store_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost
 from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container

@@ -26,7 +26,7 @@ CLONE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CLONE / ".collections"))
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
 
 LOGS = CLONE / ".local" / "test-logs"

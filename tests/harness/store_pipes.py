@@ -15,7 +15,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_store_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Published
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import recorded
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus as Asked
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import knows, look_at, parse_address
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules

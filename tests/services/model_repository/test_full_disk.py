@@ -11,7 +11,7 @@ import typing as t
 from collections import Counter
 from pathlib import Path
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
     FolderTarget,
     Options,

@@ -17,7 +17,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_capac
     pasted,
     recommendations,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 LEVELS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 

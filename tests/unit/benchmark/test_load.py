@@ -43,7 +43,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load 
     utilization,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pods import Outcome
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 PAPER = [Step(1, 60), Step(10, 240), Step(1, 180)]
 

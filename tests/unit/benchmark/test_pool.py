@@ -23,7 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool 
     executed_ns,
     find_autoscaler,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 note = partial(_hold.note, mark=_hold.BENCHMARK)

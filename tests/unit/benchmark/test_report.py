@@ -23,7 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_repor
     write_figure,
     write_pool,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 ROWS = [
     {"pool": "1", "mean_ms": 122.04, "p50_ms": 120.0, "p99_ms": 243.0, "settled_p99_ms": 240.1, "servers_mean": 1.0,

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils import _drain
 from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_DRAIN
 from ansible_collections.fastml.supersonic.plugins.module_utils._drain import Cluster, Options
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 

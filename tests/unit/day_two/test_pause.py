@@ -19,7 +19,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
     held,
     holds_replicas,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED, PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._redact import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import (
     REMOVED,
     Redactor,
     is_secret_name,

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift_running import configuration_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils import _pod_http, _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import ApplySet, Scope
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift_running import Look, Wanted
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import SERVED_ANNOTATION

@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._diagnose import diagnose
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Endpoint, HttpClient
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _inference, _kserve, _targets
 from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Deviation
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import ExpectedError, Golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import Check, Failure
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Endpoint

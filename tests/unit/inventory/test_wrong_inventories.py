@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
-from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 
 CLONE = Path(__file__).resolve().parents[3]
 RIGHT: dict[str, Any] = {

@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _rest
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import (
     Api,
     ApiError,

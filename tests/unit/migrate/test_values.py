@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate, _migrate_chart, _migrate_report
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_command import Command, parse
 from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values import (
     CHANGED,

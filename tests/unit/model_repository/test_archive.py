@@ -28,7 +28,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.filter.model_release_id import FilterModule
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_backup
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_backup import bring_back, held, save
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
     ClaimTarget,

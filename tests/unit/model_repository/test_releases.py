@@ -16,13 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import (
-    _model_releases,
-    _model_servers,
-    _model_store,
-    _model_store_pod,
-)
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_servers, _model_store, _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
     ClaimTarget,
     FolderTarget,

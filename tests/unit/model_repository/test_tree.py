@@ -18,7 +18,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.filter.model_release_id import FilterModule
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_tree
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import format_manifest
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import models_of, scan
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store_pod, _model_trial
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Ended, Lost, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, Lost, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden, parse
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import (

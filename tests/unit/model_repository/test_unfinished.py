@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_servers, _model_store, _model_store_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import describe, prune, roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store

@@ -15,12 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import (
-    _cluster,
-    _findings,
-    _preflight_room,
-    _prometheus,
-)
+from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _findings, _preflight_room, _prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands, of_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api

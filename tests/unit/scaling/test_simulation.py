@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_hpa import Policy, Rules
 from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_metrics import Watch
 from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_report import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_PAUSE
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._status import Wanted, autoscaler, prometheus_of
 
 WANTED = Wanted("cms", "main")

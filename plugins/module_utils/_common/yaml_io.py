@@ -12,7 +12,7 @@ from __future__ import annotations
 import types
 import typing as t
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import missing_library
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import missing_library
 
 
 class NoYaml(ValueError):

@@ -22,7 +22,7 @@ import typing as t
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
 
 # Shorter ones would be found in every other word.
 SHORTEST = 6
