@@ -18,7 +18,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards impo
     dashboard_queries,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
-from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_role import of_manifests
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_table import errors, report, table
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _hold, _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Busy, Look
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import field_managers
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import BENCHMARK, PAUSED, PAUSED_REPLICAS
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target, is_leaving
 
 BEFORE, MANAGER = BENCHMARK

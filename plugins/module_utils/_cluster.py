@@ -31,11 +31,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
     ordered,
     tolerated,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import Kinds
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import Kinds
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_policy import policy
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Known, Refused
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"

@@ -34,8 +34,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes impor
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import DRAIN, PAUSED, PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
-from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import condition_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import is_leaving
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 

@@ -14,7 +14,7 @@ import json
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import TOOL
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import TOOL
 
 Object = Mapping[str, t.Any]
 Finding = dict[str, t.Any]

@@ -20,8 +20,8 @@ from functools import partial
 from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy, _model_releases, _model_servers, _pod_http, _status
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
-from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import ID_LABEL, PART_OF_LABEL, TOOL, ApplySet
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import field_managers
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ID_LABEL, PART_OF_LABEL, TOOL, ApplySet
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift import (
     DESIRED,
     ERROR,
@@ -35,12 +35,12 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors i
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import short
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import seconds_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import (
     newest_template_hash,
     observed,
     troubles,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError, Unreachable, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, Unreachable, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, is_leaving, why_not_running
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 

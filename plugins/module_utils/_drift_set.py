@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _drift
-from ansible_collections.fastml.supersonic.plugins.module_utils._apply import Options, Run, _Plan
-from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import Scope
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask, normalise
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import Options, Run, _Plan
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import Scope
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask, normalise
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift import (
     DESIRED,
     ERROR,
@@ -32,10 +32,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._drift import (
     finding,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import SECRET
-from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import options_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, Unreachable
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import SECRET
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.manifests import options_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, Unreachable
 
 Object = dict[str, t.Any]
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
 
 ERROR, WARNING, INFO, OK = "error", "warning", "info", "ok"
 # The most urgent first.

@@ -29,7 +29,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes impor
     used,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 
 Object = Mapping[str, Any]
 

@@ -27,7 +27,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._diagnose import
 from ansible_collections.fastml.supersonic.plugins.module_utils._golden import ExpectedError, Golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Client, Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._limit import Limit
-from ansible_collections.fastml.supersonic.plugins.module_utils._relay import CERTIFICATE_ASKED
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import CERTIFICATE_ASKED
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import (
     KINDS,
     Absence,

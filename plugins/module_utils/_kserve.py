@@ -26,7 +26,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._golden import G
 from ansible_collections.fastml.supersonic.plugins.module_utils._tensor import Tensor
 
 if t.TYPE_CHECKING:
-    from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Tunnel
+    from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Tunnel
 
 _HTTP_STATUS = {
     400: "INVALID_ARGUMENT",

@@ -24,7 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._golden import G
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Client
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import CanaryError, TrialError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import labels_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import condition_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Place, Resolver, Target, why_not_running
 
 _WORSE = "A server with it did worse than the others"

@@ -15,7 +15,7 @@ import shutil
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
@@ -184,7 +184,7 @@ def target(params: Mapping[str, t.Any], *, pod_required: bool = True) -> FolderT
     if pod is None and pod_required:
         raise SupersonicError("A store of type pvc needs the option pod with the image that mounts the claim.")
     # Imported here, as below, so that stores in folders need nothing of Kubernetes.
-    from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+    from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 
     options = pod_options(params) if pod else None
     return ClaimTarget(Api(connection(params)), store["namespace"], store["claim"], options)

@@ -37,7 +37,7 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Claim, PodOptions, Pods
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
-    from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+    from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 
 # What is received becomes durable in batches. A killed publication loses at most two of them, the one that is being
 # made durable and the one that arrives meanwhile, with the files that are copied then.

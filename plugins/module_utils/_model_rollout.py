@@ -36,7 +36,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers i
     state_of,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import patch, seconds_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target, is_leaving
 
 _REPOSITORY_FLAGS = ("--model-repository", "--model-store")

@@ -20,8 +20,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors i
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Models
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import differences
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import MANAGER, seconds_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import condition_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import (
     Resolver,
     is_leaving,

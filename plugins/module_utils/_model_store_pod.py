@@ -24,15 +24,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_exec import Exec
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import source_file
-from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
-from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
-from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Target, Waiter, WaitError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Target, Waiter, WaitError
 
 RELEASE_ANNOTATION = "supersonic.fastml.org/release"
 MODELS_ANNOTATION = "supersonic.fastml.org/models"

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, _inference, _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Canary, compare_with_pool
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import TrialError, sentences
@@ -42,11 +42,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
-from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target
-from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Target as Awaited
-from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Waiter, WaitError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Target as Awaited
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Waiter, WaitError
 
 TRIAL_LABEL = "supersonic.fastml.org/test-load"
 _COMPONENT = "model-test-load"

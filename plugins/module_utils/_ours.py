@@ -18,7 +18,7 @@ import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import (
     ID_LABEL,
     PART_OF_LABEL,
     TOOL,
@@ -26,7 +26,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import
     ApplySet,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import (
     CONFIG_MAP,
     POD,
     PVC,
@@ -35,7 +35,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
     Resource,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import CLAIM_LABEL, claim_label
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, find_if_allowed, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, find_if_allowed, segment
 
 Object = dict[str, t.Any]
 

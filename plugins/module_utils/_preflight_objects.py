@@ -25,7 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
     named,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 
 Object = Mapping[str, Any]
 # Which variables of the inventory name what, and where: see the option origins of cluster_info.

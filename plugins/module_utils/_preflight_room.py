@@ -27,7 +27,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes import Demand, Node
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import are, counted
 
 Object = Mapping[str, Any]

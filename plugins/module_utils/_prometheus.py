@@ -33,7 +33,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
     LABELS,
     Queries,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._web import Address, Web
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _hold, _model_releases, _model_servers, _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_BENCHMARK
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_BENCHMARK
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import (
@@ -32,8 +32,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus impo
     parse_address,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import INSTANCE_LABEL, Queries, service_queries
-from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import condition_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, parse_targets
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 

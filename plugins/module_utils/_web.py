@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
-from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Tunnel
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import authorities_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Tunnel
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import authorities_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target
 
 # A path that is no API of Prometheus' gets its web page.

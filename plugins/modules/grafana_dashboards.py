@@ -92,7 +92,7 @@ import json
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _grafana
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 

@@ -207,11 +207,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _helm
-from ansible_collections.fastml.supersonic.plugins.module_utils._apply import KEEPABLE
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import helm as _helm
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import KEEPABLE
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_release import Release
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.helm_release import Release
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
 
 ARGUMENT_SPEC = {

@@ -108,8 +108,12 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _bundle, _client, _rest, _status
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils import _bundle, _status
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import connection as _client
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted

@@ -99,10 +99,12 @@ unseen:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _ours, _rest
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
+from ansible_collections.fastml.supersonic.plugins.module_utils import _ours
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import PVC
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import PVC
 
 _PATIENCE_SECONDS = 5.0
 

@@ -90,8 +90,10 @@ autoscaled:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _pause, _rest
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
+from ansible_collections.fastml.supersonic.plugins.module_utils import _pause
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 

@@ -387,7 +387,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import run
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 

@@ -99,7 +99,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_backup, _model_options
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options
 
 

@@ -446,7 +446,7 @@ from collections.abc import Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import (
     STORE_SPEC,

@@ -119,7 +119,7 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _openshift
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import openshift_login as _openshift
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 

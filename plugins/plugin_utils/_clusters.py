@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import api_server
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import api_server
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 

@@ -19,7 +19,7 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_DRAIN, BEFORE_PAUSE
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_DRAIN, BEFORE_PAUSE
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import moment, verdict
 from ansible_collections.fastml.supersonic.tests.harness.clients import load

@@ -20,8 +20,8 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import (

@@ -27,7 +27,7 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_exec import Exec
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import (
     CLAIM_LABEL,
     RELEASE_ANNOTATION,

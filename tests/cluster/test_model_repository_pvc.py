@@ -20,7 +20,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost
-from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_exec import Exec
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -223,8 +223,8 @@ PUBLISHER = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_publish as p, _model_store_pod as s
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 real = s.Remote.send
 def send(self, key, size, path):
     real(self, key, size, path)

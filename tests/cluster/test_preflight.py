@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _preflight_role
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
     Cluster,
     Object,

@@ -23,7 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
     service_queries,
     service_rules,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
 from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, removed

@@ -19,10 +19,10 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _bundle, _status
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import Redactor
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 

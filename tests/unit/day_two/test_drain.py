@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _drain
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_DRAIN
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_DRAIN
 from ansible_collections.fastml.supersonic.plugins.module_utils._drain import Cluster, Options
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED_REPLICAS

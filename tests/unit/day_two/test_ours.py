@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _ours
-from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import (
     ID_LABEL,
     PART_OF_LABEL,
     ApplySet,
     Scope,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import (
     CONFIG_MAP,
     DEPLOYMENT,
     POD,

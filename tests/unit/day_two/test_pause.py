@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _hold, _pause
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import (
     BEFORE_BENCHMARK,
     BEFORE_DRAIN,
     BEFORE_PAUSE,
@@ -21,8 +21,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED, PAUSED_REPLICAS
-from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 KEDA = _pause.Place("/s", "ScaledObject cms/main-triton", keda=True)

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _pod_http, _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import ApplySet, Scope
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ApplySet, Scope
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift_running import Look, Wanted
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import GroupKind
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import SERVED_ANNOTATION
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError, Unreachable
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, Unreachable
 
 LABELS = {"app.kubernetes.io/name": "supersonic", "app.kubernetes.io/instance": "main"}
 SERVER = {**LABELS, "app.kubernetes.io/component": "triton"}

@@ -15,11 +15,11 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _websocket
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay, RelayError, _WebSocketPump
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
-from ansible_collections.fastml.supersonic.plugins.module_utils._websocket import Frames, Part, ProtocolError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import websocket as _websocket
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Relay, RelayError, _WebSocketPump
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.websocket import Frames, Part, ProtocolError
 
 API = Api(Connection(host="http://api.example:8080/base", source="test", token="secret"))
 

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _preflight_role
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 from ansible_collections.fastml.supersonic.tests.harness.answers import served
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 from ansible_collections.fastml.supersonic.tests.harness.poor_cluster import Poor

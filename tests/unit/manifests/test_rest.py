@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _rest
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import (
     Api,
     ApiError,
     Unreachable,

@@ -21,7 +21,9 @@ from types import SimpleNamespace
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _exec, _model_releases, _model_store, _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_store, _model_store_pod
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import pod_exec as _exec
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan

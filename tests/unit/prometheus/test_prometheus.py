@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus, _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_PAUSE
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_PAUSE
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._status import Wanted, autoscaler, prometheus_of
 

@@ -20,7 +20,7 @@ import struct
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, api_error
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, api_error
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
 
 Object = dict[str, t.Any]
 

@@ -20,14 +20,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import (
     PART_OF_LABEL,
     TOOL,
     ApplySet,
     Scope,
     with_label,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import (
     HPA,
     SCALABLE,
     SCALED_OBJECT,
@@ -39,9 +39,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
     scaled_by_machine,
     targets,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Differences, Mask, Object, field_managers
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Differences, Mask, Object, field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import (
     BINDINGS,
     CONFIG_MAP,
     CRD,
@@ -55,9 +55,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
     is_builtin_group,
     rank,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Item, Key, Wanted, place, read
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, joined, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Target, Waiter
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Item, Key, Wanted, place, read
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, joined, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Target, Waiter
 
 _WORKERS = 8
 # After a definition is established the API server still needs a moment until it serves the kind.

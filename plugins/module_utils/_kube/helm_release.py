@@ -13,12 +13,12 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._apply import Run
-from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import TOOL
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import Run
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import TOOL
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.helm import (
     HOOK,
     Chart,
     Object,
@@ -27,8 +27,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._helm import (
     render,
     shown,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import objects_of, options_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.manifests import objects_of, options_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 
 # Options of manifests that a chart has no use for.
 _FIXED = {

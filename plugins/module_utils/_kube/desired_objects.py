@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import (
     SECRET,
     GroupKind,
     Resource,

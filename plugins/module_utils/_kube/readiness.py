@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import (
     CRD,
     DAEMON_SET,
     DEPLOYMENT,

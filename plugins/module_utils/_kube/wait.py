@@ -21,9 +21,9 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import (
     DAEMON_SET,
     DEPLOYMENT,
     JOB,
@@ -32,8 +32,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
     STATEFUL_SET,
     WORKLOADS,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
-from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import (
     READY,
     Trouble,
     Verdict,
@@ -48,7 +48,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._readiness impor
     verdict,
     warning_events,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, Watch, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, Watch, segment
 
 _WATCH_SECONDS = 240.0
 _POLL_SECONDS = 2.0

@@ -27,7 +27,7 @@ import typing as t
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 APPLY = "application/apply-patch+yaml"

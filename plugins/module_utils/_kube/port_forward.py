@@ -27,8 +27,8 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _websocket
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import websocket as _websocket
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 
 _CHUNK = 64 * 1024
 # Connections that can be opened at the same time; each takes a thread until it stands.

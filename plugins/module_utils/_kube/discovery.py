@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
 
 
 class GroupKind(t.NamedTuple):

@@ -14,14 +14,14 @@ import json
 import typing as t
 from collections.abc import Iterable, Mapping
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import field_managers
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import field_managers
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import (
     DEPLOYMENT,
     REPLICA_SET,
     STATEFUL_SET,
     GroupKind,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 
 Object = Mapping[str, t.Any]
 
