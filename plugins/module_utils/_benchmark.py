@@ -54,7 +54,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus impo
     parse_address,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_queries
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 Row = dict[str, t.Any]
 # Between two levels of a sweep, in which what is in flight is answered.

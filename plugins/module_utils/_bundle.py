@@ -26,7 +26,9 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _ours, _pod_http, _status, _status_page
+from ansible_collections.fastml.supersonic.plugins.module_utils import _ours, _status, _status_page
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
@@ -34,7 +36,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery 
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import Redactor
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 
 FORMAT = "supersonic-bundle 1"

@@ -36,7 +36,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._hold import DRA
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import is_leaving
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import is_leaving
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 Object = Mapping[str, t.Any]

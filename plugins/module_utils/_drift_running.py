@@ -17,7 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy, _model_releases, _model_servers, _pod_http, _status
+from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy, _model_releases, _model_servers, _status
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ID_LABEL, PART_OF_LABEL, TOOL, ApplySet
@@ -41,7 +43,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness 
     troubles,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, Unreachable, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, is_leaving, why_not_running
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, is_leaving, why_not_running
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 Object = Mapping[str, t.Any]

@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _kserve
-from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Comparison, compare
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Client
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import Comparison, compare
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, Client
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import CanaryError, TrialError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import labels_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Place, Resolver, Target, why_not_running
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Place, Resolver, Target, why_not_running
 
 _WORSE = "A server with it did worse than the others"
 _LOOK_SECONDS = 1.0

@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
     from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
-    from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+    from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 STORE_SPEC: dict[str, t.Any] = {
     "store": {
@@ -223,7 +223,7 @@ def run(module: AnsibleModule, work: Callable[[Callable[[], Resolver]], dict[str
 
         @functools.cache
         def resolver() -> Resolver:
-            from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+            from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
             made = Resolver(module.params)
             stack.callback(made.close)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, HttpClient
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, HttpClient
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import (
     CONTENT_ANNOTATION,
     SERVED_ANNOTATION,
@@ -37,7 +37,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers i
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import patch, seconds_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target, is_leaving
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target, is_leaving
 
 _REPOSITORY_FLAGS = ("--model-repository", "--model-store")
 _PAUSE = 0.5

@@ -24,7 +24,11 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, _inference, _server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Canary, compare_with_pool
@@ -44,7 +48,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree impo
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Target as Awaited
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Waiter, WaitError
 

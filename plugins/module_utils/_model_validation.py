@@ -16,7 +16,7 @@ import re
 import typing as t
 from collections.abc import Collection, Iterable, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_config import (
     CONFIG,

@@ -34,7 +34,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._queries import 
     Queries,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._web import Address, Web
 
 DEFAULT_PORT = "9090"

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import STATUS_NAMES
-from ansible_collections.fastml.supersonic.plugins.module_utils._limit import parse_limit
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import STATUS_NAMES
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.rate_limit import parse_limit
 
 _FINGERPRINT = re.compile(r"([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
 

@@ -18,7 +18,9 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _hold, _model_releases, _model_servers, _server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils import _hold, _model_releases, _model_servers
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_BENCHMARK
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget
@@ -34,7 +36,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus impo
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import INSTANCE_LABEL, Queries, service_queries
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver, parse_targets
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, parse_targets
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 
 Found = dict[str, t.Any]

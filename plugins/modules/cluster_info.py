@@ -286,7 +286,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster,
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 # One question, which a Prometheus that is well answers at once.
 PROMETHEUS_SECONDS = 10.0

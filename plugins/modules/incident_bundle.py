@@ -115,7 +115,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube import con
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 # A part that fails is told; waiting for a server that is down takes time from the others.

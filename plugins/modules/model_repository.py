@@ -460,7 +460,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
 
 if t.TYPE_CHECKING:
-    from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+    from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 
 def argument_spec() -> dict[str, t.Any]:

@@ -216,7 +216,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils import _model_re
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, run, target
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import not_known
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 
 def look(params: dict[str, t.Any], resolver: Resolver) -> dict[str, t.Any]:

@@ -130,7 +130,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_options i
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import not_known
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Pool, Server
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import POOL_SPEC, Release
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 
 def current(params: dict[str, t.Any], check_mode: bool) -> Release | None:

@@ -12,7 +12,7 @@ import numpy
 import onnxruntime
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
 from ansible_collections.fastml.supersonic.tests.harness.models import build_examples
 
 Array = numpy.ndarray[Any, Any]

@@ -22,7 +22,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors i
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus as Asked
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import knows, look_at, parse_address
 from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook

@@ -23,7 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import Redactor
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 CLONE = Path(__file__).resolve().parents[3]

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _pod_http
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import RelayError, Tunnel
 
 

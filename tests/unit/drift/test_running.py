@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _pod_http, _server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ApplySet, Scope
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift_running import Look, Wanted
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError

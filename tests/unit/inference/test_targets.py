@@ -10,12 +10,16 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inference, _kserve, _targets
-from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Deviation
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import endpoints as _targets
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import Deviation
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import ExpectedError, Golden
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import Check, Failure
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Endpoint
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import ExpectedError, Golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.inference_check import Check, Failure
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, Endpoint
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _tensor
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 

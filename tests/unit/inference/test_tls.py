@@ -15,8 +15,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _certificate
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import tls_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import certificate as _certificate
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import tls_context
 from ansible_collections.fastml.supersonic.tests.harness.certificates import Certificate, certificate
 
 

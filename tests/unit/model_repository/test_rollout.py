@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_rollout
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import (
     Log,
     Pool,

@@ -30,7 +30,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_publish, _model_store, _model_tree, _model_validation
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import load_repositories
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Pods

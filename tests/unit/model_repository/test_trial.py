@@ -21,8 +21,8 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store_pod, _model_trial
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, Lost, SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden, parse
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden, parse
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import (
     Canary,
     Counts,
@@ -48,7 +48,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Goldens, _tail
 from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Target
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model

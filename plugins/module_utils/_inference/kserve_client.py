@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import quote
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _tensor
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError, missing_library
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden
-from ansible_collections.fastml.supersonic.plugins.module_utils._tensor import Tensor
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.tensor import Tensor
 
 if t.TYPE_CHECKING:
     from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Tunnel

@@ -13,12 +13,12 @@ import typing as t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _tensor
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Tolerance
-from ansible_collections.fastml.supersonic.plugins.module_utils._tensor import Tensor
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Tolerance
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.tensor import Tensor
 
 if t.TYPE_CHECKING:
-    from ansible_collections.fastml.supersonic.plugins.module_utils._tensor import Array
+    from ansible_collections.fastml.supersonic.plugins.module_utils._inference.tensor import Array
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import ssl
 import typing as t
 
 if t.TYPE_CHECKING:
-    from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
+    from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import Endpoint
 
 # What a client of HTTP/2 says first, followed by an empty SETTINGS frame.
 _HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])

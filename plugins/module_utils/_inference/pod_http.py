@@ -15,7 +15,7 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import Endpoint
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Relay
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 
