@@ -210,8 +210,8 @@ for _role in ALL_ROLES:
 def _models(values: Mapping[str, Any]) -> Iterator[_inventory.Problem]:
     """What publishing would say of the models, by its own code."""
     # Imported here so that nobody else loads what reads models.
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models.sources import opened
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models.validation import validate
 
     name = "model_repository_sources"
     sources = [_inventory.expand(str(source)) for source in values.get(name) or []]

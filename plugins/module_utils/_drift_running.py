@@ -17,7 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy, _model_releases, _model_servers, _status
+from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy, _status
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
 
@@ -34,9 +38,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._drift import (
     finding,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import short
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import seconds_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import ClaimTarget, FolderTarget
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import short
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import seconds_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import (
     newest_template_hash,
     observed,

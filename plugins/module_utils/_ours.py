@@ -34,7 +34,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery 
     GroupKind,
     Resource,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import CLAIM_LABEL, claim_label
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import CLAIM_LABEL, claim_label
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, find_if_allowed, segment
 
 Object = dict[str, t.Any]

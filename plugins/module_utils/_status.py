@@ -18,12 +18,16 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _hold, _model_releases, _model_servers
+from ansible_collections.fastml.supersonic.plugins.module_utils import _hold
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_BENCHMARK
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import ClaimTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import (
     Prometheus,
     Rules,

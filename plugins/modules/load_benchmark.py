@@ -388,7 +388,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import run
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.repository_options import run
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 

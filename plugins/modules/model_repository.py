@@ -448,7 +448,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.repository_options import (
     STORE_SPEC,
     TRIAL_SPEC,
     check_trial,
@@ -456,7 +456,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_options i
     target,
     trial,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
 
 if t.TYPE_CHECKING:
@@ -543,7 +543,7 @@ def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Call
     if params["state"] == "published":
         return publish(place, params["source"], options)
     # Imported here so that a publication does not wait for it.
-    from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
 
     if params["state"] == "rolled_back":
         return _model_releases.roll_back(place, params["release"], options)

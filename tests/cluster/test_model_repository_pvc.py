@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_exec import Exec
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.node import small_disk_in_node
@@ -222,7 +224,8 @@ def test_a_helper_pod_that_dies_is_replaced(cluster: Cluster, volume: str, sourc
 PUBLISHER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_publish as p, _model_store_pod as s
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import publish as p
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as s
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 real = s.Remote.send

@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_pods, _gpu_proof, _model_store_pod, _model_trial_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_pods, _gpu_proof
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load_pod as _model_trial_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Share
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
 from ansible_collections.fastml.supersonic.tests.harness import openshift, renders

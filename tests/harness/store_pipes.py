@@ -14,9 +14,11 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Published
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Published
 
 
 def peak(process: str = "self") -> int:

@@ -25,16 +25,20 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes, _model_publish, _model_store_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import digest_cache as _model_hashes
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import publish as _model_publish
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     FolderTarget,
     Options,
     _publish,
     publish,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import roll_back
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Store, release_id
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness import chance
 from ansible_collections.fastml.supersonic.tests.harness.stop_points import stopping, taken
 from ansible_collections.fastml.supersonic.tests.harness.store_pipes import Pipe
@@ -48,8 +52,8 @@ COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"
 PUBLISHER = """
 import errno, sys
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, _publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, _publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 if sys.argv[4] == "copies":
     def link(*_arguments):
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -219,8 +223,8 @@ def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int, tell: Tell)
 READER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import digest_cache as _model_hashes
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 _model_hashes.SETTLED_NS = -1_000_000_000
 if len(sys.argv) > 3:
     real = os.write

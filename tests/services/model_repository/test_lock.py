@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
 
 # Holds the lock until it is killed; or takes it as somebody who sees only processes of its own in /proc.
 HOLD = "s.open('somebody'); print('open', flush=True); time.sleep(60)"

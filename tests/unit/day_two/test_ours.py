@@ -25,7 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery 
     SECRET,
     GroupKind,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import CLAIM_LABEL, claim_label
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import CLAIM_LABEL, claim_label
 
 HPA = GroupKind("autoscaling", "HorizontalPodAutoscaler")
 MINE = {"app.kubernetes.io/instance": "main", "app.kubernetes.io/part-of": "supersonic"}

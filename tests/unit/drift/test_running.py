@@ -20,8 +20,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset i
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift_running import Look, Wanted
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import GroupKind
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import SERVED_ANNOTATION
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import SERVED_ANNOTATION
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, Unreachable
 
 LABELS = {"app.kubernetes.io/name": "supersonic", "app.kubernetes.io/instance": "main"}

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_backup
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import backup as _model_backup
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_backup import bring_back, held, save
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.backup import bring_back, held, save
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     ClaimTarget,
     FolderTarget,
     Options,
     publish,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back, verify
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import roll_back, verify
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun, Store
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 

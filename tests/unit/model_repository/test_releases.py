@@ -16,24 +16,30 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_servers, _model_store, _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost, SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     ClaimTarget,
     FolderTarget,
     Options,
     Published,
     publish,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import (
     describe,
     differences,
     prune,
     roll_back,
     verify,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun, Store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 

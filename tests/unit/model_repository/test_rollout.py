@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_rollout
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import rollout as _model_rollout
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.rollout import (
     Log,
     Pool,
     ensembles_first,
     switch_of_template,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import (
     CONTENT_ANNOTATION,
     SERVED_ANNOTATION,
     SWITCH_ANNOTATION,

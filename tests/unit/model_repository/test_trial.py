@@ -19,11 +19,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store_pod, _model_trial
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load as _model_trial
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, Lost, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden, parse
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.canary import (
     Canary,
     Counts,
     Pool,
@@ -34,7 +36,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary im
     difference,
     summary,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     CanaryError,
     FolderTarget,
     Options,
@@ -42,12 +44,12 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     publish,
     with_patience,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import RELEASE_ANNOTATION
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, scan
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Goldens, _tail
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import roll_back
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import RELEASE_ANNOTATION
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import Tree, scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load import Goldens, _tail
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Target
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi

@@ -15,11 +15,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_servers, _model_store, _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import describe, prune, roll_back
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import describe, prune, roll_back
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun, Store
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository_info, model_rollout
 from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_releases import CLAIM, Cluster, Noted
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_validation
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import validation as _model_validation
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.validation import validate
 from ansible_collections.fastml.supersonic.tests.harness.model_cases import BAD, GOOD
 
 COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"
@@ -137,7 +137,7 @@ READ = """
 import sys
 sys.path.insert(0, sys.argv[1])
 {before}
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_config import parse_config
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_config import parse_config
 try:
     parse_config("m", "config.pbtxt", b"")
 except Exception as error:

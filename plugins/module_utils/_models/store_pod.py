@@ -23,12 +23,12 @@ import typing as t
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_exec import Exec
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import source_file
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import source_file
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError

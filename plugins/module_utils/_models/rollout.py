@@ -24,7 +24,7 @@ from datetime import datetime
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, HttpClient
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import (
     CONTENT_ANNOTATION,
     SERVED_ANNOTATION,
     SWITCH_ANNOTATION,
@@ -35,7 +35,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers i
     pods_of,
     state_of,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import patch, seconds_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import patch, seconds_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target, is_leaving
 

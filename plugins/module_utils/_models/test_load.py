@@ -31,12 +31,12 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._inference impor
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import Canary, compare_with_pool
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import TrialError, sentences
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import missing_from
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import SERVED_ANNOTATION
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.canary import Canary, compare_with_pool
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import TrialError, sentences
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import missing_from
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import SERVED_ANNOTATION
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import (
     MANAGER,
     Claim,
     claim_label,
@@ -44,8 +44,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod
     patch,
     pinned,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import Tree
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target

@@ -14,7 +14,7 @@ import typing as t
 from collections.abc import Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     Models,
     Options,
     Published,
@@ -31,7 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     warnings_of,
     with_patience,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import ID_LENGTH, Begun, readable
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import ID_LENGTH, Begun, readable
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 
 SHORTEST_ID = 8

@@ -17,14 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import ClaimTarget, FolderTarget
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import ClaimTarget, FolderTarget
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load_pod import pod_on_trial
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import PodOptions
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load import Trial
     from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 STORE_SPEC: dict[str, t.Any] = {
@@ -160,7 +160,8 @@ def trial(
 
     def make() -> Trial:
         # Imported here so that nobody else loads what talks to servers.
-        from ansible_collections.fastml.supersonic.plugins.module_utils import _model_canary, _model_trial
+        from ansible_collections.fastml.supersonic.plugins.module_utils._models import canary as _model_canary
+        from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load as _model_trial
 
         limits = _model_trial.Limits(asked["timeout"], asked["request_timeout"])
         if not isinstance(place, ClaimTarget):
@@ -195,7 +196,7 @@ def pod_options(params: Mapping[str, t.Any]) -> PodOptions:
     pod, tried, canary = params["pod"], params.get("test_load") or {}, params.get("canary") or {}
     if pod["run_as_user"] == 0:
         raise SupersonicError("pod.run_as_user is 0, but the pod does not run as root. Name another user.")
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import PodOptions
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import PodOptions
 
     return PodOptions(
         image=pod["image"],

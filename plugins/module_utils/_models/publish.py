@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, Lost, SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.sources import opened
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import (
     Begun,
     Store,
     StoreError,
@@ -30,13 +30,13 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_store imp
     short,
     wanted,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, models_of, source_file
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import Tree, models_of, source_file
 
 if t.TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Claim, PodOptions, Pods
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Trial
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import Claim, PodOptions, Pods
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load import Trial
     from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 
 # What is received becomes durable in batches. A killed publication loses at most two of them, the one that is being
@@ -214,7 +214,7 @@ class ClaimTarget:
 
     def __init__(self, api: Api, namespace: str, claim: str, options: PodOptions | None) -> None:
         # Imported here so that stores in folders need nothing of Kubernetes.
-        from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store_pod
+        from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
 
         self._api = api
         self._options = options
@@ -370,7 +370,7 @@ def _publish_tree(target: Target, tree: Tree, options: Options) -> dict[str, t.A
     if not result["changed"] and (options.check or not again):
         return result
     # Imported here so that a run that has nothing to do does not wait for it.
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models.validation import validate
 
     validate(tree, options.external_models)
     if options.check:

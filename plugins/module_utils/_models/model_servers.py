@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Models
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import differences
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import MANAGER, seconds_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Models
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import differences
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import MANAGER, seconds_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import (

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from itertools import groupby, islice, pairwise, takewhile
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_hashes import Hashes, mark, mark_of_read
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.digest_cache import Hashes, mark, mark_of_read
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import (
     BLOCK,
     CHANGED,
     MANIFEST_HEAD,

@@ -18,7 +18,7 @@ import typing as t
 from collections.abc import Callable, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     FolderTarget,
     Options,
     Session,
@@ -27,8 +27,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     sentences,
     with_patience,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import describe
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import describe
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import (
     Entry,
     Store,
     each_entry,

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import Tree, scan
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def _folder(source: str, scratch: str | None, unpacked: dict[str, str]) -> Itera
         raise SupersonicError(f"The archive {source} needs a temporary folder, but {error}.") from error
     try:
         # Imported here so that folders do not wait for it.
-        from ansible_collections.fastml.supersonic.plugins.module_utils._model_archive import unpack
+        from ansible_collections.fastml.supersonic.plugins.module_utils._models.archive import unpack
 
         unpacked[folder] = source
         unpack(source, folder)
