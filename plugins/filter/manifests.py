@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.fastml.supersonic.plugins.module_utils import _client_lists, _site_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
 from ansible_collections.fastml.supersonic.plugins.module_utils._asked_services import asked_services
-from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import (
     dashboard_answers,
     dashboard_files,
     dashboard_queries,
@@ -21,7 +21,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_role import of_manifests
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_table import errors, report, table
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     service_gpu_query,
     service_queries,
     service_rules,

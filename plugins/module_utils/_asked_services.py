@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._web import parse_address
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.http_client import parse_address
 
 Variables = Mapping[str, Any]
 

@@ -47,13 +47,13 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_repor
     write_pool,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import (
     Prometheus,
     look_at,
     number,
     parse_address,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_queries
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import service_queries
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 Row = dict[str, t.Any]

@@ -33,7 +33,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._inference impor
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import POD, SECRET
-from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import Prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import Redactor
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver

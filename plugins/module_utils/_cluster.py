@@ -33,7 +33,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import Kinds
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_policy import policy
-from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Known, Refused
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import Known, Refused
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted

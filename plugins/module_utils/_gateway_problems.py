@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_methods as methods
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import LABEL_NAME, LABELS
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import LABEL_NAME, LABELS
 
 Variables = Mapping[str, Any]
 

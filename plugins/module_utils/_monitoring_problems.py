@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _web
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client as _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding
 

@@ -28,7 +28,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._inference impor
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_BENCHMARK
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import ClaimTarget
-from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import (
     Prometheus,
     Rules,
     Scraped,
@@ -37,7 +37,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus impo
     number,
     parse_address,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import INSTANCE_LABEL, Queries, service_queries
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import INSTANCE_LABEL, Queries, service_queries
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, parse_targets

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _web
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client as _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring_problems import SECRET, authorities

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     QUANTITIES,
     service_queries,
     service_rules,

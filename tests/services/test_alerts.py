@@ -25,7 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import (
     Objectives,
     service_alerts,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import service_rules
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import judge_rules
 

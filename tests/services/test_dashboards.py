@@ -28,9 +28,9 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _panels
-from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import dashboard_files
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import panels as _panels
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import dashboard_files
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import service_rules
 from ansible_collections.fastml.supersonic.tests.harness.gateway import CHANNEL, bearer, deployed
 from ansible_collections.fastml.supersonic.tests.harness.models import CLONE
 from ansible_collections.fastml.supersonic.tests.harness.processes import until

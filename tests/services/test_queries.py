@@ -24,7 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_capac
     capacity,
     recommendations,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     QUANTITIES,
     Queries,
     service_queries,

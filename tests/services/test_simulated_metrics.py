@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_queries, service_rules
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import service_queries, service_rules
 from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_metrics import (
     COMPUTED,
     DONE,

@@ -17,14 +17,14 @@ from grafana_foundation_sdk.models.dashboard import Dashboard as Typed
 from grafana_foundation_sdk.models.dashboard import Panel as TypedPanel
 from grafana_foundation_sdk.models.prometheus import Dataquery
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _panels
-from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import panels as _panels
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import (
     SERVERS,
     dashboard_answers,
     dashboard_files,
     dashboard_queries,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, Breakdowns, Queries
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import QUANTITIES, Breakdowns, Queries
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._monitoring import secret_fingerprint
 from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module

@@ -15,7 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _findings, _preflight_room, _prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _findings, _preflight_room
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands, of_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api

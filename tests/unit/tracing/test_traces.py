@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._traces import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.traces import (
     Span,
     problems_of,
     read_counters,

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import Breakdowns
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import Breakdowns
 
 # Units, as Grafana names them.
 REQUESTS, INFERENCES, MILLISECONDS, SHARE = "reqps", "suffix: inferences/s", "ms", "percentunit"

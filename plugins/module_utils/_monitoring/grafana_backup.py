@@ -16,9 +16,9 @@ import os
 import typing as t
 from urllib.parse import quote, urlencode
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import TAG
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import TAG
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import Grafana, covers
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.grafana import Grafana, covers
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import are, counted
 
 Object = dict[str, t.Any]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._web import Web
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.http_client import Web
 
 TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 # A request without spans is one that a collector answers with 200 and forgets.
