@@ -116,7 +116,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _site_token
+from ansible_collections.fastml.supersonic.plugins.module_utils._envoy import site_token as _site_token
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 

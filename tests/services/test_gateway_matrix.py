@@ -25,7 +25,7 @@ import pytest
 import yaml
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _envoy_validate
+from ansible_collections.fastml.supersonic.plugins.module_utils._envoy import config_validation as _envoy_validate
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy, program
 from ansible_collections.fastml.supersonic.tests.harness.gateway import (
