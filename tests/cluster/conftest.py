@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as _keda_info
 from ansible_collections.fastml.supersonic.tests.harness import evidence
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as _keda_info
 from ansible_collections.fastml.supersonic.tests.harness.autoscaling import held
 from ansible_collections.fastml.supersonic.tests.harness.keda import NAMESPACE, WANTED, Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container, workload

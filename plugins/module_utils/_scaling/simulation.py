@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_hpa import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_hpa import (
     SCALE_DOWN,
     SCALE_UP,
     SYNC_PERIOD,
@@ -26,7 +26,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_hpa imp
     Reading,
     Rules,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_metrics import Prometheus, Series, Watch
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_metrics import Prometheus, Series, Watch
 
 # What a server's request is: when it came to Envoy, whose it is (-1: nobody waits for it), through which Envoy.
 Request = tuple[float, int, int]
