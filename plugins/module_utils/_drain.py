@@ -25,7 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool 
 from ansible_collections.fastml.supersonic.plugins.module_utils._cluster import allowed
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import of_pod, read_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import (
     Demand,
     intolerable,
     meets,

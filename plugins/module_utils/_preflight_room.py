@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _gpu_nodes
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import gpu_nodes as _gpu_nodes
 from ansible_collections.fastml.supersonic.plugins.module_utils._demands import Amounts, of_pod, read_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._findings import (
     ERROR,
@@ -25,7 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
     hidden,
     listed,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes import Demand, Node
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import Demand, Node
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import are, counted

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_pods, _gpu_proof
+from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_pods
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import gpu_test as _gpu_proof
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._findings import all_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import (
     Demand,
     Node,
     describe,
