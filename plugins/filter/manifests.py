@@ -19,8 +19,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dash
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_role import of_manifests
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_table import errors, report, table
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.rbac import of_manifests
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings_table import errors, report, table
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     service_gpu_query,
     service_queries,

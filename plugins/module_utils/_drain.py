@@ -22,8 +22,8 @@ from functools import partial
 
 from ansible_collections.fastml.supersonic.plugins.module_utils import _hold
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import autoscaler_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._cluster import allowed
-from ansible_collections.fastml.supersonic.plugins.module_utils._demands import of_pod, read_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.checks import allowed
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import of_pod, read_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import (
     Demand,

@@ -282,7 +282,9 @@ from functools import partial
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _preflight_table
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as _cluster
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import findings_table as _preflight_table
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection

@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _demands
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import resource_requests as _demands
 
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
 # The role whose variables every other role takes.

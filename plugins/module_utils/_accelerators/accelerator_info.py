@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._findings import all_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import all_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import (
     Demand,
     Node,

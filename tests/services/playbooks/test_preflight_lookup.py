@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _preflight_role
-from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import demands
 from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import asked_of_clusters
 from ansible_collections.fastml.supersonic.tests.unit.preflight.test_role import OUTSIDE, THEIRS

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _preflight_role
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as _cluster
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 from ansible_collections.fastml.supersonic.tests.harness.answers import served

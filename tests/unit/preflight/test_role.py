@@ -12,7 +12,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _preflight_role, _preflight_table
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import findings_table as _preflight_table
 from ansible_collections.fastml.supersonic.plugins.module_utils._asked_services import asked_services
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._demands import of_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._findings import ERROR, OK, Finding
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import of_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import ERROR, OK, Finding
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 
 Object = Mapping[str, Any]

@@ -13,8 +13,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _preflight_role
-from ansible_collections.fastml.supersonic.plugins.module_utils._findings import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import (
     CHECKS,
     ERROR,
     INFO,

@@ -17,9 +17,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _preflight_objects, _preflight_role, _preflight_room
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import required_objects as _preflight_objects
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import capacity as _preflight_room
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._findings import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import (
     ERROR,
     INFO,
     OK,
@@ -32,7 +36,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._findings import
     tolerated,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import Kinds
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_policy import policy
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.policy import policy
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import Known, Refused
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._demands import places
-from ansible_collections.fastml.supersonic.plugins.module_utils._findings import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import places
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import (
     ERROR,
     INFO,
     OK,

@@ -14,8 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import gpu_nodes as _gpu_nodes
-from ansible_collections.fastml.supersonic.plugins.module_utils._demands import Amounts, of_pod, read_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._findings import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import Amounts, of_pod, read_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import (
     ERROR,
     INFO,
     OK,
