@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _hold
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Busy, Look
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._hold import BENCHMARK, PAUSED, PAUSED_REPLICAS
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import BENCHMARK, PAUSED, PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target, is_leaving
 

@@ -17,7 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy, _status
+from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
 

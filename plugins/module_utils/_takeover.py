@@ -28,7 +28,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._inference impor
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import GroupKind, Kinds, Resource, rank
-from ansible_collections.fastml.supersonic.plugins.module_utils._ours import TAKEN_OVER
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.owned_objects import TAKEN_OVER
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.pod_http import ADMIN_PORT
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Relay
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, find_if_allowed, segment

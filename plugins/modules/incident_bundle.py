@@ -108,7 +108,9 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _bundle, _status
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import incident_bundle as _bundle
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube import connection as _client
 

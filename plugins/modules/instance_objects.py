@@ -99,7 +99,7 @@ unseen:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _ours
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import owned_objects as _ours
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection

@@ -90,7 +90,7 @@ autoscaled:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _pause
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause as _pause
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection

@@ -124,7 +124,7 @@ status:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _status
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 

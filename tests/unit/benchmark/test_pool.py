@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _hold
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import (
     BEFORE,
     MANAGER,

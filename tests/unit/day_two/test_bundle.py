@@ -18,7 +18,9 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _bundle, _status
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import incident_bundle as _bundle
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import Redactor

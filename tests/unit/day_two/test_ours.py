@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _ours
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import owned_objects as _ours
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import (
     ID_LABEL,
     PART_OF_LABEL,

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _hold, _pause
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause as _pause
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import (
     BEFORE_BENCHMARK,
     BEFORE_DRAIN,
@@ -20,7 +22,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas i
     holds_replicas,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED, PAUSED_REPLICAS
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import PAUSED, PAUSED_REPLICAS
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_PAUSE
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._status import Wanted, autoscaler, prometheus_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status import Wanted, autoscaler, prometheus_of
 
 WANTED = Wanted("cms", "main")
 HPA: dict[str, Any] = {

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _status_page, _status_plot
-from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import figure, page, table, verdict
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as _status_page
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_plot as _status_plot
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status_page import figure, page, table, verdict
 from ansible_collections.fastml.supersonic.tests.harness import status
 
 VOID = {"meta", "br", "link", "img", "path"}

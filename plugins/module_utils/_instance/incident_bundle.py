@@ -26,7 +26,11 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _ours, _status, _status_page
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import owned_objects as _ours
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as _status_page
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
 

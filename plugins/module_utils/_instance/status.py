@@ -18,7 +18,7 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _hold
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
 
