@@ -153,7 +153,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import KEEPABLE
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift_set import run
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_objects import run
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.manifests import labels
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields as _drift
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import envoy_state as _drift_envoy
 from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.certificates import self_signed
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drift
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields as _drift
 
 CONTAINER = {"name": "envoy", "image": "e:1", "args": ["a", "b"], "ports": [{"containerPort": 1, "protocol": "TCP"}]}
 

@@ -17,7 +17,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._inference impor
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ApplySet, Scope
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift_running import Look, Wanted
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.running_state import Look, Wanted
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import GroupKind
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish

@@ -16,12 +16,12 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drift
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields as _drift
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import Options, Run, _Plan
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import Scope
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask, normalise
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_fields import (
     DESIRED,
     ERROR,
     MISSING,

@@ -17,7 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields as _drift
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import envoy_state as _drift_envoy
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
 
@@ -30,7 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._inference impor
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ID_LABEL, PART_OF_LABEL, TOOL, ApplySet
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import field_managers
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_fields import (
     DESIRED,
     ERROR,
     MISSING,

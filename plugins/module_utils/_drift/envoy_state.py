@@ -19,7 +19,7 @@ import re
 import typing as t
 from collections.abc import Iterator, Mapping
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift import MISSING, Difference, Path, differences
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_fields import MISSING, Difference, Path, differences
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 # Only the part with which it was started: filters in others may have tokens in them.
