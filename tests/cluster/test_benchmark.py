@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pods import LABEL
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import LABEL
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.pool import (
     BEFORE,
     MANAGER,
     PAUSED,

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_pods
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import load_pods as _benchmark_pods
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import (
     Request,
     Share,
     parse_times,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pods import Outcome, add
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import Outcome, add
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 # Written by perf_analyzer 2.60.0: three requests of one client.

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import recorded
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.run import recorded
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import Prometheus as Asked
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import knows, look_at, parse_address

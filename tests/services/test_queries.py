@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaler_problems import findings
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_capacity import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.measured_capacity import (
     Level,
     capacity,
     recommendations,

@@ -21,7 +21,7 @@ from decimal import Decimal
 from functools import partial
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import autoscaler_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.pool import autoscaler_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.checks import allowed
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import of_pod, read_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_capacity import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.measured_capacity import (
     Level,
     capacity,
     monotone,

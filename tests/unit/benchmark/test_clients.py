@@ -9,9 +9,9 @@ import json
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_pods
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Share, failures, parse_times
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pods import Clients
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import load_pods as _benchmark_pods
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import Share, failures, parse_times
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import Clients
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 

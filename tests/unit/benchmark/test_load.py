@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.run import (
     PAUSE,
     Seen,
     capacity_row,
@@ -22,7 +22,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark impor
     sweep_of,
     swings,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import (
     Busy,
     Look,
     Request,
@@ -42,7 +42,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load 
     timeline,
     utilization,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pods import Outcome
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import Outcome
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 PAPER = [Step(1, 60), Step(10, 240), Step(1, 180)]

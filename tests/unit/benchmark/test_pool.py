@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.pool import (
     BEFORE,
     MANAGER,
     PAUSED,

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_report
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Request
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_report import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import report as _benchmark_report
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import Request
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.report import (
     FIGURE_COLUMNS,
     Folder,
     markdown,

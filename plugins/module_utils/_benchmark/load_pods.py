@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import (
     Request,
     Share,
     failures,

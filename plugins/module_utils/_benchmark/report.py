@@ -16,7 +16,7 @@ import os
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Request
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import Request
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 Row = Mapping[str, t.Any]

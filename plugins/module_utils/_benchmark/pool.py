@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Busy, Look
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import Busy, Look
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import BENCHMARK, PAUSED, PAUSED_REPLICAS

@@ -17,8 +17,10 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_capacity, _benchmark_pods
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import measured_capacity as _benchmark_capacity
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import load_pods as _benchmark_pods
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import (
     Busy,
     Look,
     Share,
@@ -35,9 +37,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load 
     timeline,
     utilization,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pods import Clients, Outcome, Pods
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import DYNAMIC, Pool, Watcher
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_report import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import Clients, Outcome, Pods
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.pool import DYNAMIC, Pool, Watcher
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.report import (
     CAPACITY_COLUMNS,
     FIGURE_COLUMNS,
     Folder,
