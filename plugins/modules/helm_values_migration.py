@@ -128,9 +128,11 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate, _migrate_report
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import inventory as _migrate
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import report as _migrate_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values import Wanted, load
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import Wanted, load
 
 
 def main() -> None:

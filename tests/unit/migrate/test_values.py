@@ -15,10 +15,14 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate, _migrate_chart, _migrate_report
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import inventory as _migrate
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as _migrate_chart
+
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import report as _migrate_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_command import Command, parse
-from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.command import Command, parse
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import (
     CHANGED,
     GONE,
     IDLE,

@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import (
     CHANGED,
     GONE,
     IDLE,

@@ -19,11 +19,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate_chart as chart
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as chart
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_command import Command, parse
-from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_observers import external_prometheus, observers
-from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.command import Command, parse
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.observers import external_prometheus, observers
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import (
     CHANGED,
     GONE,
     IDLE,
