@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     QUANTITIES,
     service_queries,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _local_controllers as controllers
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster import controllers as controllers
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 OFFERED = "cpuset cpu io memory hugetlb pids rdma"

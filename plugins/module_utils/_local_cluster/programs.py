@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache, content_key, run
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache, content_key, run
 
 # What the user may say about where modules come from (a mirror, a proxy). All other GO* settings would
 # change what is built without changing its key, and stay outside.

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import run
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_controllers import Controllers
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_images import ARCHITECTURES
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import run
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.controllers import Controllers
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.images import ARCHITECTURES
 
 DEBIAN = ("12", "13")
 # Rights that root may lack in a container, by their bits in the kernel's sets.

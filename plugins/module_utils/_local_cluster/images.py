@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache, content_key, run
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_programs import pip, unpack_wheel
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache, content_key, run
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.programs import pip, unpack_wheel
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # Wheels are picked for the C library of the image, not for the machine's: the newest version of glibc that each
