@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inventory import repository_mount
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.inventory import repository_mount
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import readable, short
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
 from ansible_collections.fastml.supersonic.tests.harness import renders
 
 CLONE = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
 
 
 def sentences(values: dict[str, Any], options: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaler_problems import findings
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.autoscaler import findings
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.measured_capacity import (
     Level,
     capacity,

@@ -20,7 +20,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _tracing_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import tracing as _tracing_problems
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.tracing import container, of_kind, render
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaler_problems import findings
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.autoscaler import findings
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "autoscaler"
 OPTIONS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _gpu_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import gpu_operator as _gpu_problems
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import accelerator_info as _gpu_info
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
 from ansible_collections.fastml.supersonic.tests.harness.variables import sentences
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "grafana"

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory, _renamed_variables
-from ansible_collections.fastml.supersonic.plugins.module_utils._renamed_variables import CHANGES, Change
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import renamed_variables as _renamed_variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.renamed_variables import CHANGES, Change
 
 CLONE = Path(__file__).resolve().parents[3]
 OLD = {

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 
 CLONE = Path(__file__).resolve().parents[3]

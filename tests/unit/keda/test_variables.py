@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
 
 RIGHT: dict[str, Any] = {
     "keda_mode": "managed",

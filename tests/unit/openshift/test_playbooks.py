@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
 PASSWORD = "a-planted-password-91d4"

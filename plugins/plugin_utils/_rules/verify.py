@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import STATUS_NAMES
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.rate_limit import parse_limit
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
 
 # Smallest and, where there is one, largest value.
 LIMITS: dict[str, tuple[float, float | None]] = {

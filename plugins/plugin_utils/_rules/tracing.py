@@ -15,8 +15,8 @@ from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client as _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring_problems import SECRET, authorities
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.monitoring import SECRET, authorities
 
 LIMITS: dict[str, tuple[int, int | None]] = {
     "otel_collector_termination_grace": (1, None),

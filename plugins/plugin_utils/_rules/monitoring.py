@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client as _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding
 
 # The name of a Secret.
 SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")

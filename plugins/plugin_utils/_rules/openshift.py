@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding
 
 
 class Variables(Protocol):

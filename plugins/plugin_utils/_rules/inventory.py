@@ -21,8 +21,30 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _autoscaler_problems, _benchmark_problems, _gateway_problems, _gpu_problems, _grafana_problems, _keda_problems, _openshift_problems, _preflight_problems, _prometheus_problems, _proof_problems, _renamed_variables, _tracing_problems
-from ansible_collections.fastml.supersonic.plugins.module_utils._kubernetes_types import REQUIRED, TYPES
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import autoscaler as _autoscaler_problems
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import benchmark as _benchmark_problems
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import envoy as _gateway_problems
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import gpu_operator as _gpu_problems
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import grafana as _grafana_problems
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import keda as _keda_problems
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import openshift as _openshift_problems
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import preflight as _preflight_problems
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import prometheus as _prometheus_problems
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import verify as _proof_problems
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import renamed_variables as _renamed_variables
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import tracing as _tracing_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes_types import REQUIRED, TYPES
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 
 # Objects are called NAME-<part>, and a Deployment's pods get 17 characters more; 63 is the end.

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
 
 DYNAMIC = "dynamic"
 LIMITS: dict[str, tuple[int, int | None]] = {

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_problems import Finding, Variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
 
 _RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 
