@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _client_lists, _site_report
-from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
-from ansible_collections.fastml.supersonic.plugins.module_utils._asked_services import asked_services
+from ansible_collections.fastml.supersonic.plugins.module_utils import _site_report
+
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import client_lists as _client_lists
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import service_alerts
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.asked_services import asked_services
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import (
     dashboard_answers,
     dashboard_files,
     dashboard_queries,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._gateway_methods import stat_name
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.envoy_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.rbac import of_manifests
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings_table import errors, report, table
@@ -27,7 +29,13 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.quer
     service_rules,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import secret_values
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _autoscaler, _clusters, _drift, _exposure, _gateway, _gpus, _keda, _monitoring, _render, _status
+from ansible_collections.fastml.supersonic.plugins.plugin_utils import _clusters, _drift, _gpus, _status
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import autoscaler as _autoscaler
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import exposure as _exposure
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy as _gateway
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import keda as _keda
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import monitoring as _monitoring
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import manifests as _render
 
 
 class FilterModule:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import (
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import (
     LATENCY_BOUNDS,
     Alerts,
     Objectives,

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import service_alerts
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.run import recorded
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import Prometheus as Asked

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_methods as methods
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy_methods as methods
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import LABEL_NAME, LABELS
 
 Variables = Mapping[str, Any]

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
-from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import LATENCY_BOUNDS
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import LATENCY_BOUNDS
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.monitoring import SECRET, authorities

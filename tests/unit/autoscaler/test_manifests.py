@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _autoscaler
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import autoscaler as _autoscaler
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import render_in_one_process
 

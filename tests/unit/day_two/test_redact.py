@@ -17,7 +17,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact i
     is_secret_name,
     secret_values,
 )
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._gateway import lua_literal, token_bytes
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.envoy import lua_literal, token_bytes
 
 TOKEN = 'cms-7f"3a/91+token'
 

@@ -15,7 +15,7 @@ import yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import findings_table as _preflight_table
-from ansible_collections.fastml.supersonic.plugins.module_utils._asked_services import asked_services
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.asked_services import asked_services
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
 DEFAULTS = yaml.safe_load((CLONE / "roles/preflight/defaults/main.yml").read_text())

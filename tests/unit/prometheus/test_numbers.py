@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import Alerts, Objectives
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import Alerts, Objectives
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import QUANTITIES, Queries
 
 SEEN = "envoy_cluster_membership_total"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _exposure
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import exposure as _exposure
 
 NGINX = "nginx.ingress.kubernetes.io/"
 HAPROXY = "haproxy-ingress.github.io/"

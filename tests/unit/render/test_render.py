@@ -10,7 +10,7 @@ import re
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _render
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import manifests as _render
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _client_lists as lists
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import client_lists as lists
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 READY = {

@@ -22,7 +22,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.trac
     read_counters,
     spans_of,
 )
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._monitoring import duration_seconds
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.monitoring import duration_seconds
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page
 
