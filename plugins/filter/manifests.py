@@ -29,7 +29,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.quer
     service_rules,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import secret_values
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _clusters, _drift, _gpus, _status
+from ansible_collections.fastml.supersonic.plugins.plugin_utils import _drift, _status
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory import clusters as _clusters
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory import accelerators as _gpus
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import autoscaler as _autoscaler
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import exposure as _exposure
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy as _gateway

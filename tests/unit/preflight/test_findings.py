@@ -25,7 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring impo
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import demands, of_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._clusters import made_claims
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.clusters import made_claims
 from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
 
 GPU = "nvidia.com/gpu"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._clusters import same_cluster
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.clusters import same_cluster
 
 
 def gpu_demands(hosts: Iterable[Mapping[str, Any]], kubeconfig: str = "", context: str = "") -> list[dict[str, Any]]:
