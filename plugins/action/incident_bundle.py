@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.modules import incident_bundle
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct import DirectModule
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._status import version
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports.status import version
 
 
 class ActionModule(DirectModule):

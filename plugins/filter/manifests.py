@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _site_report
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import site as _site_report
 
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import client_lists as _client_lists
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import service_alerts
@@ -29,7 +29,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.quer
     service_rules,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import secret_values
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _drift, _status
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import drift as _drift
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import status as _status
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory import clusters as _clusters
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory import accelerators as _gpus
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import autoscaler as _autoscaler

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drift_report
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import drift_differences as _drift_report
 
 
 def drift_report(
