@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.modules import cluster_info
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct import DirectModule
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct.actions import DirectModule
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.origins import named
 
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ansible_collections.fastml.supersonic.plugins.modules import model_rollout
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct import DirectModule
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct.actions import DirectModule
 
 
 class ActionModule(DirectModule):

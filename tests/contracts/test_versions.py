@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _module_process
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct import module_process as _module_process
 from ansible_collections.fastml.supersonic.tests.versions.run import VERSIONS
 
 CLONE = Path(__file__).resolve().parents[2]
