@@ -9,36 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import site as _site_report
-
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import client_lists as _client_lists
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import service_alerts
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.asked_services import asked_services
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import secret_values
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import (
     dashboard_answers,
     dashboard_files,
     dashboard_queries,
 )
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.envoy_methods import stat_name
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.rbac import of_manifests
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings_table import errors, report, table
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     service_gpu_query,
     service_queries,
     service_rules,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import secret_values
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import drift as _drift
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import status as _status
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory import clusters as _clusters
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings_table import errors, report, table
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.rbac import of_manifests
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory import accelerators as _gpus
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory import clusters as _clusters
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import autoscaler as _autoscaler
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import exposure as _exposure
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import client_lists as _client_lists
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy as _gateway
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import exposure as _exposure
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import keda as _keda
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import monitoring as _monitoring
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import manifests as _render
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import monitoring as _monitoring
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import service_alerts
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.asked_services import asked_services
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.envoy_methods import stat_name
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import drift as _drift
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import site as _site_report
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import status as _status
 
 
 class FilterModule:

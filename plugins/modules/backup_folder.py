@@ -74,9 +74,9 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import backup_folder as _backup_folder
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, api_server
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 
 def main() -> None:

@@ -282,15 +282,13 @@ from functools import partial
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as _cluster
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import findings_table as _preflight_table
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as _cluster
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import findings_table as _preflight_table
 
 # One question, which a Prometheus that is well answers at once.
 PROMETHEUS_SECONDS = 10.0

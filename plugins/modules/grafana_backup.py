@@ -81,11 +81,11 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import grafana_backup as _grafana_backup
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.grafana import LOGIN_SPEC, grafana_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import grafana_backup as _grafana_backup
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.grafana import LOGIN_SPEC, grafana_of
 
 
 def main() -> None:

@@ -207,12 +207,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube import helm as _helm
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import KEEPABLE
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.helm_release import Release
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
 
 ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},

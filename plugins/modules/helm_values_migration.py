@@ -128,10 +128,9 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import inventory as _migrate
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import report as _migrate_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import inventory as _migrate
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import report as _migrate_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import Wanted, load
 
 

@@ -108,17 +108,14 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import incident_bundle as _bundle
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube import connection as _client
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import incident_bundle as _bundle
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import connection as _client
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 
 # A part that fails is told; waiting for a server that is down takes time from the others.
 _PATIENCE_SECONDS = 5.0

@@ -461,15 +461,17 @@ from datetime import UTC, datetime
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_recording as _record
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_recording as _record
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import (
+    TARGET_SPEC,
+    Resolver,
+    parse_targets,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import METHODS, MODEL_METHODS
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import TARGET_SPEC, Resolver, parse_targets
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 
 CHECK_TARGET_SPEC = {
     **TARGET_SPEC,

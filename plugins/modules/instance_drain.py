@@ -106,11 +106,10 @@ cordoned:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import drain as _drain
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 
 def main() -> None:

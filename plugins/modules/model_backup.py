@@ -98,10 +98,9 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import backup as _model_backup
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import repository_options as _model_options
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import backup as _model_backup
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import repository_options as _model_options
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Options
 
 

@@ -446,8 +446,10 @@ from collections.abc import Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.repository_options import (
     STORE_SPEC,
     TRIAL_SPEC,
@@ -456,8 +458,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.reposito
     target,
     trial,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
 
 if t.TYPE_CHECKING:
     from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver

@@ -212,13 +212,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.repository_options import STORE_SPEC, run, target
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import not_known
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import not_known
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.repository_options import (
+    STORE_SPEC,
+    run,
+    target,
+)
 
 
 def look(params: dict[str, t.Any], resolver: Resolver) -> dict[str, t.Any]:

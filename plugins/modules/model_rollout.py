@@ -123,16 +123,19 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import rollout as _model_rollout
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.repository_options import STORE_SPEC, run, target
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import not_known
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.rollout import Pool, Server
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import POOL_SPEC, Release
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import rollout as _model_rollout
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import POOL_SPEC, Release
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import not_known
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.repository_options import (
+    STORE_SPEC,
+    run,
+    target,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.rollout import Pool, Server
 
 
 def current(params: dict[str, t.Any], check_mode: bool) -> Release | None:

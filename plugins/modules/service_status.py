@@ -124,9 +124,9 @@ status:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import LABEL
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.pool import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
     BEFORE,
     MANAGER,
     PAUSED,

@@ -28,12 +28,12 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_exec import Exec
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import (
     CLAIM_LABEL,
     RELEASE_ANNOTATION,
     UNFINISHED_ANNOTATION,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load import TRIAL_LABEL
 from ansible_collections.fastml.supersonic.tests.harness.chance import dice
 from ansible_collections.fastml.supersonic.tests.harness.faults import Cutter

@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as _cluster
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import demands
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as _cluster
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import demands
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
     Cluster,
     Object,

@@ -11,15 +11,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import load_pods as _benchmark_pods
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import gpu_test as _gpu_proof
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load_pod as _model_trial_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import load_pods as _benchmark_pods
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import Share
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load_pod as _model_trial_pod
 from ansible_collections.fastml.supersonic.tests.harness import openshift, renders
 
 GPU_PROOF = {

@@ -19,8 +19,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._envoy import config_validation as _envoy_validate
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._envoy import config_validation as _envoy_validate
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.manifests import yaml_documents
 from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as _keda_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as _keda_info
 from ansible_collections.fastml.supersonic.tests.harness.images import bring
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL, Run, run_playbook

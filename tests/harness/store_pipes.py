@@ -14,10 +14,9 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Published
 
 

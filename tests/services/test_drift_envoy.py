@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields as _drift
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift import envoy_state as _drift_envoy
 from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.certificates import self_signed

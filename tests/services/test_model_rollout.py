@@ -13,11 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import rollout as _model_rollout
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import parse
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, Endpoint, HttpClient
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.rollout import Server
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import (
+    CallError,
+    Endpoint,
+    HttpClient,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import rollout as _model_rollout
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import Release
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.rollout import Server
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 

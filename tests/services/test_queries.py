@@ -18,7 +18,6 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.autoscaler import findings
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.measured_capacity import (
     Level,
     capacity,
@@ -31,6 +30,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.quer
     service_rules,
     windows,
 )
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.autoscaler import findings
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import judge_rules
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"

@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status_page import verdict
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status_page import verdict
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
 from ansible_collections.fastml.supersonic.tests.harness.accelerators import Accelerator, pod
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook

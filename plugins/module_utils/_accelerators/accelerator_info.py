@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import all_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import (
     Demand,
     Node,
@@ -29,6 +28,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gp
     used,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import all_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 
 Object = Mapping[str, Any]

@@ -17,9 +17,10 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import measured_capacity as _benchmark_capacity
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import load_pods as _benchmark_pods
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import (
+    measured_capacity as _benchmark_capacity,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import (
     Busy,
     Look,
@@ -38,7 +39,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load 
     utilization,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import Clients, Outcome, Pods
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.pool import DYNAMIC, Pool, Watcher
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.report import (
     CAPACITY_COLUMNS,
     FIGURE_COLUMNS,
@@ -48,7 +48,10 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.repor
     write_figure,
     write_pool,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.watch import Watcher
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pool import DYNAMIC, Pool
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import (
     Prometheus,
     look_at,
@@ -56,7 +59,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prom
     parse_address,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import service_queries
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 Row = dict[str, t.Any]
 # Between two levels of a sweep, in which what is in flight is answered.

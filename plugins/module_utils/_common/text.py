@@ -9,6 +9,8 @@ This module util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def counted(number: int, thing: str) -> str:
     """`1 node`, `2 nodes`: of words that take an s."""
@@ -17,3 +19,9 @@ def counted(number: int, thing: str) -> str:
 
 def are(number: int) -> str:
     return "is" if number == 1 else "are"
+
+
+def all_of(words: Iterable[str]) -> str:
+    """Words with commas and an "and"; nothing of none."""
+    words = list(words)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

@@ -16,11 +16,8 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields as _drift
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import Options, Run, _Plan
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import Scope
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask, normalise
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_fields import (
     DESIRED,
     ERROR,
@@ -31,11 +28,14 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_f
     Finding,
     finding,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, Unreachable
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import Options, Run, _Plan
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import Scope
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask, normalise
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import SECRET
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.manifests import options_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, Unreachable
 
 Object = dict[str, t.Any]
 

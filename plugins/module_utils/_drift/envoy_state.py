@@ -19,8 +19,13 @@ import re
 import typing as t
 from collections.abc import Iterator, Mapping
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_fields import MISSING, Difference, Path, differences
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_fields import (
+    MISSING,
+    Difference,
+    Path,
+    differences,
+)
 
 # Only the part with which it was started: filters in others may have tokens in them.
 BOOTSTRAP = "/config_dump?mask=bootstrap"

@@ -17,21 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields as _drift
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift import envoy_state as _drift_envoy
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ID_LABEL, PART_OF_LABEL, TOOL, ApplySet
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import field_managers
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields as _drift
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import envoy_state as _drift_envoy
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_fields import (
     DESIRED,
     ERROR,
@@ -41,18 +31,31 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_f
     Finding,
     finding,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import ClaimTarget, FolderTarget
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import short
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import seconds_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import (
+    Resolver,
+    is_leaving,
+    why_not_running,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, Unreachable, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import (
+    ID_LABEL,
+    PART_OF_LABEL,
+    TOOL,
+    ApplySet,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import (
     newest_template_hash,
     observed,
     troubles,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, Unreachable, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, is_leaving, why_not_running
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import ClaimTarget, FolderTarget
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import short
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import seconds_of
 
 Object = Mapping[str, t.Any]
 

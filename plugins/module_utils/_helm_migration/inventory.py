@@ -19,10 +19,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as chart
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.command import Command, parse
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.observers import external_prometheus, observers
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as chart
 from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import (
     CHANGED,
     GONE,
@@ -46,6 +44,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.
     strings,
     texts,
     tidy,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.command import Command, parse
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.observers import (
+    external_prometheus,
+    observers,
 )
 
 LONGEST_NAME = 30

@@ -15,9 +15,9 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as chart
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as chart
 from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import (
     CHANGED,
     GONE,

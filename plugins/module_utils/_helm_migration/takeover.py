@@ -23,16 +23,21 @@ import typing as t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as chart
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import GroupKind, Kinds, Resource, rank
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance.owned_objects import TAKEN_OVER
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.pod_http import ADMIN_PORT
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Relay
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, find_if_allowed, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import are, counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as chart
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.pod_http import ADMIN_PORT
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.owned_objects import TAKEN_OVER
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import (
+    Api,
+    ApiError,
+    find_if_allowed,
+    segment,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import GroupKind, Kinds, Resource, rank
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Relay
 
 Object = dict[str, t.Any]
 # What the Service was before, as JSON, on the Service itself: the way back needs no file.

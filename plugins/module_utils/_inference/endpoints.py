@@ -15,17 +15,18 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import certificate as _certificate
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube import connection as _client
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import ExpectedError, parse_error
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import certificate as _certificate
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import (
+    ExpectedError,
+    parse_error,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import METHODS, Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.rate_limit import Limit, parse_limit
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import connection as _client
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Relay, Tunnel
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 KINDS = ("address", "pod", "service", "selector")
 # With the pod's uid as its value it opens the APIs that the role triton restricts.

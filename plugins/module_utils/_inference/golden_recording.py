@@ -18,18 +18,20 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import compare
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.inference_check import Failure, Line, Run, Settings
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.inference_check import (
+    Failure,
+    Line,
+    Run,
+    Settings,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.tensor import Tensor
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")

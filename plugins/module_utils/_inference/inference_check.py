@@ -22,14 +22,14 @@ from datetime import UTC, datetime
 from functools import partial
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import certificate as _certificate
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import Comparison, Deviation, compare, larger
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import (
+    Comparison,
+    Deviation,
+    compare,
+    larger,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.diagnosis import diagnose
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import ExpectedError, Golden
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, Client, Endpoint
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.rate_limit import Limit
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import CERTIFICATE_ASKED
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import (
     KINDS,
     Absence,
@@ -37,7 +37,15 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpo
     Resolver,
     Target,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import ExpectedError, Golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import (
+    CallError,
+    Client,
+    Endpoint,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.rate_limit import Limit
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.tensor import Tensor
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import CERTIFICATE_ASKED
 
 # No probe that looks for the cause of a failure waits longer than this.
 _PROBE_SECONDS = 3.0

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import quote
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError, missing_library
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.tensor import Tensor
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import Endpoint
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Relay
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Relay
 
 # Where the first Envoy of a pod has its admin interface, by the naming contract and in the Helm chart, and by how much
 # that of the next one is higher.

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, Client
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Place, Resolver, Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, Client
 
 _AT_A_TIME = 8
 

@@ -20,11 +20,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.pool import autoscaler_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.checks import allowed
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import of_pod, read_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import (
     Demand,
     intolerable,
@@ -32,12 +27,21 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gp
     read_node,
     selected,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import DRAIN, PAUSED, PAUSED_REPLICAS
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import is_leaving
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import is_leaving
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
+    DRAIN,
+    PAUSED,
+    PAUSED_REPLICAS,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pool import autoscaler_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.checks import allowed
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import of_pod, read_pod
 
 Object = Mapping[str, t.Any]
 

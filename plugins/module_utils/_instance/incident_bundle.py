@@ -26,22 +26,18 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import owned_objects as _ours
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as _status_page
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import Redactor
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import owned_objects as _ours
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as _status_page
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import POD, SECRET
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import Prometheus
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import Redactor
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 
 FORMAT = "supersonic-bundle 1"
 _WORKERS = 6

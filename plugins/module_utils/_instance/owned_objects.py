@@ -18,6 +18,13 @@ import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import (
+    Api,
+    ApiError,
+    find_if_allowed,
+    segment,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import (
     ID_LABEL,
     PART_OF_LABEL,
@@ -25,7 +32,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset i
     TOOLING,
     ApplySet,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import (
     CONFIG_MAP,
     POD,
@@ -35,7 +41,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery 
     Resource,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import CLAIM_LABEL, claim_label
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, find_if_allowed, segment
 
 Object = dict[str, t.Any]
 

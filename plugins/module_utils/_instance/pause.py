@@ -18,14 +18,18 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_BENCHMARK, BEFORE_DRAIN
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.pool import Pool
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import PAUSE, PAUSED, PAUSED_REPLICAS
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
+    PAUSE,
+    PAUSED,
+    PAUSED_REPLICAS,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pool import Pool
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_BENCHMARK, BEFORE_DRAIN
 
 _POLL_SECONDS = 1.0
 # What has to be put back before, and how.

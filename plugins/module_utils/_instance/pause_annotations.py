@@ -18,6 +18,8 @@ import json
 import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import (
     BEFORE_BENCHMARK,
     BEFORE_DRAIN,
@@ -25,8 +27,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas i
     PAUSE_MANAGER,
     note_in,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import field_managers
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
 
 Live = Mapping[str, t.Any]
 

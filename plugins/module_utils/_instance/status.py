@@ -18,15 +18,16 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_BENCHMARK
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, parse_targets
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_BENCHMARK
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import ClaimTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import (
     Prometheus,
@@ -37,11 +38,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prom
     number,
     parse_address,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import INSTANCE_LABEL, Queries, service_queries
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, parse_targets
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
+    INSTANCE_LABEL,
+    Queries,
+    service_queries,
+)
 
 Found = dict[str, t.Any]
 Points: t.TypeAlias = "list[tuple[float, float | None]]"

@@ -18,9 +18,9 @@ import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status_plot import Line, plot, ticks
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status_style import STYLE
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 Status = Mapping[str, t.Any]
 

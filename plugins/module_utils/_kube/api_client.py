@@ -27,8 +27,8 @@ import typing as t
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 
 APPLY = "application/apply-patch+yaml"
 JSON = "application/json"

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, joined, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import (
     PART_OF_LABEL,
     TOOL,
@@ -27,20 +29,19 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset i
     Scope,
     with_label,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import (
-    HPA,
-    SCALABLE,
-    SCALED_OBJECT,
-    Scaled,
-    held,
-    holds_replicas,
-    leave_replicas,
-    only_about_replicas,
-    scaled_by_machine,
-    targets,
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import (
+    Item,
+    Key,
+    Wanted,
+    place,
+    read,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Differences, Mask, Object, field_managers
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import (
+    Differences,
+    Mask,
+    Object,
+    field_managers,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import (
     BINDINGS,
     CONFIG_MAP,
@@ -55,8 +56,18 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery 
     is_builtin_group,
     rank,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Item, Key, Wanted, place, read
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, joined, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import (
+    HPA,
+    SCALABLE,
+    SCALED_OBJECT,
+    Scaled,
+    held,
+    holds_replicas,
+    leave_replicas,
+    only_about_replicas,
+    scaled_by_machine,
+    targets,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Target, Waiter
 
 _WORKERS = 8

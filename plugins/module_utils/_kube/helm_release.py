@@ -13,11 +13,12 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import Run
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import TOOL
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.helm import (
     HOOK,
     Chart,
@@ -28,7 +29,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.helm impor
     shown,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.manifests import objects_of, options_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 
 # Options of manifests that a chart has no use for.
 _FIXED = {

@@ -27,12 +27,12 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError, missing_library
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import (
     Connection,
     environment_proxy,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError, missing_library
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
 
 # By this a kubeconfig says that it may be written anew, and removed.
 _OURS = "fastml.supersonic.openshift_login"

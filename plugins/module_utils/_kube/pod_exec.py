@@ -21,8 +21,8 @@ import typing as t
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube import websocket as _websocket
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import websocket as _websocket
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 
 _SUBPROTOCOLS = (_websocket.CHANNELS_AT_API_SERVER, _websocket.CHANNELS)

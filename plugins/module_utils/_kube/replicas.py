@@ -14,6 +14,7 @@ import json
 import typing as t
 from collections.abc import Iterable, Mapping
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import field_managers
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import (
     DEPLOYMENT,
@@ -21,7 +22,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery 
     STATEFUL_SET,
     GroupKind,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 
 Object = Mapping[str, t.Any]
 

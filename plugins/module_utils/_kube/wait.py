@@ -21,8 +21,10 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, Watch, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import (
     DAEMON_SET,
     DEPLOYMENT,
@@ -32,7 +34,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery 
     STATEFUL_SET,
     WORKLOADS,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import (
     READY,
     Trouble,
@@ -48,7 +49,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness 
     verdict,
     warning_events,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, Watch, segment
 
 _WATCH_SECONDS = 240.0
 _POLL_SECONDS = 2.0

@@ -28,7 +28,10 @@ from typing import IO, Any, cast
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import content_key, run
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.controllers import Controllers
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.images import image_identity, stream_archive
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.images import (
+    image_identity,
+    stream_archive,
+)
 
 # Folders of the machine that the node sees through an overlay in memory, so that it can have mount points there.
 OVERLAYS = ("/etc", "/var/lib", "/var/log")

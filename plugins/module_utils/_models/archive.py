@@ -32,8 +32,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import BLOCK, readable
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import DEEPEST, is_ignored
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import BLOCK, readable
 
 try:
     from compression import zstd as _zstd  # type: ignore[import-not-found,unused-ignore]

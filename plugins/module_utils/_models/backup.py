@@ -18,6 +18,7 @@ import typing as t
 from collections.abc import Callable, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     FolderTarget,
     Options,
@@ -36,7 +37,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.store im
     short,
     wanted,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 _HOLDER = "a backup"
 # In the folder of a backup: the store that is being filled from it.

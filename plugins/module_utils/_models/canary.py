@@ -20,12 +20,17 @@ from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import Comparison, compare
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import (
+    Place,
+    Resolver,
+    Target,
+    why_not_running,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, Client
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import CanaryError, TrialError
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import labels_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Place, Resolver, Target, why_not_running
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import labels_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import CanaryError, TrialError
 
 _WORSE = "A server with it did worse than the others"
 _LOOK_SECONDS = 1.0

@@ -17,7 +17,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_config import ANY, ENSEMBLE, Model, enum_name
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_config import (
+    ANY,
+    ENSEMBLE,
+    Model,
+    enum_name,
+)
 
 
 def ensemble_problems(model: Model, models: Mapping[str, Model], external: Collection[str]) -> Iterable[str]:

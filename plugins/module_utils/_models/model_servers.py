@@ -15,19 +15,19 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Models
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import differences
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import MANAGER, seconds_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import (
     Resolver,
     is_leaving,
     parse_targets,
     why_not_running,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Models
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import differences
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import MANAGER, seconds_of
 
 # What the role triton writes into the pods' template, or a roll-out on a running pod.
 SERVED_ANNOTATION = "supersonic.fastml.org/model-release"

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, Lost, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import Tree, models_of, source_file
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.sources import opened
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import (
     Begun,
@@ -30,14 +31,13 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.store im
     short,
     wanted,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import Tree, models_of, source_file
 
 if t.TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
+    from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
     from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import Claim, PodOptions, Pods
     from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load import Trial
-    from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 
 # What is received becomes durable in batches. A killed publication loses at most two of them, the one that is being
 # made durable and the one that arrives meanwhile, with the files that are copied then.

@@ -14,6 +14,7 @@ import typing as t
 from collections.abc import Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     Models,
     Options,
@@ -32,7 +33,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish 
     with_patience,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import ID_LENGTH, Begun, readable
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 
 SHORTEST_ID = 8
 _ID = re.compile(f"[0-9a-f]{{{SHORTEST_ID},{ID_LENGTH}}}")

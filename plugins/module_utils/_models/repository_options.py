@@ -15,17 +15,17 @@ import shutil
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import ClaimTarget, FolderTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load_pod import pod_on_trial
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
+    from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
     from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import PodOptions
     from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load import Trial
-    from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 STORE_SPEC: dict[str, t.Any] = {
     "store": {

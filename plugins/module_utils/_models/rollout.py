@@ -23,7 +23,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target, is_leaving
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, HttpClient
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import (
     CONTENT_ANNOTATION,
     SERVED_ANNOTATION,
@@ -36,8 +38,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_se
     state_of,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import patch, seconds_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target, is_leaving
 
 _REPOSITORY_FLAGS = ("--model-repository", "--model-store")
 _PAUSE = 0.5

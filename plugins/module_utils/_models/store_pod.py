@@ -23,16 +23,16 @@ import typing as t
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_exec import Exec
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import source_file
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_exec import Exec
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Target, Waiter, WaitError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import source_file
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun
 
 RELEASE_ANNOTATION = "supersonic.fastml.org/release"
 MODELS_ANNOTATION = "supersonic.fastml.org/models"

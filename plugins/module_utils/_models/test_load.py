@@ -24,17 +24,21 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Target as Awaited
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Waiter, WaitError
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.canary import Canary, compare_with_pool
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import SERVED_ANNOTATION
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import Tree
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import TrialError, sentences
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import missing_from
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import SERVED_ANNOTATION
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Store
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import (
     MANAGER,
@@ -44,13 +48,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_po
     patch,
     pinned,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import Tree
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load_pod import pod_on_trial
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Target as Awaited
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Waiter, WaitError
 
 TRIAL_LABEL = "supersonic.fastml.org/test-load"
 _COMPONENT = "model-test-load"

@@ -16,8 +16,9 @@ import re
 import typing as t
 from collections.abc import Collection, Iterable, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.ensemble import circles, ensemble_problems
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_config import (
     CONFIG,
     ENSEMBLE,
@@ -28,9 +29,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_co
     parse_config,
     served_versions,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.ensemble import circles, ensemble_problems
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Entry, readable
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import Tree, is_version
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Entry, readable
 
 _SHOWN = 20
 # The numbers of versions are 64 bits wide; Triton ends when it finds a larger one.

@@ -18,7 +18,12 @@ from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import panels as _panels
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.panels import Dashboard, Panel, Row, Text
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import CLUSTER, LABELS, Breakdowns, windows
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
+    CLUSTER,
+    LABELS,
+    Breakdowns,
+    windows,
+)
 
 # Of Grafana 12.1 and newer; older ones take it too.
 SCHEMA_VERSION = 42

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import TAG
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import TAG
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.http_client import Web, parse_address
 
 Object = dict[str, t.Any]

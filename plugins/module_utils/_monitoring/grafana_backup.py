@@ -16,10 +16,10 @@ import os
 import typing as t
 from urllib.parse import quote, urlencode
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import TAG
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.grafana import Grafana, covers
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import are, counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import TAG
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.grafana import Grafana, covers
 
 Object = dict[str, t.Any]
 _PAGE = 1000

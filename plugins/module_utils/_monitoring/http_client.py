@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import Endpoint
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Tunnel
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import authorities_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import Endpoint
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import authorities_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Tunnel
 
 # A path that is no API of Prometheus' gets its web page.
 _JSON = "application/json"

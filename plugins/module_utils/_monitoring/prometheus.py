@@ -25,17 +25,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client as _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client as _web
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.http_client import Address, Web
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     CLUSTERS,
     INSTANCE_LABEL,
     LABELS,
     Queries,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.http_client import Address, Web
 
 DEFAULT_PORT = "9090"
 # What is read of how often targets are scraped.

@@ -14,21 +14,24 @@ from decimal import Decimal
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import gpu_nodes as _gpu_nodes
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import Amounts, of_pod, read_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import Demand, Node
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import all_of, are, counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import (
     ERROR,
     INFO,
     OK,
     WARNING,
     Finding,
-    all_of,
     hidden,
     listed,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import Demand, Node
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import are, counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import (
+    Amounts,
+    of_pod,
+    read_pod,
+)
 
 Object = Mapping[str, Any]
 

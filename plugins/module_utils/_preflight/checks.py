@@ -17,30 +17,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import required_objects as _preflight_objects
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import capacity as _preflight_room
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import all_of, counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import Kinds
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import Known, Refused
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import capacity as _preflight_room
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import required_objects as _preflight_objects
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import (
     ERROR,
     INFO,
     OK,
     WARNING,
     Finding,
-    all_of,
     hidden,
     named,
     ordered,
     tolerated,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import Kinds
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.policy import policy
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import Known, Refused
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 # How an inventory does without a right that only some instances need; for pods, which several do, see _without_pods.

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import all_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
 
 ERROR, WARNING, INFO, OK = "error", "warning", "info", "ok"
@@ -113,9 +114,3 @@ def named(origins: Iterable[Mapping[str, str]], value: object, *endings: str) ->
         for item in origins
         if item["value"] == str(value) and _INDEX.sub("", item["variable"]).endswith(endings)
     )
-
-
-def all_of(words: Iterable[str]) -> str:
-    """Words with commas and an "and"; nothing of none."""
-    words = list(words)
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import of_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import ERROR, OK, Finding
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import ERROR, OK, Finding
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import of_pod
 
 Object = Mapping[str, Any]
 

@@ -12,20 +12,20 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import places
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import all_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import (
     ERROR,
     INFO,
     OK,
     WARNING,
     Finding,
-    all_of,
     hidden,
     listed,
     named,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import places
 
 Object = Mapping[str, Any]
 # Which variables of the inventory name what, and where: see the option origins of cluster_info.

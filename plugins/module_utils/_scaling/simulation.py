@@ -26,7 +26,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulat
     Reading,
     Rules,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_metrics import Prometheus, Series, Watch
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_metrics import (
+    Prometheus,
+    Series,
+    Watch,
+)
 
 # What a server's request is: when it came to Envoy, whose it is (-1: nobody waits for it), through which Envoy.
 Request = tuple[float, int, int]

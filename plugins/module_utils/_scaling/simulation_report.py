@@ -17,7 +17,12 @@ from dataclasses import replace
 from random import Random
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_hpa import SCALE_DOWN, SCALE_UP, Policy, Rules
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_hpa import (
+    SCALE_DOWN,
+    SCALE_UP,
+    Policy,
+    Rules,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_metrics import Watch
 from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulation import (
     Model,

@@ -27,7 +27,12 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action.normal import ActionModule as Normal
 from ansible.utils.display import Display
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct.module_process import PROFILE, known, packed, run
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct.module_process import (
+    PROFILE,
+    known,
+    packed,
+    run,
+)
 
 try:
     # Not part of Ansible's public interface.

@@ -14,8 +14,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import api_server
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import api_server
 
 
 def same_cluster(

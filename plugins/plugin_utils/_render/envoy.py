@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy_methods as methods
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.envoy_methods import stat_name
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 
 _METADATA = "supersonic"
 _JWT = "envoy.filters.http.jwt_authn"

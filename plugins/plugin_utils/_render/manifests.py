@@ -15,9 +15,11 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.inventory import repository_mount
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import readable, short
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import readable, short
+
+# Where servers find model repositories.
+REPOSITORY_MOUNT, CVMFS_MOUNT = "/models", "/cvmfs"
 
 
 def image_version(image: str) -> str:
@@ -46,6 +48,13 @@ def command_flags(flags: Mapping[str, Any]) -> list[str]:
             text = str(item).lower() if isinstance(item, bool) else str(item)
             arguments.append(f"--{str(flag).lstrip('-')}={text}")
     return arguments
+
+
+def repository_mount(repository: Mapping[str, Any]) -> tuple[str, str]:
+    """The name of a repository's volume, and where it is mounted. One that comes with the image has none."""
+    if repository.get("kind") == "cvmfs":
+        return "cvmfs", CVMFS_MOUNT
+    return f"repository-{repository.get('name')}", f"{REPOSITORY_MOUNT}/{repository.get('name')}"
 
 
 def model_repository_paths(repositories: Sequence[Mapping[str, Any]]) -> list[str]:

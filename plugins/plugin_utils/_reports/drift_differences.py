@@ -14,9 +14,9 @@ import textwrap
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_fields import ERROR, SEVERITIES, WARNING
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_fields import ERROR, SEVERITIES, WARNING
 
 Report = dict[str, t.Any]
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as _status_page
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as _status_page
 
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -20,8 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy_methods as methods
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import LABEL_NAME, LABELS
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy_methods as methods
 
 Variables = Mapping[str, Any]
 

@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import PROMETHEUS_UID, TEMPO_UID
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import LABEL_NAME
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.monitoring import SECRET
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import LABEL_NAME
 
 # Largest and smallest of each number.
 LIMITS: dict[str, tuple[float, float | None]] = {

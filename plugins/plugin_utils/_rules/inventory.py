@@ -21,31 +21,24 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import autoscaler as _autoscaler_problems
-
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import benchmark as _benchmark_problems
-
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import envoy as _gateway_problems
-
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import gpu_operator as _gpu_problems
-
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import grafana as _grafana_problems
-
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import keda as _keda_problems
-
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import openshift as _openshift_problems
-
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import preflight as _preflight_problems
-
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import prometheus as _prometheus_problems
-
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import verify as _proof_problems
-
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import renamed_variables as _renamed_variables
-
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import tracing as _tracing_problems
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes_types import REQUIRED, TYPES
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.manifests import (
+    CVMFS_MOUNT,
+    repository_mount,
+)
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import autoscaler as _autoscaler_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import benchmark as _benchmark_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import envoy as _gateway_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import gpu_operator as _gpu_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import grafana as _grafana_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import keda as _keda_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import openshift as _openshift_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import preflight as _preflight_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import prometheus as _prometheus_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import renamed_variables as _renamed_variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import tracing as _tracing_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import verify as _proof_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes_types import REQUIRED, TYPES
 
 # Objects are called NAME-<part>, and a Deployment's pods get 17 characters more; 63 is the end.
 LONGEST_NAME = 30
@@ -327,7 +320,6 @@ REPOSITORY_ALLOWS = {
 }
 # Where servers find repositories: each below the first, under its name, but for CVMFS. Links inside CVMFS are absolute,
 # so that it is always mounted at its own place, and once.
-REPOSITORY_MOUNT, CVMFS_MOUNT = "/models", "/cvmfs"
 # What the pod has mounted besides; the name of each volume and its place.
 OWN_MOUNTS = {"tmp": "/tmp", "shared-memory": "/dev/shm"}
 
@@ -1111,13 +1103,6 @@ def _containers(variables: Variables) -> Iterator[Problem]:
 def _mounts(repositories: Sequence[Variables]) -> dict[str, str]:
     """Name of every volume of a server's pod, and where it is mounted; those of triton_volumes aside."""
     return OWN_MOUNTS | dict(repository_mount(item) for item in repositories if item.get("kind") != "image")
-
-
-def repository_mount(repository: Variables) -> tuple[str, str]:
-    """The name of a repository's volume, and where it is mounted. One that comes with the image has none."""
-    if repository.get("kind") == "cvmfs":
-        return "cvmfs", CVMFS_MOUNT
-    return f"repository-{repository.get('name')}", f"{REPOSITORY_MOUNT}/{repository.get('name')}"
 
 
 def _repositories(variables: Variables) -> Iterator[Problem]:

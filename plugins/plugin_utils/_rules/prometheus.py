@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import LATENCY_BOUNDS
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import LABEL_NAME
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import LATENCY_BOUNDS
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.monitoring import SECRET, authorities
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import LABEL_NAME
 
 # Largest and smallest of each number: scrapes further apart than a minute are of no use to anybody here.
 LIMITS: dict[str, tuple[int, int | None]] = {

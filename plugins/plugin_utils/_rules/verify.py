@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterator
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import STATUS_NAMES
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.rate_limit import parse_limit
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
 
 _FINGERPRINT = re.compile(r"([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._models import digest_cache as _model_hashes
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
 
 FIRST = "alpha/1/model.py"
 

@@ -26,10 +26,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._models import digest_cache as _model_hashes
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._models import publish as _model_publish
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     FolderTarget,
     Options,
@@ -38,7 +37,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish 
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Store, release_id
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness import chance
 from ansible_collections.fastml.supersonic.tests.harness.stop_points import stopping, taken
 from ansible_collections.fastml.supersonic.tests.harness.store_pipes import Pipe

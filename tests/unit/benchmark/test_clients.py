@@ -12,8 +12,8 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import load_pods as _benchmark_pods
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import Share, failures, parse_times
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import Clients
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 
 
 def test_tokens_are_in_no_object_and_pods_go_with_the_servers() -> None:

@@ -13,15 +13,6 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.run import (
-    PAUSE,
-    Seen,
-    capacity_row,
-    figure_row,
-    parse_pools,
-    sweep_of,
-    swings,
-)
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import (
     Busy,
     Look,
@@ -43,6 +34,15 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load 
     utilization,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import Outcome
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.run import (
+    PAUSE,
+    Seen,
+    capacity_row,
+    figure_row,
+    parse_pools,
+    sweep_of,
+    swings,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 PAPER = [Step(1, 60), Step(10, 240), Step(1, 180)]

@@ -11,19 +11,16 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.watch import Sum, executed_ns
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.pool import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
     BEFORE,
     MANAGER,
     PAUSED,
     PAUSED_REPLICAS,
-    Autoscaler,
-    Pool,
-    Sum,
-    executed_ns,
-    find_autoscaler,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pool import Autoscaler, Pool, find_autoscaler
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 note = partial(_hold.note, mark=_hold.BENCHMARK)

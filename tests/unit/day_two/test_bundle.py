@@ -18,14 +18,13 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import incident_bundle as _bundle
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import Redactor
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import incident_bundle as _bundle
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 CLONE = Path(__file__).resolve().parents[3]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import drain as _drain
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_DRAIN
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance.drain import Cluster, Options
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import drain as _drain
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.drain import Cluster, Options
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import PAUSED_REPLICAS
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_DRAIN
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 LABELS = {"app.kubernetes.io/instance": "main", "app.kubernetes.io/part-of": "supersonic"}

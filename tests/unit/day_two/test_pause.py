@@ -11,9 +11,15 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
-
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause as _pause
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
+    PAUSED,
+    PAUSED_REPLICAS,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import (
     BEFORE_BENCHMARK,
     BEFORE_DRAIN,
@@ -21,10 +27,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas i
     held,
     holds_replicas,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import PAUSED, PAUSED_REPLICAS
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 KEDA = _pause.Place("/s", "ScaledObject cms/main-triton", keda=True)

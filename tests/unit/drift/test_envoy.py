@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields as _drift
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift import envoy_state as _drift_envoy
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift.running_state import configuration_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ApplySet, Scope
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift.running_state import Look, Wanted
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import GroupKind
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import SERVED_ANNOTATION
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.running_state import Look, Wanted
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, Unreachable
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ApplySet, Scope
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import GroupKind
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import SERVED_ANNOTATION
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
 
 LABELS = {"app.kubernetes.io/name": "supersonic", "app.kubernetes.io/instance": "main"}
 SERVER = {**LABELS, "app.kubernetes.io/component": "triton"}

@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import gpu_operator as _gpu_problems
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import accelerator_info as _gpu_info
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import gpu_nodes as _gpu_nodes
 from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.accelerator_info import Found, judge
-from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import Demand, Node, fitting, read_node, used
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import (
+    Demand,
+    Node,
+    fitting,
+    read_node,
+    used,
+)
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.accelerators import gpu_demands
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import gpu_operator as _gpu_problems
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
 GPU, MIG = "nvidia.com/gpu", "nvidia.com/mig-1g.5gb"

@@ -24,7 +24,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dash
     dashboard_files,
     dashboard_queries,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import QUANTITIES, Breakdowns, Queries
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
+    QUANTITIES,
+    Breakdowns,
+    Queries,
+)
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.monitoring import secret_fingerprint
 from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module

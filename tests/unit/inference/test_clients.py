@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.diagnosis import diagnose
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, Endpoint, HttpClient
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import (
+    CallError,
+    Endpoint,
+    HttpClient,
+)
 
 
 class Broken:

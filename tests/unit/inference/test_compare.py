@@ -11,7 +11,11 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import compare
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import DEFAULT_TOLERANCES, EXACT, Tolerance
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import (
+    DEFAULT_TOLERANCES,
+    EXACT,
+    Tolerance,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.tensor import Tensor
 
 NAN, INF = "NaN", "Infinity"

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Tolerance
 
 TENSOR = {"name": "x", "datatype": "FP32", "shape": [2], "data": [1.0, 2.0]}

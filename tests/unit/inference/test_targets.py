@@ -10,13 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import endpoints as _targets
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import Deviation
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import endpoints as _targets
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import Deviation
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import ExpectedError, Golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.inference_check import Check, Failure
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, Endpoint

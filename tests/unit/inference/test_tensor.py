@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
 
 
 def tensor(datatype: str, data: list[Any]) -> _tensor.Tensor:

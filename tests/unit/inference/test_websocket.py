@@ -16,9 +16,13 @@ from typing import Any, cast
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube import websocket as _websocket
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Relay, RelayError, _WebSocketPump
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import (
+    Relay,
+    RelayError,
+    _WebSocketPump,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.websocket import Frames, Part, ProtocolError
 
 API = Api(Connection(host="http://api.example:8080/base", source="test", token="secret"))

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as _cluster
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as _cluster
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
 from ansible_collections.fastml.supersonic.tests.harness.answers import served
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 from ansible_collections.fastml.supersonic.tests.harness.poor_cluster import Poor

@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
-
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import renamed_variables as _renamed_variables
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.renamed_variables import CHANGES, Change
 

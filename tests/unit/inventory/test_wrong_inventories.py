@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
 
 CLONE = Path(__file__).resolve().parents[3]
 RIGHT: dict[str, Any] = {

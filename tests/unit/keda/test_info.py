@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as _keda_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as _keda_info
 from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
 
 KINDS = "/apis/keda.sh/v1alpha1"

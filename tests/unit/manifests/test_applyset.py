@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ApplySet, Scope, with_label
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ApplySet, Scope, with_label
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import GroupKind
 
 SET = ApplySet("triton", "cms")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import (
     BEFORE_BENCHMARK,
     Scaled,
@@ -18,7 +19,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas i
     scaled_by_machine,
     targets,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 
 ME = "fastml.supersonic"
 

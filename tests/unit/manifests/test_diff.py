@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import (
     Differences,
     Mask,
@@ -17,7 +18,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff impor
     normalise,
     owned,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
 
 ME = "fastml.supersonic"
 KEY = Key("", "ConfigMap", "here", "a")

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import (
     Api,
     ApiError,
@@ -25,6 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client
     api_error,
     joined,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 
 CONNECTION = Connection(host="https://192.0.2.1:6443", source="context 'nrp' of /home/u/.kube/config")

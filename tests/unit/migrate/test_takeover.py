@@ -16,9 +16,14 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import takeover as _takeover
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.takeover import NOTE, PAUSED, Takeover, Wanted
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import takeover as _takeover
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.takeover import (
+    NOTE,
+    PAUSED,
+    Takeover,
+    Wanted,
+)
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 NS = "/namespaces/cms"

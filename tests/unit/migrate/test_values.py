@@ -15,13 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import inventory as _migrate
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as _migrate_chart
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import report as _migrate_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.command import Command, parse
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as _migrate_chart
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import inventory as _migrate
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import report as _migrate_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import (
     CHANGED,
     GONE,
@@ -35,6 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.
     load,
     seconds,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.command import Command, parse
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 CLONE = Path(__file__).resolve().parents[3]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import backup as _model_backup
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import backup as _model_backup
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.backup import bring_back, held, save
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     ClaimTarget,

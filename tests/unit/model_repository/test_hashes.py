@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._models import digest_cache as _model_hashes
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_tree as _model_tree
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 

@@ -21,16 +21,13 @@ from types import SimpleNamespace
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube import pod_exec as _exec
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import pod_exec as _exec
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Options, publish
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 from ansible_collections.fastml.supersonic.tests.harness.model_cases import GOOD
 from ansible_collections.fastml.supersonic.tests.harness.processes import until

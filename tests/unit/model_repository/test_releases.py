@@ -16,14 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     ClaimTarget,
     FolderTarget,
@@ -39,7 +37,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases
     verify,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun, Store
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 

@@ -14,20 +14,20 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import rollout as _model_rollout
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.rollout import (
-    Log,
-    Pool,
-    ensembles_first,
-    switch_of_template,
-)
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import rollout as _model_rollout
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import (
     CONTENT_ANNOTATION,
     SERVED_ANNOTATION,
     SWITCH_ANNOTATION,
     Release,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.rollout import (
+    Log,
+    Pool,
+    ensembles_first,
+    switch_of_template,
 )
 
 STEPS = {"outer": {"inner", "a"}, "inner": {"b"}, "other": {"b", "c"}}

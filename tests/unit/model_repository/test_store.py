@@ -28,19 +28,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import publish as _model_publish
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_tree as _model_tree
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import validation as _model_validation
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import load_repositories
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_tree as _model_tree
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import publish as _model_publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import validation as _model_validation
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Store, release_id
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import Pods
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.filter.model_release_id import FilterModule
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_tree as _model_tree
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import format_manifest
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_tree as _model_tree
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import models_of, scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import format_manifest
 
 
 def test_the_manifest_lists_every_file_in_a_stable_order(source: Path) -> None:

@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load as _model_trial
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, Lost, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Target
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden, parse
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load as _model_trial
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.canary import (
     Canary,
     Counts,
@@ -36,6 +36,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.canary i
     difference,
     summary,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import Tree, scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     CanaryError,
     FolderTarget,
@@ -47,10 +48,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish 
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Store
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import RELEASE_ANNOTATION
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import Tree, scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load import Goldens, _tail
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load_pod import pod_on_trial
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Target
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
@@ -661,7 +660,8 @@ def test_nothing_to_publish_costs_one_question(tmp_path: Path, api: FakeApi) -> 
     result, loaded = json.loads(done.stdout)
     assert (result["failed"], result["changed"]) == (False, False), result
     assert [(request.method, request.path) for request in api.requests] == [("GET", CLAIM_PATH)]
-    assert not {"_model_trial", "_model_canary", "_server_info", "_inference"} & set(loaded)
+    assert "publish" in loaded
+    assert not {"test_load", "canary", "server_info", "inference_check"} & set(loaded)
 
 
 def test_a_claim_for_one_pod_only_is_refused_before_anything_is_sent(tmp_path: Path, api: FakeApi) -> None:

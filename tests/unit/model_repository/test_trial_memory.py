@@ -13,15 +13,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load as _model_trial
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load as _model_trial
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.models import write_goldens
 
 

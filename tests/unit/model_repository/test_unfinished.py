@@ -15,12 +15,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import describe, prune, roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun, Store

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube import openshift_login as _openshift
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.openshift import OpenShift, digest, openshift
 

@@ -15,16 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as _cluster
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import findings as _findings
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import capacity as _preflight_room
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import demands, of_pod
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import capacity as _preflight_room
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as _cluster
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import findings as _findings
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import demands, of_pod
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.clusters import made_claims
 from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
 

@@ -12,9 +12,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import findings_table as _preflight_table
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.asked_services import asked_services
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
-
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client as _web
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client as _web
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
 
 
 @pytest.mark.parametrize(

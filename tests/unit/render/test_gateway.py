@@ -13,8 +13,8 @@ import pytest
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy_methods as methods
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy as _gateway
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy_methods as methods
 from ansible_collections.fastml.supersonic.tests.harness import chance
 
 

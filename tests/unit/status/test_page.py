@@ -14,9 +14,13 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as _status_page
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_plot as _status_plot
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status_page import figure, page, table, verdict
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status_page import (
+    figure,
+    page,
+    table,
+    verdict,
+)
 from ansible_collections.fastml.supersonic.tests.harness import status
 
 VOID = {"meta", "br", "link", "img", "path"}
