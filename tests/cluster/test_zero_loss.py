@@ -5,9 +5,9 @@
 
 Sixteen clients that never ask twice and one with a long stream, on the address that users have, with TLS and tokens,
 through everything that happens to an instance in its life. SUPERSONIC_REPEATS (3) says how often each event is tried;
-thorough are all but the first time, and events that take minutes, or that other tests try with fewer clients (the life of an
-instance in molecule) or without load (test_model_rollout.py and test_model_trial.py here, test_gateway.py with a real Envoy
-on loopback).
+thorough are all but the first time, and events that take minutes, or that other tests try with fewer clients (the life
+of an instance in molecule) or without load (test_model_rollout.py and test_model_trial.py here, test_gateway.py with a
+real Envoy on loopback).
 SUPERSONIC_FIGURES names a file that gets a line of JSON for each.
 """
 
