@@ -20,7 +20,7 @@ from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.origins import origin
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as inventory_rules
 
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
 # The role whose variables every other role takes.
@@ -81,7 +81,7 @@ class ActionModule(ActionBase):
         names = [
             str(name) for name in variables if whole_inventory or str(name).startswith(tuple(f"{p}_" for p in prefixes))
         ]
-        problems = _inventory.unknown_variables(
+        problems = inventory_rules.unknown_variables(
             names,
             known,
             prefixes,
@@ -97,7 +97,7 @@ class ActionModule(ActionBase):
         templar = self._templar.copy_with_new_env(available_variables=available)
 
         values: dict[str, Any] = {}
-        failures: list[_inventory.Failure] = []
+        failures: list[inventory_rules.Failure] = []
         unjudged: set[str] = set()
         absent = {role for role in specs if available.get(f"{role}_state") == "absent"}
         for role, options in specs.items():
@@ -105,42 +105,42 @@ class ActionModule(ActionBase):
                 if name not in available:
                     if option.get("required") and role not in absent:
                         problems.append(
-                            _inventory.Problem(name, f"it is not set, but the role {role} needs it: "
+                            inventory_rules.Problem(name, f"it is not set, but the role {role} needs it: "
                                                      f"{_first(option.get('description'))}"))  # fmt: skip
                     continue
                 try:
                     value = templar.template(available[name])
                 except AnsibleError as error:
                     unjudged.add(name)
-                    failures.append(_inventory.Failure(name, available[name], str(error).split("\n", 1)[0]))
+                    failures.append(inventory_rules.Failure(name, available[name], str(error).split("\n", 1)[0]))
                     continue
                 # Kubernetes' types first: they know what no message may show.
-                wrong = list(_inventory.check_kubernetes(name, value)) or list(
-                    _inventory.check_value(name, value, option)
+                wrong = list(inventory_rules.check_kubernetes(name, value)) or list(
+                    inventory_rules.check_value(name, value, option)
                 )
                 problems.extend(wrong)
                 unjudged.update([name] if wrong else [])
                 # What is removed needs names and types, but not that everything fits together.
                 if not wrong and role not in absent:
                     values[name] = value
-        problems.extend(_inventory.unevaluated(failures, available))
-        problems.extend(_inventory.check_relations(values, files=arguments["files"], unjudged=unjudged))
-        self._cautions = _inventory.cautions(values)
+        problems.extend(inventory_rules.unevaluated(failures, available))
+        problems.extend(inventory_rules.check_relations(values, files=arguments["files"], unjudged=unjudged))
+        self._cautions = inventory_rules.cautions(values)
 
         if arguments["models"] and "model_repository" not in absent:
             problems.extend(_models(values))
 
         hidden = {name for options in specs.values() for name, option in options.items() if option.get("no_log")}
 
-        def sentence(problem: _inventory.Problem) -> str:
+        def sentence(problem: inventory_rules.Problem) -> str:
             return problem.sentence(self._origin(problem, variables), hidden=problem.variable in hidden)
 
         if not arguments["files"]:
-            absent_files = _inventory.absent_files(values, unjudged)
+            absent_files = inventory_rules.absent_files(values, unjudged)
             self._missing = [{"variable": item.variable, "text": sentence(item)} for item in absent_files]
         return [sentence(problem) for problem in problems]
 
-    def _origin(self, problem: _inventory.Problem, variables: Mapping[str, Any]) -> str:
+    def _origin(self, problem: inventory_rules.Problem, variables: Mapping[str, Any]) -> str:
         """File and line that a variable comes from; Ansible keeps them with texts, dictionaries and lists."""
         if problem.variable not in variables:
             return "" if not problem.variable or problem.value is None else "the role's default"
@@ -164,10 +164,10 @@ class ActionModule(ActionBase):
             with contextlib.suppress(AnsibleError):
                 # Every access of a host collects its variables anew.
                 of_host = variables["hostvars"][name]
-                instances[name] = {key: of_host.get(key, defaults.get(key)) for key in _inventory.IDENTITY}
+                instances[name] = {key: of_host.get(key, defaults.get(key)) for key in inventory_rules.IDENTITY}
         if host not in instances:
             return []
-        problems = _inventory.check_instances(host, instances)
+        problems = inventory_rules.check_instances(host, instances)
         return [problem.sentence(self._origin(problem, variables)) for problem in problems]
 
 
@@ -207,21 +207,21 @@ for _role in ALL_ROLES:
     _defaults(_role)
 
 
-def _models(values: Mapping[str, Any]) -> Iterator[_inventory.Problem]:
+def _models(values: Mapping[str, Any]) -> Iterator[inventory_rules.Problem]:
     """What publishing would say of the models, by its own code."""
     # Imported here so that nobody else loads what reads models.
     from ansible_collections.fastml.supersonic.plugins.module_utils._models.sources import opened
     from ansible_collections.fastml.supersonic.plugins.module_utils._models.validation import validate
 
     name = "model_repository_sources"
-    sources = [_inventory.expand(str(source)) for source in values.get(name) or []]
+    sources = [inventory_rules.expand(str(source)) for source in values.get(name) or []]
     if not sources:
         return
     try:
         with opened(sources, cached=True) as tree:
             validate(tree, values.get("model_repository_external_models") or ())
     except SupersonicError as error:
-        yield _inventory.Problem(name, str(error).replace("\n", "\n  "), values[name])
+        yield inventory_rules.Problem(name, str(error).replace("\n", "\n  "), values[name])
 
 
 def _first(description: Any) -> str:
@@ -230,7 +230,7 @@ def _first(description: Any) -> str:
     return sentence + ("." if dot else "")
 
 
-def _places(problem: _inventory.Problem, variables: Mapping[str, Any]) -> Iterator[Any]:
+def _places(problem: inventory_rules.Problem, variables: Mapping[str, Any]) -> Iterator[Any]:
     """What may know where it comes from, the most precise first."""
     yield problem.value
     value = variables.get(problem.variable)

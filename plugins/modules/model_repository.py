@@ -543,13 +543,13 @@ def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Call
     if params["state"] == "published":
         return publish(place, params["source"], options)
     # Imported here so that a publication does not wait for it.
-    from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as model_releases
 
     if params["state"] == "rolled_back":
-        return _model_releases.roll_back(place, params["release"], options)
+        return model_releases.roll_back(place, params["release"], options)
     if params["state"] == "pruned":
-        return _model_releases.prune(place, options)
-    return _model_releases.verify(place, params["all_releases"])
+        return model_releases.prune(place, options)
+    return model_releases.verify(place, params["all_releases"])
 
 
 class Module(QuietModule, AnsibleModule):

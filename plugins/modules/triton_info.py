@@ -238,7 +238,7 @@ servers:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import (
     TARGET_SPEC,
     Resolver,
@@ -261,14 +261,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     resolver = Resolver(module.params)
-    wanted = _server_info.Wanted(
+    wanted = server_info.Wanted(
         models=module.params["models"],
         config=module.params["config"],
         statistics=module.params["statistics"],
         timeout=module.params["timeout"],
     )
     try:
-        servers = _server_info.ask_all(parse_targets(module.params["targets"]), resolver, wanted)
+        servers = server_info.ask_all(parse_targets(module.params["targets"]), resolver, wanted)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
     finally:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as inventory_rules
 
 
 def sentences(values: dict[str, Any], options: Mapping[str, Any]) -> list[str]:
@@ -22,11 +22,11 @@ def sentences(values: dict[str, Any], options: Mapping[str, Any]) -> list[str]:
         problem
         for name, value in values.items()
         for problem in (
-            list(_inventory.check_kubernetes(name, value))
-            or list(_inventory.check_value(name, value, options.get(name, {"type": "raw"})))
+            list(inventory_rules.check_kubernetes(name, value))
+            or list(inventory_rules.check_value(name, value, options.get(name, {"type": "raw"})))
         )
     ]
-    return [problem.sentence() for problem in wrong or _inventory.check_relations(values, files=False)]
+    return [problem.sentence() for problem in wrong or inventory_rules.check_relations(values, files=False)]
 
 
 def readme_variables(role: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import load_pods as _benchmark_pods
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import load_pods
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import (
     measured_capacity as _benchmark_capacity,
 )
@@ -145,12 +145,12 @@ class Benchmark:
 
     def restore(self) -> bool:
         """Put back what an interrupted benchmark has left."""
-        removed = _benchmark_pods.clear(self._resolver.api, self._options.namespace, self._options.instance)
+        removed = load_pods.clear(self._resolver.api, self._options.namespace, self._options.instance)
         return self._pool.restore() or removed > 0
 
     def leftover(self) -> bool:
         """Whether an interrupted benchmark has left something."""
-        left = _benchmark_pods.leftover(self._resolver.api, self._options.namespace, self._options.instance)
+        left = load_pods.leftover(self._resolver.api, self._options.namespace, self._options.instance)
         return self._pool.leftover() or bool(left)
 
     def figure(self) -> dict[str, t.Any]:

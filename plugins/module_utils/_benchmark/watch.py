@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import Busy, Look
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target, is_leaving
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pool import Pool
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import segment
@@ -70,7 +70,7 @@ class Watcher:
         self._pool = pool
         self._resolver = resolver
         self._labels = dict(labels)
-        self._clients: dict[str, _kserve.Client] = {}
+        self._clients: dict[str, kserve_client.Client] = {}
         self._sum = Sum()
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -150,9 +150,9 @@ class Watcher:
                 places, _absences = self._resolver.resolve(Target("pod", place, "server", "http"))
                 if not places:
                     return uid, None
-                client = self._clients[uid] = _kserve.open_client(places[0].endpoint)
+                client = self._clients[uid] = kserve_client.open_client(places[0].endpoint)
             return uid, executed_ns(client.statistics(_ASK_SECONDS))
-        except (_kserve.CallError, SupersonicError):
+        except (kserve_client.CallError, SupersonicError):
             return uid, None
 
 

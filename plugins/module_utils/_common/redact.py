@@ -22,7 +22,7 @@ import typing as t
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io
 
 # Shorter ones would be found in every other word.
 SHORTEST = 6
@@ -147,7 +147,7 @@ class Redactor:
                 self.learn(value.strip("\"'"), origin)
         if ":" in text and len(text) < 4_000_000:
             with contextlib.suppress(ValueError, RecursionError):
-                for document in _yaml.load_all(text):
+                for document in yaml_io.load_all(text):
                     self.learn_structure(document, origin)
 
     def learn_structure(self, value: t.Any, origin: str = "") -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields as _drift
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_fields import (
     DESIRED,
     ERROR,
@@ -133,18 +133,18 @@ class Comparison(Run):
             return
         if plan.result is None:
             return
-        found = list(_drift.differences(normalise(plan.result), normalise(plan.live)))
+        found = list(changed_fields.differences(normalise(plan.result), normalise(plan.live)))
         self.findings += [self._difference(plan, difference) for difference in found]
         paths = [difference.path for difference in found]
-        for entry, fields in _drift.foreign(plan.live, self.options.field_manager, paths, self.trusted):
-            authors = [_drift.author(entry)]
+        for entry, fields in changed_fields.foreign(plan.live, self.options.field_manager, paths, self.trusted):
+            authors = [changed_fields.author(entry)]
             self.findings.append(
                 finding(
                     WARNING,
                     DESIRED,
                     "added",
                     what,
-                    f"{_drift.listed(fields)}: not from the inventory, added by {_drift.by(authors)}",
+                    f"{changed_fields.listed(fields)}: not from the inventory, added by {changed_fields.by(authors)}",
                     "A run of site.yml leaves it. Remove it, or put it into the inventory.",
                     fields=fields,
                     by=authors,
@@ -181,8 +181,8 @@ class Comparison(Run):
         """desired is what the server would have after a run, live what it has."""
         live = t.cast("Object", plan.live)
         manager = self.options.field_manager
-        field, owners = _drift.text_of(difference.path), _drift.owners(live, difference.path)
-        others = [entry for entry in owners if not _drift.is_ours(entry, manager)]
+        field, owners = changed_fields.text_of(difference.path), changed_fields.owners(live, difference.path)
+        others = [entry for entry in owners if not changed_fields.is_ours(entry, manager)]
         desired, has = self._shown(plan.key, difference)
         values: dict[str, t.Any] = {"field": field}
         if difference.before is not MISSING:
@@ -190,21 +190,21 @@ class Comparison(Run):
         if difference.after is not MISSING:
             values["live"] = has
         if others and difference.after is not MISSING:
-            authors = _drift.latest(others)
-            text = f"{field} was set by {_drift.by(authors)}"
+            authors = changed_fields.latest(others)
+            text = f"{field} was set by {changed_fields.by(authors)}"
             return finding(ERROR, DESIRED, "edited", str(plan.key), text, _CONFLICT, by=authors, **values)
         if difference.after is MISSING:
             # A field that is gone has no author any more; whoever has written since may have taken it away.
             since = self._strangers_since(live)
             if since:
-                text = f"{field} is missing; written since the last run: {_drift.by(since)}"
+                text = f"{field} is missing; written since the last run: {changed_fields.by(since)}"
                 return finding(ERROR, DESIRED, "removed", str(plan.key), text, _RESTORE, by=since, **values)
             text = f"{field} is missing: it was removed, or the inventory has it only now"
             return finding(ERROR, DESIRED, "not applied", str(plan.key), text, _APPLY, **values)
         if not owners:
             return self._unnoted(plan, field, values)
-        authors = _drift.latest(owners)
-        text = f"{field} was applied by {_drift.by(authors)}, and the inventory "
+        authors = changed_fields.latest(owners)
+        text = f"{field} was applied by {changed_fields.by(authors)}, and the inventory "
         text += "does not have it any more" if difference.before is MISSING else "has another value now"
         return finding(ERROR, DESIRED, "not applied", str(plan.key), text, _APPLY, by=authors, **values)
 
@@ -219,14 +219,18 @@ class Comparison(Run):
 
     def _strangers_since(self, live: Object) -> list[dict[str, str]]:
         applied = max(
-            (str(e.get("time") or "") for e in _drift.writers(live) if _drift.is_ours(e, self.options.field_manager)),
+            (
+                str(e.get("time") or "")
+                for e in changed_fields.writers(live)
+                if changed_fields.is_ours(e, self.options.field_manager)
+            ),
             default="",
         )
         kind = str(live.get("kind", ""))
-        return _drift.latest(
+        return changed_fields.latest(
             entry
-            for entry in _drift.writers(live)
-            if not _drift.is_trusted(entry, self.trusted, kind) and str(entry.get("time") or applied) >= applied
+            for entry in changed_fields.writers(live)
+            if not changed_fields.is_trusted(entry, self.trusted, kind) and str(entry.get("time") or applied) >= applied
         )
 
     def _shown(self, key: Key, difference: Difference) -> tuple[t.Any, t.Any]:

@@ -17,11 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields as _drift
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift import envoy_state as _drift_envoy
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields, envoy_state
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_fields import (
     DESIRED,
     ERROR,
@@ -31,13 +30,13 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_f
     Finding,
     finding,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import (
     Resolver,
     is_leaving,
     why_not_running,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as instance_status
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, Unreachable, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import (
     ID_LABEL,
@@ -51,8 +50,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness 
     observed,
     troubles,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as model_releases
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import ClaimTarget, FolderTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import short
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import seconds_of
@@ -196,7 +195,7 @@ class Look:
         if not observed(live):
             self._note(WARNING, RUNNING, "not observed", what, "its controller has not seen the last change yet")
         if old:
-            names = _drift.listed([str(pod["metadata"]["name"]) for pod in old])
+            names = changed_fields.listed([str(pod["metadata"]["name"]) for pod in old])
             moving = _is_moving(live)
             self._note(
                 WARNING if moving else ERROR,
@@ -234,7 +233,9 @@ class Look:
                     of_container.setdefault(digest, []).append(str(pod["metadata"]["name"]))
         for container, digests in found.items():
             if len(digests) > 1:
-                named = "; ".join(f"{digest} in {_drift.listed(names)}" for digest, names in sorted(digests.items()))
+                named = "; ".join(
+                    f"{digest} in {changed_fields.listed(names)}" for digest, names in sorted(digests.items())
+                )
                 self._note(
                     ERROR,
                     RUNNING,
@@ -270,7 +271,7 @@ class Look:
                 RUNNING,
                 "not loaded",
                 f"{kind}/{name}",
-                f"it was changed by {_drift.by(authors)}, after {_drift.listed(names)} had read it",
+                f"it was changed by {changed_fields.by(authors)}, after {changed_fields.listed(names)} had read it",
                 f"Replace the pods (kubectl rollout restart), or {_PUT_BACK}.",
                 by=authors,
             )
@@ -280,7 +281,7 @@ class Look:
         """Somebody who has set the number of servers by hand although an autoscaler decides."""
         wanted = self.wanted
         try:
-            found = _status.autoscaler(_status.Wanted(wanted.namespace, wanted.name), self.resolver)
+            found = instance_status.autoscaler(instance_status.Wanted(wanted.namespace, wanted.name), self.resolver)
         except ApiError as error:
             if error.status != 403:
                 raise
@@ -291,11 +292,13 @@ class Look:
         if not found["kind"]:
             return
         hands = [
-            entry for entry in field_managers(pool, "spec", "replicas") if not _drift.is_trusted(entry, wanted.trusted)
+            entry
+            for entry in field_managers(pool, "spec", "replicas")
+            if not changed_fields.is_trusted(entry, wanted.trusted)
         ]
         if hands:
-            authors = _drift.latest(hands)
-            by = _drift.by(authors)
+            authors = changed_fields.latest(hands)
+            by = changed_fields.by(authors)
             self._note(
                 WARNING,
                 RUNNING,
@@ -356,15 +359,15 @@ class Look:
             )
             return False
         try:
-            file = _yaml.load(text)
-        except _yaml.NoYaml as error:
+            file = yaml_io.load(text)
+        except yaml_io.NoYaml as error:
             text = f"{key} is no YAML{error.where}: {error}"
             self._note(ERROR, RUNNING, "not loaded", f"ConfigMap/{config_map}", text, field=f"data.{key}")
             return False
         port = _admin_port(file, container)
-        bootstrap = _drift_envoy.bootstrap_of(self._admin(pod_name, port, _drift_envoy.BOOTSTRAP))
-        found = _drift_envoy.compare(file, bootstrap)
-        authors = _drift.latest(_drift.owners(source or {}, ("data", key)))
+        bootstrap = envoy_state.bootstrap_of(self._admin(pod_name, port, envoy_state.BOOTSTRAP))
+        found = envoy_state.compare(file, bootstrap)
+        authors = changed_fields.latest(changed_fields.owners(source or {}, ("data", key)))
         for difference in found[:10]:
             values = {
                 side: value
@@ -377,10 +380,10 @@ class Look:
                 "envoy configuration",
                 f"Pod/{pod_name}",
                 f"its {container} runs with another configuration than {config_map} has ({key}): "
-                f"{_drift.text_of(difference.path)}"
-                + (f"; the ConfigMap was written by {_drift.by(authors)}" if authors else ""),
+                f"{changed_fields.text_of(difference.path)}"
+                + (f"; the ConfigMap was written by {changed_fields.by(authors)}" if authors else ""),
                 f"Replace the pods (kubectl rollout restart) to load it, or {_PUT_BACK}.",
-                field=_drift.text_of(difference.path),
+                field=changed_fields.text_of(difference.path),
                 by=authors,
                 **values,
             )
@@ -396,8 +399,8 @@ class Look:
                 wanted[version] = f"{name} ({key})"
         if not wanted:
             return True
-        answer = self._admin(pod_name, port, _drift_envoy.FILTERS, missing="")
-        runs = _drift_envoy.versions_of(answer) if answer else set()
+        answer = self._admin(pod_name, port, envoy_state.FILTERS, missing="")
+        runs = envoy_state.versions_of(answer) if answer else set()
         lacking = [where for version, where in wanted.items() if version not in runs]
         for where in lacking:
             self._note(
@@ -412,14 +415,14 @@ class Look:
 
     def _admin(self, pod: str, port: int, target: str, missing: str | None = None) -> str:
         """What the admin interface of an Envoy answers; it listens on loopback, in the pod alone."""
-        ask = partial(_pod_http.ask, self.resolver.relay, self.resolver.api, self.wanted.namespace, pod, port, target)
+        ask = partial(pod_http.ask, self.resolver.relay, self.resolver.api, self.wanted.namespace, pod, port, target)
         try:
             try:
                 found = ask(timeout=self.wanted.timeout)
-            except _pod_http.NoAnswer:
+            except pod_http.NoAnswer:
                 # On a busy machine it may take longer.
                 found = ask(timeout=_PATIENCE * self.wanted.timeout)
-        except _pod_http.NoAnswer as error:
+        except pod_http.NoAnswer as error:
             raise SupersonicError(f"its admin interface gives no answer: {error}") from error
         if found.status == 404 and missing is not None:
             return missing
@@ -441,7 +444,7 @@ class Look:
             )
         else:
             place, what = FolderTarget(wanted.path), wanted.path
-        described = _model_releases.describe(place, deep=not wanted.claim)
+        described = model_releases.describe(place, deep=not wanted.claim)
         current = described["current"]
         self.running["release"] = {"desired": wanted.release or None, "current": current, "servers": []}
         if described["unfinished"]:
@@ -465,7 +468,7 @@ class Look:
         if not current:
             return
         models = next((item["models"] for item in described["releases"] if item["current"]), None)
-        release = _model_servers.Release(current, models or [], place.switched(), place.earlier())
+        release = model_servers.Release(current, models or [], place.switched(), place.earlier())
         pool = {
             "namespace": wanted.namespace,
             "instance": wanted.name,
@@ -474,7 +477,7 @@ class Look:
             "timeout": wanted.timeout,
             "again": _PATIENCE * wanted.timeout,
         }
-        servers = _model_servers.running(self.resolver, pool, release, models)
+        servers = model_servers.running(self.resolver, pool, release, models)
         here = self._here() if any(server["silence"] for server in servers) else set()
         for server in servers:
             if server["silence"] and server["pod"] not in here:
@@ -538,15 +541,15 @@ class Look:
                 part = ids.get((metadata.get("labels") or {}).get(PART_OF_LABEL, ""))
                 what = f"{plural}/{metadata['name']}"
                 if part is None:
-                    first = sorted(_drift.writers(item), key=lambda entry: str(entry.get("time")))[:1]
-                    authors = [_drift.author(entry) for entry in first]
+                    first = sorted(changed_fields.writers(item), key=lambda entry: str(entry.get("time")))[:1]
+                    authors = [changed_fields.author(entry) for entry in first]
                     self._note(
                         WARNING,
                         DESIRED,
                         "unowned",
                         what,
                         "it has the labels of the instance, but no set owns it"
-                        + (f"; made by {_drift.by(authors)}" if authors else ""),
+                        + (f"; made by {changed_fields.by(authors)}" if authors else ""),
                         "Nothing of the inventory removes it. Remove it, or take the labels off it.",
                         by=authors,
                     )
@@ -559,12 +562,12 @@ class Look:
             # Models and what was recorded stay by intention.
             kept = bool(names) and all(name.startswith("persistentvolumeclaims/") for name in names)
             self._note(
-                _drift.NOTE if kept else ERROR,
+                changed_fields.NOTE if kept else ERROR,
                 DESIRED,
                 "extra",
                 f"ConfigMap/{each.parent_name}",
                 f"the inventory does not have the part {part} any more, but this is left: "
-                f"{_drift.listed(names) or 'its record'}",
+                f"{changed_fields.listed(names) or 'its record'}",
                 "Include its role once with its variable ..._state: absent, or remove the instance (teardown.yml).",
             )
         if forbidden:
@@ -663,9 +666,9 @@ def _written_after(live: Object | None, started: str) -> list[dict[str, str]]:
     if live is None or not started:
         return []
     limit = seconds_of(started) + _SKEW_SECONDS
-    return _drift.latest(
+    return changed_fields.latest(
         entry
-        for entry in _drift.writers(live)
+        for entry in changed_fields.writers(live)
         if {"f:data", "f:binaryData"} & set(entry.get("fieldsV1") or {})
         and entry.get("time")
         and seconds_of(str(entry["time"])) > limit
@@ -699,13 +702,13 @@ def _admin_port(file: t.Any, container: str) -> int:
     try:
         return int(file["admin"]["address"]["socket_address"]["port_value"])
     except (KeyError, TypeError, ValueError):
-        return _pod_http.ADMIN_PORT + (_pod_http.ADMIN_STEP if container.endswith("-2") else 0)
+        return pod_http.ADMIN_PORT + (pod_http.ADMIN_STEP if container.endswith("-2") else 0)
 
 
 def _versions(secret: Object | None) -> Iterator[tuple[str, str]]:
     """Key and version of each file of a Secret that Envoy takes a filter from."""
     for key, value in ((secret or {}).get("data") or {}).items():
         if str(key).endswith(".yaml"):
-            version = _drift_envoy.version_of(str(value))
+            version = envoy_state.version_of(str(value))
             if version:
                 yield str(key), version

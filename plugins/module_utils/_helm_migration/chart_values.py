@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 Path = tuple[str, ...]
@@ -54,8 +54,8 @@ def load(texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for name, text in texts:
         try:
-            document = _yaml.load(text)
-        except _yaml.NoYaml as error:
+            document = yaml_io.load(text)
+        except yaml_io.NoYaml as error:
             where = f"{name}:{error.line}" if error.line else name
             raise SupersonicError(f"{where} is no YAML: {error}.") from None
         if document is None:

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as chart
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart
 from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import (
     CHANGED,
     GONE,

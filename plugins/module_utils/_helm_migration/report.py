@@ -15,9 +15,9 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as chart
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart
 from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import (
     CHANGED,
     GONE,
@@ -88,8 +88,8 @@ def _hosts(host: str, text: str | None) -> str:
 
 def _read(text: str) -> Any:
     try:
-        return _yaml.load(text)
-    except _yaml.NoYaml:
+        return yaml_io.load(text)
+    except yaml_io.NoYaml:
         return None
 
 
@@ -171,7 +171,7 @@ def _comment(text: str) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return _yaml.dump(value, width=140).rstrip("\n")
+    return yaml_io.dump(value, width=140).rstrip("\n")
 
 
 # ---- for people ------------------------------------------------------------------------------------------------------

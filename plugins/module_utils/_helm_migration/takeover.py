@@ -23,11 +23,11 @@ import typing as t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import are, counted
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as chart
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.pod_http import ADMIN_PORT
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance.owned_objects import TAKEN_OVER
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import (
@@ -517,8 +517,8 @@ class Takeover:
         """Ask an Envoy's admin port through the API server; None where nobody answers."""
         place = (self._relay(), self._api, self._wanted.namespace, pod, ADMIN_PORT)
         try:
-            answer = _pod_http.ask(*place, target, timeout=_ADMIN_SECONDS, method=method)
-        except _pod_http.NoAnswer:
+            answer = pod_http.ask(*place, target, timeout=_ADMIN_SECONDS, method=method)
+        except pod_http.NoAnswer:
             return None
         return answer.body.decode(errors="replace") if answer.status < 300 else None
 
@@ -772,7 +772,7 @@ def recorded(secret: Object, namespace: str) -> Iterator[tuple[str, str, str]]:
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
         release = json.loads(gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed)
-        documents = _yaml.load_all(release["manifest"])
+        documents = yaml_io.load_all(release["manifest"])
     except (KeyError, ValueError, OSError, EOFError, TypeError):
         name = (secret.get("metadata") or {}).get("name")
         raise SupersonicError(

@@ -13,7 +13,7 @@ import typing as t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as inference_tensor
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Tolerance
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.tensor import Tensor
 
@@ -75,7 +75,7 @@ def _compare_output(want: Tensor, got: Tensor, tolerance: Tolerance) -> Comparis
         return Comparison([f"output {want.name} has datatype {got.datatype}, expected {want.datatype}"])
     if got.shape != want.shape:
         return Comparison([f"output {want.name} has shape {list(got.shape)}, expected {list(want.shape)}"])
-    problem = _tensor.check_size(got)
+    problem = inference_tensor.check_size(got)
     if problem:
         return Comparison([f"output {want.name} {problem}"])
     if want.size == 0:
@@ -99,7 +99,7 @@ def _compare_exactly(want: Tensor, got: Tensor) -> Comparison:
 def _compare_numbers(want: Tensor, got: Tensor, tolerance: Tolerance) -> Comparison:
     import numpy
 
-    integers = want.datatype in _tensor.INTEGERS
+    integers = want.datatype in inference_tensor.INTEGERS
     # Python integers for 64 bits: as doubles 2**53 and 2**53 + 1 would be equal.
     wanted, answered = (tensor.values().astype(object if integers else "<f8") for tensor in (want, got))
     if integers:

@@ -17,15 +17,14 @@ from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import certificate as _certificate
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import certificate as inference_certificate
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import (
     ExpectedError,
     parse_error,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import METHODS, Endpoint
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.rate_limit import Limit, parse_limit
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube import connection as _client
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client, connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import Relay, Tunnel
 
 KINDS = ("address", "pod", "service", "selector")
@@ -99,7 +98,7 @@ class Target:
     models: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     expect_error: ExpectedError | None = None
-    certificate: _certificate.Wanted | None = None
+    certificate: inference_certificate.Wanted | None = None
     limit: Limit | None = None
     repeat: int = 1
 
@@ -174,9 +173,9 @@ def parse_targets(entries: Sequence[Mapping[str, t.Any]]) -> list[Target]:
     return result
 
 
-def _parse_certificate(entry: Mapping[str, t.Any], where: str) -> _certificate.Wanted | None:
+def _parse_certificate(entry: Mapping[str, t.Any], where: str) -> inference_certificate.Wanted | None:
     wanted = entry.get("certificate")
-    return None if wanted is None else _certificate.parse_wanted(wanted, f"{where}.certificate")
+    return None if wanted is None else inference_certificate.parse_wanted(wanted, f"{where}.certificate")
 
 
 def parse_address(address: str, where: str) -> dict[str, t.Any]:
@@ -193,7 +192,7 @@ class Resolver:
     def __init__(self, params: Mapping[str, t.Any]) -> None:
         self._params = params
         self._lock = threading.Lock()
-        self._api: _rest.Api | None = None
+        self._api: api_client.Api | None = None
         self._relay: Relay | None = None
         self._places: dict[tuple[str, ...], Place] = {}
 
@@ -217,10 +216,10 @@ class Resolver:
         return self._pods(target, pods, least)
 
     @property
-    def api(self) -> _rest.Api:
+    def api(self) -> api_client.Api:
         with self._lock:
             if self._api is None:
-                self._api = _rest.Api(_client.connection(self._params))
+                self._api = api_client.Api(connection.connection(self._params))
             return self._api
 
     @property
@@ -263,7 +262,7 @@ class Resolver:
             return [], [Absence(str(target), "there is no such Service")]
         port = service_port(service, target.port)
         slices = self.api.list(
-            f"/apis/discovery.k8s.io/v1/namespaces/{_rest.segment(target.place['namespace'])}/endpointslices",
+            f"/apis/discovery.k8s.io/v1/namespaces/{api_client.segment(target.place['namespace'])}/endpointslices",
             f"endpoints of {target}",
             {"labelSelector": f"kubernetes.io/service-name={name}"},
         )
@@ -312,8 +311,8 @@ class Resolver:
 
 
 def _path(target: Target, resource: str, name: str = "") -> str:
-    path = f"/api/v1/namespaces/{_rest.segment(target.place['namespace'])}/{resource}"
-    return f"{path}/{_rest.segment(name)}" if name else path
+    path = f"/api/v1/namespaces/{api_client.segment(target.place['namespace'])}/{resource}"
+    return f"{path}/{api_client.segment(name)}" if name else path
 
 
 def is_leaving(pod: Mapping[str, t.Any]) -> bool:
@@ -383,7 +382,7 @@ def ready_endpoints(slices: list[dict[str, t.Any]], port: str) -> list[tuple[str
 
 def tls_context(tls: Mapping[str, t.Any], protocol: str) -> ssl.SSLContext:
     try:
-        context = _rest.authorities_context(None, tls.get("validate", True), path=tls.get("ca_cert"))
+        context = api_client.authorities_context(None, tls.get("validate", True), path=tls.get("ca_cert"))
         if tls.get("client_cert"):
             context.load_cert_chain(tls["client_cert"], tls["client_key"])
     except (OSError, ValueError) as exc:

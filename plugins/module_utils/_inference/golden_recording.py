@@ -19,10 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import (
+    golden_requests,
+    inference_check,
+    kserve_client,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as inference_tensor
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import compare
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden
@@ -62,16 +64,16 @@ def record(
 ) -> list[Recording]:
     """Ask one server all requests and work out the files. Writes nothing."""
     if target.protocol == "grpc":
-        _kserve.load_grpc()
+        kserve_client.load_grpc()
     run = Run(settings, resolver)
-    places, absences = _inference.find_servers(run, target)
+    places, absences = inference_check.find_servers(run, target)
     if absences or len(places) != 1:
         reason = absences[0].reason if absences else f"it stands for {len(places)} servers, record from one"
         raise SupersonicError(f"Nothing can be recorded from {target}: {reason}.")
     line = Line(target, places[0])
     try:
         version = line.client(0).metadata(settings.timeout).get("version", "unknown")
-    except _kserve.CallError:
+    except kserve_client.CallError:
         # The requests below fail for the same reason and say it in words.
         version = "unknown"
     result = []
@@ -95,7 +97,7 @@ def write(recordings: Sequence[Recording]) -> None:
 
 def _ask(run: Run, line: Line, golden: Golden) -> list[Tensor]:
     try:
-        return _inference.attempt(run, line, lambda: _inference.call(run, line, golden), golden)
+        return inference_check.attempt(run, line, lambda: inference_check.call(run, line, golden), golden)
     except Failure as failure:
         raise SupersonicError(
             f"The golden request {golden.name} of model {golden.model} cannot be recorded from {line.place.name}: "
@@ -114,7 +116,7 @@ def _recording(
     for kind, name in (("model", golden.model), ("name", golden.name)):
         if not _SAFE_NAME.fullmatch(name):
             raise SupersonicError(f"The {kind} '{name}' ({golden.where}) cannot be the name of a file.")
-    path = os.path.join(destination, golden.model, _golden.FOLDER, f"{golden.name}.json")
+    path = os.path.join(destination, golden.model, golden_requests.FOLDER, f"{golden.name}.json")
     before, kept = _present(path, golden)
     allowed = tolerances if tolerances is not None else golden.document.get("tolerances")
     if kept is not None:
@@ -134,9 +136,9 @@ def _recording(
     if golden.version:
         document["version"] = golden.version
     document["request"] = golden.document["request"]
-    document["response"] = {"outputs": [_tensor.to_json(tensor) for tensor in answer]}
+    document["response"] = {"outputs": [inference_tensor.to_json(tensor) for tensor in answer]}
     if allowed:
-        _golden.parse_tolerances(allowed, answer, f"tolerances of model {golden.model}")
+        golden_requests.parse_tolerances(allowed, answer, f"tolerances of model {golden.model}")
         document["tolerances"] = allowed
     return Recording(path, before, _text(document))
 
@@ -154,7 +156,7 @@ def _present(path: str, golden: Golden) -> tuple[str, Golden | None]:
         return "", None
     except OSError as exc:
         raise SupersonicError(f"{path} cannot be read: {exc.strerror}.") from exc
-    kept = _golden.parse(_golden.read_document(path), golden.model, golden.name, path, recording=True)
+    kept = golden_requests.parse(golden_requests.read_document(path), golden.model, golden.name, path, recording=True)
     if not kept.expected:
         return text, None
     return text, kept

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as inference_tensor
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.tensor import Tensor
 
 FOLDER = "golden"
@@ -144,7 +144,7 @@ def parse_document(content: bytes, path: str, *, flat: bool = False) -> t.Any:
 
 def _with_flat_data(entry: dict[str, t.Any]) -> dict[str, t.Any]:
     if isinstance(entry.get("data"), list):
-        entry["data"] = list(_tensor.flatten(entry["data"]))
+        entry["data"] = list(inference_tensor.flatten(entry["data"]))
     return entry
 
 
@@ -255,7 +255,7 @@ def _known(value: Mapping[str, t.Any], where: str, keys: Sequence[str]) -> None:
 def _tensors(value: t.Any, where: str) -> tuple[Tensor, ...]:
     if not isinstance(value, list) or not value:
         raise SupersonicError(f"{where} must be a list of at least one tensor.")
-    tensors = tuple(_tensor.from_json(entry, f"{where}[{index}]") for index, entry in enumerate(value))
+    tensors = tuple(inference_tensor.from_json(entry, f"{where}[{index}]") for index, entry in enumerate(value))
     names = [tensor.name for tensor in tensors]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

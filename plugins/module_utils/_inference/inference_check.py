@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import certificate as _certificate
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import certificate as inference_certificate
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import (
     Comparison,
     Deviation,
@@ -147,7 +147,7 @@ class Line:
         """One connection per repetition, so that a balancer in front sends them to different servers."""
         with self._lock:
             if number not in self._clients:
-                self._clients[number] = _kserve.open_client(self.place.endpoint)
+                self._clients[number] = kserve_client.open_client(self.place.endpoint)
             return self._clients[number]
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ def check_all(
 ) -> list[Check]:
     """Send every golden request to every server of every target; then try the limits, which others would feel."""
     if any(target.protocol == "grpc" for target in targets):
-        _kserve.load_grpc()
+        kserve_client.load_grpc()
     run = Run(settings, resolver)
     # Targets wait for their servers in threads of their own, so that a late one does not hold up the others' requests.
     with ThreadPoolExecutor(settings.parallel) as pool, ThreadPoolExecutor(len(targets)) as waiting:
@@ -225,7 +225,7 @@ def requests_of(target: Target, goldens: Sequence[Golden]) -> list[Golden | Ques
     return [
         Question(method, model)
         for method in target.methods
-        for model in (models if method in _kserve.MODEL_METHODS else ("",))
+        for model in (models if method in kserve_client.MODEL_METHODS else ("",))
     ]
 
 
@@ -273,14 +273,14 @@ def begin_trace() -> tuple[str, tuple[tuple[str, str], ...]]:
     return trace_id, (("traceparent", f"00-{trace_id}-{span_id}-01"),)
 
 
-def check_certificate(line: Line, wanted: _certificate.Wanted) -> Check:
+def check_certificate(line: Line, wanted: inference_certificate.Wanted) -> Check:
     """Judge the certificate that a server has shown to the requests before."""
     check = Check(line.target.layer, line.place.name, line.target.protocol, golden="certificate", scope="target")
     der = line.place.endpoint.tunnels[0].certificate
     if der is None:
         check.status, check.message = "tls", "it has shown no certificate"
         return check
-    found, now = _certificate.read(der), datetime.now(UTC)
+    found, now = inference_certificate.read(der), datetime.now(UTC)
     check.certificate = found.as_dict(now)
     check.message = wanted.problem(found, now)
     if check.message:
@@ -538,7 +538,7 @@ def _sentence(group: Sequence[Check]) -> str:
     if first.scope == "target":
         return f"{where}: {first.message.rstrip('.')}"
     what = f"model {first.model}"
-    if first.golden in _kserve.METHODS:
+    if first.golden in kserve_client.METHODS:
         what = f"method {first.golden}" + (f" of model {first.model}" if first.model else "")
     elif first.scope == "request":
         what += f", golden request {first.golden}"

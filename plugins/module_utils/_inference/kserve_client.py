@@ -21,7 +21,7 @@ from functools import partial
 from urllib.parse import quote
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError, missing_library
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as _tensor
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as inference_tensor
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.tensor import Tensor
 
@@ -414,7 +414,7 @@ def http_request(golden: Golden) -> tuple[bytes, bytes]:
     inputs, chunks = [], []
     for tensor in golden.inputs:
         entry: dict[str, t.Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
-        data = _tensor.plain_data(tensor)
+        data = inference_tensor.plain_data(tensor)
         if data is None:
             entry["parameters"] = {"binary_data_size": len(tensor.raw)}
             chunks.append(tensor.raw)
@@ -422,7 +422,7 @@ def http_request(golden: Golden) -> tuple[bytes, bytes]:
             entry["data"] = data
         inputs.append(entry)
     # What JSON cannot carry forth or is expected in a form that it cannot carry back is asked for as bytes.
-    binary = bool(chunks) or any(_tensor.plain_data(tensor) is None for tensor in golden.expected)
+    binary = bool(chunks) or any(inference_tensor.plain_data(tensor) is None for tensor in golden.expected)
     request: dict[str, t.Any] = {"inputs": inputs}
     parameters: dict[str, t.Any] = dict(golden.parameters)
     if binary:
@@ -446,7 +446,7 @@ def http_answer(head: bytes, payload: bytes) -> list[Tensor]:
         if size is None:
             entry = {key: output.get(key) for key in ("name", "datatype", "shape", "data")}
             try:
-                tensors.append(_tensor.from_json(entry, "output"))
+                tensors.append(inference_tensor.from_json(entry, "output"))
             except SupersonicError as exc:
                 raise CallError("INTERNAL", f"the answer cannot be read: {exc}") from exc
         else:

@@ -15,8 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check, kserve_client
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Place, Resolver, Target
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, Client
 
@@ -36,7 +35,7 @@ def ask_all(targets: Sequence[Target], resolver: Resolver, wanted: Wanted) -> li
     if wanted.timeout <= 0:
         raise SupersonicError(f"timeout is {wanted.timeout:g}; it must be more than 0.")
     if any(target.protocol == "grpc" for target in targets):
-        _kserve.load_grpc()
+        kserve_client.load_grpc()
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         questions = []
         for target, (places, absences) in zip(targets, pool.map(resolver.resolve, targets), strict=True):
@@ -47,14 +46,14 @@ def ask_all(targets: Sequence[Target], resolver: Resolver, wanted: Wanted) -> li
 
 def ask(target: Target, place: Place, wanted: Wanted) -> dict[str, t.Any]:
     """What one server says."""
-    client = _kserve.open_client(place.endpoint)
+    client = kserve_client.open_client(place.endpoint)
     try:
         live = client.live(wanted.timeout)
         ready = client.ready(wanted.timeout)
         metadata = client.metadata(wanted.timeout)
         models = _models(client, wanted)
     except CallError as exc:
-        failure = _inference.explain(client, place.endpoint, exc, wanted.timeout)
+        failure = inference_check.explain(client, place.endpoint, exc, wanted.timeout)
         return _silent(target, place.name, failure.status, str(failure))
     finally:
         client.close()
@@ -62,7 +61,7 @@ def ask(target: Target, place: Place, wanted: Wanted) -> dict[str, t.Any]:
         "layer": target.layer,
         "target": place.name,
         "protocol": target.protocol,
-        "status": _inference.OK,
+        "status": inference_check.OK,
         "message": "",
         "live": live,
         "ready": ready,

@@ -31,7 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors i
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import is_leaving
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
     DRAIN,
     PAUSED,
@@ -285,7 +285,7 @@ class Drain:
         for move in found.moves:
             self._move(move)
         for path, what in leftover:
-            _hold.restore(self._api, path, what, DRAIN)
+            pause_annotations.restore(self._api, path, what, DRAIN)
         left = f" {', '.join(found.alone)} end by themselves." if found.alone else ""
         if names:
             result["msg"] = f"{counted(len(names), 'pod')} of {options.name} left {options.node}{_these(names)}."
@@ -299,7 +299,7 @@ class Drain:
         uncordoned = self._cordon(False) if options.cordon else False
         if not options.check:
             for path, what in leftover:
-                _hold.restore(self._api, path, what, DRAIN)
+                pause_annotations.restore(self._api, path, what, DRAIN)
         said = f"{options.node} takes pods again" if options.cordon else f"{options.node} was left as it is"
         more = f"; {', '.join(what for _path, what in leftover)} put back" if leftover else ""
         changed = bool(uncordoned or leftover)
@@ -330,7 +330,7 @@ class Drain:
             self._evict(last)
         finally:
             # Before the last one is replaced: as many as there were are there already.
-            _hold.restore(self._api, place, place_what, DRAIN)
+            pause_annotations.restore(self._api, place, place_what, DRAIN)
         self._until(partial(self._gone, last), move, f"Pod {last['metadata']['name']} is gone")
         self._until(lambda: self._settled(path, what), move, "as many are ready as before")
 
@@ -356,7 +356,7 @@ class Drain:
 
         def change(seen: Object) -> dict[str, t.Any]:
             # A killed run has added one already.
-            earlier = _hold.note(seen, DRAIN) or {}
+            earlier = pause_annotations.note(seen, DRAIN) or {}
             # A change of the number since then counts.
             base = int(earlier.get("replicas", now if keda else (seen.get("spec") or {}).get("replicas", 1)))
             whose = {"replicas": base}
@@ -364,11 +364,11 @@ class Drain:
                 there = seen["metadata"].get("annotations") or {}
                 before = {name: there.get(name) for name in (PAUSED_REPLICAS, PAUSED)}
                 wanted = {PAUSED_REPLICAS: str(base + 1), PAUSED: None}
-                return _hold.noting(seen, DRAIN, whose, {"annotations": before}, wanted, {})
-            return _hold.noting(seen, DRAIN, whose, {"replicas": base}, {}, {"replicas": base + 1})
+                return pause_annotations.noting(seen, DRAIN, whose, {"annotations": before}, wanted, {})
+            return pause_annotations.noting(seen, DRAIN, whose, {"replicas": base}, {}, {"replicas": base + 1})
 
-        noted = _hold.note(self._api.get(place, what), DRAIN) or {}
-        _hold.change(self._api, place, what, DRAIN, change)
+        noted = pause_annotations.note(self._api.get(place, what), DRAIN) or {}
+        pause_annotations.change(self._api, place, what, DRAIN, change)
         return int(noted["replicas"]) if "replicas" in noted else None
 
     def _evict(self, pod: Object) -> None:
@@ -469,7 +469,7 @@ class Drain:
         return [
             (path, f"{item.get('kind', 'object')} {item['metadata']['name']}")
             for path, item in names
-            if _hold.note(item, DRAIN) is not None
+            if pause_annotations.note(item, DRAIN) is not None
             and (item["metadata"].get("labels") or {}).get("app.kubernetes.io/instance") == self._options.name
         ]
 

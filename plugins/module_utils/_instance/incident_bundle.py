@@ -26,15 +26,15 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
 from functools import partial
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import Redactor
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http as _pod_http
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import owned_objects as _ours
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as _status
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as _status_page
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import owned_objects
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as instance_status
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as instance_status_page
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import POD, SECRET
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import Prometheus
@@ -72,7 +72,7 @@ class Options:
     namespace: str
     name: str
     version: str
-    status: _status.Wanted
+    status: instance_status.Wanted
     claims: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     seconds: float = 120.0
@@ -136,9 +136,9 @@ def collect(options: Options, resolver: Resolver, api: Api, prometheus: Callable
         except Exception as error:
             bundle.missing[path] = redactor.text(_reason(error))
 
-    found: list[_ours.Ours] = []
+    found: list[owned_objects.Ours] = []
     try:
-        seen = _ours.look(api, options.namespace, options.name, options.claims)
+        seen = owned_objects.look(api, options.namespace, options.name, options.claims)
         found = seen.objects
         for kind, why in seen.unseen.items():
             bundle.missing[f"objects/{kind}"] = why
@@ -166,7 +166,7 @@ def collect(options: Options, resolver: Resolver, api: Api, prometheus: Callable
         told: dict[str, t.Any] = {}
         part("status.json", lambda: _told(options, resolver, prometheus, told))
         if told:
-            part("status.html", lambda: _status_page.page([told], told["made"], options.version), asks=False)
+            part("status.html", lambda: instance_status_page.page([told], told["made"], options.version), asks=False)
         part("verification.json", lambda: _report(options.status.report), asks=False)
         for path, answer in tails:
             part(path, partial(_answered, answer, limit, options), end=True, asks=False)
@@ -188,13 +188,13 @@ def _reason(error: Exception) -> str:
 
 
 def _manifest(redactor: Redactor, live: Mapping[str, t.Any]) -> str:
-    return _yaml.dump(redactor.manifest(live))
+    return yaml_io.dump(redactor.manifest(live))
 
 
 def _answered(answer: Future[str], limit: float, options: Options) -> str:
     """What has come, however late it is taken; who was asked in time may end, but not go on for ever."""
     try:
-        return answer.result(max(limit + _pod_http.WHOLE_ANSWER * options.timeout - time.monotonic(), 0))
+        return answer.result(max(limit + pod_http.WHOLE_ANSWER * options.timeout - time.monotonic(), 0))
     except NotYet:
         if answer.done():
             # It is the answer's own.
@@ -206,7 +206,7 @@ def _learned_of(redactor: Redactor, path: str, answer: Future[str], limit: float
     return _learned(redactor, path, _answered(answer, limit, options))
 
 
-def _learn(redactor: Redactor, found: Iterable[_ours.Ours], api: Api, options: Options, bundle: Bundle) -> None:
+def _learn(redactor: Redactor, found: Iterable[owned_objects.Ours], api: Api, options: Options, bundle: Bundle) -> None:
     """Everything secret that objects tell of, before any of them is written."""
     try:
         path = f"/api/v1/namespaces/{segment(options.namespace)}/secrets"
@@ -251,7 +251,7 @@ def _without_code(value: t.Any) -> t.Any:
 
 
 # ---- objects ---------------------------------------------------------------------------------------------------------
-def _events(api: Api, options: Options, found: Iterable[_ours.Ours]) -> str:
+def _events(api: Api, options: Options, found: Iterable[owned_objects.Ours]) -> str:
     """What happened to our objects, the oldest first, a line each."""
     names = {(item.group_kind.kind, item.name) for item in found}
     prefix = f"{options.name}-"
@@ -329,7 +329,7 @@ def _envoys(
             for target, file in ENVOY:
 
                 def ask(name: str = name, number: int = number, target: str = target) -> str:
-                    port = _pod_http.ADMIN_PORT + _pod_http.ADMIN_STEP * number
+                    port = pod_http.ADMIN_PORT + pod_http.ADMIN_STEP * number
                     return _http(resolver, api, options, name, port, "GET", target, f"Envoy in pod {name}")
 
                 yield f"envoy/{name}/{container}/{file}", ask
@@ -370,7 +370,7 @@ def _http(
 ) -> str:
     """The answer of a port of a pod; one that is an error is told as what it is."""
     try:
-        found = _pod_http.ask(
+        found = pod_http.ask(
             resolver.relay,
             api,
             options.namespace,
@@ -383,7 +383,7 @@ def _http(
             headers=headers,
             most=_LARGEST_ANSWER,
         )
-    except _pod_http.NoAnswer as error:
+    except pod_http.NoAnswer as error:
         raise SupersonicError(f"{what} does not answer on port {port}: {error}") from error
     answer = found.body.decode(errors="replace")
     if len(found.body) >= _LARGEST_ANSWER:
@@ -397,7 +397,7 @@ def _http(
 def _told(
     options: Options, resolver: Resolver, prometheus: Callable[[], Prometheus] | None, told: dict[str, t.Any]
 ) -> str:
-    told.update(_status.look(options.status, resolver, prometheus))
+    told.update(instance_status.look(options.status, resolver, prometheus))
     return json.dumps(told, indent=1, sort_keys=True, default=str)
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
     PAUSE,
     PAUSED,
@@ -82,7 +82,7 @@ def pause(api: Api, namespace: str, name: str, wanted: Wanted) -> dict[str, t.An
     check_free(live, place)
     now = int((deployment.get("spec") or {}).get("replicas", 1))
     held = _held(live, place)
-    same = _hold.note(live, PAUSE) is not None and wanted.servers in (None, held)
+    same = pause_annotations.note(live, PAUSE) is not None and wanted.servers in (None, held)
     servers = now if wanted.servers is None else wanted.servers
     said = " already" if same else f" instead of {now}" if servers != now else ""
     result: dict[str, t.Any] = {
@@ -97,7 +97,9 @@ def pause(api: Api, namespace: str, name: str, wanted: Wanted) -> dict[str, t.An
     if wanted.check or same:
         return result
     whose = {"since": stamp(time.time()), **({"reason": wanted.reason} if wanted.reason else {})}
-    _hold.change(api, place.path, place.what, PAUSE, lambda seen: change_of(seen, place, wanted.servers, whose))
+    pause_annotations.change(
+        api, place.path, place.what, PAUSE, lambda seen: change_of(seen, place, wanted.servers, whose)
+    )
     if wanted.servers is not None:
         settle(api, namespace, name, servers, wanted.seconds)
     return result
@@ -112,7 +114,7 @@ def resume(api: Api, namespace: str, name: str, wanted: Wanted) -> dict[str, t.A
     noted = None
     # The autoscaler may have come or gone since.
     places = [place, Place(*_deployment(namespace, pool.name), keda=False)] if place.keda else [place]
-    found = [(each, _hold.note(api.get(each.path, each.what), PAUSE)) for each in places]
+    found = [(each, pause_annotations.note(api.get(each.path, each.what), PAUSE)) for each in places]
     for each, known in found:
         if known is not None:
             check_free(api.get(each.path, each.what), each)
@@ -135,7 +137,7 @@ def resume(api: Api, namespace: str, name: str, wanted: Wanted) -> dict[str, t.A
     if not wanted.check:
         for each, known in found:
             if known is not None:
-                _hold.restore(api, each.path, each.what, PAUSE)
+                pause_annotations.restore(api, each.path, each.what, PAUSE)
         if not place.keda:
             settle(api, namespace, name, int(result["servers"]), wanted.seconds)
     return result
@@ -194,10 +196,10 @@ def change_of(
             PAUSED_REPLICAS: None if servers is None else str(servers),
             PAUSED: "true" if servers is None else None,
         }
-        return _hold.noting(live, PAUSE, whose, {"annotations": before}, wanted, {})
+        return pause_annotations.noting(live, PAUSE, whose, {"annotations": before}, wanted, {})
     before_spec = {"replicas": (live.get("spec") or {}).get("replicas", 1)}
     spec = {} if servers is None else {"replicas": servers}
-    return _hold.noting(live, PAUSE, whose, before_spec, {}, spec)
+    return pause_annotations.noting(live, PAUSE, whose, before_spec, {}, spec)
 
 
 def settle(api: Api, namespace: str, name: str, servers: int, seconds: float) -> None:
@@ -205,7 +207,7 @@ def settle(api: Api, namespace: str, name: str, servers: int, seconds: float) ->
     path, what = _deployment(namespace, f"{name}-triton")
     limit = time.monotonic() + seconds
     while True:
-        problem = _hold.unsettled(api.get(path, what), servers)
+        problem = pause_annotations.unsettled(api.get(path, what), servers)
         if problem is None:
             return
         if time.monotonic() > limit:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
     BENCHMARK,
     PAUSED,
@@ -153,9 +153,9 @@ class Pool:
 
         def change(live: Mapping[str, t.Any]) -> dict[str, t.Any]:
             before = {"replicas": (live.get("spec") or {}).get("replicas")}
-            return _hold.noting(live, BENCHMARK, {"run": self._run}, before, {}, {"replicas": servers})
+            return pause_annotations.noting(live, BENCHMARK, {"run": self._run}, before, {}, {"replicas": servers})
 
-        _hold.change(self._api, self._deployment, self._what, BENCHMARK, change)
+        pause_annotations.change(self._api, self._deployment, self._what, BENCHMARK, change)
 
     def let_go(self) -> None:
         """Let the autoscaler decide, also where somebody had paused it."""
@@ -171,13 +171,15 @@ class Pool:
     def check_mine(self) -> None:
         """Raise when another benchmark has taken the pool."""
         for path, what in self._places():
-            noted = _hold.note(self._api.find(path, what), BENCHMARK)
+            noted = pause_annotations.note(self._api.find(path, what), BENCHMARK)
             if noted is not None and noted.get("run") != self._run:
                 raise SupersonicError(f"Another benchmark has taken {what}, so this one ends.")
 
     def leftover(self) -> bool:
         """Whether there is something to put back."""
-        return any(_hold.note(self._api.find(path, what), BENCHMARK) is not None for path, what in self._places())
+        return any(
+            pause_annotations.note(self._api.find(path, what), BENCHMARK) is not None for path, what in self._places()
+        )
 
     def _pause(self, annotations: Mapping[str, str | None]) -> None:
         path, what = self._scaled_object()
@@ -185,15 +187,17 @@ class Pool:
         def change(live: Mapping[str, t.Any]) -> dict[str, t.Any]:
             there = live["metadata"].get("annotations") or {}
             before = {name: there.get(name) for name in (PAUSED_REPLICAS, PAUSED)}
-            return _hold.noting(live, BENCHMARK, {"run": self._run}, {"annotations": before}, annotations, {})
+            return pause_annotations.noting(
+                live, BENCHMARK, {"run": self._run}, {"annotations": before}, annotations, {}
+            )
 
-        _hold.change(self._api, path, what, BENCHMARK, change)
+        pause_annotations.change(self._api, path, what, BENCHMARK, change)
 
     def _restore(self, path: str, what: str, only_mine: bool) -> bool:
-        noted = _hold.note(self._api.find(path, what), BENCHMARK)
+        noted = pause_annotations.note(self._api.find(path, what), BENCHMARK)
         if noted is None or (only_mine and noted.get("run") != self._run):
             return False
-        return _hold.restore(self._api, path, what, BENCHMARK)
+        return pause_annotations.restore(self._api, path, what, BENCHMARK)
 
     # ---- what it is --------------------------------------------------------------------------------------------
 
@@ -204,7 +208,7 @@ class Pool:
         while True:
             self.check_mine()
             live = self.deployment()
-            problem = _hold.unsettled(live, wanted)
+            problem = pause_annotations.unsettled(live, wanted)
             if problem is None:
                 return
             if time.monotonic() > limit:

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, parse_targets
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations as _hold
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import condition_of
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_BENCHMARK
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers as _model_servers
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as _model_releases
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as model_releases
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import ClaimTarget
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import (
     Prometheus,
@@ -168,19 +168,19 @@ def _nothing_is_there(wanted: Wanted, resolver: Resolver) -> bool:
 def servers(wanted: Wanted, resolver: Resolver, deployment: Mapping[str, t.Any]) -> Found:
     """How many servers there are to be and are, and what each of them says of itself."""
     pool = {"namespace": wanted.namespace, "instance": wanted.name, "labels": None}
-    pods = _model_servers.pods_of(resolver.api, pool)
-    asked = _server_info.ask_all(
+    pods = model_servers.pods_of(resolver.api, pool)
+    asked = server_info.ask_all(
         parse_targets(
             [
                 {
                     "name": "server",
                     "protocol": "http",
-                    "selector": {"namespace": wanted.namespace, "labels": _model_servers.labels_of(pool), "min": 0},
+                    "selector": {"namespace": wanted.namespace, "labels": model_servers.labels_of(pool), "min": 0},
                 }
             ]
         ),
         resolver,
-        _server_info.Wanted(models=None, config=True, statistics=False, timeout=wanted.timeout),
+        server_info.Wanted(models=None, config=True, statistics=False, timeout=wanted.timeout),
     )
     answers = {answer["target"].removeprefix("pod ").partition("/")[2].partition(" ")[0]: answer for answer in asked}
     each = [_server(pod, answers.get(pod["metadata"]["name"])) for pod in pods]
@@ -262,19 +262,19 @@ def release(wanted: Wanted, resolver: Resolver) -> Found:
     """The current release of the claim, and the one of each server; without a claim what was noted on the servers."""
     pool = {"namespace": wanted.namespace, "instance": wanted.name, "labels": None, "index": False, "timeout": 5}
     if not wanted.claim:
-        told = _model_servers.running(resolver, pool, None, None)
+        told = model_servers.running(resolver, pool, None, None)
         # Nothing to compare with: only those that were noted count.
         return {"current": None, "published": None, "servers": [{**each, "differences": []} for each in told]}
     place = ClaimTarget(resolver.api, wanted.namespace, wanted.claim, None)
-    described = _model_releases.describe(place, deep=False)
+    described = model_releases.describe(place, deep=False)
     current = next((item for item in described["releases"] if item["current"]), None)
     models = current["models"] if current else None
     name = described["current"]
-    served = _model_servers.Release(name, models or [], place.switched(), place.earlier()) if name else None
+    served = model_servers.Release(name, models or [], place.switched(), place.earlier()) if name else None
     return {
         "current": name,
         "published": current["published"] if current else None,
-        "servers": _model_servers.running(resolver, pool, served, None),
+        "servers": model_servers.running(resolver, pool, served, None),
     }
 
 
@@ -368,7 +368,7 @@ def _replicas(deployment: Mapping[str, t.Any] | None) -> int | None:
 
 def _pause(live: Mapping[str, t.Any] | None, servers: int | None) -> Found | None:
     """What an operator who has paused an instance has noted; None where nobody has. servers: at how many it is held."""
-    noted = _hold.note(live, _hold.PAUSE)
+    noted = pause_annotations.note(live, pause_annotations.PAUSE)
     if noted is None:
         return None
     return {"servers": servers, "since": str(noted.get("since") or ""), "reason": str(noted.get("reason") or "")}

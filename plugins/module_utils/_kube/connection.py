@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 CONNECTION_SPEC: dict[str, dict[str, t.Any]] = {
@@ -274,8 +274,8 @@ def _run_plugin(result: Connection, plugin: dict[str, t.Any], folder: str) -> Co
 def _load_yaml(path: str) -> dict[str, t.Any]:
     content = _read(path, "kubeconfig", "the connection options")
     try:
-        document = _yaml.load(content)
-    except _yaml.NoYaml as exc:
+        document = yaml_io.load(content)
+    except yaml_io.NoYaml as exc:
         raise SupersonicError(f"The kubeconfig {path} is not valid YAML{exc.where}.") from exc
     if not isinstance(document, dict):
         raise SupersonicError(f"The kubeconfig {path} is empty or no mapping.")

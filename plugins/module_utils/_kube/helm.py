@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
 
@@ -212,8 +212,8 @@ def _reason(said: str) -> str:
 
 def _documents(text: str) -> list[Object]:
     try:
-        loaded = _yaml.load_all(text)
-    except _yaml.NoYaml as error:
+        loaded = yaml_io.load_all(text)
+    except yaml_io.NoYaml as error:
         raise SupersonicError(f"The chart gives no valid YAML{error.where}.") from error
     found: list[Object] = []
     for document in loaded:

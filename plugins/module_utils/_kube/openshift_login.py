@@ -26,7 +26,7 @@ import typing as t
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io as _yaml
+from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError, missing_library
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import (
@@ -116,7 +116,7 @@ def _before(path: str) -> Connection | None:
     """The login that the file is from."""
     try:
         with open(path, encoding="utf-8") as file:
-            document = _yaml.load(file.read())
+            document = yaml_io.load(file.read())
     except FileNotFoundError:
         return None
     except (OSError, ValueError):

@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube import websocket as _websocket
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import websocket
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 
-_SUBPROTOCOLS = (_websocket.CHANNELS_AT_API_SERVER, _websocket.CHANNELS)
+_SUBPROTOCOLS = (websocket.CHANNELS_AT_API_SERVER, websocket.CHANNELS)
 _FRAME = 128 * 1024
 _BLOCK = 64 * 1024
 _STDERR_KEPT = 2000
@@ -42,7 +42,7 @@ class Exec:
     ) -> None:
         self._where = f"pod {namespace}/{pod}"
         self._silence = silence
-        self._frames = _websocket.Frames()
+        self._frames = websocket.Frames()
         self._output = bytearray()
         # So much of it has no end of a line.
         self._searched = 0
@@ -56,7 +56,7 @@ class Exec:
     def write(self, data: bytes) -> None:
         """Send to standard input; returns when the connection has taken it."""
         for start in range(0, len(data), _FRAME):
-            self._send(_websocket.message(_STDIN, data[start : start + _FRAME]))
+            self._send(websocket.message(_STDIN, data[start : start + _FRAME]))
 
     def line(self) -> bytes:
         """The next line of standard output."""
@@ -79,7 +79,7 @@ class Exec:
         """Hang up; the command sees the end of its input."""
         with contextlib.suppress(OSError):
             self._socket.settimeout(1.0)
-            self._socket.sendall(_websocket.frame(_websocket.CLOSE, b""))
+            self._socket.sendall(websocket.frame(websocket.CLOSE, b""))
         self._socket.close()
 
     def _connect(self, api: Api, target: str) -> socket.socket:
@@ -87,14 +87,14 @@ class Exec:
             plain: socket.socket = api.open_connection(_SECONDS_TO_CONNECT).sock
         except OSError as exc:
             raise Lost(f"The Kubernetes API at {api.connection.host} cannot be reached: {exc}.") from exc
-        handshake = _websocket.Handshake(api, target, f"exec in {self._where}", _SUBPROTOCOLS)
+        handshake = websocket.Handshake(api, target, f"exec in {self._where}", _SUBPROTOCOLS)
         try:
             plain.sendall(handshake.request)
             while (rest := handshake.receive(plain.recv(_BLOCK))) is None:
                 pass
             self._take(rest)
             plain.setblocking(False)
-        except (OSError, _websocket.ProtocolError) as exc:
+        except (OSError, websocket.ProtocolError) as exc:
             plain.close()
             raise self._lost(str(exc)) from exc
         except BaseException:
@@ -147,7 +147,7 @@ class Exec:
                 elif channel == _STATUS and payload:
                     with contextlib.suppress(ValueError):
                         self._status = json.loads(payload)
-        except _websocket.ProtocolError as exc:
+        except websocket.ProtocolError as exc:
             self._hung_up = str(exc)
 
     def _raise_if_over(self) -> None:

@@ -27,7 +27,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube import websocket as _websocket
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import websocket
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 
 _CHUNK = 64 * 1024
@@ -169,7 +169,7 @@ async def _serve(
         tunnel.error = RelayError("refused", "connection refused")
     except ssl.SSLError as exc:
         tunnel.error = RelayError("tls", _tls_reason(exc))
-    except _websocket.ProtocolError as exc:
+    except websocket.ProtocolError as exc:
         tunnel.error = RelayError("unreachable", f"the Kubernetes API is not understood: {exc}")
     except OSError as exc:
         tunnel.error = RelayError("unreachable", exc.strerror or str(exc))
@@ -241,12 +241,12 @@ class _WebSocketPump(_PlainPump):
 
     async def outwards(self) -> None:
         while data := await self._receive():
-            self._remote_writer.write(_websocket.message(_DATA_CHANNEL, data))
+            self._remote_writer.write(websocket.message(_DATA_CHANNEL, data))
             await self._remote_writer.drain()
-        self._remote_writer.write(_websocket.frame(_websocket.CLOSE, b""))
+        self._remote_writer.write(websocket.frame(websocket.CLOSE, b""))
 
     async def inwards(self) -> None:
-        frames = _websocket.Frames()
+        frames = websocket.Frames()
         announced: set[int] = set()
         announcing = False
         while frames.closed is None:
@@ -279,7 +279,7 @@ async def _open_port(api: Api, namespace: str, pod: str, port: int) -> Streams:
         except BaseException:
             writer.close()
             raise
-    except (ApiError, _websocket.ProtocolError) as exc:
+    except (ApiError, websocket.ProtocolError) as exc:
         raise RelayError("unreachable", f"{where} refused the port-forward: {exc}") from exc
     except ssl.SSLError as exc:
         raise RelayError("unreachable", f"{where}: {_tls_reason(exc)}") from exc
@@ -290,7 +290,7 @@ async def _open_port(api: Api, namespace: str, pod: str, port: int) -> Streams:
 
 async def _upgrade(api: Api, pod: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     target = f"{pod}/portforward?{urlencode({'ports': port})}"
-    handshake = _websocket.Handshake(api, target, f"port {port} of {pod.rpartition('/')[2]}")
+    handshake = websocket.Handshake(api, target, f"port {port} of {pod.rpartition('/')[2]}")
     writer.write(handshake.request)
     try:
         # Not a byte more: what follows belongs to the pump.
@@ -298,7 +298,7 @@ async def _upgrade(api: Api, pod: str, port: int, reader: asyncio.StreamReader, 
     except asyncio.IncompleteReadError as exc:
         answer = exc.partial
     except asyncio.LimitOverrunError as exc:
-        raise _websocket.ProtocolError("it does not answer in HTTP") from exc
+        raise websocket.ProtocolError("it does not answer in HTTP") from exc
     while handshake.receive(answer) is None:
         answer = await reader.read(_CHUNK)
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client as _kserve
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import Comparison, compare
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import (
     Place,
@@ -244,7 +244,7 @@ def _said(compared: str) -> Iterator[None]:
 
 @contextmanager
 def _clients(places: Sequence[Place]) -> Iterator[list[Client]]:
-    clients = [_kserve.open_client(place.endpoint) for place in places]
+    clients = [kserve_client.open_client(place.endpoint) for place in places]
     try:
         yield clients
     finally:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import (
     Resolver,
     is_leaving,
@@ -311,7 +311,7 @@ def _ask(resolver: Resolver, namespace: str, labels: Mapping[str, str], timeout:
     """Each running server's answer, by pod."""
     # The HTTP protocol needs no library.
     entry = {"selector": {"namespace": namespace, "labels": labels, "min": 0}, "protocol": "http"}
-    wanted = _server_info.Wanted(models=None, config=False, statistics=False, timeout=timeout)
-    answers = _server_info.ask_all(parse_targets([entry]), resolver, wanted)
+    wanted = server_info.Wanted(models=None, config=False, statistics=False, timeout=timeout)
+    answers = server_info.ask_all(parse_targets([entry]), resolver, wanted)
     # "pod NAMESPACE/NAME port PORT"
     return {str(answer["target"]).split("/", 1)[1].split(" ", 1)[0]: answer for answer in answers}

@@ -214,12 +214,12 @@ class ClaimTarget:
 
     def __init__(self, api: Api, namespace: str, claim: str, options: PodOptions | None) -> None:
         # Imported here so that stores in folders need nothing of Kubernetes.
-        from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
+        from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod
 
         self._api = api
         self._options = options
-        self._pod = _model_store_pod
-        self._claim = _model_store_pod.Claim(api, namespace, claim)
+        self._pod = store_pod
+        self._claim = store_pod.Claim(api, namespace, claim)
 
     @property
     def claim(self) -> Claim:

@@ -160,19 +160,19 @@ def trial(
 
     def make() -> Trial:
         # Imported here so that nobody else loads what talks to servers.
-        from ansible_collections.fastml.supersonic.plugins.module_utils._models import canary as _model_canary
-        from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load as _model_trial
+        from ansible_collections.fastml.supersonic.plugins.module_utils._models import canary as model_canary
+        from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load
 
-        limits = _model_trial.Limits(asked["timeout"], asked["request_timeout"])
+        limits = test_load.Limits(asked["timeout"], asked["request_timeout"])
         if not isinstance(place, ClaimTarget):
-            return _model_trial.ProcessTrial(params["store"]["path"], asked["command"], resolver(), limits)
-        companion = canary and _model_canary.Canary(
+            return test_load.ProcessTrial(params["store"]["path"], asked["command"], resolver(), limits)
+        companion = canary and model_canary.Canary(
             {"namespace": place.claim.namespace, **canary},
             canary["seconds"],
             canary["latency_ratio"],
             canary["samples"],
         )
-        return _model_trial.PodTrial(resolver(), place.claim, asked["pod_template"], limits, companion)
+        return test_load.PodTrial(resolver(), place.claim, asked["pod_template"], limits, companion)
 
     return make
 

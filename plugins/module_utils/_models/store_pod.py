@@ -30,7 +30,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff impor
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_exec import Exec
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Target, Waiter, WaitError
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as model_store
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import source_file
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun
 
@@ -388,7 +388,7 @@ class Helper:
             pod=self.name,
             container=_CONTAINER,
             command=["python3", "-B", "-c", _BOOT, str(len(code)), _MOUNT],
-            silence=_model_store.STALE_SECONDS,
+            silence=model_store.STALE_SECONDS,
         )
         try:
             stream.write(code)
@@ -452,7 +452,7 @@ class Remote:
         request = _request("put", {"key": key, "size": size})
         with source_file(path) as read:
             while left:
-                block = read(min(left, _model_store.BLOCK - len(request)))
+                block = read(min(left, model_store.BLOCK - len(request)))
                 if not block:
                     raise SupersonicError(f"{path} became shorter while it was published. Run again.")
                 left -= len(block)
@@ -497,9 +497,9 @@ class Remote:
         more: dict[str, t.Any] = {}
         if manifest is not None:
             arguments = {name: value for name, value in arguments.items() if name != "manifest"}
-            more["manifest"] = sum(len(block.encode()) for block in _model_store.blocks(manifest))
+            more["manifest"] = sum(len(block.encode()) for block in model_store.blocks(manifest))
         self._write(_request(operation, arguments, **more))
-        for block in _model_store.blocks(manifest or ""):
+        for block in model_store.blocks(manifest or ""):
             self._write(block.encode())
 
     def _write(self, data: bytes) -> None:
@@ -584,8 +584,8 @@ def pinned(node: str) -> dict[str, t.Any]:
 
 def _source() -> str:
     """The store's code as it was shipped with this module, from a folder or from Ansible's archive."""
-    loader = getattr(_model_store.__spec__, "loader", None)
-    source = loader.get_source(_model_store.__name__) if loader else None
+    loader = getattr(model_store.__spec__, "loader", None)
+    source = loader.get_source(model_store.__name__) if loader else None
     if not source:
         raise SupersonicError("The code of the store cannot be read; is the collection installed completely?")
     # Ansible's own loader of collections gives bytes.

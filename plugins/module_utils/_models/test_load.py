@@ -25,9 +25,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import inference_check as _inference
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info as _server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import (
+    golden_requests,
+    inference_check,
+    server_info,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
@@ -100,7 +102,7 @@ class Trial(t.Protocol):
         """What was seen; raises SupersonicError, in the server's own words, when the release is not sound."""
 
 
-class Goldens(Sequence[_golden.Golden]):
+class Goldens(Sequence[golden_requests.Golden]):
     """The golden requests that a release carries, read from its source one at a time: each may take 30 MB of memory."""
 
     def __init__(self, tree: Tree) -> None:
@@ -108,7 +110,7 @@ class Goldens(Sequence[_golden.Golden]):
         # Model and path in the tree.
         self._found: list[tuple[str, str]] = []
         for model in tree.models:
-            folder = f"{model.name}/{_golden.FOLDER}"
+            folder = f"{model.name}/{golden_requests.FOLDER}"
             for entry in tree.below(folder):
                 name = entry.path.removeprefix(f"{folder}/")
                 if entry.mode != "dir" and name.endswith(".json") and "/" not in name:
@@ -118,45 +120,45 @@ class Goldens(Sequence[_golden.Golden]):
         return len(self._found)
 
     @t.overload
-    def __getitem__(self, index: int) -> _golden.Golden: ...
+    def __getitem__(self, index: int) -> golden_requests.Golden: ...
 
     @t.overload
-    def __getitem__(self, index: slice) -> list[_golden.Golden]: ...
+    def __getitem__(self, index: slice) -> list[golden_requests.Golden]: ...
 
-    def __getitem__(self, index: int | slice) -> _golden.Golden | list[_golden.Golden]:
+    def __getitem__(self, index: int | slice) -> golden_requests.Golden | list[golden_requests.Golden]:
         if isinstance(index, slice):
             return [self[number] for number in range(len(self))[index]]
         model, path = self._found[index]
         place, name = self._tree.places[path], os.path.basename(path)[: -len(".json")]
         # What it was read from is the larger part of it.
-        document = _golden.parse_document(self._tree.read(path), place, flat=True)
-        return replace(_golden.parse(document, model, name, place), document={})
+        document = golden_requests.parse_document(self._tree.read(path), place, flat=True)
+        return replace(golden_requests.parse(document, model, name, place), document={})
 
 
 def prove(tree: Tree, target: Target, resolver: Resolver, limits: Limits) -> dict[str, t.Any]:
     """Every model of the release is ready, and every golden request is answered as it should be."""
     names = [model.name for model in tree.models]
-    wanted = _server_info.Wanted(models=names, config=False, statistics=False, timeout=limits.request)
+    wanted = server_info.Wanted(models=names, config=False, statistics=False, timeout=limits.request)
     deadline = time.monotonic() + limits.start
     while True:
-        (answer,) = _server_info.ask_all([target], resolver, wanted)
+        (answer,) = server_info.ask_all([target], resolver, wanted)
         # A pod without probes is ready before its server is.
-        if answer["status"] not in _inference.PASSING or time.monotonic() > deadline:
+        if answer["status"] not in inference_check.PASSING or time.monotonic() > deadline:
             break
         time.sleep(_PAUSE)
-    if answer["status"] != _inference.OK:
+    if answer["status"] != inference_check.OK:
         raise TrialError(f"The server on trial does not answer: {answer['message'].rstrip('.')}.")
     wrong = missing_from([model.as_result() for model in tree.models], answer["models"])
     if wrong:
         raise TrialError(f"The server on trial has not loaded it: {'; '.join(wrong).rstrip('.')}.")
-    checks: list[_inference.Check] = []
+    checks: list[inference_check.Check] = []
     for golden in Goldens(tree):
-        checks += _inference.check_all([target], [golden], resolver, _inference.Settings(limits.request))
-        if any(check.scope == "target" and check.status != _inference.OK for check in checks):
+        checks += inference_check.check_all([target], [golden], resolver, inference_check.Settings(limits.request))
+        if any(check.scope == "target" and check.status != inference_check.OK for check in checks):
             # The others would find out the same.
             break
-    if any(check.status != _inference.OK for check in checks):
-        raise TrialError(_inference.describe_failures(checks))
+    if any(check.status != inference_check.OK for check in checks):
+        raise TrialError(inference_check.describe_failures(checks))
     return {"models": names, "golden_requests": len(checks)}
 
 

@@ -17,7 +17,7 @@ import typing as t
 from collections.abc import Collection, Iterable, Sequence
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests as _golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.ensemble import circles, ensemble_problems
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_config import (
     CONFIG,
@@ -227,13 +227,13 @@ def _size(tree: Tree, path: str) -> int:
 
 
 def _golden_problems(tree: Tree, name: str) -> Iterable[str]:
-    folder = f"{name}/{_golden.FOLDER}"
+    folder = f"{name}/{golden_requests.FOLDER}"
     for entry in tree.below(folder):
         file, _slash, below = entry.path[len(folder) + 1 :].partition("/")
         if not file.endswith(".json"):
             continue
         if below or entry.mode == "dir":
-            yield f"Model '{name}': {_golden.FOLDER}/{file} is a folder, but golden requests are files."
+            yield f"Model '{name}': {golden_requests.FOLDER}/{file} is a folder, but golden requests are files."
             continue
         place = tree.places[entry.path]
         if entry.size > _LARGEST_GOLDEN:
@@ -244,8 +244,11 @@ def _golden_problems(tree: Tree, name: str) -> Iterable[str]:
             continue
         try:
             # Nothing of it is kept until the next one is read.
-            _golden.parse(
-                _golden.parse_document(tree.read(entry.path), place, flat=True), name, file[: -len(".json")], place
+            golden_requests.parse(
+                golden_requests.parse_document(tree.read(entry.path), place, flat=True),
+                name,
+                file[: -len(".json")],
+                place,
             )
         except SupersonicError as error:
             yield f"Model '{name}': {error}"

@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import panels as _panels
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import panels as monitoring_panels
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.panels import Dashboard, Panel, Row, Text
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     CLUSTER,
@@ -82,7 +82,7 @@ def dashboard_files(
     wanted = list(keys)
     return {
         f"{TAG}-{item.key}.json": text(document(item, queries, traces=traces, shown=shown or {}))
-        for item in _panels.dashboards(queries, thresholds, traces=traces)
+        for item in monitoring_panels.dashboards(queries, thresholds, traces=traces)
         if item.key in wanted
     }
 
@@ -100,7 +100,7 @@ def dashboard_queries(
     answer ("" where there has to be one), by "dashboard / panel / legend"."""
     rate_range = f"{windows(float(scrape_interval))['window']}s"
     queries = _read(str(name), str(namespace), rate_range, scrape_interval, labels, ensembles)
-    found = _panels.dashboards(queries, thresholds or {"queue_ratio": 1, "queue_time": 1})
+    found = monitoring_panels.dashboards(queries, thresholds or {"queue_ratio": 1, "queue_time": 1})
     return {
         f"{item.title} / {panel.title} / {query.legend}": {
             "query": query.expression,
@@ -129,10 +129,10 @@ def dashboard_answers(
     refuted = {
         reason
         for reason, known in (
-            (_panels.NO_SERVERS, servers),
+            (monitoring_panels.NO_SERVERS, servers),
             # Of a pool at zero nothing may have been learned yet.
-            (_panels.NO_RULES, recorded and servers),
-            (_panels.NO_TLS, encrypted),
+            (monitoring_panels.NO_RULES, recorded and servers),
+            (monitoring_panels.NO_TLS, encrypted),
         )
         if known
     }

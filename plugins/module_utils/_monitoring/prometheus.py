@@ -28,7 +28,7 @@ from urllib.parse import urlencode
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, segment
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client as _web
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.http_client import Address, Web
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     CLUSTERS,
@@ -55,8 +55,8 @@ _MISSED, _ANSWER_SECONDS = 3, 5
 
 
 def parse_address(url: str | None, service: Mapping[str, t.Any] | None) -> Address:
-    """See _web.parse_address()."""
-    return _web.parse_address(url, service, default_port=DEFAULT_PORT)
+    """See http_client.parse_address()."""
+    return http_client.parse_address(url, service, default_port=DEFAULT_PORT)
 
 
 class Refused(SupersonicError):

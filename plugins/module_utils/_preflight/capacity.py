@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import gpu_nodes as _gpu_nodes
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import gpu_nodes
 from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import Demand, Node
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import all_of, are, counted
@@ -407,9 +407,9 @@ def _variables(pod: Object) -> str:
 
 def _placement(pod: Object, live: Sequence[Object], *, on_demand: bool) -> list[Finding]:
     demand = _demand(pod)
-    known = [(_gpu_nodes.read_node(item), item) for item in live]
+    known = [(gpu_nodes.read_node(item), item) for item in live]
     severity = INFO if on_demand else WARNING
-    selected = [(node, item) for node, item in known if _gpu_nodes.selected(demand, node)]
+    selected = [(node, item) for node, item in known if gpu_nodes.selected(demand, node)]
     subject = str(pod["component"])
     if not selected:
         return [
@@ -421,7 +421,7 @@ def _placement(pod: Object, live: Sequence[Object], *, on_demand: bool) -> list[
                 f"Correct {_variables(pod)}, or have nodes labelled.",
             )
         ]
-    usable = [(node, item) for node, item in selected if node.usable and not _gpu_nodes.intolerable(demand, node)]
+    usable = [(node, item) for node, item in selected if node.usable and not gpu_nodes.intolerable(demand, node)]
     if not usable:
         return [
             Finding(
@@ -462,7 +462,7 @@ def _labels(pod: Object) -> str:
 
 def _hindrances(demand: Demand, selected: Sequence[tuple[Node, Object]]) -> str:
     away = [node for node, _item in selected if not node.usable]
-    taints = sorted({taint for node, _item in selected for taint in _gpu_nodes.intolerable(demand, node)})
+    taints = sorted({taint for node, _item in selected for taint in gpu_nodes.intolerable(demand, node)})
     parts = [
         f"{len(away)} of these are not ready or cordoned" if away else "",
         f"the taints {all_of(taints)} are not tolerated" if taints else "",
@@ -485,15 +485,15 @@ def _free(
     resource = demand.resource
     offering = [
         node
-        for node in (_gpu_nodes.read_node(item, {resource}) for item in live)
+        for node in (gpu_nodes.read_node(item, {resource}) for item in live)
         if node.allocatable.get(resource, 0) >= demand.gpus
     ]
     if not offering:
         # Where preflight_node_resources is not {}, that is said of it.
         found = f"No node offers {demand.gpus} for one pod now; they are to come on demand."
         return [Finding("gpus", INFO, resource, found)] if on_demand else []
-    selected = [node for node in offering if _gpu_nodes.selected(demand, node)]
-    right = [node for node in selected if node.usable and not _gpu_nodes.intolerable(demand, node)]
+    selected = [node for node in offering if gpu_nodes.selected(demand, node)]
+    right = [node for node in selected if node.usable and not gpu_nodes.intolerable(demand, node)]
     if not right:
         what = (
             f"of these with the labels that servers ask for, {len(selected)} ({_labels(pod) or 'none'}), "
@@ -512,14 +512,14 @@ def _free(
         ]
     total = sum(node.allocatable[resource] for node in right)
     try:
-        taken = _gpu_nodes.used(_pods_of(api, right), [(namespace, instance)])
+        taken = gpu_nodes.used(_pods_of(api, right), [(namespace, instance)])
     except ApiError as error:
         row = hidden("gpus", resource, "What pods of others have taken", error)
         return [Finding("gpus", row.severity, resource, f"Right nodes: {len(right)}, with {total}. {row.found}")]
     free = {
         node.name: {resource: node.allocatable[resource] - taken.get(node.name, {}).get(resource, 0)} for node in right
     }
-    (room,) = _gpu_nodes.fitting([demand], right, free)
+    (room,) = gpu_nodes.fitting([demand], right, free)
     left = sum(max(0, amounts[resource]) for amounts in free.values())
     said = f"Of {total} on the right nodes ({len(right)}) {left} {are(left)} free of others"
     if room < demand.servers:

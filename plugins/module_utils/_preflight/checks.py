@@ -23,9 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._common.text imp
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError, segment
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import Kinds
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import Known, Refused
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import capacity as _preflight_room
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import required_objects as _preflight_objects
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import capacity, rbac, required_objects
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import (
     ERROR,
     INFO,
@@ -235,27 +233,25 @@ def _of_demands(
     may_come = set(wanted.get("claims_may_come") or [])
     origins = wanted.get("origins") or []
     return {
-        "quota": limited("quota", "ResourceQuota", lambda: _preflight_room.quota(api, namespace, instance, demands)),
-        "limits": limited("limits", "LimitRange", lambda: _preflight_room.limits(api, namespace, demands)),
+        "quota": limited("quota", "ResourceQuota", lambda: capacity.quota(api, namespace, instance, demands)),
+        "limits": limited("limits", "LimitRange", lambda: capacity.limits(api, namespace, demands)),
         "nodes": guarded(
             "nodes",
             "nodes",
-            lambda: _preflight_room.nodes(
-                api, cluster.nodes, namespace, instance, demands, _there_already(wanted, brought)
-            ),
+            lambda: capacity.nodes(api, cluster.nodes, namespace, instance, demands, _there_already(wanted, brought)),
         ),
         "claims": present(
             "claims",
-            lambda absent: _preflight_objects.claims(
+            lambda absent: required_objects.claims(
                 api, namespace, demands, cluster.one_node, absent=absent, may_come=may_come, origins=origins
             ),
         ),
-        "cvmfs": present("cvmfs", lambda absent: _preflight_objects.cvmfs(api, namespace, demands, absent=absent)),
+        "cvmfs": present("cvmfs", lambda absent: required_objects.cvmfs(api, namespace, demands, absent=absent)),
         "references": present(
             "objects",
-            lambda absent: _preflight_objects.references(api, namespace, demands, absent=absent, origins=origins),
+            lambda absent: required_objects.references(api, namespace, demands, absent=absent, origins=origins),
         ),
-        "hosts": guarded("ingress", "hosts", lambda: _preflight_objects.hosts(api, namespace, demands, origins)),
+        "hosts": guarded("ingress", "hosts", lambda: required_objects.hosts(api, namespace, demands, origins)),
     }
 
 
@@ -414,7 +410,7 @@ def _covers(rule: Mapping[str, Any], permission: Mapping[str, Any]) -> bool:
 def _permissions(
     api: Api, namespace: str, permissions: Sequence[Mapping[str, Any]], result: dict[str, Any]
 ) -> list[Finding]:
-    rights = _preflight_role.rights(permissions)
+    rights = rbac.rights(permissions)
     single = [{"verb": verb, "resource": resource, "group": group} for verb, resource, group in rights]
     # One question tells most; what its answer does not cover (it may be incomplete, and names no rights that a webhook
     # or a node authorizer grants) is asked one by one.
@@ -487,11 +483,11 @@ def _role(api: Api, namespace: str, instance: str, wanted: Mapping[str, Any], re
         except (ApiError, LookupError):
             # Older than 1.28, or closed: the Role stays without a binding.
             who = {}
-    result["role"] = _preflight_role.manifests(
+    result["role"] = rbac.manifests(
         instance,
         namespace,
-        _preflight_role.rights(permissions),
-        _preflight_role.subject(given, who, namespace),
+        rbac.rights(permissions),
+        rbac.subject(given, who, namespace),
         create_namespace=bool(wanted.get("create_namespace")),
     )
     return []

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac as _preflight_role
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.findings import (
     CHECKS,
     ERROR,
@@ -145,7 +145,7 @@ def _list(words: Sequence[str]) -> str:
 
 def missing_rules(result: Object) -> list[dict[str, list[str]]]:
     """Rules of a Role with what is not held."""
-    return _preflight_role.rules(
+    return rbac.rules(
         (item["verb"], item["resource"], item["group"]) for item in result.get("permissions") or [] if not item["held"]
     )
 

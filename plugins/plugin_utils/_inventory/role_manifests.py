@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import resource_requests as _demands
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import resource_requests
 
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
 # The role whose variables every other role takes.
@@ -48,7 +48,7 @@ class RoleManifests:
         return f"__{role}_manifests" in _variables(role, "vars") and SHARED in _dependencies(role)
 
     def demands(self, roles: Iterable[str]) -> dict[str, Any]:
-        """See _demands.demands()."""
+        """See resource_requests.demands()."""
         sets: dict[str, list[Mapping[str, Any]]] = {}
         publisher = None
         for role in roles:
@@ -61,7 +61,7 @@ class RoleManifests:
                 # Nothing is made and nobody is sent where no models are published, or to a folder.
                 sets[role] = list(read("__model_repository_manifests")) if read(f"{role}_mode") == "managed" else []
                 publisher = {**read("__model_repository_pod"), "claim": read("model_repository_claim")}
-        return _demands.demands(sets, publisher)
+        return resource_requests.demands(sets, publisher)
 
     def _reader(self, role: str) -> Any:
         """A function from the name of a variable to its value, as the role sees it."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import drift_differences as _drift_report
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import drift_differences
 
 
 def drift_report(
@@ -21,9 +21,9 @@ def drift_report(
 ) -> dict[str, Any]:
     """What was found of one instance; why: it could not be asked."""
     plain = [str(text) for text in unknown if text]
-    return _drift_report.report(results, str(name), str(namespace), time.time(), str(why), unknown=plain)
+    return drift_differences.report(results, str(name), str(namespace), time.time(), str(why), unknown=plain)
 
 
 def drift_table(reports: Sequence[Mapping[str, Any]]) -> str:
     """Lines for a terminal."""
-    return _drift_report.table(reports)
+    return drift_differences.table(reports)

@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as _status_page
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as instance_status_page
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def status_page(instances: Sequence[Mapping[str, Any]], made: str = "") -> str:
     """One HTML file; made: a time in ISO 8601, now unless given."""
-    return _status_page.page(instances, made or stamp(time.time()), version())
+    return instance_status_page.page(instances, made or stamp(time.time()), version())
 
 
 def status_table(instances: Sequence[Mapping[str, Any]]) -> str:
     """Lines for a terminal."""
-    return _status_page.table(instances)
+    return instance_status_page.table(instances)
 
 
 def status_unreachable(name: str, why: str, namespace: str = "") -> dict[str, Any]:

@@ -26,18 +26,20 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.manifest
     CVMFS_MOUNT,
     repository_mount,
 )
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import autoscaler as _autoscaler_problems
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import benchmark as _benchmark_problems
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import envoy as _gateway_problems
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import gpu_operator as _gpu_problems
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import grafana as _grafana_problems
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import keda as _keda_problems
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import openshift as _openshift_problems
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import preflight as _preflight_problems
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import prometheus as _prometheus_problems
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import renamed_variables as _renamed_variables
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import tracing as _tracing_problems
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import verify as _proof_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import (
+    autoscaler,
+    benchmark,
+    envoy,
+    gpu_operator,
+    grafana,
+    keda,
+    openshift,
+    preflight,
+    prometheus,
+    renamed_variables,
+    tracing,
+    verify,
+)
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes_types import REQUIRED, TYPES
 
 # Objects are called NAME-<part>, and a Deployment's pods get 17 characters more; 63 is the end.
@@ -131,12 +133,12 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     "model_repository_canary_seconds": (0, None),
     "triton_model_load_timeout": (1, None),
     "keda_wait_timeout": (1, None),
-    **_autoscaler_problems.LIMITS,
-    **_gpu_problems.LIMITS,
-    **_grafana_problems.LIMITS,
-    **_prometheus_problems.LIMITS,
-    **_tracing_problems.LIMITS,
-    **_benchmark_problems.LIMITS,
+    **autoscaler.LIMITS,
+    **gpu_operator.LIMITS,
+    **grafana.LIMITS,
+    **prometheus.LIMITS,
+    **tracing.LIMITS,
+    **benchmark.LIMITS,
     "verify_certificate_days": (0, None),
     "verify_dashboards_timeout": (0, None),
     "verify_repeat": (1, None),
@@ -376,7 +378,7 @@ def unknown_variables(
     for name in sorted(names - known):
         if name.startswith(("_", "ansible_", SECRET)):
             continue
-        old = _renamed_variables.explanation(name, names)
+        old = renamed_variables.explanation(name, names)
         if old:
             problems.append(Problem(name, old))
             continue
@@ -539,7 +541,7 @@ def _unknown_keys(
     by_lower_case = {name.lower(): name for name in known}
     listed = f"There are {', '.join(known)}." if len(known) <= 12 else "The documentation lists all."
     for key in sorted((key for key in value if key not in known), key=str):
-        old = _renamed_variables.explanation(f"{variable}{_INDEX.sub('[]', path)}.{key}", value)
+        old = renamed_variables.explanation(f"{variable}{_INDEX.sub('[]', path)}.{key}", value)
         if old:
             yield Problem(variable, old, value[key], f"{path}.{key}", secret)
             continue
@@ -715,7 +717,7 @@ def _judged(
 def cautions(variables: Variables) -> list[str]:
     """What is allowed, and yet to be known before it is done."""
     own = list(_hasty(variables))
-    return own + [text for of in (_keda_problems, _gpu_problems) for text in of.cautions(variables)]
+    return own + [text for of in (keda, gpu_operator) for text in of.cautions(variables)]
 
 
 def _hasty(variables: Variables) -> Iterator[str]:
@@ -1301,67 +1303,67 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
 
 
 def _gateway(variables: _Read) -> Iterator[Problem]:
-    for finding in _gateway_problems.findings(variables):
+    for finding in envoy.findings(variables):
         yield Problem(*finding)
 
 
 def _gpu_operator(variables: _Read) -> Iterator[Problem]:
-    for finding in _gpu_problems.findings(variables):
+    for finding in gpu_operator.findings(variables):
         yield Problem(*finding)
 
 
 def _gpu_operator_files(variables: _Read) -> Iterator[Problem]:
-    for finding in _gpu_problems.missing_files(variables):
+    for finding in gpu_operator.missing_files(variables):
         yield Problem(*finding)
 
 
 def _keda(variables: _Read) -> Iterator[Problem]:
-    for finding in _keda_problems.findings(variables):
+    for finding in keda.findings(variables):
         yield Problem(*finding)
 
 
 def _keda_files(variables: _Read) -> Iterator[Problem]:
-    for finding in _keda_problems.missing_files(variables):
+    for finding in keda.missing_files(variables):
         yield Problem(*finding)
 
 
 def _openshift_login(variables: _Read) -> Iterator[Problem]:
-    for finding in _openshift_problems.findings(variables):
+    for finding in openshift.findings(variables):
         yield Problem(*finding)
 
 
 def _proof(variables: _Read) -> Iterator[Problem]:
-    for finding in _proof_problems.findings(variables):
+    for finding in verify.findings(variables):
         yield Problem(*finding)
 
 
 def _preflight(variables: _Read) -> Iterator[Problem]:
-    for finding in _preflight_problems.findings(variables):
+    for finding in preflight.findings(variables):
         yield Problem(*finding)
 
 
 def _observed(variables: _Read) -> Iterator[Problem]:
-    for finding in _prometheus_problems.findings(variables):
+    for finding in prometheus.findings(variables):
         yield Problem(*finding)
 
 
 def _grafana(variables: _Read) -> Iterator[Problem]:
-    for finding in _grafana_problems.findings(variables):
+    for finding in grafana.findings(variables):
         yield Problem(*finding)
 
 
 def _traces(variables: _Read) -> Iterator[Problem]:
-    for finding in _tracing_problems.findings(variables):
+    for finding in tracing.findings(variables):
         yield Problem(*finding)
 
 
 def _benchmark(variables: _Read) -> Iterator[Problem]:
-    for finding in _benchmark_problems.findings(variables):
+    for finding in benchmark.findings(variables):
         yield Problem(*finding)
 
 
 def _autoscaler(variables: _Read) -> Iterator[Problem]:
-    for finding in _autoscaler_problems.findings(variables):
+    for finding in autoscaler.findings(variables):
         yield Problem(*finding)
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client as _web
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding
 
 # The name of a Secret.
@@ -24,6 +24,6 @@ def authorities(name: str, pem: str | None) -> Iterator[Finding]:
     """Whether a variable has certificates, if anything is in it."""
     if pem:
         try:
-            _web.tls_context(pem, True)
+            http_client.tls_context(pem, True)
         except SupersonicError:
             yield Finding(name, "it has no certificates in PEM (-----BEGIN CERTIFICATE-----).")

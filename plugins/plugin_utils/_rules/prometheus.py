@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as _prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as monitoring_prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import LABEL_NAME
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import LATENCY_BOUNDS
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
@@ -88,7 +88,7 @@ def _where(variables: Variables) -> Iterator[Finding]:
         )
     if url:
         try:
-            _prometheus.parse_address(url, None)
+            monitoring_prometheus.parse_address(url, None)
         except SupersonicError as error:
             yield Finding("supersonic_prometheus_url", str(error).replace("url is", "it is", 1))
     name = "supersonic_prometheus_ca_certificates"

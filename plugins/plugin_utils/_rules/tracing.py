@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client as _web
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.monitoring import SECRET, authorities
 
@@ -305,7 +305,7 @@ def _tempo(variables: Variables) -> Iterator[Finding]:
 
 def _url(name: str, url: str, path: str, what: str) -> Iterator[Finding]:
     try:
-        _web.parse_address(url)
+        http_client.parse_address(url)
     except SupersonicError:
         yield Finding(
             name,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as model_store
 
 # Holds the lock until it is killed; or takes it as somebody who sees only processes of its own in /proc.
 HOLD = "s.open('somebody'); print('open', flush=True); time.sleep(60)"
@@ -36,7 +36,7 @@ def test_a_living_publisher_whom_proc_does_not_show(hidden: str) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder, "store")
-        arguments = [str(store), str(Path(_model_store.__file__).parent)]
+        arguments = [str(store), str(Path(model_store.__file__).parent)]
         mount = f'mount -t proc -o hidepid={hidden} proc /proc && exec "$0" "$@"'
 
         def take() -> str:

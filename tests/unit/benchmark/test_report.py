@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import report as _benchmark_report
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import report as benchmark_report
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import Request
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.report import (
     FIGURE_COLUMNS,
@@ -88,7 +88,7 @@ def test_capacity(tmp_path: Path) -> None:
 def test_without_matplotlib_there_are_no_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     folder = Folder(str(tmp_path))
-    assert not _benchmark_report.write_figure(folder, figure())
+    assert not benchmark_report.write_figure(folder, figure())
     assert (tmp_path / "benchmark.md").is_file()
     assert not list(tmp_path.glob("*.svg"))
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client as _rest
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import (
     Api,
     ApiError,
@@ -361,4 +361,4 @@ def test_unusable_certificates() -> None:
     ],
 )
 def test_what_is_tried_again(error: Exception, lasts: bool) -> None:
-    assert _rest._lasts(error) is lasts
+    assert api_client._lasts(error) is lasts

@@ -23,8 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors i
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Target
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden, parse
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as _model_store_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load as _model_trial
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod, test_load
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.canary import (
     Canary,
     Counts,
@@ -403,7 +402,7 @@ class InPod:
         api = SimpleNamespace(apply=lambda *_a, **_m: pod, delete=lambda *_a, **_m: None, list=lambda *_a: [])
         claim = SimpleNamespace(name="models", namespace="n", modes=set())
         api_and_claim: Any = (api, claim)
-        with _model_trial.TrialPod(*api_and_claim, TEMPLATE, tree.release, 60):
+        with test_load.TrialPod(*api_and_claim, TEMPLATE, tree.release, 60):
             return {"models": ["m"], "golden_requests": 0}
 
 
@@ -419,7 +418,7 @@ def test_a_signal_ends_a_trial_and_nothing_is_switched(
     first = publish(target, [str(source)], Options())["release"]
     (source / "m/1/model.py").write_text("# other\n")
     gone = terminate if when == "while its pod goes" else lambda *_arguments: None
-    monkeypatch.setattr(_model_trial, "Waiter", lambda *_a, **_m: SimpleNamespace(gone=gone))
+    monkeypatch.setattr(test_load, "Waiter", lambda *_a, **_m: SimpleNamespace(gone=gone))
     trial = InPod() if when == "while its pod goes" else SimpleNamespace(run=terminate)
     with pytest.raises(Ended, match=r"ended by a signal\. What is served is one whole release"):
         publish(target, [str(source)], Options(trial=lambda: trial))
@@ -432,7 +431,7 @@ def test_a_signal_ends_a_trial_and_nothing_is_switched(
 def test_a_signal_while_a_helper_pod_goes_ends_the_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     api: Any = SimpleNamespace(delete=terminate)
     claim: Any = SimpleNamespace(name="models", namespace="n")
-    helper = _model_store_pod.Helper(api, claim, _model_store_pod.PodOptions(image="a:1"))
+    helper = store_pod.Helper(api, claim, store_pod.PodOptions(image="a:1"))
     tries: list[int] = []
 
     def attempt() -> dict[str, Any]:

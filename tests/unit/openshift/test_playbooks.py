@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as inventory_rules
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
 PASSWORD = "a-planted-password-91d4"
@@ -81,8 +81,8 @@ def test_playbooks_that_ask_a_cluster_log_in_and_out() -> None:
 )
 def test_what_does_not_fit_together(wrong: dict[str, Any], variable: str, says: str) -> None:
     # The login writes the kubeconfig, so that it need not be there.
-    assert _inventory.check_relations(RIGHT) == []
-    (problem,) = _inventory.check_relations({**RIGHT, **wrong}, files=False)
+    assert inventory_rules.check_relations(RIGHT) == []
+    (problem,) = inventory_rules.check_relations({**RIGHT, **wrong}, files=False)
     assert problem.variable == variable
     assert says in problem.message
     assert PASSWORD not in problem.sentence()
@@ -91,11 +91,11 @@ def test_what_does_not_fit_together(wrong: dict[str, Any], variable: str, says: 
 def test_hosts_that_share_a_file_share_the_login() -> None:
     mine = {**RIGHT, "supersonic_name": "a", "supersonic_namespace": "n"}
     theirs = {**mine, "supersonic_name": "b"}
-    assert _inventory.check_instances("mine", {"mine": mine, "theirs": theirs}) == []
+    assert inventory_rules.check_instances("mine", {"mine": mine, "theirs": theirs}) == []
     theirs["supersonic_openshift_username"] = "another"
-    (problem,) = _inventory.check_instances("mine", {"mine": mine, "theirs": theirs})
+    (problem,) = inventory_rules.check_instances("mine", {"mine": mine, "theirs": theirs})
     assert "Give each a file of its own" in problem.message
     # Files of their own, and yet the same cluster.
     theirs = {**mine, "supersonic_kubeconfig": "/elsewhere"}
-    (problem,) = _inventory.check_instances("mine", {"mine": mine, "theirs": theirs})
+    (problem,) = inventory_rules.check_instances("mine", {"mine": mine, "theirs": theirs})
     assert "is an instance of the same name" in problem.message

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import site as site
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import site
 
 FOUR = [("a", 1), ("b", 1), ("c", 0), ("d", 1)]
 
