@@ -7,24 +7,23 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible.module_utils.common.yaml import yaml_load
-from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.origins import origin
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_variables import (
+    SHARED,
+    defaults,
+    is_of_instance,
+    options,
+    role_names,
+)
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as inventory_rules
-
-ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
-# The role whose variables every other role takes.
-SHARED = "supersonic"
 
 
 class ActionModule(ActionBase):
@@ -72,12 +71,12 @@ class ActionModule(ActionBase):
     def _problems(self, arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> list[str]:
         # Plain texts: a cache takes one with Ansible's record of its origin for another.
         roles, whole_inventory = [str(role) for role in arguments["roles"]], arguments["whole_inventory"]
-        shared = [SHARED] if any(_depends_on_shared(role) for role in roles) else []
-        specs = {role: _specification(role) for role in [*shared, *roles]}
+        shared = [SHARED] if any(is_of_instance(role) for role in roles) else []
+        specs = {role: options(role) for role in [*shared, *roles]}
         prefixes = list(specs)
         # Without the whole inventory this is somebody's playbook: only names with a prefix of these roles are ours.
-        looked_up = ALL_ROLES if whole_inventory else list(specs)
-        known = {name for role in looked_up for name in (*_specification(role), *_defaults(role))}
+        looked_up = role_names() if whole_inventory else list(specs)
+        known = {name for role in looked_up for name in (*options(role), *defaults(role))}
         names = [
             str(name) for name in variables if whole_inventory or str(name).startswith(tuple(f"{p}_" for p in prefixes))
         ]
@@ -92,7 +91,7 @@ class ActionModule(ActionBase):
         # Defaults of roles lie below the inventory, as in a play that includes them.
         available: dict[str, Any] = {}
         for role in specs:
-            available.update(_defaults(role))
+            available.update(defaults(role))
         available.update(variables)
         templar = self._templar.copy_with_new_env(available_variables=available)
 
@@ -100,8 +99,8 @@ class ActionModule(ActionBase):
         failures: list[inventory_rules.Failure] = []
         unjudged: set[str] = set()
         absent = {role for role in specs if available.get(f"{role}_state") == "absent"}
-        for role, options in specs.items():
-            for name, option in options.items():
+        for role, spec in specs.items():
+            for name, option in spec.items():
                 if name not in available:
                     if option.get("required") and role not in absent:
                         problems.append(
@@ -130,7 +129,7 @@ class ActionModule(ActionBase):
         if arguments["models"] and "model_repository" not in absent:
             problems.extend(_models(values))
 
-        hidden = {name for options in specs.values() for name, option in options.items() if option.get("no_log")}
+        hidden = {name for spec in specs.values() for name, option in spec.items() if option.get("no_log")}
 
         def sentence(problem: inventory_rules.Problem) -> str:
             return problem.sentence(self._origin(problem, variables), hidden=problem.variable in hidden)
@@ -157,54 +156,25 @@ class ActionModule(ActionBase):
         hosts = [str(name) for name in variables.get("groups", {}).get(group, [])]
         if host not in hosts:
             return []
-        defaults = _defaults(SHARED)
+        shared = defaults(SHARED)
         instances = {}
         for name in hosts:
             # A host whose name nobody can evaluate is told so itself.
             with contextlib.suppress(AnsibleError):
                 # Every access of a host collects its variables anew.
                 of_host = variables["hostvars"][name]
-                instances[name] = {key: of_host.get(key, defaults.get(key)) for key in inventory_rules.IDENTITY}
+                instances[name] = {key: of_host.get(key, shared.get(key)) for key in inventory_rules.IDENTITY}
         if host not in instances:
             return []
         problems = inventory_rules.check_instances(host, instances)
         return [problem.sentence(self._origin(problem, variables)) for problem in problems]
 
 
-# ---- the roles' own files ------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def _depends_on_shared(role: str) -> bool:
-    with open(os.path.join(ROLES, role, "meta", "main.yml"), encoding="utf-8") as file:
-        names = [item["role"] for item in yaml_load(file).get("dependencies") or []]
-    return f"fastml.supersonic.{SHARED}" in names
-
-
-@functools.cache
-def _specification(role: str) -> Mapping[str, Any]:
-    path = os.path.join(ROLES, role, "meta", "argument_specs.yml")
-    if not os.path.isfile(path):
-        return {}
-    # Nobody asks where in it something is written, and without Ansible's record of that it takes a tenth of the time.
-    with open(path, encoding="utf-8") as file:
-        return dict(yaml_load(file)["argument_specs"]["main"]["options"])
-
-
-@functools.cache
-def _defaults(role: str) -> Mapping[str, Any]:
-    path = os.path.join(ROLES, role, "defaults", "main.yml")
-    if not os.path.isfile(path):
-        return {}
-    return dict(DataLoader().load_from_file(path, trusted_as_template=True) or {})
-
-
-ALL_ROLES = sorted(os.listdir(ROLES))
 # Ansible loads a plugin before it forks a process for each host: read here, the files are read once for all of them.
-for _role in ALL_ROLES:
-    _depends_on_shared(_role)
-    _specification(_role)
-    _defaults(_role)
+for _role in role_names():
+    is_of_instance(_role)
+    options(_role)
+    defaults(_role)
 
 
 def _models(values: Mapping[str, Any]) -> Iterator[inventory_rules.Problem]:

@@ -34,7 +34,6 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import (
     monitoring,
 )
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import service_alerts
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.asked_services import asked_services
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.envoy_methods import stat_name
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import drift, status
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import site as site_reports
@@ -46,7 +45,6 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name in templates and function."""
         return {
-            "asked_services": asked_services,
             "autoscaler_answers": autoscaler.answers,
             "autoscaler_triggers": autoscaler.triggers,
             "autoscaler_unusable": autoscaler.unusable,

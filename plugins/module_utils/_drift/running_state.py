@@ -18,6 +18,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common import yaml_io
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import (
+    COMPONENTS,
+    TRITON,
+    object_name,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields, envoy_state
@@ -58,8 +63,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_po
 
 Object = Mapping[str, t.Any]
 
-# The sets of an instance by the naming contract: the instance's name and one of these.
-PARTS = ("models", "triton", "envoy", "prometheus", "grafana", "tempo", "otel-collector", "autoscaler")
+# Each has a set of its own.
+PARTS = tuple(component.name for component in COMPONENTS)
 # Where objects of an instance may be; those of kinds that a cluster lacks are not there.
 _PLACES = (
     ("/api/v1", "configmaps", "ConfigMap"),
@@ -132,7 +137,7 @@ class Look:
                     self._part("Envoy's running configuration", partial(self._envoys, mine))
                 elif part in _READ_ONCE:
                     self._part(f"what {workload['metadata']['name']} has read", partial(self._loaded, mine))
-        pool = next((w for w in workloads if w["metadata"]["name"] == f"{self.wanted.name}-triton"), None)
+        pool = next((w for w in workloads if w["metadata"]["name"] == object_name(self.wanted.name, TRITON)), None)
         if pool is not None:
             self._part("who scales the servers", partial(self._scaled, pool))
         self._part("the models", self._models)

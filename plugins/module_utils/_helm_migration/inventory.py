@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import object_names
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart
 from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import (
@@ -155,8 +156,7 @@ def _name(wanted: Wanted, old_name: str) -> str:
             f"{source} is '{name}'; as the name of an instance it has to begin with a letter, be made of lower-case "
             f"letters, digits and '-', and have {LONGEST_NAME} characters at most. Give another one with name."
         )
-    parts = ("", "-triton", "-envoy", "-prometheus", "-grafana", "-tempo", "-otel-collector")
-    both = sorted({f"{name}{part}" for part in parts} & chart.services(wanted.release, old_name))
+    both = sorted(object_names(name) & chart.services(wanted.release, old_name))
     if both:
         raise SupersonicError(
             f"{source} is '{name}', but the running release has objects of that name ({', '.join(both)}), and both "

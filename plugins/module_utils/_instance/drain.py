@@ -27,6 +27,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gp
     read_node,
     selected,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import COMPONENTS
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
@@ -45,8 +46,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resou
 
 Object = Mapping[str, t.Any]
 
-# Servers first, then those who send to them; what only watches comes last.
-ORDER = ("triton", "envoy", "otel-collector", "tempo", "prometheus", "grafana")
+ORDER = tuple(component.name for component in COMPONENTS if component.pods)
 _MERGE = "application/merge-patch+json"
 _COMPONENT = "app.kubernetes.io/component"
 _POLL_SECONDS = 1.0

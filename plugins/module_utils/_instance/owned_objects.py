@@ -18,6 +18,12 @@ import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import (
+    TRITON,
+    model_claim,
+    object_name,
+    object_names,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import (
     Api,
@@ -49,19 +55,6 @@ PART_OF = "app.kubernetes.io/part-of"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 # On the Service and the Ingress by which clients of a Helm release come to an instance: what they were before, as JSON.
 TAKEN_OVER = "supersonic.fastml.org/taken-over"
-# After NAME-, as the naming contract has it; the instance's Service is called like itself.
-PARTS = (
-    "triton",
-    "envoy",
-    "envoy-access",
-    "autoscaler",
-    "prometheus",
-    "grafana",
-    "tempo",
-    "otel-collector",
-    "models",
-    "model-repository",
-)
 # What only repeats other objects, or comes and goes by itself.
 _LEFT_OUT = frozenset(
     {
@@ -165,9 +158,11 @@ def _ours(every: Iterable[tuple[GroupKind, Object]], namespace: str, name: str, 
     for kind, live in every:
         # One object may be served by several groups.
         unique.setdefault(str(live["metadata"].get("uid") or f"{kind}/{live['metadata']['name']}"), (kind, live))
-    names = {name, *(f"{name}-{part}" for part in PARTS), f"keda-hpa-{name}-triton"}
-    sets = {ApplySet(f"{name}-{part}", namespace).id: f"{name}-{part}" for part in PARTS}
-    publishers = {claim_label(claim) for claim in {f"{name}-models", *claims}}
+    own = object_names(name)
+    # The HorizontalPodAutoscaler that KEDA makes is called after its ScaledObject.
+    names = own | {f"keda-hpa-{object_name(name, TRITON)}"}
+    sets = {ApplySet(each, namespace).id: each for each in own}
+    publishers = {claim_label(claim) for claim in {model_claim(name), *claims}}
     found: dict[str, Ours] = {}
     for uid, (kind, live) in unique.items():
         by = _by(kind, live, name, names, sets, publishers, claims)

@@ -18,6 +18,7 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import TRITON, object_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
@@ -204,7 +205,7 @@ def change_of(
 
 def settle(api: Api, namespace: str, name: str, servers: int, seconds: float) -> None:
     """Wait until so many servers are there and ready, and none is on its way out."""
-    path, what = _deployment(namespace, f"{name}-triton")
+    path, what = _deployment(namespace, object_name(name, TRITON))
     limit = time.monotonic() + seconds
     while True:
         problem = pause_annotations.unsettled(api.get(path, what), servers)

@@ -19,6 +19,7 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import TRITON, object_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
@@ -112,7 +113,7 @@ class Pool:
     def __init__(self, api: Api, namespace: str, instance: str) -> None:
         self._api = api
         self.namespace = namespace
-        self.name = f"{instance}-triton"
+        self.name = object_name(instance, TRITON)
         self._deployment = f"/apis/apps/v1/namespaces/{segment(namespace)}/deployments/{segment(self.name)}"
         self._scaled = f"/apis/keda.sh/v1alpha1/namespaces/{segment(namespace)}/scaledobjects"
         self._what = f"Deployment {namespace}/{self.name}"

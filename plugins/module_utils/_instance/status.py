@@ -18,6 +18,7 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import ENVOY, TRITON, object_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info
@@ -112,10 +113,10 @@ def look(wanted: Wanted, resolver: Resolver, prometheus: Callable[[], Prometheus
         "why": "",
         "unknown": unknown,
     }
+    pool = object_name(wanted.name, TRITON)
     try:
         deployment = resolver.api.find(
-            wanted.path("/apis/apps/v1", "deployments", f"{wanted.name}-triton"),
-            f"Deployment {wanted.name}-triton in namespace {wanted.namespace}",
+            wanted.path("/apis/apps/v1", "deployments", pool), f"Deployment {pool} in namespace {wanted.namespace}"
         )
     except SupersonicError as error:
         return {**found, "reachable": False, "deployed": None, "why": str(error)}
@@ -133,7 +134,7 @@ def look(wanted: Wanted, resolver: Resolver, prometheus: Callable[[], Prometheus
             )
 
     if deployment is None:
-        unknown["servers"] = f"there is no Deployment {wanted.name}-triton in the namespace {wanted.namespace}"
+        unknown["servers"] = f"there is no Deployment {pool} in the namespace {wanted.namespace}"
     part("servers", lambda: None if deployment is None else servers(wanted, resolver, deployment))
     part("envoys", lambda: envoys(wanted, resolver))
     part("endpoint", lambda: endpoint(wanted, resolver))
@@ -154,8 +155,9 @@ def look(wanted: Wanted, resolver: Resolver, prometheus: Callable[[], Prometheus
 
 def _nothing_is_there(wanted: Wanted, resolver: Resolver) -> bool:
     """Whether Envoys and Service are missing too, as far as may be asked: it never was deployed, or is removed."""
+    envoy = object_name(wanted.name, ENVOY)
     places = (
-        (wanted.path("/apis/apps/v1", "deployments", f"{wanted.name}-envoy"), f"Deployment {wanted.name}-envoy"),
+        (wanted.path("/apis/apps/v1", "deployments", envoy), f"Deployment {envoy}"),
         (wanted.path("/api/v1", "services", wanted.name), f"Service {wanted.name}"),
     )
     try:
@@ -280,7 +282,7 @@ def release(wanted: Wanted, resolver: Resolver) -> Found:
 
 def envoys(wanted: Wanted, resolver: Resolver) -> Found:
     """How many Envoys there are to be and are."""
-    name = f"{wanted.name}-envoy"
+    name = object_name(wanted.name, ENVOY)
     deployment = resolver.api.find(wanted.path("/apis/apps/v1", "deployments", name), f"Deployment {name}")
     if deployment is None:
         raise SupersonicError(f"there is no Deployment {name} in the namespace {wanted.namespace}")
@@ -315,7 +317,7 @@ def endpoint(wanted: Wanted, resolver: Resolver) -> Found:
 
 def autoscaler(wanted: Wanted, resolver: Resolver, deployment: Mapping[str, t.Any] | None = None) -> Found:
     """Who decides how many servers there are, between which numbers, and what it wants now."""
-    name = f"{wanted.name}-triton"
+    name = object_name(wanted.name, TRITON)
     scaled = resolver.api.find(wanted.path(_KEDA, "scaledobjects", name), f"ScaledObject {name}")
     if scaled is None:
         for hpa in resolver.api.list(wanted.path(_HPA, "horizontalpodautoscalers"), "HorizontalPodAutoscalers"):

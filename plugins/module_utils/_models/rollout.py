@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import TRITON, object_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver, Target, is_leaving
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, HttpClient
@@ -129,7 +130,7 @@ def switch_of_template(pool: Pool, release: Release) -> tuple[str, list[Server]]
     servers that were started in between, while the store had another one, are only replaced when something else in it
     changes.
     """
-    name = f"{pool.servers['instance']}-triton"
+    name = object_name(pool.servers["instance"], TRITON)
     path = f"/apis/apps/v1/namespaces/{segment(pool.namespace)}/deployments/{segment(name)}"
     live = pool.api.find(path, f"Deployment {pool.namespace}/{name}")
     template = ((live or {}).get("spec") or {}).get("template") or {}

@@ -25,6 +25,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import (
+    ENVOY,
+    SCRAPED,
+    TRITON,
+    object_name,
+)
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, segment
@@ -46,8 +52,8 @@ _SCRAPES_LOOKED_AT = 6
 _INACCURACY = 0.05
 _POLL_SECONDS = 1.0
 # Those that every instance has, and all that are scraped.
-PARTS = ("triton", "envoy")
-ALL_PARTS = (*PARTS, "otel-collector", "tempo")
+PARTS = tuple(component.name for component in SCRAPED if not component.optional)
+ALL_PARTS = tuple(component.name for component in SCRAPED)
 # Factor by which pods may be scraped less often than rules are made for.
 _RARE = 1.5
 # Evaluations that may be missed, and what an answer may take, before rules count as stopped.
@@ -354,7 +360,8 @@ def look_at(
         found.problems.append(
             f"Prometheus ({prometheus.address}) has no metrics of the Envoys of {where}: nothing scrapes its pods, or "
             f"their names and namespace are in no label. Have it scrape the ports called metrics of the pods "
-            f"{name}-envoy-* and {name}-triton-*, for instance by PodMonitors (prometheus_pod_monitor)."
+            f"{object_name(name, ENVOY)}-* and {object_name(name, TRITON)}-*, for instance by "
+            "PodMonitors (prometheus_pod_monitor)."
         )
         return found
     found.labels = labels

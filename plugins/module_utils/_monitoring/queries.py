@@ -26,6 +26,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import TRITON, object_name
+
 # Of the labels that say where a series comes from; sites may have others.
 LABELS = {"namespace": "namespace", "pod": "pod"}
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -804,7 +806,7 @@ class Breakdowns(Queries):
         """What others tell of what scales the servers. Their own label namespace is exported_ where they are scraped as
         pods of another one."""
         found = [
-            f'{metric}{{{label}="{self.namespace}",{key}="{prefix}{self.name}-triton"}}{over}'
+            f'{metric}{{{label}="{self.namespace}",{key}="{prefix}{object_name(self.name, TRITON)}"}}{over}'
             for label in ("exported_namespace", "namespace")
         ]
         return " or ".join(f"rate({item})" if over else item for item in found)

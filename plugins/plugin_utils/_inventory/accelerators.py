@@ -12,34 +12,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import AUTOSCALER
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.clusters import same_cluster
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_variables import of_host
 
 
 def gpu_demands(hosts: Iterable[Mapping[str, Any]], kubeconfig: str = "", context: str = "") -> list[dict[str, Any]]:
-    """Of those instances that are in this cluster, in the form of gpu_operator_instances.
-
-    Variables that a host does not set have the defaults of their roles.
-    """
+    """Of those instances that are in this cluster, in the form of gpu_operator_instances."""
     found = []
-    for host in same_cluster(hosts, kubeconfig, context):
-        if host.get("triton_state") == "absent":
+    for host in map(of_host, same_cluster(hosts, kubeconfig, context)):
+        if host["triton_state"] == "absent":
             continue
-        gpus = int(host.get("triton_gpus") or 0)
-        servers = most = int(host.get("triton_replicas", 1))
-        if "autoscaler" in (host.get("supersonic_components") or []):
-            servers = int(host.get("autoscaler_min_replicas", 1))
-            most = int(host.get("autoscaler_max_replicas") or servers)
+        servers = most = int(host["triton_replicas"])
+        if AUTOSCALER.role in host["supersonic_components"]:
+            servers, most = int(host["autoscaler_min_replicas"]), int(host["autoscaler_max_replicas"])
         found.append(
             {
-                "name": str(host.get("supersonic_name") or "supersonic"),
+                "name": str(host["supersonic_name"]),
                 "namespace": str(host.get("supersonic_namespace") or ""),
-                "resource": str(host.get("triton_gpu_resource") or "nvidia.com/gpu"),
-                "gpus": gpus,
+                "resource": str(host["triton_gpu_resource"]),
+                "gpus": int(host["triton_gpus"]),
                 "servers": servers,
                 "max_servers": max(servers, most),
-                "node_selector": dict(host.get("triton_node_selector") or {}),
-                "affinity": dict(host.get("triton_affinity") or {}),
-                "tolerations": list(host.get("triton_tolerations") or []),
+                "node_selector": dict(host["triton_node_selector"]),
+                "affinity": dict(host["triton_affinity"]),
+                "tolerations": list(host["triton_tolerations"]),
             }
         )
     return found

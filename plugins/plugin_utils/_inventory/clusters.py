@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import api_server
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_variables import of_host
 
 
 def same_cluster(
@@ -33,27 +34,23 @@ def same_cluster(
 
 
 def made_claims(hosts: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Claims that instances make for their models: the name, and of which host, namespace and cluster they are.
-
-    Variables that a host does not set have the defaults of their roles.
-    """
+    """Claims that instances make for their models: the name, and of which host, namespace and cluster they are."""
     found = []
-    for host in hosts:
+    for host in map(of_host, hosts):
         if (
-            not host.get("model_repository_sources")
-            or host.get("model_repository_path")
-            or host.get("model_repository_mode", "managed") != "managed"
-            or host.get("model_repository_state", "present") != "present"
+            not host["model_repository_sources"]
+            or host["model_repository_path"]
+            or host["model_repository_mode"] != "managed"
+            or host["model_repository_state"] != "present"
         ):
             continue
-        name = str(host.get("supersonic_name") or "supersonic")
         found.append(
             {
                 "host": str(host.get("inventory_hostname") or ""),
-                "claim": str(host.get("model_repository_claim") or f"{name}-models"),
+                "claim": str(host["model_repository_claim"]),
                 "supersonic_namespace": str(host.get("supersonic_namespace") or ""),
-                "supersonic_kubeconfig": str(host.get("supersonic_kubeconfig") or ""),
-                "supersonic_context": str(host.get("supersonic_context") or ""),
+                "supersonic_kubeconfig": str(host["supersonic_kubeconfig"]),
+                "supersonic_context": str(host["supersonic_context"]),
             }
         )
     return found

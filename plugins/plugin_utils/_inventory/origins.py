@@ -16,14 +16,17 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 
-_COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import COMPONENTS
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_variables import COLLECTION
+
 # What these say is not what a user has written.
-_OURS = tuple(os.path.join(_COLLECTION, folder, "") for folder in ("playbooks", "roles"))
-_WORKLOADS = ("triton", "envoy", "prometheus", "grafana", "otel_collector", "tempo")
+_OURS = tuple(os.path.join(COLLECTION, folder, "") for folder in ("playbooks", "roles"))
+_WORKLOADS = tuple(component.role for component in COMPONENTS if component.pods)
+_WITH_CLAIMS = tuple(component.role for component in COMPONENTS if component.data)
 _OF_CLAIMS = ("storage_class", "size", "access_modes")
 # Variables with names of what a cluster has to have, with what claims are, and with what servers need of nodes.
 NAMING = (
-    *(f"{role}_{what}" for role in ("model_repository", "prometheus", "tempo", "grafana") for what in _OF_CLAIMS),
+    *(f"{role}_{what}" for role in _WITH_CLAIMS for what in _OF_CLAIMS),
     *(f"{role}_priority_class_name" for role in _WORKLOADS),
     *(f"{role}_image_pull_secrets" for role in (*_WORKLOADS, "model_repository")),
     "preflight_storage_classes",

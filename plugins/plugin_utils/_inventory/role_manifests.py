@@ -9,28 +9,20 @@ This plugin util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible.parsing.dataloader import DataLoader
-
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import resource_requests
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_variables import (
+    ROLES,
+    SHARED,
+    defaults,
+    internal_variables,
+    is_of_instance,
+)
 
-ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
-# The role whose variables every other role takes.
-SHARED = "supersonic"
 MODELS = "model_repository"
-
-
-@functools.cache
-def _variables(role: str, part: str) -> Mapping[str, Any]:
-    """part: defaults, or vars."""
-    path = os.path.join(ROLES, role, part, "main.yml")
-    if not os.path.isfile(path):
-        return {}
-    return dict(DataLoader().load_from_file(path, trusted_as_template=True) or {})
 
 
 class RoleManifests:
@@ -45,7 +37,7 @@ class RoleManifests:
 
     def has(self, role: str) -> bool:
         """Whether it is a role with manifests of an instance."""
-        return f"__{role}_manifests" in _variables(role, "vars") and SHARED in _dependencies(role)
+        return f"__{role}_manifests" in internal_variables(role) and is_of_instance(role)
 
     def demands(self, roles: Iterable[str]) -> dict[str, Any]:
         """See resource_requests.demands()."""
@@ -66,22 +58,13 @@ class RoleManifests:
     def _reader(self, role: str) -> Any:
         """A function from the name of a variable to its value, as the role sees it."""
         available = {
-            **_variables(SHARED, "defaults"),
-            **_variables(role, "defaults"),
+            **defaults(SHARED),
+            **defaults(role),
             **self._given,
-            **_variables(SHARED, "vars"),
-            **_variables(role, "vars"),
+            **internal_variables(SHARED),
+            **internal_variables(role),
             # Where its templates are looked for.
             "ansible_search_path": [os.path.join(ROLES, role)],
         }
         templar = self._templar.copy_with_new_env(available_variables=available)
         return lambda name: templar.template(available[name])
-
-
-@functools.cache
-def _dependencies(role: str) -> tuple[str, ...]:
-    path = os.path.join(ROLES, role, "meta", "main.yml")
-    if not os.path.isfile(path):
-        return ()
-    found = DataLoader().load_from_file(path) or {}
-    return tuple(str(item["role"]).rpartition(".")[2] for item in found.get("dependencies") or [])

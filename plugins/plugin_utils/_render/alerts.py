@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import SCRAPED, TRITON, object_name
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     CLUSTER,
@@ -30,8 +31,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.quer
 )
 
 RUNBOOK = "https://github.com/fastmachinelearning/fastml.supersonic/blob/main/docs/runbook.md"
-# What is scraped of an instance, by the naming contract.
-COMPONENTS = ("triton", "envoy", "otel-collector", "tempo")
+_SCRAPED = tuple(component.name for component in SCRAPED)
 # Upper bounds of Envoy's buckets of latency (ms): an objective has to be one of them.
 LATENCY_BOUNDS = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000)
 # How much faster than allowed the budget of errors may be spent: over a long window, and still over a short one
@@ -240,7 +240,7 @@ class Alerts:
     def _machinery(self) -> Iterator[Alert]:
         """What the service needs around it."""
         pod, namespace = self.labels["pod"], self.labels["namespace"]
-        ours = f'{namespace}="{self.namespace}",{pod}=~"{self.name}-({"|".join(COMPONENTS)})(-[a-z0-9]+){{1,2}}"'
+        ours = f'{namespace}="{self.namespace}",{pod}=~"{self.name}-({"|".join(_SCRAPED)})(-[a-z0-9]+){{1,2}}"'
         yield Alert(
             "SupersonicTargetDown", WARNING, 600, f"max by ({pod}) (up{{{ours}}}) == 0",
             f"the pod {{{{ $labels.{pod} }}}} is not scraped",
@@ -257,7 +257,7 @@ class Alerts:
                 {"job": "dcgm"},
             )  # fmt: skip
         if self.keda:
-            told = self._told("keda_scaler_detail_errors_total", f'scaledObject="{self.name}-triton"')
+            told = self._told("keda_scaler_detail_errors_total", f'scaledObject="{object_name(self.name, TRITON)}"')
             errors = " or ".join(f"increase({series}[{self._window(300, SLOW_SCRAPE)}s])" for series in told)
             # 0 where it does not answer.
             gone = ' or max(up{job="keda"}) == 0 or sum(absent(up{job="keda"})) - 1' if self.managed else ""
@@ -367,7 +367,7 @@ class Alerts:
 
     def _gpu(self, metric: str, over: int = 0) -> str:
         """Where the exporter names the pods of GPUs only those of the instance, and all of them where it does not."""
-        pod = f"{self.name}-triton-.*"
+        pod = f"{object_name(self.name, TRITON)}-.*"
         found = (
             f'{metric}{{exported_namespace="{self.namespace}",exported_pod=~"{pod}"}}',
             f'{metric}{{namespace=~"({self.namespace})?",pod=~"({pod})?"}}',

@@ -17,6 +17,7 @@ import time
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import COMPONENTS
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 
@@ -24,19 +25,10 @@ Variables = Mapping[str, t.Any]
 Outcome = dict[str, t.Any]
 
 # What the deploying roles register; one of them is there as soon as an instance was begun.
-RESULTS = (
-    "__model_repository_claim",
-    "__model_repository_result",
-    "__tempo_result",
-    "__otel_collector_result",
-    "__triton_result",
-    "__triton_switch",
-    "__triton_rollout",
-    "__envoy_result",
-    "__prometheus_result",
-    "__grafana_result",
-    "__grafana_delivered",
-    "__autoscaler_result",
+RESULTS = tuple(
+    f"__{component.role}_{what}"
+    for component in COMPONENTS
+    for what in ("claim", "result", "switch", "rollout", "delivered")
 )
 PROOF = "__verify_result"
 FAILURE = "__site_failure"

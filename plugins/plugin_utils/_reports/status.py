@@ -19,7 +19,7 @@ from typing import Any
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.timestamp import stamp
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as instance_status_page
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 def status_page(instances: Sequence[Mapping[str, Any]], made: str = "") -> str:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import COMPONENTS, object_names
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.manifests import (
     CVMFS_MOUNT,
@@ -245,7 +246,7 @@ PEERS = (
     "tempo_clients_from",
 )
 # Components of one pod each, that take the same variables.
-OBSERVERS = ("prometheus", "otel_collector", "tempo", "grafana")
+OBSERVERS = tuple(component.role for component in COMPONENTS if component.optional and component.pods)
 # What variables are to Kubernetes.
 KUBERNETES_TYPES = {
     **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("triton", "envoy") for name, field in (
@@ -1817,8 +1818,6 @@ IDENTITY = (
     "envoy_openshift_route",
     "grafana_ingress",
 )
-# What an instance's objects are called besides its own name (the naming contract).
-PARTS = frozenset({"triton", "envoy", "models", "prometheus", "grafana", "tempo", "otel-collector"})
 
 
 def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Problem]:
@@ -1843,7 +1842,7 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
         )
         if theirs == name:
             problems.append(Problem("supersonic_name", f"host {other} is an instance of the same name {where}", name))
-        elif theirs in {f"{name}-{part}" for part in PARTS} or name in {f"{theirs}-{part}" for part in PARTS}:
+        elif theirs in object_names(name) or name in object_names(theirs):
             shared = max(name, theirs, key=len)
             problems.append(
                 Problem(

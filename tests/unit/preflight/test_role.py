@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import findings_table, rbac
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.asked_services import asked_services
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.asked_services import asked_services
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_variables import of_host
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
 DEFAULTS = yaml.safe_load((CLONE / "roles/preflight/defaults/main.yml").read_text())
@@ -256,5 +257,5 @@ ENDPOINT = {"supersonic_tracing": {"endpoint": "otel.example.org:4317"}}
     ],
 )  # fmt: skip
 def test_which_services_are_asked(variables: dict[str, Any], namespaces: str) -> None:
-    found = asked_services({"supersonic_namespace": "cms", **variables})
+    found = asked_services(of_host({"supersonic_namespace": "cms", **variables}))
     assert [item["namespace"] for item in found] == namespaces.split()

@@ -21,7 +21,7 @@ Variables = Mapping[str, Any]
 def asked_services(variables: Variables) -> list[dict[str, str]]:
     """url and namespace of each Service that is asked, once.
 
-    variables: those of an instance, as its inventory has them; what roles say by default is repeated here.
+    variables: those of an instance, with the defaults of its roles.
     """
     namespace = str(variables["supersonic_namespace"])
     found = []
@@ -40,39 +40,32 @@ def asked_services(variables: Variables) -> list[dict[str, str]]:
 def _urls(variables: Variables) -> Iterator[str]:
     """Addresses; "" where there is none."""
 
-    def value(name: str) -> Any:
-        return variables.get(name) or ""
-
-    def is_not(name: str, unwanted: Any) -> bool:
-        """Whether a switch that is on by default is on."""
-        return bool(variables.get(name, True) != unwanted)
-
-    components = value("supersonic_components")
-    dashboards = variables.get("verify_dashboards", "auto")
+    components = variables["supersonic_components"]
+    dashboards = variables["verify_dashboards"]
     looks = dashboards == "always" or (dashboards == "auto" and "grafana" in components)
     if (
         "prometheus" in components
-        or ("autoscaler" in components and is_not("autoscaler_check_queries", False))
+        or ("autoscaler" in components and variables["autoscaler_check_queries"])
         or looks
-        or value("verify_prometheus") == "always"
+        or variables["verify_prometheus"] == "always"
     ):
-        yield str(value("supersonic_prometheus_url"))
-    tracing = value("supersonic_tracing") or {}
+        yield str(variables["supersonic_prometheus_url"])
+    tracing = variables["supersonic_tracing"]
     endpoint = str(tracing.get("endpoint") or "")
     collected = "otel_collector" in components
-    traced = is_not("verify_traces", False) and (endpoint or collected)
-    if "tempo" in components or (traced and value("supersonic_tempo_url")):
-        yield str(value("supersonic_tempo_url"))
+    traced = variables["verify_traces"] and (endpoint or collected)
+    if "tempo" in components or (traced and variables["supersonic_tempo_url"]):
+        yield str(variables["supersonic_tempo_url"])
     if collected:
         yield str(tracing.get("http_url") or (f"http://{endpoint.rpartition(':')[0]}" if endpoint else ""))
     if collected and traced and not endpoint:
         # What it counts.
         yield ""
-    managed = "grafana" in components and variables.get("grafana_mode", "managed") == "managed"
-    known = value("verify_grafana_token") or value("verify_grafana_password")
-    proved = looks and (value("verify_grafana_url") or ("grafana" in components and known))
-    kept = managed and is_not("preflight_backup", False) and (known or value("grafana_admin_password"))
+    managed = "grafana" in components and variables["grafana_mode"] == "managed"
+    known = variables["verify_grafana_token"] or variables["verify_grafana_password"]
+    proved = looks and (variables["verify_grafana_url"] or ("grafana" in components and known))
+    kept = managed and variables["preflight_backup"] and (known or variables["grafana_admin_password"])
     if proved or kept:
-        yield str(value("verify_grafana_url"))
-    if "grafana" in components and not managed and value("grafana_delivery") == "api":
-        yield str(value("grafana_url"))
+        yield str(variables["verify_grafana_url"])
+    if "grafana" in components and not managed and variables["grafana_delivery"] == "api":
+        yield str(variables["grafana_url"])
