@@ -101,7 +101,7 @@ class InstanceVariables(Mapping[str, Any]):
         self._evaluate = evaluate
 
     def __getitem__(self, name: str) -> Any:
-        value = self._given[name] if name in self._given else None
+        value = self._given.get(name)
         if value is None and name in all_defaults():
             return self._evaluate(all_defaults()[name], self)
         if name not in self._given:
