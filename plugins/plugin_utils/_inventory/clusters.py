@@ -26,11 +26,12 @@ def same_cluster(
     # Many instances, and few files.
     find = functools.cache(_cluster)
     here = find(str(kubeconfig or ""), str(context or ""))
-    return [
-        host
-        for host in hosts
-        if find(str(host.get("supersonic_kubeconfig") or ""), str(host.get("supersonic_context") or "")) == here
-    ]
+
+    def is_here(host: Mapping[str, Any]) -> bool:
+        variables = of_host(host)
+        return find(str(variables["supersonic_kubeconfig"]), str(variables["supersonic_context"])) == here
+
+    return [host for host in hosts if is_here(host)]
 
 
 def made_claims(hosts: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -137,7 +137,8 @@ class _Evaluated(Mapping[str, Any]):
 
 def of_task(templar: Any, variables: Mapping[str, Any]) -> InstanceVariables:
     """Those of the host of a task. templar, variables: of a lookup or action, variables not evaluated."""
-    below = templar.copy_with_new_env(available_variables={**all_defaults(), **variables})
+    available = {**all_defaults(), **{name: value for name, value in variables.items() if value is not None}}
+    below = templar.copy_with_new_env(available_variables=available)
     return InstanceVariables(_Evaluated(below, variables), lambda template, _own: below.template(template))
 
 
