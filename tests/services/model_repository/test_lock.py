@@ -31,9 +31,7 @@ except m.StoreError as error:
 @pytest.mark.parametrize("hidden", ["1", "2"])
 def test_a_living_publisher_whom_proc_does_not_show(hidden: str) -> None:
     """As on login nodes whose /proc is mounted with hidepid."""
-    begin = (
-        "import sys; sys.path.insert(0, sys.argv[2]); import _model_store as m, os, time; s = m.Store(sys.argv[1])\n"
-    )
+    begin = "import sys; sys.path.insert(0, sys.argv[2]); import store as m, os, time; s = m.Store(sys.argv[1])\n"
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder, "store")
         arguments = [str(store), str(Path(model_store.__file__).parent)]

@@ -255,7 +255,7 @@ def test_following_the_load_is_no_swing() -> None:
 
 def test_a_run_ends_when_nobody_reads_its_result() -> None:
     """As Ansible leaves its modules when it is interrupted."""
-    ask = "from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark; _benchmark.check_wanted()"
+    ask = "from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import run; run.check_wanted()"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     for closed in (False, True):
         command = [sys.executable, "-c", f"import sys; sys.stdin.read(); {ask}"]

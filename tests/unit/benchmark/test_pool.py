@@ -15,12 +15,16 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.watch
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
-    BEFORE,
-    MANAGER,
     PAUSED,
     PAUSED_REPLICAS,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pool import Autoscaler, Pool, find_autoscaler
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pool import (
+    BEFORE,
+    MANAGER,
+    Autoscaler,
+    Pool,
+    find_autoscaler,
+)
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 note = partial(pause_annotations.note, mark=pause_annotations.BENCHMARK)

@@ -149,7 +149,7 @@ def test_what_needs_no_answer_is_there_after_a_slow_cluster(monkeypatch: pytest.
     """A file of this machine, and a log that was asked for in time."""
     status = {"containerStatuses": [{"name": "quick"}]}
     pod = {"kind": "Pod", "metadata": {"name": "main-a", "uid": "u"}, "status": status}
-    ours = incident_bundle._ours
+    ours = incident_bundle.owned_objects
     look = ours.Look([ours.Ours(incident_bundle.POD, pod, "labels")], {})
     report = tmp_path / "report.json"
     report.write_text("{}")
@@ -173,7 +173,7 @@ def test_what_needs_no_answer_is_there_after_a_slow_cluster(monkeypatch: pytest.
 
     monkeypatch.setattr(ours, "look", lambda *_arguments: look)
     monkeypatch.setattr(instance_status, "look", told)
-    monkeypatch.setattr(incident_bundle._status_page, "page", lambda *_arguments: "page")
+    monkeypatch.setattr(incident_bundle.status_page, "page", lambda *_arguments: "page")
     monotonic = time.monotonic
     monkeypatch.setattr(incident_bundle.time, "monotonic", lambda: monotonic() + clock[0])
     found = incident_bundle.collect(options, cast("Any", None), cast("Any", Slow()), None)
@@ -183,7 +183,7 @@ def test_what_needs_no_answer_is_there_after_a_slow_cluster(monkeypatch: pytest.
 
 
 def test_objects_that_were_read_are_in_it_although_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = incident_bundle._ours
+    ours = incident_bundle.owned_objects
     look = ours.Look([ours.Ours(incident_bundle.POD, {"kind": "Pod", "metadata": {"name": "main-a"}}, "labels")], {})
     monkeypatch.setattr(ours, "look", lambda *_arguments: look)
     options = incident_bundle.Options("cms", "main", "1", instance_status.Wanted("cms", "main"), seconds=-1)

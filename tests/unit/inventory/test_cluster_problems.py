@@ -17,8 +17,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as preflight_checks
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.preflight_requirements import features
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_variables import all_defaults, of_host
 from ansible_collections.fastml.supersonic.tests.harness.answers import served
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 from ansible_collections.fastml.supersonic.tests.harness.poor_cluster import Poor
 
 DEFAULTS = yaml.safe_load((Path(__file__).resolve().parents[3] / "roles/preflight/defaults/main.yml").read_text())
@@ -221,16 +222,16 @@ def test_every_feature_says_how_to_do_without_it() -> None:
 
 
 def test_advice_names_every_switch_of_a_right() -> None:
-    """Whoever follows it is not refused again: what switches the feature on, by the playbooks' variables, is in it."""
-    features = yaml.safe_load((CLONE / "playbooks/vars/preflight.yml").read_text())["site_features"]
+    """Whoever follows it is not refused again: each variable that brings a feature is in the advice on its rights."""
+    switch = re.compile(r"\w+_(?:network_policy|pod_disruption_budget|ingress|openshift_route)")
+    switches = {name for name in all_defaults() if switch.fullmatch(name)}
+    listed = ["prometheus", "otel_collector", "tempo", "grafana", "autoscaler"]
+    off = {"supersonic_namespace": "cms", "supersonic_components": listed, **{name: {} for name in switches}}
     seen = 0
-    for feature, expression in features.items():
-        switches = re.findall(
-            r"\b[a-z_]+_(?:network_policy|pod_disruption_budget|ingress|openshift_route)\b", expression
-        )
-        for item in FEATURES[feature] if switches else ():
-            advice = preflight_checks.WITHOUT[item["resource"] + (f".{item['group']}" if "group" in item else "")]
-            for name in switches:
+    for name in sorted(switches):
+        for feature in set(features(of_host({**off, name: {"host": "a"}}))) - set(features(of_host(off))):
+            for item in FEATURES[feature]:
+                advice = preflight_checks.WITHOUT[item["resource"] + (f".{item['group']}" if "group" in item else "")]
                 assert name in advice, f"{feature}: {name}"
                 seen += 1
     assert seen > 8

@@ -159,7 +159,7 @@ def test_the_store_s_code_is_read_by_any_loader(monkeypatch: pytest.MonkeyPatch)
         def get_source(_name: str) -> bytes:
             return text.encode()
 
-    monkeypatch.setattr(store_pod._model_store.__spec__, "loader", Loader)
+    monkeypatch.setattr(store_pod.model_store.__spec__, "loader", Loader)
     assert store_pod._source() == text
 
 

@@ -537,7 +537,7 @@ def test_what_a_killed_publisher_left_goes_with_the_next_run(source: Path, tmp_p
 def leave_lock(store: Path, **changes: object) -> None:
     """What a publisher leaves that died."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[2]); import _model_store as m, os\n"
+        "import sys; sys.path.insert(0, sys.argv[2]); import store as m, os\n"
         "s = m.Store(sys.argv[1]); s.open('somebody'); os._exit(9)"
     )
     folder = Path(model_store.__file__).parent

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def test_playbooks_that_ask_a_cluster_log_in_and_out() -> None:
         # What comes before has judged variables, and what comes after tells.
         for play in (*plays[:begin], *plays[end + 1 :]):
             asking = [task for task in play.get("tasks", []) if not only_notes(task)]
-            assert "_role" not in json.dumps(asking), path
+            assert not re.search(r"(include|import)_role", json.dumps(asking)), path
             assert "roles" not in play, path
         for play, name in zip(plays[begin + 1 : end], imported[begin + 1 : end], strict=True):
             assert name in ("", "verify"), path
