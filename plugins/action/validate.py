@@ -103,9 +103,8 @@ class ActionModule(ActionBase):
             for name, option in spec.items():
                 if name not in available:
                     if option.get("required") and role not in absent:
-                        problems.append(
-                            inventory_rules.Problem(name, f"it is not set, but the role {role} needs it: "
-                                                     f"{_first(option.get('description'))}"))  # fmt: skip
+                        needed = f"it is not set, but the role {role} needs it: {_first(option.get('description'))}"
+                        problems.append(inventory_rules.Problem(name, needed))
                     continue
                 try:
                     value = templar.template(available[name])

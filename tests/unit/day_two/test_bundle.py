@@ -173,7 +173,7 @@ def test_what_needs_no_answer_is_there_after_a_slow_cluster(monkeypatch: pytest.
 
     monkeypatch.setattr(ours, "look", lambda *_arguments: look)
     monkeypatch.setattr(instance_status, "look", told)
-    monkeypatch.setattr(incident_bundle.status_page, "page", lambda *_arguments: "page")
+    monkeypatch.setattr(incident_bundle.instance_status_page, "page", lambda *_arguments: "page")
     monotonic = time.monotonic
     monkeypatch.setattr(incident_bundle.time, "monotonic", lambda: monotonic() + clock[0])
     found = incident_bundle.collect(options, cast("Any", None), cast("Any", Slow()), None)
