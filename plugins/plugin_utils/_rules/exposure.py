@@ -26,8 +26,6 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem i
 
 # Path of the clients' requests, by what Envoy is told to take.
 GRPC_PATH, HTTP_PATH = "/inference.GRPCInferenceService", "/v2"
-
-
 # Controllers without an annotation for a key of envoy_ingress, and what does it instead.
 INGRESS_LACKS = {
     "max_request_bytes": {
@@ -41,19 +39,11 @@ INGRESS_LACKS = {
         "other": "name its annotation in envoy_ingress.annotations",
     },
 }
-
-
 # Of Go, as cert-manager takes it.
 DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(h|m|s|ms))+")
-
-
 DURATION_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-
-
 # What cert-manager takes where nothing is said.
 CERTIFICATE_HOURS = 2160
-
-
 LOAD_BALANCER = (
     "envoy_service_load_balancer_class",
     "envoy_service_load_balancer_ip",

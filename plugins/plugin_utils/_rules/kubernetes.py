@@ -33,17 +33,9 @@ RESOURCES = (
     "keda_webhooks_resources",
 )
 PROBE_HANDLERS = {"httpGet", "tcpSocket", "grpc", "exec"}
-
-
 PROBES = ("triton_startup_probe", "triton_readiness_probe", "triton_liveness_probe")
-
-
 BUDGETS = ("triton_pod_disruption_budget", "envoy_pod_disruption_budget")
-
-
 ROLLING_UPDATES = ("triton_rolling_update", "envoy_rolling_update")
-
-
 OVERRIDES = (
     "triton_pod_spec_overrides",
     "envoy_pod_spec_overrides",
@@ -52,8 +44,6 @@ OVERRIDES = (
     "otel_collector_pod_spec_overrides",
     "tempo_pod_spec_overrides",
 )
-
-
 PEERS = (
     "triton_metrics_from",
     "envoy_metrics_from",
@@ -64,12 +54,8 @@ PEERS = (
     "otel_collector_metrics_from",
     "tempo_clients_from",
 )
-
-
 # Components of one pod each, that take the same variables.
 OBSERVERS = tuple(component.role for component in COMPONENTS if component.optional and component.pods)
-
-
 # What variables are to Kubernetes.
 KUBERNETES_TYPES = {
     **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("triton", "envoy") for name, field in (
@@ -115,8 +101,6 @@ KUBERNETES_TYPES = {
     **dict.fromkeys(OVERRIDES, "PodSpec"),
     **dict.fromkeys(PEERS, "[NetworkPolicyPeer]"),
 }  # fmt: skip
-
-
 # Types that may hold passwords, which no message shows.
 SECRET_TYPES = {"Container", "EnvVar", "HTTPHeader"}
 

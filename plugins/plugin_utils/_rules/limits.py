@@ -95,8 +95,6 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     "verify_timeout": (1, None),
     "verify_wait_timeout": (0, None),
 }
-
-
 # Why a limit is where it is, where that is not plain.
 REASONS = {
     "model_repository_keep": (

@@ -10,7 +10,6 @@ This plugin util is PRIVATE to the collection. It can have breaking changes at a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.manifests import (
     CVMFS_MOUNT,
@@ -21,12 +20,11 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem i
     LONGEST_NAME,
     Problem,
     Variables,
+    folder_parts,
 )
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.triton_pod import volume_mounts
 
 REPOSITORY_NEEDS = {"pvc": {"claim"}, "cvmfs": {"path"}, "nfs": {"server", "export"}, "image": {"path"}}
-
-
 REPOSITORY_ALLOWS = {
     "pvc": {"claim", "path"},
     "cvmfs": {"claim", "host_path", "path"},
@@ -160,11 +158,6 @@ def _repositories_together(name: str, repositories: Sequence[Variables]) -> Iter
                     item["path"],
                     f"[{index}].path",
                 )
-
-
-def folder_parts(folder: Any) -> tuple[str, ...]:
-    """The parts of a path, the same for every way to write it."""
-    return tuple(part for part in str(folder or "").split("/") if part not in ("", "."))
 
 
 def _folder(item: Variables) -> tuple[str, ...]:

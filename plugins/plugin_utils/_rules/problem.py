@@ -17,27 +17,13 @@ from typing import Any
 
 # Objects are called NAME-<part>, and a Deployment's pods get 17 characters more; 63 is the end.
 LONGEST_NAME = 30
-
-
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-
-
 DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-
-
 # Services are called like the instance, and their names may not begin with a digit (RFC 1035).
 SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-
-
 ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
-
-
 LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-
-
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-
-
 INDEX = re.compile(r"\[[0-9]+\]")
 
 
@@ -102,3 +88,8 @@ def missing_keys(name: str, value: Variables, *keys: str) -> Iterator[Problem]:
     for key in keys:
         if not value.get(key):
             yield Problem(name, f"the key {key} is missing.")
+
+
+def folder_parts(folder: Any) -> tuple[str, ...]:
+    """The parts of a path, the same for every way to write it."""
+    return tuple(part for part in str(folder or "").split("/") if part not in ("", "."))

@@ -30,12 +30,8 @@ PROBE_NUMBERS = {
     "successThreshold": 1,
     "terminationGracePeriodSeconds": 1,
 }
-
-
 # For which CoreDNS repeats what it has answered.
 DNS_SECONDS = 5
-
-
 # Flags of tritonserver that a variable sets; a second way would make the checks below worthless.
 OWNED_FLAGS = {
     "model-repository": "triton_model_repositories",
@@ -48,15 +44,11 @@ OWNED_FLAGS = {
     "http-restricted-api": "triton_restricted_apis",
     "grpc-restricted-protocol": "triton_restricted_apis",
 }
-
-
 # Flags that have to stay true.
 NEEDED_FLAGS = {
     "allow-http": "the probes of servers are HTTP requests, so that no server would ever be ready",
     "allow-grpc": "Envoy sends requests to servers by gRPC, so that no client would be served",
 }
-
-
 FIXED_PORT_FLAGS = {"http-port", "grpc-port", "metrics-port", "http-address", "grpc-address", "metrics-address"}
 
 

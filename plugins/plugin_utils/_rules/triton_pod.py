@@ -15,16 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.manifests import (
     repository_mount,
 )
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.model_repositories import folder_parts
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import DNS_LABEL, Problem, Variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import (
+    DNS_LABEL,
+    Problem,
+    Variables,
+    folder_parts,
+)
 
 SHELLS = {"sh", "bash", "dash", "ash", "zsh"}
-
-
 # What the role itself brings into the servers' pod.
 OWNED_ENV = {"POD_NAME", "POD_UID"}
-
-
 # Where servers find repositories: each below the first, under its name, but for CVMFS. Links inside CVMFS are absolute,
 # so that it is always mounted at its own place, and once.
 # What the pod has mounted besides; the name of each volume and its place.

@@ -19,14 +19,8 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem i
 
 # What a secret has before the name of the variable that it is for.
 SECRET = "vault_"
-
-
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
-
-
 _TEMPLATE = re.compile(r"\{[{%](.*?)[}%]\}", re.S)
-
-
 _NAME = re.compile(r"\b[A-Za-z_]\w*")
 
 

@@ -25,8 +25,6 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem i
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.triton import PROBE_NUMBERS
 
 QUANTITIES = ("triton_shared_memory_size", "model_repository_size", "prometheus_size", "tempo_size", "grafana_size")
-
-
 IMAGES = (
     "triton_image",
     "envoy_image",
