@@ -23,7 +23,17 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_
     options,
     role_names,
 )
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import inventory as inventory_rules
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.across_hosts import IDENTITY, check_instances
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes import check_kubernetes
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.names import unknown_variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem, expand
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.unevaluated import Failure, unevaluated
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.validation import (
+    absent_files,
+    cautions,
+    check_relations,
+)
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.values import check_value
 
 
 class ActionModule(ActionBase):
@@ -80,7 +90,7 @@ class ActionModule(ActionBase):
         names = [
             str(name) for name in variables if whole_inventory or str(name).startswith(tuple(f"{p}_" for p in prefixes))
         ]
-        problems = inventory_rules.unknown_variables(
+        problems = unknown_variables(
             names,
             known,
             prefixes,
@@ -96,7 +106,7 @@ class ActionModule(ActionBase):
         templar = self._templar.copy_with_new_env(available_variables=available)
 
         values: dict[str, Any] = {}
-        failures: list[inventory_rules.Failure] = []
+        failures: list[Failure] = []
         unjudged: set[str] = set()
         absent = {role for role in specs if available.get(f"{role}_state") == "absent"}
         for role, spec in specs.items():
@@ -104,41 +114,39 @@ class ActionModule(ActionBase):
                 if name not in available:
                     if option.get("required") and role not in absent:
                         needed = f"it is not set, but the role {role} needs it: {_first(option.get('description'))}"
-                        problems.append(inventory_rules.Problem(name, needed))
+                        problems.append(Problem(name, needed))
                     continue
                 try:
                     value = templar.template(available[name])
                 except AnsibleError as error:
                     unjudged.add(name)
-                    failures.append(inventory_rules.Failure(name, available[name], str(error).split("\n", 1)[0]))
+                    failures.append(Failure(name, available[name], str(error).split("\n", 1)[0]))
                     continue
                 # Kubernetes' types first: they know what no message may show.
-                wrong = list(inventory_rules.check_kubernetes(name, value)) or list(
-                    inventory_rules.check_value(name, value, option)
-                )
+                wrong = list(check_kubernetes(name, value)) or list(check_value(name, value, option))
                 problems.extend(wrong)
                 unjudged.update([name] if wrong else [])
                 # What is removed needs names and types, but not that everything fits together.
                 if not wrong and role not in absent:
                     values[name] = value
-        problems.extend(inventory_rules.unevaluated(failures, available))
-        problems.extend(inventory_rules.check_relations(values, files=arguments["files"], unjudged=unjudged))
-        self._cautions = inventory_rules.cautions(values)
+        problems.extend(unevaluated(failures, available))
+        problems.extend(check_relations(values, files=arguments["files"], unjudged=unjudged))
+        self._cautions = cautions(values)
 
         if arguments["models"] and "model_repository" not in absent:
             problems.extend(_models(values))
 
         hidden = {name for spec in specs.values() for name, option in spec.items() if option.get("no_log")}
 
-        def sentence(problem: inventory_rules.Problem) -> str:
+        def sentence(problem: Problem) -> str:
             return problem.sentence(self._origin(problem, variables), hidden=problem.variable in hidden)
 
         if not arguments["files"]:
-            absent_files = inventory_rules.absent_files(values, unjudged)
-            self._missing = [{"variable": item.variable, "text": sentence(item)} for item in absent_files]
+            missing = absent_files(values, unjudged)
+            self._missing = [{"variable": item.variable, "text": sentence(item)} for item in missing]
         return [sentence(problem) for problem in problems]
 
-    def _origin(self, problem: inventory_rules.Problem, variables: Mapping[str, Any]) -> str:
+    def _origin(self, problem: Problem, variables: Mapping[str, Any]) -> str:
         """File and line that a variable comes from; Ansible keeps them with texts, dictionaries and lists."""
         if problem.variable not in variables:
             return "" if not problem.variable or problem.value is None else "the role's default"
@@ -162,10 +170,10 @@ class ActionModule(ActionBase):
             with contextlib.suppress(AnsibleError):
                 # Every access of a host collects its variables anew.
                 of_host = variables["hostvars"][name]
-                instances[name] = {key: of_host.get(key, shared.get(key)) for key in inventory_rules.IDENTITY}
+                instances[name] = {key: of_host.get(key, shared.get(key)) for key in IDENTITY}
         if host not in instances:
             return []
-        problems = inventory_rules.check_instances(host, instances)
+        problems = check_instances(host, instances)
         return [problem.sentence(self._origin(problem, variables)) for problem in problems]
 
 
@@ -176,21 +184,21 @@ for _role in role_names():
     defaults(_role)
 
 
-def _models(values: Mapping[str, Any]) -> Iterator[inventory_rules.Problem]:
+def _models(values: Mapping[str, Any]) -> Iterator[Problem]:
     """What publishing would say of the models, by its own code."""
     # Imported here so that nobody else loads what reads models.
     from ansible_collections.fastml.supersonic.plugins.module_utils._models.sources import opened
     from ansible_collections.fastml.supersonic.plugins.module_utils._models.validation import validate
 
     name = "model_repository_sources"
-    sources = [inventory_rules.expand(str(source)) for source in values.get(name) or []]
+    sources = [expand(str(source)) for source in values.get(name) or []]
     if not sources:
         return
     try:
         with opened(sources, cached=True) as tree:
             validate(tree, values.get("model_repository_external_models") or ())
     except SupersonicError as error:
-        yield inventory_rules.Problem(name, str(error).replace("\n", "\n  "), values[name])
+        yield Problem(name, str(error).replace("\n", "\n  "), values[name])
 
 
 def _first(description: Any) -> str:
@@ -199,7 +207,7 @@ def _first(description: Any) -> str:
     return sentence + ("." if dot else "")
 
 
-def _places(problem: inventory_rules.Problem, variables: Mapping[str, Any]) -> Iterator[Any]:
+def _places(problem: Problem, variables: Mapping[str, Any]) -> Iterator[Any]:
     """What may know where it comes from, the most precise first."""
     yield problem.value
     value = variables.get(problem.variable)

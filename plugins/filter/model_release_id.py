@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.sources import opened
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.inventory import expand
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import expand
 
 
 def model_release_id(source: str | Sequence[str]) -> str:

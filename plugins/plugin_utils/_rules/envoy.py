@@ -17,13 +17,12 @@ import re
 import ssl
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import LABEL_NAME, LABELS
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy_methods as methods
-
-Variables = Mapping[str, Any]
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem, Variables
 
 TOKEN_LENGTH = 20
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/-]*")
@@ -63,16 +62,7 @@ OUR_CLUSTERS = ("triton", "triton_http", "admin", "prometheus", "load_limit", "g
 _LIMIT_KEYS = ("rate", "burst", "in_flight")
 
 
-class Finding(NamedTuple):
-    """A problem: the variable, what is wrong, the value if it may be shown, and the place inside."""
-
-    variable: str
-    text: str
-    value: Any = None
-    path: str = ""
-
-
-def findings(variables: Variables) -> Iterator[Finding]:
+def findings(variables: Variables) -> Iterator[Problem]:
     """Everything, in the order of the variables in the role's defaults."""
     yield from _tokens(variables)
     yield from _issuers(variables)
@@ -96,22 +86,22 @@ def _named(variables: Variables) -> bool:
 _NAMELESS = "no client has a name here: set envoy_tokens, envoy_jwt_issuers or envoy_tls_client_ca, or leave it out."
 
 
-def _tokens(variables: Variables) -> Iterator[Finding]:
+def _tokens(variables: Variables) -> Iterator[Problem]:
     name = "envoy_tokens"
     owners: dict[str, str] = {}
     for client, value in (variables.get(name) or {}).items():
         path = f".{client}"
         if not _CLIENT.fullmatch(str(client)):
-            yield Finding(name, f"a client's name is made of letters, digits and . _ @ / -, not {client}.", None, path)
+            yield Problem(name, f"a client's name is made of letters, digits and . _ @ / -, not {client}.", None, path)
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, Sequence) or not values:
-            yield Finding(name, "a client has a token or a list of them.", None, path)
+            yield Problem(name, "a client has a token or a list of them.", None, path)
             continue
         for token in values:
             if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
-                yield Finding(name, "a token is a text of ASCII signs without spaces.", None, path)
+                yield Problem(name, "a token is a text of ASCII signs without spaces.", None, path)
             elif len(token) < TOKEN_LENGTH:
-                yield Finding(
+                yield Problem(
                     name,
                     f"a token has {TOKEN_LENGTH} signs or more, so that nobody guesses it, and this one {len(token)}. "
                     "Make one with: openssl rand -base64 32",
@@ -119,27 +109,27 @@ def _tokens(variables: Variables) -> Iterator[Finding]:
                     path,
                 )
             elif owners.setdefault(token, client) != client:
-                yield Finding(name, f"{owners[token]} has the same token, so nobody could tell who calls.", None, path)
+                yield Problem(name, f"{owners[token]} has the same token, so nobody could tell who calls.", None, path)
 
 
-def _issuers(variables: Variables) -> Iterator[Finding]:
+def _issuers(variables: Variables) -> Iterator[Problem]:
     name = "envoy_jwt_issuers"
     seen = set()
     for index, item in enumerate(variables.get(name) or []):
         path = f"[{index}]"
         if item.get("issuer") in seen:
-            yield Finding(name, "this issuer is there twice. Give it all its audiences once.", item["issuer"], path)
+            yield Problem(name, "this issuer is there twice. Give it all its audiences once.", item["issuer"], path)
         seen.add(item.get("issuer"))
         if not item.get("audiences"):
-            yield Finding(
+            yield Problem(
                 name, "it names no audience, so tokens for any other service would be let in.", item.get("issuer"), path
             )
         if bool(item.get("jwks")) == bool(item.get("jwks_uri")):
-            yield Finding(name, "it has either jwks_uri or jwks.", item.get("issuer"), path)
+            yield Problem(name, "it has either jwks_uri or jwks.", item.get("issuer"), path)
         if item.get("jwks_uri"):
             yield from _address(name, item["jwks_uri"], f"{path}.jwks_uri")
             if str(item["jwks_uri"]).startswith("http:") and not item.get("insecure"):
-                yield Finding(
+                yield Problem(
                     name,
                     "over http whoever is on the way could hand out other keys: use https, or set insecure: true.",
                     item["jwks_uri"],
@@ -147,12 +137,12 @@ def _issuers(variables: Variables) -> Iterator[Finding]:
                 )
         for key, least in (("clock_skew_seconds", 0), ("cache_seconds", 1)):
             if item.get(key) is not None and int(item[key]) < least:
-                yield Finding(name, f"it has to be {least} or more.", item[key], f"{path}.{key}")
+                yield Problem(name, f"it has to be {least} or more.", item[key], f"{path}.{key}")
         keys = (item.get("jwks") or {}).get("keys")
         if item.get("jwks") and (not isinstance(keys, Sequence) or not keys):
-            yield Finding(name, "a key set has a list of keys: {keys: [...]}.", None, f"{path}.jwks")
+            yield Problem(name, "a key set has a list of keys: {keys: [...]}.", None, f"{path}.jwks")
         elif any(isinstance(key, Mapping) and {"d", "k"} & key.keys() for key in keys or []):
-            yield Finding(
+            yield Problem(
                 name,
                 "it has a private or a shared key, with which anybody who can read it could make tokens. Only public "
                 "keys belong here.",
@@ -161,16 +151,16 @@ def _issuers(variables: Variables) -> Iterator[Finding]:
             )
 
 
-def _address(name: str, address: Any, path: str) -> Iterator[Finding]:
+def _address(name: str, address: Any, path: str) -> Iterator[Problem]:
     parts = urlsplit(str(address))
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        yield Finding(name, "it has to be an address such as https://tokens.example.org/keys.", address, path)
+        yield Problem(name, "it has to be an address such as https://tokens.example.org/keys.", address, path)
     elif parts.username or parts.password:
-        yield Finding(
+        yield Problem(
             name, "it has a user or a password, which would be in a ConfigMap for everybody to read.", None, path
         )
     elif parts.scheme == "https" and _is_ip(parts.hostname):
-        yield Finding(
+        yield Problem(
             name, "certificates are checked by name, so that with https it needs the name of a host.", address, path
         )
 
@@ -183,7 +173,7 @@ def _is_ip(host: str) -> bool:
     return True
 
 
-def _rules(variables: Variables) -> Iterator[Finding]:
+def _rules(variables: Variables) -> Iterator[Problem]:
     name = "envoy_access_rules"
     for index, rule in enumerate(variables.get(name) or []):
         path = f"[{index}]"
@@ -191,12 +181,12 @@ def _rules(variables: Variables) -> Iterator[Finding]:
         for key in ("clients", "models"):
             for item in rule.get(key) or []:
                 if not item or "*" in str(item)[:-1]:
-                    yield Finding(name, "a name may have * at its end, and nowhere else.", item, f"{path}.{key}")
+                    yield Problem(name, "a name may have * at its end, and nowhere else.", item, f"{path}.{key}")
         if rule.get("clients") and not _named(variables):
-            yield Finding(name, _NAMELESS, list(rule["clients"]), f"{path}.clients")
+            yield Problem(name, _NAMELESS, list(rule["clients"]), f"{path}.clients")
         yield from _known_clients(variables, name, rule.get("clients") or [], f"{path}.clients")
         if rule.get("claims") and not variables.get("envoy_jwt_issuers"):
-            yield Finding(
+            yield Problem(
                 name,
                 "claims are those of JSON Web Tokens: set envoy_jwt_issuers.",
                 dict(rule["claims"]),
@@ -206,14 +196,14 @@ def _rules(variables: Variables) -> Iterator[Finding]:
     yield from _methods("envoy_public_methods", public, "")
     for method in public:
         if method == "*" or method in methods.CONTROL:
-            yield Finding(
+            yield Problem(
                 "envoy_public_methods",
                 "everybody could change the servers, or read and write their memory. Name methods that only ask.",
                 method,
             )
 
 
-def _known_clients(variables: Variables, name: str, clients: Iterable[str], path: str) -> Iterator[Finding]:
+def _known_clients(variables: Variables, name: str, clients: Iterable[str], path: str) -> Iterator[Problem]:
     """Clients whom nobody can be, where static tokens alone give names."""
     names = list(variables.get("envoy_tokens") or {})
     if not names or variables.get("envoy_jwt_issuers") or variables.get("envoy_tls_client_ca"):
@@ -222,42 +212,42 @@ def _known_clients(variables: Variables, name: str, clients: Iterable[str], path
         if not any(fnmatch.fnmatchcase(known, str(client)) for known in names):
             close = difflib.get_close_matches(str(client), names, n=1)
             hint = f"Did you mean {close[0]}?" if close else f"They are {', '.join(names)}."
-            yield Finding(name, f"no client of envoy_tokens has this name. {hint}", client, path)
+            yield Problem(name, f"no client of envoy_tokens has this name. {hint}", client, path)
 
 
-def _methods(name: str, names: Iterable[str], path: str) -> Iterator[Finding]:
+def _methods(name: str, names: Iterable[str], path: str) -> Iterator[Problem]:
     for method in names:
         if method not in (*methods.METHODS, "*"):
             close = difflib.get_close_matches(str(method), methods.METHODS, n=1)
             hint = f"Did you mean {close[0]}?" if close else f"They are {', '.join(methods.METHODS)}."
-            yield Finding(name, f"there is no such method. {hint}", method, path)
+            yield Problem(name, f"there is no such method. {hint}", method, path)
 
 
-def _certificates(variables: Variables) -> Iterator[Finding]:
+def _certificates(variables: Variables) -> Iterator[Problem]:
     secret, certificate = variables.get("envoy_tls_secret"), variables.get("envoy_tls_certificate")
     key, authority = variables.get("envoy_tls_private_key"), variables.get("envoy_tls_client_ca")
     if secret and certificate:
-        yield Finding(
+        yield Problem(
             "envoy_tls_secret", "envoy_tls_certificate is set too: the certificate comes from one of them.", secret
         )
     if certificate and not key:
-        yield Finding("envoy_tls_certificate", "envoy_tls_private_key, its key, is not set.")
+        yield Problem("envoy_tls_certificate", "envoy_tls_private_key, its key, is not set.")
     if key and not certificate:
-        yield Finding("envoy_tls_private_key", "envoy_tls_certificate, the certificate of this key, is not set.")
+        yield Problem("envoy_tls_private_key", "envoy_tls_certificate, the certificate of this key, is not set.")
     if certificate and key:
         problem = _pair(certificate, key)
         if problem:
-            yield Finding("envoy_tls_certificate", problem)
+            yield Problem("envoy_tls_certificate", problem)
     if authority:
         if not (secret or certificate):
-            yield Finding(
+            yield Problem(
                 "envoy_tls_client_ca",
                 "clients show certificates to an endpoint that has one: set envoy_tls_secret or envoy_tls_certificate.",
             )
         try:
             ssl.create_default_context(cadata=authority)
         except (ssl.SSLError, ValueError):
-            yield Finding("envoy_tls_client_ca", "it has to be certificates in PEM (-----BEGIN CERTIFICATE-----).")
+            yield Problem("envoy_tls_client_ca", "it has to be certificates in PEM (-----BEGIN CERTIFICATE-----).")
 
 
 def _pair(certificate: str, key: str) -> str | None:
@@ -277,28 +267,28 @@ def _pair(certificate: str, key: str) -> str | None:
     return None
 
 
-def _limits(variables: Variables) -> Iterator[Finding]:
+def _limits(variables: Variables) -> Iterator[Problem]:
     for rate, burst in (
         ("envoy_connection_rate", "envoy_connection_burst"),
         ("envoy_request_rate", "envoy_request_burst"),
     ):
         if int(variables.get(burst) or 0) and not int(variables.get(rate) or 0):
-            yield Finding(burst, f"it is a part of a rate, but {rate} is 0.", variables[burst])
+            yield Problem(burst, f"it is a part of a rate, but {rate} is 0.", variables[burst])
     name = "envoy_client_limits"
     limits = variables.get(name) or {}
     if limits and not _named(variables):
-        yield Finding(name, _NAMELESS, list(limits))
+        yield Problem(name, _NAMELESS, list(limits))
     yield from _known_clients(variables, name, [client for client in limits if client != "*"], "")
     yield from _alike(variables)
     for client, limit in limits.items():
         path = f".{client}"
         if not isinstance(limit, Mapping) or not limit:
-            yield Finding(
+            yield Problem(
                 name, "a client's limits are {rate: 50, burst: 100, in_flight: 20} or a part of it.", limit, path
             )
             continue
         if client != "*" and not _LIMITED_CLIENT.fullmatch(str(client)):
-            yield Finding(
+            yield Problem(
                 name,
                 f"a client's name is made of letters, digits, spaces and . _ @ / : = , + -, not {client}.",
                 None,
@@ -308,13 +298,13 @@ def _limits(variables: Variables) -> Iterator[Finding]:
             if key not in _LIMIT_KEYS:
                 close = difflib.get_close_matches(str(key), _LIMIT_KEYS, n=1)
                 hint = f"Did you mean {close[0]}?" if close else f"They are {', '.join(_LIMIT_KEYS)}."
-                yield Finding(name, f"there is no limit {key}. {hint}", value, path)
+                yield Problem(name, f"there is no limit {key}. {hint}", value, path)
             elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                yield Finding(name, "it has to be a whole number of 1 or more.", value, f"{path}.{key}")
+                yield Problem(name, "it has to be a whole number of 1 or more.", value, f"{path}.{key}")
         if "burst" in limit and "rate" not in limit:
-            yield Finding(name, "a burst is a part of a rate, which is not given.", dict(limit), path)
+            yield Problem(name, "a burst is a part of a rate, which is not given.", dict(limit), path)
         if client == "*" and "in_flight" in limit:
-            yield Finding(
+            yield Problem(
                 name,
                 "Envoy counts requests at a time for clients that it knows by name. Name them, or limit all together "
                 "by envoy_requests_in_flight.",
@@ -323,66 +313,66 @@ def _limits(variables: Variables) -> Iterator[Finding]:
             )
 
 
-def _alike(variables: Variables) -> Iterator[Finding]:
+def _alike(variables: Variables) -> Iterator[Problem]:
     """Clients whom metrics could not tell apart."""
     names: dict[str, str] = {}
     for name in ("envoy_tokens", "envoy_client_limits"):
         for client in variables.get(name) or {}:
             other = names.setdefault(methods.stat_name(str(client)), str(client))
             if other != client:
-                yield Finding(
+                yield Problem(
                     name, f"in metrics its name would be that of {other}. Name one of them otherwise.", client
                 )
 
 
-def _load_limit(variables: Variables) -> Iterator[Finding]:
+def _load_limit(variables: Variables) -> Iterator[Problem]:
     name = "envoy_load_limit"
     limit = variables.get(name) or {}
     if not limit:
         return
     for key in ("url", "query", "threshold"):
         if limit.get(key) is None:
-            yield Finding(name, f"the key {key} is missing.")
+            yield Problem(name, f"the key {key} is missing.")
     if limit.get("url"):
         yield from _address(name, limit["url"], ".url")
     for key, least in (("resume_after", 0), ("interval", 1), ("retry_after", 1)):
         if limit.get(key) is not None and int(limit[key]) < least:
-            yield Finding(name, f"it has to be {least} or more.", limit[key], f".{key}")
+            yield Problem(name, f"it has to be {least} or more.", limit[key], f".{key}")
 
 
-def _server_wait(variables: Variables) -> Iterator[Finding]:
+def _server_wait(variables: Variables) -> Iterator[Problem]:
     name = "envoy_server_wait_except"
     excepted = variables.get(name) or []
     yield from _methods(name, excepted, "")
     if "*" in excepted or "ModelInfer" in excepted:
-        yield Finding(
+        yield Problem(
             name, "requests for inference are what waits. Leave it out, or set envoy_server_wait: 0.", excepted
         )
     wait, idle = (variables.get(key) for key in ("envoy_server_wait", "envoy_stream_idle_timeout"))
     if wait and idle and 0 < int(idle) <= int(wait):
-        yield Finding(
+        yield Problem(
             "envoy_server_wait",
             f"a request that waits is silent, so that envoy_stream_idle_timeout ({idle}) ends it before. Set it lower.",
             wait,
         )
 
 
-def _gpu_metrics(variables: Variables) -> Iterator[Finding]:
+def _gpu_metrics(variables: Variables) -> Iterator[Problem]:
     name = "envoy_gpu_metrics_labels"
     for key, value in (variables.get(name) or {}).items():
         if key not in LABELS:
-            yield Finding(name, f"only {' and '.join(LABELS)} have another name at some sites.", key, f".{key}")
+            yield Problem(name, f"only {' and '.join(LABELS)} have another name at some sites.", key, f".{key}")
         elif not isinstance(value, str) or not LABEL_NAME.fullmatch(value):
-            yield Finding(name, "this is no name of a label.", value, f".{key}")
+            yield Problem(name, "this is no name of a label.", value, f".{key}")
     if variables.get("envoy_gpu_metrics") and variables.get("envoy_service_port") == GPU_METRICS_PORT:
-        yield Finding(
+        yield Problem(
             "envoy_service_port",
             "envoy_gpu_metrics has this port of the Service. Take another one, or leave envoy_gpu_metrics out.",
             GPU_METRICS_PORT,
         )
 
 
-def _further(variables: Variables) -> Iterator[Finding]:
+def _further(variables: Variables) -> Iterator[Problem]:
     for name, ours in (
         ("envoy_extra_listeners", OUR_LISTENERS),
         ("envoy_extra_clusters", OUR_CLUSTERS),
@@ -390,19 +380,19 @@ def _further(variables: Variables) -> Iterator[Finding]:
     ):
         for index, item in enumerate(variables.get(name) or []):
             if not item.get("name"):
-                yield Finding(name, "it has no name.", None, f"[{index}]")
+                yield Problem(name, "it has no name.", None, f"[{index}]")
             elif item["name"] in ours or str(item["name"]).startswith(("triton_", "jwks_")):
-                yield Finding(name, "one of our own has this name.", item["name"], f"[{index}].name")
+                yield Problem(name, "one of our own has this name.", item["name"], f"[{index}].name")
             elif ours and item["name"] in [other.get("name") for other in variables[name][:index]]:
-                yield Finding(name, "it is there twice.", item["name"], f"[{index}].name")
+                yield Problem(name, "it is there twice.", item["name"], f"[{index}].name")
             port = ((item.get("address") or {}).get("socket_address") or {}).get("port_value")
             if port in OUR_PORTS:
-                yield Finding(name, "one of our own listens on this port.", port, f"[{index}].address")
+                yield Problem(name, "one of our own listens on this port.", port, f"[{index}].address")
     own = variables.get("envoy_configuration_config_map")
     if int(variables.get("envoy_processes") or 1) > 1:
         for index, item in enumerate(variables.get("envoy_extra_listeners") or []):
             if item.get("enable_reuse_port") is False:
-                yield Finding(
+                yield Problem(
                     "envoy_extra_listeners",
                     "with envoy_processes: 2 both Envoys of a pod listen on its port, and without SO_REUSEPORT the "
                     "second one does not start.",
@@ -410,7 +400,7 @@ def _further(variables: Variables) -> Iterator[Finding]:
                     f"[{index}].enable_reuse_port",
                 )
         if own:
-            yield Finding(
+            yield Problem(
                 "envoy_processes",
                 "envoy_configuration_config_map is one configuration, and two Envoys in a pod need two, since each has "
                 "its own ports for metrics and for the drain. Leave one of them out.",
@@ -419,7 +409,7 @@ def _further(variables: Variables) -> Iterator[Finding]:
     if own:
         used = [name for name in REPLACED if variables.get(name)]
         if used:
-            yield Finding(
+            yield Problem(
                 "envoy_configuration_config_map",
                 f"this configuration replaces ours, so {', '.join(used)} would do nothing. Put what they say into it, "
                 "or leave it out.",

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem, Variables
 
 _RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 
@@ -39,7 +39,7 @@ def cautions(variables: Variables) -> Iterator[str]:
         )
 
 
-def findings(variables: Variables) -> Iterator[Finding]:
+def findings(variables: Variables) -> Iterator[Problem]:
     """Everything that can be said without the cluster."""
     if variables.get("gpu_operator_mode") == "managed":
         yield from _managed(variables)
@@ -51,9 +51,9 @@ def findings(variables: Variables) -> Iterator[Finding]:
         for key in ("gpus", "servers", "max_servers"):
             if int(item.get(key) or 0) < 0:
                 at = f"[{index}].{key}"
-                yield Finding("gpu_operator_instances", "it has to be 0 or more.", item[key], at)
+                yield Problem("gpu_operator_instances", "it has to be 0 or more.", item[key], at)
         if item.get("max_servers") is not None and int(item["max_servers"]) < int(item.get("servers") or 0):
-            yield Finding(
+            yield Problem(
                 "gpu_operator_instances",
                 f"the most are fewer than the least ({item['servers']}).",
                 item["max_servers"],
@@ -61,48 +61,48 @@ def findings(variables: Variables) -> Iterator[Finding]:
             )
         instance = (str(item.get("namespace") or ""), str(item.get("name")))
         if instance in seen:
-            yield Finding("gpu_operator_instances", "it is there twice.", item.get("name"), f"[{index}].name")
+            yield Problem("gpu_operator_instances", "it is there twice.", item.get("name"), f"[{index}].name")
         seen.add(instance)
     if variables.get("gpu_operator_proof"):
         if not variables.get("gpu_operator_proof_image"):
-            yield Finding("gpu_operator_proof_image", "a proof needs an image, or set gpu_operator_proof: false.")
+            yield Problem("gpu_operator_proof_image", "a proof needs an image, or set gpu_operator_proof: false.")
         if not variables.get("gpu_operator_proof_command"):
-            yield Finding("gpu_operator_proof_command", "a proof needs a command, or set gpu_operator_proof: false.")
+            yield Problem("gpu_operator_proof_command", "a proof needs a command, or set gpu_operator_proof: false.")
 
 
-def missing_files(variables: Variables) -> Iterator[Finding]:
+def missing_files(variables: Variables) -> Iterator[Problem]:
     """A chart of this machine that is not there."""
     name = "gpu_operator_chart"
     chart = str(variables.get(name) or "")
     if variables.get("gpu_operator_mode") != "managed" or "/" not in chart or "://" in chart:
         return
     if not os.path.exists(os.path.expanduser(chart)):
-        yield Finding(name, "there is no such file or folder.", chart)
+        yield Problem(name, "there is no such file or folder.", chart)
 
 
-def _managed(variables: Variables) -> Iterator[Finding]:
+def _managed(variables: Variables) -> Iterator[Problem]:
     chart = variables.get("gpu_operator_chart")
     if chart is not None and not chart:
-        yield Finding("gpu_operator_chart", "name the chart.", chart)
+        yield Problem("gpu_operator_chart", "name the chart.", chart)
     elif chart and "/" not in chart and not variables.get("gpu_operator_chart_repository"):
-        yield Finding(
+        yield Problem(
             "gpu_operator_chart_repository",
             f"the chart {chart} is a name, which needs a repository. A file begins with a folder, such as ./{chart}.",
         )
     digest = variables.get("gpu_operator_chart_sha256")
     if digest and not re.fullmatch(r"[0-9a-f]{64}", digest):
-        yield Finding("gpu_operator_chart_sha256", "it has to be 64 digits of 0-9 and a-f.", digest)
+        yield Problem("gpu_operator_chart_sha256", "it has to be 64 digits of 0-9 and a-f.", digest)
     if variables.get("gpu_operator_mig_strategy") == "none" and variables.get("gpu_operator_mig_config") not in (
         None,
         "all-disabled",
     ):
-        yield Finding(
+        yield Problem(
             "gpu_operator_mig_config",
             "GPUs are divided, but gpu_operator_mig_strategy is none, so that nobody could use the parts.",
             variables["gpu_operator_mig_config"],
         )
 
 
-def _resource(name: str, value: object, path: str = "") -> Iterator[Finding]:
+def _resource(name: str, value: object, path: str = "") -> Iterator[Problem]:
     if value and not _RESOURCE.fullmatch(str(value)):
-        yield Finding(name, "it has to be a resource such as nvidia.com/gpu.", value, path)
+        yield Problem(name, "it has to be a resource such as nvidia.com/gpu.", value, path)

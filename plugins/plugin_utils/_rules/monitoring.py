@@ -14,16 +14,16 @@ from collections.abc import Iterator
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem
 
 # The name of a Secret.
 SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
-def authorities(name: str, pem: str | None) -> Iterator[Finding]:
+def authorities(name: str, pem: str | None) -> Iterator[Problem]:
     """Whether a variable has certificates, if anything is in it."""
     if pem:
         try:
             http_client.tls_context(pem, True)
         except SupersonicError:
-            yield Finding(name, "it has no certificates in PEM (-----BEGIN CERTIFICATE-----).")
+            yield Problem(name, "it has no certificates in PEM (-----BEGIN CERTIFICATE-----).")

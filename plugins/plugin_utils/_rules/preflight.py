@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem, Variables
 
 # Smallest value of each number of a policy.
 _SMALLEST = {
@@ -24,22 +24,22 @@ _SMALLEST = {
 _RULES = (*_SMALLEST, "require_requests", "require_limits")
 
 
-def findings(variables: Variables) -> Iterator[Finding]:
+def findings(variables: Variables) -> Iterator[Problem]:
     """Everything that can be said without the cluster."""
     policy = variables.get("preflight_policy") or {}
     for key, smallest in _SMALLEST.items():
         value = policy.get(key)
         if value is not None and float(value) < smallest:
             why = ", since no limit may be below its request" if key == "limits_over_requests" else ""
-            yield Finding("preflight_policy", f"it has to be {smallest} or more{why}.", value, f".{key}")
+            yield Problem("preflight_policy", f"it has to be {smallest} or more{why}.", value, f".{key}")
     if policy and not any(policy.get(key) is not None for key in _RULES):
-        yield Finding("preflight_policy", f"it has no rule. There are {', '.join(_RULES)}.", dict(policy))
+        yield Problem("preflight_policy", f"it has no rule. There are {', '.join(_RULES)}.", dict(policy))
     subject = variables.get("preflight_role_subject") or {}
     if subject.get("namespace") and subject.get("kind") != "ServiceAccount":
-        yield Finding(
+        yield Problem(
             "preflight_role_subject", "only a ServiceAccount is in a namespace. Leave it out.", subject["namespace"],
             ".namespace",
         )  # fmt: skip
     for key in ("kind", "name") if subject else ():
         if not subject.get(key):
-            yield Finding("preflight_role_subject", f"the key {key} is missing or empty.")
+            yield Problem("preflight_role_subject", f"the key {key} is missing or empty.")

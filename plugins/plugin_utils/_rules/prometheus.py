@@ -18,8 +18,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors i
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as monitoring_prometheus
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import LABEL_NAME
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import LATENCY_BOUNDS
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.envoy import Finding, Variables
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.monitoring import SECRET, authorities
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem, Variables
 
 # Largest and smallest of each number: scrapes further apart than a minute are of no use to anybody here.
 LIMITS: dict[str, tuple[int, int | None]] = {
@@ -66,7 +66,7 @@ _PLAIN_SECRETS = ("password", "credentials", "bearer_token", "secret_key", "clie
 _TARGET = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
 
 
-def findings(variables: Variables) -> Iterator[Finding]:
+def findings(variables: Variables) -> Iterator[Problem]:
     """Everything, in the order of the variables in the role's defaults."""
     yield from _where(variables)
     yield from _capacity(variables)
@@ -77,12 +77,12 @@ def findings(variables: Variables) -> Iterator[Finding]:
     yield from _configuration(variables)
 
 
-def _where(variables: Variables) -> Iterator[Finding]:
+def _where(variables: Variables) -> Iterator[Problem]:
     mode, url = variables.get("prometheus_mode"), variables.get("supersonic_prometheus_url")
     if mode == "existing" and url == "":
-        yield Finding("prometheus_mode", "an existing Prometheus has an address: set supersonic_prometheus_url.", mode)
+        yield Problem("prometheus_mode", "an existing Prometheus has an address: set supersonic_prometheus_url.", mode)
     if mode == "managed" and url:
-        yield Finding(
+        yield Problem(
             "supersonic_prometheus_url",
             "the managed Prometheus has an address of its own. Leave this empty, or set prometheus_mode: existing.",
         )
@@ -90,18 +90,18 @@ def _where(variables: Variables) -> Iterator[Finding]:
         try:
             monitoring_prometheus.parse_address(url, None)
         except SupersonicError as error:
-            yield Finding("supersonic_prometheus_url", str(error).replace("url is", "it is", 1))
+            yield Problem("supersonic_prometheus_url", str(error).replace("url is", "it is", 1))
     name = "supersonic_prometheus_ca_certificates"
     yield from authorities(name, variables.get(name))
 
 
-def _capacity(variables: Variables) -> Iterator[Finding]:
+def _capacity(variables: Variables) -> Iterator[Problem]:
     name, other = "prometheus_requests_per_server", "autoscaler_requests_per_server"
     ours, theirs = (float(variables.get(key) or 0) for key in (name, other))
     if 0 < ours < 1:
-        yield Finding(name, "a server with less than one request in flight idles; it has to be 1 or more, or 0.", ours)
+        yield Problem(name, "a server with less than one request in flight idles; it has to be 1 or more, or 0.", ours)
     elif ours and theirs and ours != theirs:
-        yield Finding(
+        yield Problem(
             name,
             f"{other} is {theirs:g}, so that alerts would judge by another number of servers than there are to be. Set "
             "both to the same, or one of them to 0.",
@@ -109,53 +109,53 @@ def _capacity(variables: Variables) -> Iterator[Finding]:
         )
 
 
-def _alerts(variables: Variables) -> Iterator[Finding]:
+def _alerts(variables: Variables) -> Iterator[Problem]:
     name = "prometheus_objectives"
     aims: Mapping[str, Any] = variables.get(name) or {}
     for key in ("availability", "latency_share", "error_share", "rejection_share"):
         value = aims.get(key)
         if value is not None and not 0 < float(value) < 1:
-            yield Finding(name, "it has to be a share between 0 and 1, such as 0.999.", value, f".{key}")
+            yield Problem(name, "it has to be a share between 0 and 1, such as 0.999.", value, f".{key}")
     latency = aims.get("latency_ms")
     if latency is not None and float(latency) not in (0, *LATENCY_BOUNDS):
         bounds = ", ".join(str(bound) for bound in LATENCY_BOUNDS)
-        yield Finding(name, f"Envoy counts requests up to {bounds} ms, and 0 is no objective.", latency, ".latency_ms")
+        yield Problem(name, f"Envoy counts requests up to {bounds} ms, and 0 is no objective.", latency, ".latency_ms")
     for key, least in (("queue_ms", 1), ("servers", 0), ("start_seconds", 0), ("certificate_days", 0)):
         value = aims.get(key)
         if value is not None and float(value) < least:
-            yield Finding(name, f"it has to be {least} or more.", value, f".{key}")
+            yield Problem(name, f"it has to be {least} or more.", value, f".{key}")
     patience = variables.get("prometheus_alert_patience")
     if patience is not None and float(patience) <= 0:
-        yield Finding("prometheus_alert_patience", "it has to be above 0; 1 is the usual patience.", patience)
+        yield Problem("prometheus_alert_patience", "it has to be above 0; 1 is the usual patience.", patience)
     for index, model in enumerate(variables.get("prometheus_models") or []):
         if not model:
-            yield Finding("prometheus_models", "this is no name of a model.", model, f"[{index}]")
+            yield Problem("prometheus_models", "this is no name of a model.", model, f"[{index}]")
     runbook = variables.get("prometheus_runbook_url")
     if runbook is not None and not re.fullmatch(r"https?://[^#\s]+", runbook):
-        yield Finding(
+        yield Problem(
             "prometheus_runbook_url", "it has to be an address such as https://example.org/runbook, without #.", runbook
         )
     for variable in JOBS_BY_TARGETS.values():
         for index, target in enumerate(variables.get(variable) or []):
             if not _TARGET.fullmatch(target):
-                yield Finding(variable, "it has to be host:port, without http://.", target, f"[{index}]")
+                yield Problem(variable, "it has to be host:port, without http://.", target, f"[{index}]")
 
 
-def _told(variables: Variables) -> Iterator[Finding]:
+def _told(variables: Variables) -> Iterator[Problem]:
     """Whom the managed one tells."""
     extra = variables.get("prometheus_extra_configuration") or {}
     secrets = variables.get("prometheus_secrets")
     for variable, key in (("prometheus_alertmanagers", "alerting"), ("prometheus_remote_write", "remote_write")):
         places = variables.get(variable) or []
         if places and key in extra:
-            yield Finding("prometheus_extra_configuration", f"{variable} is that already; leave one.", None, f".{key}")
+            yield Problem("prometheus_extra_configuration", f"{variable} is that already; leave one.", None, f".{key}")
         for index, place in enumerate(places):
             url = place.get("url")
             if not url or not _is_url(url):
-                yield Finding(variable, "it has to be http://host:port or https://host.", url, f"[{index}].url")
+                yield Problem(variable, "it has to be http://host:port or https://host.", url, f"[{index}].url")
             for path, name, value in _leaves(place, f"[{index}]"):
                 if name in _PLAIN_SECRETS:
-                    yield Finding(
+                    yield Problem(
                         variable,
                         "whoever may read ConfigMaps would see it. Put it into a Secret, and name its file: "
                         f"{name}_file: {SECRETS_FOLDER}NAME/KEY.",
@@ -186,44 +186,44 @@ def _leaves(value: Any, path: str, name: str = "") -> Iterator[tuple[str, str, A
         yield path, name, value
 
 
-def _file(variable: str, path: str, file: str, secrets: Sequence[str]) -> Iterator[Finding]:
+def _file(variable: str, path: str, file: str, secrets: Sequence[str]) -> Iterator[Problem]:
     if not file.startswith("/"):
-        yield Finding(variable, f"it has to be a whole path, such as {SECRETS_FOLDER}NAME/KEY.", file, path)
+        yield Problem(variable, f"it has to be a whole path, such as {SECRETS_FOLDER}NAME/KEY.", file, path)
     elif file.startswith(SECRETS_FOLDER):
         secret = file.removeprefix(SECRETS_FOLDER).partition("/")[0]
         if secret not in secrets:
-            yield Finding(variable, f"the Secret '{secret}' is not in prometheus_secrets.", file, path)
+            yield Problem(variable, f"the Secret '{secret}' is not in prometheus_secrets.", file, path)
 
 
-def _arguments(arguments: Sequence[str]) -> Iterator[Finding]:
+def _arguments(arguments: Sequence[str]) -> Iterator[Problem]:
     name = "prometheus_extra_args"
     for index, argument in enumerate(arguments):
         flag = str(argument).lstrip("-").partition("=")[0]
         if flag in OPEN_FLAGS:
-            yield Finding(
+            yield Problem(
                 name, "whoever may ask questions could then change or fill the server.", argument, f"[{index}]"
             )
         elif flag in OWNED_FLAGS:
-            yield Finding(name, f"{OWNED_FLAGS[flag]}.", argument, f"[{index}]")
+            yield Problem(name, f"{OWNED_FLAGS[flag]}.", argument, f"[{index}]")
 
 
-def _kept(variables: Variables) -> Iterator[Finding]:
+def _kept(variables: Variables) -> Iterator[Problem]:
     retention, size = variables.get("prometheus_retention"), variables.get("prometheus_retention_size")
     if retention is not None and (not retention or not _DURATION.fullmatch(retention)):
-        yield Finding("prometheus_retention", "it has to be a time such as 15d or 12h.", retention)
+        yield Problem("prometheus_retention", "it has to be a time such as 15d or 12h.", retention)
     if size and not _SIZE.fullmatch(size):
-        yield Finding("prometheus_retention_size", "it has to be a size such as 8GB or 500MB.", size)
+        yield Problem("prometheus_retention_size", "it has to be a size such as 8GB or 500MB.", size)
     modes = variables.get("prometheus_access_modes")
     if modes is not None and not modes:
-        yield Finding("prometheus_access_modes", "a claim needs at least one.", list(modes))
+        yield Problem("prometheus_access_modes", "a claim needs at least one.", list(modes))
 
 
-def _configuration(variables: Variables) -> Iterator[Finding]:
+def _configuration(variables: Variables) -> Iterator[Problem]:
     for key, value in (variables.get("prometheus_external_labels") or {}).items():
         if not LABEL_NAME.fullmatch(str(key)):
-            yield Finding("prometheus_external_labels", "this is no name of a label.", key, f".{key}")
+            yield Problem("prometheus_external_labels", "this is no name of a label.", key, f".{key}")
         elif not isinstance(value, str):
-            yield Finding(
+            yield Problem(
                 "prometheus_external_labels", "the value of a label is a text; put it in quotes.", value, f".{key}"
             )
     jobs = [*OUR_JOBS, *(job for job, targets in JOBS_BY_TARGETS.items() if variables.get(targets))]
@@ -232,18 +232,18 @@ def _configuration(variables: Variables) -> Iterator[Finding]:
     yield from _named("prometheus_extra_rules", "name", variables, ours)
     for key in variables.get("prometheus_extra_configuration") or {}:
         if key in OWNED_KEYS:
-            yield Finding("prometheus_extra_configuration", f"{OWNED_KEYS[key]}.", None, f".{key}")
+            yield Problem("prometheus_extra_configuration", f"{OWNED_KEYS[key]}.", None, f".{key}")
     for index, name in enumerate(variables.get("prometheus_secrets") or []):
         if not SECRET.fullmatch(str(name)):
-            yield Finding("prometheus_secrets", "this is no name of a Secret.", name, f"[{index}]")
+            yield Problem("prometheus_secrets", "this is no name of a Secret.", name, f"[{index}]")
 
 
-def _named(variable: str, key: str, variables: Variables, ours: Iterable[str]) -> Iterator[Finding]:
+def _named(variable: str, key: str, variables: Variables, ours: Iterable[str]) -> Iterator[Problem]:
     seen = set(ours)
     for index, item in enumerate(variables.get(variable) or []):
         name = item.get(key)
         if not name:
-            yield Finding(variable, f"the key {key} is missing.", None, f"[{index}]")
+            yield Problem(variable, f"the key {key} is missing.", None, f"[{index}]")
         elif name in seen:
-            yield Finding(variable, "there is one of this name already.", name, f"[{index}].{key}")
+            yield Problem(variable, "there is one of this name already.", name, f"[{index}].{key}")
         seen.add(str(name))

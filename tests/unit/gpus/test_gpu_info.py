@@ -484,7 +484,7 @@ MANAGED = {"gpu_operator_mode": "managed", "gpu_operator_chart": "gpu-operator",
 )
 def test_wrong_variables(variables: dict[str, Any], text: str) -> None:
     (finding,) = gpu_operator.findings(variables)
-    assert text in finding.text
+    assert text in finding.message
 
 
 @pytest.mark.parametrize("chart", ["gpu-operator", "oci://registry.example.org/gpu-operator", str(CLONE)])
