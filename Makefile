@@ -146,10 +146,11 @@ molecule: $(VENV)/dev local-for-tests  ## The life of an instance, and each role
 	molecule test --all
 
 .PHONY: lint
-lint: $(VENV)/dev  ## ruff, mypy, ansible-lint, ansible-test sanity, changelog
+lint: $(VENV)/dev  ## ruff, mypy, import-linter, ansible-lint, ansible-test sanity, changelog
 # All of them, the long ones side by side; it fails where one does.
 	@failed=0; mypy -p ansible_collections.fastml.supersonic.plugins & typed=$$!; ansible-lint & linted=$$!; \
 	ruff check . || failed=1; ruff format --check . || failed=1; antsibull-changelog lint || failed=1; \
+	PYTHONPATH=.collections lint-imports --no-cache --no-logo || failed=1; \
 	python tests/sanity/run.py || failed=1; wait $$typed || failed=1; wait $$linted || failed=1; exit $$failed
 
 .PHONY: package

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-TARGET = Path(__file__).resolve().parents[1] / "plugins" / "module_utils" / "_kubernetes_types.py"
+TARGET = Path(__file__).resolve().parents[1] / "plugins/plugin_utils/_rules/kubernetes_types.py"
 KUBERNETES = "1.34"
 # Everything else is reached from these.
 ROOTS = (

@@ -97,7 +97,7 @@ ON_CLUSTER = ("tests/cluster",)
 FIRST_DEPLOYMENT = "tests/cluster/test_first_deployment.py"
 
 PARTS = (
-    Part("lint", ["make", "lint"], 1800, "ruff, mypy, ansible-lint, ansible-test sanity, changelog"),
+    Part("lint", ["make", "lint"], 1800, "ruff, mypy, import-linter, ansible-lint, ansible-test sanity, changelog"),
     Part(
         "local",
         ["make", "local-for-tests"],

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.modules import cluster_info
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct import DirectModule
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._origins import named
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct.actions import DirectModule
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.origins import named
 
 
 class ActionModule(DirectModule):

@@ -1,16 +1,1 @@
-# Copyright (c) 2026, fastml.supersonic contributors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-# SPDX-License-Identifier: GPL-3.0-or-later
-
-"""Run the module of the same name without a process of its own, where that makes no difference."""
-
-from __future__ import annotations
-
-from ansible_collections.fastml.supersonic.plugins.modules import drift_info
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct import DirectModule
-
-
-class ActionModule(DirectModule):
-    """See the module of the same name."""
-
-    module = drift_info
+manifests.py

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.modules import incident_bundle
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct import DirectModule
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._status import version
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct.actions import DirectModule
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports.status import version
 
 
 class ActionModule(DirectModule):

@@ -7,24 +7,33 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible.module_utils.common.yaml import yaml_load
-from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._origins import origin
-
-ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
-# The role whose variables every other role takes.
-SHARED = "supersonic"
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.origins import origin
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_variables import (
+    SHARED,
+    defaults,
+    is_of_instance,
+    options,
+    role_names,
+)
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.across_hosts import IDENTITY, check_instances
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes import check_kubernetes
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.names import unknown_variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem, expand
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.unevaluated import Failure, unevaluated
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.validation import (
+    absent_files,
+    cautions,
+    check_relations,
+)
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.values import check_value
 
 
 class ActionModule(ActionBase):
@@ -72,16 +81,16 @@ class ActionModule(ActionBase):
     def _problems(self, arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> list[str]:
         # Plain texts: a cache takes one with Ansible's record of its origin for another.
         roles, whole_inventory = [str(role) for role in arguments["roles"]], arguments["whole_inventory"]
-        shared = [SHARED] if any(_depends_on_shared(role) for role in roles) else []
-        specs = {role: _specification(role) for role in [*shared, *roles]}
+        shared = [SHARED] if any(is_of_instance(role) for role in roles) else []
+        specs = {role: options(role) for role in [*shared, *roles]}
         prefixes = list(specs)
         # Without the whole inventory this is somebody's playbook: only names with a prefix of these roles are ours.
-        looked_up = ALL_ROLES if whole_inventory else list(specs)
-        known = {name for role in looked_up for name in (*_specification(role), *_defaults(role))}
+        looked_up = role_names() if whole_inventory else list(specs)
+        known = {name for role in looked_up for name in (*options(role), *defaults(role))}
         names = [
             str(name) for name in variables if whole_inventory or str(name).startswith(tuple(f"{p}_" for p in prefixes))
         ]
-        problems = _inventory.unknown_variables(
+        problems = unknown_variables(
             names,
             known,
             prefixes,
@@ -92,55 +101,52 @@ class ActionModule(ActionBase):
         # Defaults of roles lie below the inventory, as in a play that includes them.
         available: dict[str, Any] = {}
         for role in specs:
-            available.update(_defaults(role))
+            available.update(defaults(role))
         available.update(variables)
         templar = self._templar.copy_with_new_env(available_variables=available)
 
         values: dict[str, Any] = {}
-        failures: list[_inventory.Failure] = []
+        failures: list[Failure] = []
         unjudged: set[str] = set()
         absent = {role for role in specs if available.get(f"{role}_state") == "absent"}
-        for role, options in specs.items():
-            for name, option in options.items():
+        for role, spec in specs.items():
+            for name, option in spec.items():
                 if name not in available:
                     if option.get("required") and role not in absent:
-                        problems.append(
-                            _inventory.Problem(name, f"it is not set, but the role {role} needs it: "
-                                                     f"{_first(option.get('description'))}"))  # fmt: skip
+                        needed = f"it is not set, but the role {role} needs it: {_first(option.get('description'))}"
+                        problems.append(Problem(name, needed))
                     continue
                 try:
                     value = templar.template(available[name])
                 except AnsibleError as error:
                     unjudged.add(name)
-                    failures.append(_inventory.Failure(name, available[name], str(error).split("\n", 1)[0]))
+                    failures.append(Failure(name, available[name], str(error).split("\n", 1)[0]))
                     continue
                 # Kubernetes' types first: they know what no message may show.
-                wrong = list(_inventory.check_kubernetes(name, value)) or list(
-                    _inventory.check_value(name, value, option)
-                )
+                wrong = list(check_kubernetes(name, value)) or list(check_value(name, value, option))
                 problems.extend(wrong)
                 unjudged.update([name] if wrong else [])
                 # What is removed needs names and types, but not that everything fits together.
                 if not wrong and role not in absent:
                     values[name] = value
-        problems.extend(_inventory.unevaluated(failures, available))
-        problems.extend(_inventory.check_relations(values, files=arguments["files"], unjudged=unjudged))
-        self._cautions = _inventory.cautions(values)
+        problems.extend(unevaluated(failures, available))
+        problems.extend(check_relations(values, files=arguments["files"], unjudged=unjudged))
+        self._cautions = cautions(values)
 
         if arguments["models"] and "model_repository" not in absent:
             problems.extend(_models(values))
 
-        hidden = {name for options in specs.values() for name, option in options.items() if option.get("no_log")}
+        hidden = {name for spec in specs.values() for name, option in spec.items() if option.get("no_log")}
 
-        def sentence(problem: _inventory.Problem) -> str:
+        def sentence(problem: Problem) -> str:
             return problem.sentence(self._origin(problem, variables), hidden=problem.variable in hidden)
 
         if not arguments["files"]:
-            absent_files = _inventory.absent_files(values, unjudged)
-            self._missing = [{"variable": item.variable, "text": sentence(item)} for item in absent_files]
+            missing = absent_files(values, unjudged)
+            self._missing = [{"variable": item.variable, "text": sentence(item)} for item in missing]
         return [sentence(problem) for problem in problems]
 
-    def _origin(self, problem: _inventory.Problem, variables: Mapping[str, Any]) -> str:
+    def _origin(self, problem: Problem, variables: Mapping[str, Any]) -> str:
         """File and line that a variable comes from; Ansible keeps them with texts, dictionaries and lists."""
         if problem.variable not in variables:
             return "" if not problem.variable or problem.value is None else "the role's default"
@@ -157,71 +163,42 @@ class ActionModule(ActionBase):
         hosts = [str(name) for name in variables.get("groups", {}).get(group, [])]
         if host not in hosts:
             return []
-        defaults = _defaults(SHARED)
+        shared = defaults(SHARED)
         instances = {}
         for name in hosts:
             # A host whose name nobody can evaluate is told so itself.
             with contextlib.suppress(AnsibleError):
                 # Every access of a host collects its variables anew.
                 of_host = variables["hostvars"][name]
-                instances[name] = {key: of_host.get(key, defaults.get(key)) for key in _inventory.IDENTITY}
+                instances[name] = {key: of_host.get(key, shared.get(key)) for key in IDENTITY}
         if host not in instances:
             return []
-        problems = _inventory.check_instances(host, instances)
+        problems = check_instances(host, instances)
         return [problem.sentence(self._origin(problem, variables)) for problem in problems]
 
 
-# ---- the roles' own files ------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def _depends_on_shared(role: str) -> bool:
-    with open(os.path.join(ROLES, role, "meta", "main.yml"), encoding="utf-8") as file:
-        names = [item["role"] for item in yaml_load(file).get("dependencies") or []]
-    return f"fastml.supersonic.{SHARED}" in names
-
-
-@functools.cache
-def _specification(role: str) -> Mapping[str, Any]:
-    path = os.path.join(ROLES, role, "meta", "argument_specs.yml")
-    if not os.path.isfile(path):
-        return {}
-    # Nobody asks where in it something is written, and without Ansible's record of that it takes a tenth of the time.
-    with open(path, encoding="utf-8") as file:
-        return dict(yaml_load(file)["argument_specs"]["main"]["options"])
-
-
-@functools.cache
-def _defaults(role: str) -> Mapping[str, Any]:
-    path = os.path.join(ROLES, role, "defaults", "main.yml")
-    if not os.path.isfile(path):
-        return {}
-    return dict(DataLoader().load_from_file(path, trusted_as_template=True) or {})
-
-
-ALL_ROLES = sorted(os.listdir(ROLES))
 # Ansible loads a plugin before it forks a process for each host: read here, the files are read once for all of them.
-for _role in ALL_ROLES:
-    _depends_on_shared(_role)
-    _specification(_role)
-    _defaults(_role)
+for _role in role_names():
+    is_of_instance(_role)
+    options(_role)
+    defaults(_role)
 
 
-def _models(values: Mapping[str, Any]) -> Iterator[_inventory.Problem]:
+def _models(values: Mapping[str, Any]) -> Iterator[Problem]:
     """What publishing would say of the models, by its own code."""
     # Imported here so that nobody else loads what reads models.
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
-    from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models.sources import opened
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models.validation import validate
 
     name = "model_repository_sources"
-    sources = [_inventory.expand(str(source)) for source in values.get(name) or []]
+    sources = [expand(str(source)) for source in values.get(name) or []]
     if not sources:
         return
     try:
         with opened(sources, cached=True) as tree:
             validate(tree, values.get("model_repository_external_models") or ())
     except SupersonicError as error:
-        yield _inventory.Problem(name, str(error).replace("\n", "\n  "), values[name])
+        yield Problem(name, str(error).replace("\n", "\n  "), values[name])
 
 
 def _first(description: Any) -> str:
@@ -230,7 +207,7 @@ def _first(description: Any) -> str:
     return sentence + ("." if dot else "")
 
 
-def _places(problem: _inventory.Problem, variables: Mapping[str, Any]) -> Iterator[Any]:
+def _places(problem: Problem, variables: Mapping[str, Any]) -> Iterator[Any]:
     """What may know where it comes from, the most precise first."""
     yield problem.value
     value = variables.get(problem.variable)

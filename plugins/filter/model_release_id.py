@@ -11,9 +11,9 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._inventory import expand
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.sources import opened
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import expand
 
 
 def model_release_id(source: str | Sequence[str]) -> str:

@@ -45,7 +45,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._role_manifests import RoleManifests
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_manifests import RoleManifests
 
 
 class LookupModule(LookupBase):

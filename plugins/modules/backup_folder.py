@@ -74,9 +74,9 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _backup_folder
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, api_server
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import backup_folder
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, api_server
 
 
 def main() -> None:
@@ -95,11 +95,11 @@ def main() -> None:
     options = module.params
     path = os.path.abspath(options["path"])
     try:
-        owner = _backup_folder.Owner(api_server(options), options["namespace"], options["name"])
+        owner = backup_folder.Owner(api_server(options), options["namespace"], options["name"])
         if options["state"] == "saved":
-            result = _backup_folder.prepare(path, owner, check=module.check_mode)
+            result = backup_folder.prepare(path, owner, check=module.check_mode)
         else:
-            result = _backup_folder.inspect(path, owner, elsewhere=options["elsewhere"])
+            result = backup_folder.inspect(path, owner, elsewhere=options["elsewhere"])
     except (SupersonicError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -282,11 +282,13 @@ from functools import partial
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _preflight_table, _prometheus
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as monitoring_prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as preflight_checks
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import findings_table
 
 # One question, which a Prometheus that is well answers at once.
 PROMETHEUS_SECONDS = 10.0
@@ -380,26 +382,26 @@ def main() -> None:
     resolver = Resolver(module.params)
     try:
         ask = partial(_ask, resolver, site, module.params["namespace"]) if site else None
-        found = _cluster.inspect(Api(connection(module.params)), module.params, ask)
+        found = preflight_checks.inspect(Api(connection(module.params)), module.params, ask)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
     finally:
         resolver.close()
     # msg is what a task that fails on problems shows.
     message = "\n".join(found["problems"]) or f"Kubernetes {found['version']} offers and allows what is needed."
-    message = "\n".join(text for text in (message, _preflight_table.missing_text(found)) if text)
+    message = "\n".join(text for text in (message, findings_table.missing_text(found)) if text)
     module.exit_json(changed=False, msg=message, **found)
 
 
-def _ask(resolver: Resolver, site: Mapping[str, str | None], namespace: str) -> _prometheus.Known:
-    prometheus = _prometheus.Prometheus(
-        _prometheus.parse_address(site["url"], None),
+def _ask(resolver: Resolver, site: Mapping[str, str | None], namespace: str) -> monitoring_prometheus.Known:
+    prometheus = monitoring_prometheus.Prometheus(
+        monitoring_prometheus.parse_address(site["url"], None),
         resolver,
         token=site["token"] or "",
         authorities=site["ca_certificates"] or "",
         timeout=PROMETHEUS_SECONDS,
     )
-    return _prometheus.knows(prometheus, namespace)
+    return monitoring_prometheus.knows(prometheus, namespace)
 
 
 if __name__ == "__main__":

@@ -56,12 +56,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _envoy_validate
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import labels
-from ansible_collections.fastml.supersonic.plugins.module_utils._quiet import QuietModule
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
+from ansible_collections.fastml.supersonic.plugins.module_utils._envoy import config_validation
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.manifests import labels
 
 KINDS = {"ConfigMap": "configmaps", "Secret": "secrets"}
 
@@ -92,10 +92,10 @@ def main() -> None:
     def fetch(kind: str, name: str) -> t.Mapping[str, str] | None:
         path = f"/api/v1/namespaces/{module.params['namespace']}/{KINDS[kind]}/{name}"
         found = Api(connection(module.params)).find(path, f"{kind}/{name}")
-        return _envoy_validate.content({"kind": kind, **found}) if found else None
+        return config_validation.content({"kind": kind, **found}) if found else None
 
     try:
-        warnings = _envoy_validate.validate(module.params["program"], module.params["manifests"], fetch)
+        warnings = config_validation.validate(module.params["program"], module.params["manifests"], fetch)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
     for text in warnings:

@@ -154,11 +154,11 @@ not_read:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _gpu_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes import Demand
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import accelerator_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import Demand
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
 
 
 def main() -> None:
@@ -196,7 +196,7 @@ def main() -> None:
         for item in module.params["instances"]
     ]
     try:
-        found = _gpu_info.inspect(
+        found = accelerator_info.inspect(
             Api(connection(module.params)),
             demands,
             on_demand=module.params["nodes_on_demand"],
@@ -205,7 +205,7 @@ def main() -> None:
         )
     except SupersonicError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, msg=_gpu_info.report(found), **found)
+    module.exit_json(changed=False, msg=accelerator_info.report(found), **found)
 
 
 if __name__ == "__main__":

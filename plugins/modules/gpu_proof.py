@@ -122,10 +122,10 @@ seconds:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _gpu_proof
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import gpu_test
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
 
 
 def main() -> None:
@@ -158,7 +158,7 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=False, msg="In check mode no pod is run.")
     try:
-        found = _gpu_proof.prove(Api(connection(module.params)), module.params)
+        found = gpu_test.prove(Api(connection(module.params)), module.params)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, msg=f"On {found['node']}: {'; '.join(found['output']) or 'no output'}", **found)

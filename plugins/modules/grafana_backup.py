@@ -81,11 +81,11 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _grafana_backup
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import LOGIN_SPEC, grafana_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import grafana_backup
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.grafana import LOGIN_SPEC, grafana_of
 
 
 def main() -> None:
@@ -104,7 +104,7 @@ def main() -> None:
     resolver = Resolver(options)
     try:
         grafana = grafana_of(options, resolver)
-        act = _grafana_backup.save if options["state"] == "saved" else _grafana_backup.bring_back
+        act = grafana_backup.save if options["state"] == "saved" else grafana_backup.bring_back
         result = act(grafana, os.path.abspath(options["path"]), check=module.check_mode)
         grafana.close()
     except (SupersonicError, OSError) as error:

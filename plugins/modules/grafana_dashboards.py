@@ -91,10 +91,10 @@ import json
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _grafana
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import grafana as monitoring_grafana
 
 
 def main() -> None:
@@ -107,7 +107,7 @@ def main() -> None:
             "folder": {"type": "dict", "options": place, "apply_defaults": True},
             "dashboards": {"type": "dict", "default": {}},
             "datasource": {"type": "str", "default": ""},
-            **_grafana.GRAFANA_SPEC,
+            **monitoring_grafana.GRAFANA_SPEC,
             **CONNECTION_SPEC,
         },
         supports_check_mode=True,
@@ -115,15 +115,15 @@ def main() -> None:
     options = module.params
     resolver = Resolver(options)
     try:
-        grafana = _grafana.grafana_of(options, resolver)
+        grafana = monitoring_grafana.grafana_of(options, resolver)
         if options["state"] == "present":
             # Before anything changes: a dashboard without data is of no use to anybody.
             problem = grafana.problem(options["datasource"]) if options["datasource"] else ""
             if problem:
                 raise SupersonicError(problem)
-            found = _grafana.bring(grafana, options["folder"], options["dashboards"], check=module.check_mode)
+            found = monitoring_grafana.bring(grafana, options["folder"], options["dashboards"], check=module.check_mode)
         else:
-            found = _grafana.take_away(grafana, options["folder"], check=module.check_mode)
+            found = monitoring_grafana.take_away(grafana, options["folder"], check=module.check_mode)
         grafana.close()
     except SupersonicError as error:
         module.fail_json(msg=str(error))

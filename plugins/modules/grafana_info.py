@@ -51,10 +51,10 @@ datasources:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._grafana import LOGIN_SPEC, grafana_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.grafana import LOGIN_SPEC, grafana_of
 
 
 def main() -> None:

@@ -207,12 +207,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _helm
-from ansible_collections.fastml.supersonic.plugins.module_utils._apply import KEEPABLE
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm_release import Release
-from ansible_collections.fastml.supersonic.plugins.module_utils._quiet import QuietModule
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import helm
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import KEEPABLE
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.helm_release import Release
 
 ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},
@@ -260,7 +260,7 @@ def main() -> None:
         no_log=True,
     )
     params = module.params
-    chart = _helm.Chart(
+    chart = helm.Chart(
         **{
             name: params[name]
             for name in (
@@ -294,17 +294,17 @@ def main() -> None:
     module.exit_json(**result)
 
 
-def _write(module: t.Any, chart: _helm.Chart) -> None:
+def _write(module: t.Any, chart: helm.Chart) -> None:
     try:
-        rendered = _helm.render(chart)
-        text = _helm.dump(rendered.objects)
+        rendered = helm.render(chart)
+        text = helm.dump(rendered.objects)
         mode = 0o600 if any(item.get("kind") == "Secret" for item in rendered.objects) else 0o644
-        changed = _helm.write(module.params["dest"], text, mode, check=module.check_mode)
+        changed = helm.write(module.params["dest"], text, mode, check=module.check_mode)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{os.path.abspath(module.params['dest'])} cannot be written: {error.strerror}.")
-    module.exit_json(changed=changed, dest=module.params["dest"], **_helm.shown(rendered))
+    module.exit_json(changed=changed, dest=module.params["dest"], **helm.shown(rendered))
 
 
 def _warn(module: t.Any, release: Release | None) -> None:

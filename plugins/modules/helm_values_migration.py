@@ -128,9 +128,10 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate, _migrate_report
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values import Wanted, load
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import inventory as migration_inventory
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import report
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import Wanted, load
 
 
 def main() -> None:
@@ -158,7 +159,7 @@ def _run(module: AnsibleModule) -> dict[str, object]:
     if not options["values"]:
         raise SupersonicError("values is empty. Name the files that the release was installed with.")
     texts = [(name, _read(name)) for name in options["values"]]
-    made = _migrate.migrate(
+    made = migration_inventory.migrate(
         load(texts), Wanted(options["release"], options["namespace"], options["host"], options["name"])
     )
     result: dict[str, object] = {
@@ -177,7 +178,7 @@ def _run(module: AnsibleModule) -> dict[str, object]:
             for finding in made.findings
         ],
         "unfinished": made.unfinished,
-        "table": _migrate_report.table(made),
+        "table": report.table(made),
         "files": {},
     }
     folder = options["directory"]
@@ -185,7 +186,7 @@ def _run(module: AnsibleModule) -> dict[str, object]:
         return result
     places = ["hosts.yml", os.path.join("host_vars", f"{options['host']}.yml"), f"REPORT-{options['host']}.md"]
     there = {name: _read(path) for name in places if os.path.exists(path := os.path.join(folder, name))}
-    wanted = _migrate_report.files(made, options["values"], there)
+    wanted = report.files(made, options["values"], there)
     other = [name for name, text in wanted.items() if name in there and there[name] != text and name != "hosts.yml"]
     if other and not options["force"]:
         raise SupersonicError(

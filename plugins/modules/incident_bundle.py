@@ -108,11 +108,13 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _bundle, _client, _rest, _status
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
-from ansible_collections.fastml.supersonic.plugins.module_utils._words import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.text import counted
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import incident_bundle
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as instance_status
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client, connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 
 # A part that fails is told; waiting for a server that is down takes time from the others.
 _PATIENCE_SECONDS = 5.0
@@ -132,7 +134,7 @@ def main() -> None:
             "max_bytes": {"type": "int", "default": 64_000_000},
             "log_bytes": {"type": "int", "default": 1_000_000},
             "collection_version": {"type": "str", "default": ""},
-            **_status.TOLD_SPEC,
+            **instance_status.TOLD_SPEC,
             **CONNECTION_SPEC,
         },
         supports_check_mode=True,
@@ -147,11 +149,11 @@ def main() -> None:
     if not os.path.isdir(os.path.dirname(path)):
         module.fail_json(msg=f"path is {path}, but there is no folder {os.path.dirname(path)}. Make it first.")
     place = options["prometheus"]
-    wanted = _bundle.Options(
+    wanted = incident_bundle.Options(
         namespace=options["namespace"],
         name=options["name"],
         version=options["collection_version"],
-        status=_status.Wanted(
+        status=instance_status.Wanted(
             namespace=options["namespace"],
             name=options["name"],
             address=options["address"],
@@ -169,10 +171,10 @@ def main() -> None:
     )
     resolver = Resolver(options)
     try:
-        api = _rest.Api(_client.connection(options), patience=_PATIENCE_SECONDS)
-        ask = (lambda: _status.prometheus_of(place, resolver, wanted.timeout)) if place else None
-        bundle = _bundle.collect(wanted, resolver, api, ask)
-        size = _bundle.write(bundle, path, f"{options['namespace']}-{options['name']}")
+        api = api_client.Api(connection.connection(options), patience=_PATIENCE_SECONDS)
+        ask = (lambda: instance_status.prometheus_of(place, resolver, wanted.timeout)) if place else None
+        bundle = incident_bundle.collect(wanted, resolver, api, ask)
+        size = incident_bundle.write(bundle, path, f"{options['namespace']}-{options['name']}")
     except (SupersonicError, OSError) as error:
         module.fail_json(msg=str(error))
     finally:

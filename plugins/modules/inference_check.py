@@ -461,11 +461,19 @@ from datetime import UTC, datetime
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, _inference, _record
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import METHODS, MODEL_METHODS
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import TARGET_SPEC, Resolver, parse_targets
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import (
+    golden_recording,
+    golden_requests,
+    inference_check,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import (
+    TARGET_SPEC,
+    Resolver,
+    parse_targets,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import METHODS, MODEL_METHODS
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 
 CHECK_TARGET_SPEC = {
     **TARGET_SPEC,
@@ -532,11 +540,11 @@ def check(module: AnsibleModule, resolver: Resolver) -> None:
         unknown = [name for name in named if name not in {golden.model for golden in goldens}]
         if unknown:
             raise SupersonicError(f"targets[{index}].models: there is no golden request for model {unknown[0]}.")
-    checks = _inference.check_all(targets, goldens, resolver, settings(module.params))
-    told, summary = [each.as_dict() for each in checks], _inference.summarize(checks)
+    checks = inference_check.check_all(targets, goldens, resolver, settings(module.params))
+    told, summary = [each.as_dict() for each in checks], inference_check.summarize(checks)
     result = {"changed": False, "checks": told, "targets": summary}
-    passed = all(each.status == _inference.OK for each in checks)
-    message = f"{len(checks)} inference checks passed." if passed else _inference.describe_failures(checks)
+    passed = all(each.status == inference_check.OK for each in checks)
+    message = f"{len(checks)} inference checks passed." if passed else inference_check.describe_failures(checks)
     write_report(module, passed, message, summary, told)
     if not passed:
         module.fail_json(msg=message, **result)
@@ -556,7 +564,7 @@ def write_report(
         "targets": list(targets),
         "checks": list(checks),
     }
-    _record.write_file(module.params["report"], json.dumps(report, indent=2) + "\n")
+    golden_recording.write_file(module.params["report"], json.dumps(report, indent=2) + "\n")
 
 
 def record(module: AnsibleModule, resolver: Resolver) -> None:
@@ -565,7 +573,7 @@ def record(module: AnsibleModule, resolver: Resolver) -> None:
     targets = parse_targets(module.params["targets"])
     if len(targets) != 1 or targets[0].expect_error or targets[0].methods or targets[0].limit:
         raise SupersonicError("Record from exactly one target, without expect_error, methods and limit.")
-    recordings = _record.record(
+    recordings = golden_recording.record(
         targets[0],
         [golden for golden in read_goldens(module.params, recording=True) if golden.error is None],
         resolver,
@@ -576,7 +584,7 @@ def record(module: AnsibleModule, resolver: Resolver) -> None:
     )
     changed = [recording for recording in recordings if recording.changed]
     if not module.check_mode:
-        _record.write(changed)
+        golden_recording.write(changed)
     module.exit_json(
         changed=bool(changed),
         msg=f"{len(changed)} of {len(recordings)} golden requests recorded, the others are as they should be.",
@@ -593,24 +601,24 @@ def record(module: AnsibleModule, resolver: Resolver) -> None:
     )
 
 
-def read_goldens(params: dict[str, t.Any], *, recording: bool) -> list[_golden.Golden]:
+def read_goldens(params: dict[str, t.Any], *, recording: bool) -> list[golden_requests.Golden]:
     """All golden requests that the options name."""
     models = params["models"]
     if not params["repositories"] and not params["requests"]:
         raise SupersonicError("There are no golden requests: repositories and requests are empty. Name some.")
-    goldens = _golden.load_repositories(params["repositories"], models, recording=recording)
-    goldens += _golden.parse_inline(params["requests"], models, recording=recording)
+    goldens = golden_requests.load_repositories(params["repositories"], models, recording=recording)
+    goldens += golden_requests.parse_inline(params["requests"], models, recording=recording)
     sources = [*params["repositories"], *(["requests"] if params["requests"] else [])]
-    _golden.require_models(goldens, models, ", ".join(sources))
+    golden_requests.require_models(goldens, models, ", ".join(sources))
     return goldens
 
 
-def settings(params: dict[str, t.Any]) -> _inference.Settings:
+def settings(params: dict[str, t.Any]) -> inference_check.Settings:
     """How the options say to send the requests."""
     for name, smallest in (("timeout", 0.001), ("wait", 0), ("parallel", 1)):
         if params[name] < smallest:
             raise SupersonicError(f"{name} is {params[name]:g}; it must be at least {smallest:g}.")
-    return _inference.Settings(
+    return inference_check.Settings(
         timeout=params["timeout"],
         wait=params["wait"],
         retry_wrong_answers=params["retry_wrong_answers"],

@@ -106,9 +106,10 @@ cordoned:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drain, _rest
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import drain as instance_drain
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
 
 
 def main() -> None:
@@ -128,7 +129,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
-    wanted = _drain.Options(
+    wanted = instance_drain.Options(
         namespace=options["namespace"],
         name=options["name"],
         node=options["node"],
@@ -139,7 +140,7 @@ def main() -> None:
         check=module.check_mode,
     )
     try:
-        drain = _drain.Drain(_rest.Api(connection(options)), wanted)
+        drain = instance_drain.Drain(api_client.Api(connection(options)), wanted)
         result = drain.run() if options["state"] == "drained" else drain.undo()
     except SupersonicError as error:
         module.fail_json(msg=str(error))

@@ -99,10 +99,11 @@ unseen:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _ours, _rest
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import PVC
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import owned_objects
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import PVC
 
 _PATIENCE_SECONDS = 5.0
 
@@ -123,20 +124,20 @@ def main() -> None:
     options = module.params
     try:
         # One of many groups of kinds may have a server that is down.
-        api = _rest.Api(connection(options), patience=_PATIENCE_SECONDS)
-        seen, left = _ours.wait_gone(
-            lambda: _ours.look(api, options["namespace"], options["name"], options["claims"]),
-            lambda found: _ours.judge(found.objects, options["keep"], options["claims"]),
+        api = api_client.Api(connection(options), patience=_PATIENCE_SECONDS)
+        seen, left = owned_objects.wait_gone(
+            lambda: owned_objects.look(api, options["namespace"], options["name"], options["claims"]),
+            lambda found: owned_objects.judge(found.objects, options["keep"], options["claims"]),
             options["wait_timeout"],
         )
-        volumes = [_ours.volume_of(api, item).sentence for item in left.stray if item.group_kind == PVC]
+        volumes = [owned_objects.volume_of(api, item).sentence for item in left.stray if item.group_kind == PVC]
     except SupersonicError as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=False,
         there=seen.there,
-        kept=[_ours.described(item) for item in left.kept],
-        stray=[_ours.described(item) for item in left.stray],
+        kept=[owned_objects.described(item) for item in left.kept],
+        stray=[owned_objects.described(item) for item in left.stray],
         volumes=volumes,
         unseen=seen.unseen,
     )

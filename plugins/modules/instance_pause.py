@@ -90,9 +90,10 @@ autoscaled:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _pause, _rest
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
 
 
 def main() -> None:
@@ -112,10 +113,10 @@ def main() -> None:
     options = module.params
     if options["servers"] is not None and options["servers"] < 0:
         module.fail_json(msg=f"servers is {options['servers']}; it must be at least 0.")
-    wanted = _pause.Wanted(options["servers"], options["reason"], options["wait_timeout"], module.check_mode)
-    act = _pause.pause if options["state"] == "paused" else _pause.resume
+    wanted = pause.Wanted(options["servers"], options["reason"], options["wait_timeout"], module.check_mode)
+    act = pause.pause if options["state"] == "paused" else pause.resume
     try:
-        result = act(_rest.Api(connection(options)), options["namespace"], options["name"], wanted)
+        result = act(api_client.Api(connection(options)), options["namespace"], options["name"], wanted)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
     for text in result.pop("warnings", ()):

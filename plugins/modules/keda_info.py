@@ -105,10 +105,10 @@ unread:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC, connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC, connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as scaling_keda
 
 
 def main() -> None:
@@ -126,9 +126,9 @@ def main() -> None:
     )
     try:
         api = Api(connection(module.params))
-        found = _keda_info.inspect(api, module.params)
+        found = scaling_keda.inspect(api, module.params)
         if module.params["objects"]:
-            found["objects"] = _keda_info.objects(api)
+            found["objects"] = scaling_keda.objects(api)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
     # msg is what a task that fails on problems shows.

@@ -386,16 +386,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import run
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import run as benchmark_run
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.repository_options import run
 
 
 def measure(params: dict[str, t.Any], check_mode: bool, resolver: Resolver) -> dict[str, t.Any]:
     """The module's result."""
-    options = _benchmark.options_of(params)
-    benchmark = _benchmark.Benchmark(resolver, options)
+    options = benchmark_run.options_of(params)
+    benchmark = benchmark_run.Benchmark(resolver, options)
     if params["mode"] == "restore":
         return {"changed": benchmark.leftover() if check_mode else benchmark.restore()}
     if check_mode:

@@ -93,9 +93,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_images import Recipe
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.images import Recipe
 
 
 def main() -> None:

@@ -128,14 +128,14 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import (
     Cache,
     background,
     end_background,
     locked,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_node import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.node import (
     Network,
     Node,
     NodeSpec,

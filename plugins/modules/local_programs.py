@@ -93,9 +93,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_programs import Go, Program
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.programs import Go, Program
 
 
 def main() -> None:

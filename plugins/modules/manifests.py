@@ -261,10 +261,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._apply import KEEPABLE
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import labels, run
-from ansible_collections.fastml.supersonic.plugins.module_utils._quiet import QuietModule
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import KEEPABLE
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.manifests import labels, run
 
 ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},

@@ -151,11 +151,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._apply import KEEPABLE
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift_set import run
-from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import labels
-from ansible_collections.fastml.supersonic.plugins.module_utils._quiet import QuietModule
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_objects import run
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import KEEPABLE
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.manifests import labels
 
 ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},

@@ -98,9 +98,10 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_backup, _model_options
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import backup as model_backup
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import repository_options
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Options
 
 
 def main() -> None:
@@ -111,7 +112,7 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "keep": {"type": "int", "default": 3},
             "external_models": {"type": "list", "elements": "str", "default": []},
-            **_model_options.STORE_SPEC,
+            **repository_options.STORE_SPEC,
             **CONNECTION_SPEC,
         },
         supports_check_mode=True,
@@ -122,19 +123,19 @@ def main() -> None:
         module.fail_json(msg=f"keep is {params['keep']}; it must be at least 1.")
 
     def work(_resolver: object) -> dict[str, object]:
-        place = _model_options.target(params)
+        place = repository_options.target(params)
         if params["state"] == "saved":
-            return _model_backup.save(place, path, check=module.check_mode)
+            return model_backup.save(place, path, check=module.check_mode)
         options = Options(
-            keep=max(params["keep"], len(_model_backup.held(path))),
+            keep=max(params["keep"], len(model_backup.held(path))),
             verify=True,
             check=module.check_mode,
             external_models=tuple(params["external_models"]),
             scratch=module.tmpdir,
         )
-        return _model_backup.bring_back(place, path, options)
+        return model_backup.bring_back(place, path, options)
 
-    _model_options.run(module, work)
+    repository_options.run(module, work)
 
 
 if __name__ == "__main__":

@@ -446,9 +446,11 @@ from collections.abc import Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Ended, SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.no_log import QuietModule
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.repository_options import (
     STORE_SPEC,
     TRIAL_SPEC,
     check_trial,
@@ -456,11 +458,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_options i
     target,
     trial,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._quiet import QuietModule
 
 if t.TYPE_CHECKING:
-    from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+    from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
 
 
 def argument_spec() -> dict[str, t.Any]:
@@ -543,13 +543,13 @@ def act(params: dict[str, t.Any], check_mode: bool, scratch: str, resolver: Call
     if params["state"] == "published":
         return publish(place, params["source"], options)
     # Imported here so that a publication does not wait for it.
-    from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases
+    from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as model_releases
 
     if params["state"] == "rolled_back":
-        return _model_releases.roll_back(place, params["release"], options)
+        return model_releases.roll_back(place, params["release"], options)
     if params["state"] == "pruned":
-        return _model_releases.prune(place, options)
-    return _model_releases.verify(place, params["all_releases"])
+        return model_releases.prune(place, options)
+    return model_releases.verify(place, params["all_releases"])
 
 
 class Module(QuietModule, AnsibleModule):

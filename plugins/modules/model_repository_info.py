@@ -212,11 +212,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_servers
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, run, target
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import not_known
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as model_releases
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import not_known
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.repository_options import (
+    STORE_SPEC,
+    run,
+    target,
+)
 
 
 def look(params: dict[str, t.Any], resolver: Resolver) -> dict[str, t.Any]:
@@ -224,14 +229,14 @@ def look(params: dict[str, t.Any], resolver: Resolver) -> dict[str, t.Any]:
     deep = params["deep"] or params["store"]["type"] == "path"
     servers = params["servers"]
     if servers:
-        _model_servers.labels_of(servers)
+        model_servers.labels_of(servers)
     place = target(params, pod_required=deep)
-    result = _model_releases.describe(place, deep)
+    result = model_releases.describe(place, deep)
     if servers:
         models = next((item["models"] for item in result["releases"] if item["current"]), None)
         name = result["current"]
-        current = _model_servers.Release(name, models or [], place.switched(), place.earlier()) if name else None
-        result["servers"] = _model_servers.running(resolver, servers, current, models)
+        current = model_servers.Release(name, models or [], place.switched(), place.earlier()) if name else None
+        result["servers"] = model_servers.running(resolver, servers, current, models)
         if name is None and not place.published().known:
             result["servers"] = [_not_compared(server, not_known(place.begun())) for server in result["servers"]]
     return {"changed": False, **result}
@@ -250,7 +255,7 @@ def main() -> None:
         argument_spec={
             **STORE_SPEC,
             "deep": {"type": "bool", "default": False},
-            "servers": _model_servers.SERVERS_SPEC,
+            "servers": model_servers.SERVERS_SPEC,
             **CONNECTION_SPEC,
         },
         supports_check_mode=True,

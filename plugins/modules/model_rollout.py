@@ -123,14 +123,19 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_releases, _model_rollout
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_options import STORE_SPEC, run, target
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import not_known
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Pool, Server
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import POOL_SPEC, Release
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as model_releases
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import rollout
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import POOL_SPEC, Release
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import not_known
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.repository_options import (
+    STORE_SPEC,
+    run,
+    target,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.rollout import Pool, Server
 
 
 def current(params: dict[str, t.Any], check_mode: bool) -> Release | None:
@@ -153,7 +158,7 @@ def current(params: dict[str, t.Any], check_mode: bool) -> Release | None:
     models = published.models
     if models is None:
         # The claim does not say, since it is too long a list.
-        described = _model_releases.describe(target(params), deep=True)
+        described = model_releases.describe(target(params), deep=True)
         models = next((item["models"] for item in described["releases"] if item["current"]), None) or []
     return Release(published.release, models, place.switched(), place.earlier())
 
@@ -171,7 +176,7 @@ def replacing(pool: Pool, params: dict[str, t.Any]) -> dict[str, t.Any]:
     release = Release(
         name, (published.models if known else None) or [], place.switched() if known else None, place.earlier()
     )
-    switch, servers = _model_rollout.switch_of_template(pool, release)
+    switch, servers = rollout.switch_of_template(pool, release)
     return {"changed": False, "switch": switch, **told_of(servers, release)}
 
 
@@ -200,11 +205,11 @@ def roll_out(params: dict[str, t.Any], check_mode: bool, resolver: Resolver) -> 
     release = current(params, check_mode)
     if release is None:
         return {"changed": False, "release": None, "servers": [], "diff": {"before": "", "after": ""}}
-    servers = _model_rollout.plan(pool, release)
+    servers = rollout.plan(pool, release)
     if not check_mode and params["mode"] == "explicit":
-        servers = _model_rollout.load(pool, servers, release)
+        servers = rollout.load(pool, servers, release)
     elif not check_mode:
-        _model_rollout.watch(pool, servers, release)
+        rollout.watch(pool, servers, release)
     return {"changed": bool(servers), **told_of(servers, release)}
 
 

@@ -119,8 +119,8 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _openshift
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import openshift_login
 
 
 def main() -> None:
@@ -139,7 +139,7 @@ def main() -> None:
         required_if=[("state", "logged_in", ["host", "username", "password"])],
         supports_check_mode=True,
     )
-    work = _openshift.log_in if module.params["state"] == "logged_in" else _openshift.log_out
+    work = openshift_login.log_in if module.params["state"] == "logged_in" else openshift_login.log_out
     try:
         result = work(module.params, module.check_mode)
     except SupersonicError as error:

@@ -246,10 +246,10 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as monitoring_prometheus
 
 
 def main() -> None:
@@ -261,8 +261,8 @@ def main() -> None:
         "parts": {
             "type": "list",
             "elements": "str",
-            "choices": list(_prometheus.ALL_PARTS),
-            "default": list(_prometheus.PARTS),
+            "choices": list(monitoring_prometheus.ALL_PARTS),
+            "default": list(monitoring_prometheus.PARTS),
         },
         "scrape_interval": {"type": "float", "default": 0},
     }
@@ -271,7 +271,7 @@ def main() -> None:
             "url": {"type": "str"},
             "service": {
                 "type": "dict",
-                "options": {**place, "port": {"type": "str", "default": _prometheus.DEFAULT_PORT}},
+                "options": {**place, "port": {"type": "str", "default": monitoring_prometheus.DEFAULT_PORT}},
             },
             "token": {"type": "str", "no_log": True},
             "ca_certificates": {"type": "str"},
@@ -290,8 +290,8 @@ def main() -> None:
     resolver = Resolver(options)
     answer = {}
     try:
-        prometheus = _prometheus.Prometheus(
-            _prometheus.parse_address(options["url"], options["service"]),
+        prometheus = monitoring_prometheus.Prometheus(
+            monitoring_prometheus.parse_address(options["url"], options["service"]),
             resolver,
             token=options["token"] or "",
             authorities=options["ca_certificates"] or "",
@@ -299,7 +299,9 @@ def main() -> None:
             timeout=options["timeout"],
         )
         if options["instance"]:
-            found = _prometheus.wait_until_scraped(prometheus, resolver, options["instance"], options["wait_timeout"])
+            found = monitoring_prometheus.wait_until_scraped(
+                prometheus, resolver, options["instance"], options["wait_timeout"]
+            )
             answer.update({"found": found.as_result(), "rules": found.rules.as_result(), "alerts": found.rules.alerts})
             if found.problems:
                 module.fail_json(msg=" ".join(found.problems), **answer)
@@ -316,10 +318,10 @@ def main() -> None:
     module.exit_json(changed=False, **answer)
 
 
-def _ask(prometheus: _prometheus.Prometheus, name: str, query: str) -> dict[str, object]:
+def _ask(prometheus: monitoring_prometheus.Prometheus, name: str, query: str) -> dict[str, object]:
     begin = time.monotonic()
     data = prometheus.query(query, f"the query {name} ({query})")
-    return {"query": query, "seconds": round(time.monotonic() - begin, 3), **_prometheus.result(data)}
+    return {"query": query, "seconds": round(time.monotonic() - begin, 3), **monitoring_prometheus.result(data)}
 
 
 if __name__ == "__main__":

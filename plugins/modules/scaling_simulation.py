@@ -220,8 +220,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_report import PROFILE, pool_of, simulate
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulation_report import (
+    PROFILE,
+    pool_of,
+    simulate,
+)
 
 PIECE = {
     "seconds": {"type": "float", "required": True},

@@ -124,9 +124,9 @@ status:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _status
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as instance_status
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 
 
 def main() -> None:
@@ -138,7 +138,7 @@ def main() -> None:
             "claim": {"type": "str", "default": ""},
             "window": {"type": "int", "default": 3600},
             "timeout": {"type": "float", "default": 10},
-            **_status.TOLD_SPEC,
+            **instance_status.TOLD_SPEC,
             **CONNECTION_SPEC,
         },
         supports_check_mode=True,
@@ -147,7 +147,7 @@ def main() -> None:
     for name, least in (("window", 60), ("timeout", 0.1)):
         if options[name] < least:
             module.fail_json(msg=f"{name} is {options[name]:g}; it must be at least {least:g} seconds.")
-    wanted = _status.Wanted(
+    wanted = instance_status.Wanted(
         namespace=options["namespace"],
         name=options["name"],
         address=options["address"],
@@ -159,9 +159,9 @@ def main() -> None:
     )
     resolver = Resolver(options)
     place = options["prometheus"]
-    ask = (lambda: _status.prometheus_of(place, resolver, wanted.timeout)) if place else None
+    ask = (lambda: instance_status.prometheus_of(place, resolver, wanted.timeout)) if place else None
     try:
-        found = _status.look(wanted, resolver, ask)
+        found = instance_status.look(wanted, resolver, ask)
     finally:
         resolver.close()
     module.exit_json(changed=False, status=found)

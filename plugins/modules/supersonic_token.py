@@ -116,8 +116,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _site_token
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._envoy import site_token
 
 
 def main() -> None:
@@ -152,20 +152,20 @@ def run(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
             f"lifetime is {lifetime} and renew_before {renew}: a token lives for a second or more, and is renewed "
             "before it expires."
         )
-    wanted = _site_token.wanted_claims(params["issuer"], params["subject"], params["audiences"], params["claims"])
-    key = _site_token.Key(params["private_key_path"], params["create_key"], check)
-    held = key.claims_of(_site_token.read(params["dest"]))
-    changed = not _site_token.is_good(held, wanted, lifetime, renew)
+    wanted = site_token.wanted_claims(params["issuer"], params["subject"], params["audiences"], params["claims"])
+    key = site_token.Key(params["private_key_path"], params["create_key"], check)
+    held = key.claims_of(site_token.read(params["dest"]))
+    changed = not site_token.is_good(held, wanted, lifetime, renew)
     claims: t.Mapping[str, t.Any] = held or {}
     if changed:
         now = int(time.time())
         claims = {**wanted, "iat": now, "exp": now + lifetime}
         if not check:
-            _site_token.write(params["dest"], key.sign(claims))
+            site_token.write(params["dest"], key.sign(claims))
     # What was there already may have been readable for everybody.
-    opened = [path for path in (params["private_key_path"], params["dest"]) if _site_token.is_open(path)]
+    opened = [path for path in (params["private_key_path"], params["dest"]) if site_token.is_open(path)]
     for path in opened if not check else ():
-        _site_token.close(path)
+        site_token.close(path)
     return {
         "changed": changed or key.created or bool(opened),
         "dest": params["dest"],

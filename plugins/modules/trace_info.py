@@ -136,11 +136,11 @@ from functools import partial
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _traces
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
-from ansible_collections.fastml.supersonic.plugins.module_utils._web import parse_address
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import traces
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.http_client import parse_address
 
 
 def main() -> None:
@@ -168,7 +168,7 @@ def main() -> None:
     for name in ("traces", "direct_traces"):
         for sender, found in options[name].items():
             for trace_id in found if isinstance(found, list) else [found]:
-                if not isinstance(found, list) or not _traces.TRACE_ID.fullmatch(str(trace_id)):
+                if not isinstance(found, list) or not traces.TRACE_ID.fullmatch(str(trace_id)):
                     what = "which is no list of ids: 32 hexadecimal digits, not all of them 0"
                     module.fail_json(msg=f"{name}.{sender} has '{trace_id}', {what}.")
     if options["traces"] and not options["tempo_url"]:
@@ -180,17 +180,17 @@ def main() -> None:
     try:
         if options["collector_url"]:
             address = parse_address(options["collector_url"], what="the collector", option="collector_url")
-            _traces.answered(partial(_traces.Collector, address, resolver, timeout=timeout), seconds)
+            traces.answered(partial(traces.Collector, address, resolver, timeout=timeout), seconds)
         if options["collector_metrics_url"]:
             address = parse_address(
                 options["collector_metrics_url"], what="the collector", option="collector_metrics_url"
             )
-            open_metrics = partial(_traces.CollectorMetrics, address, resolver, timeout=timeout)
-            answer["counters"], wrong = _traces.grown(open_metrics, options["before"], seconds)
+            open_metrics = partial(traces.CollectorMetrics, address, resolver, timeout=timeout)
+            answer["counters"], wrong = traces.grown(open_metrics, options["before"], seconds)
             problems += [f"{text[0].upper()}{text[1:]}." for text in wrong]
         if options["tempo_url"]:
             open_tempo = partial(
-                _traces.Tempo,
+                traces.Tempo,
                 parse_address(options["tempo_url"], what="Tempo", option="tempo_url"),
                 resolver,
                 token=options["tempo_token"] or "",
@@ -198,8 +198,8 @@ def main() -> None:
                 validate=options["validate_tempo_certs"],
                 timeout=timeout,
             )
-            _traces.answered(open_tempo, seconds)
-            answer["traces"], wrong, limited = _traces.look_up(
+            traces.answered(open_tempo, seconds)
+            answer["traces"], wrong, limited = traces.look_up(
                 open_tempo, options["traces"], options["services"], seconds, options["direct_traces"]
             )
             answer["limited"] = sorted(limited)

@@ -237,10 +237,14 @@ servers:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import CONNECTION_SPEC
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import TARGET_SPEC, Resolver, parse_targets
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import (
+    TARGET_SPEC,
+    Resolver,
+    parse_targets,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 
 
 def main() -> None:
@@ -257,14 +261,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     resolver = Resolver(module.params)
-    wanted = _server_info.Wanted(
+    wanted = server_info.Wanted(
         models=module.params["models"],
         config=module.params["config"],
         statistics=module.params["statistics"],
         timeout=module.params["timeout"],
     )
     try:
-        servers = _server_info.ask_all(parse_targets(module.params["targets"]), resolver, wanted)
+        servers = server_info.ask_all(parse_targets(module.params["targets"]), resolver, wanted)
     except SupersonicError as error:
         module.fail_json(msg=str(error))
     finally:

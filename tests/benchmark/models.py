@@ -78,7 +78,7 @@ TASK = """
 import json, multiprocessing, sys, time
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._module_process import packed, run
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct.module_process import packed, run
 given = packed(json.loads(sys.argv[2]))
 fork = multiprocessing.get_context("fork")
 receiver, sender = fork.Pipe(duplex=False)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as scaling_keda
 from ansible_collections.fastml.supersonic.tests.harness import evidence
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
@@ -67,7 +67,7 @@ def keda(cluster: Cluster) -> Keda:
 def without_keda(cluster: Cluster, tmp_path: Path) -> Iterator[Keda]:
     """A cluster on which KEDA never was; it is there again afterwards. For tests that run alone."""
     keda = Keda(cluster)
-    in_use = _keda_info.objects(cluster.api)
+    in_use = scaling_keda.objects(cluster.api)
     assert in_use == [], "objects of KEDA's kinds are in the cluster: remove what has them, then run this test"
     with keda.alone():
         try:

@@ -26,7 +26,7 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
 from ansible_collections.fastml.supersonic.tests.harness.autoscaling import ScaledInstance
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image

@@ -19,13 +19,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pods import LABEL
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import (
-    BEFORE,
-    MANAGER,
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import LABEL
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
     PAUSED,
     PAUSED_REPLICAS,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pool import BEFORE, MANAGER
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object

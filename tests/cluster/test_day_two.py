@@ -19,9 +19,9 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_DRAIN, BEFORE_PAUSE
-from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED_REPLICAS
-from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import moment, verdict
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import PAUSED_REPLICAS
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status_page import moment, verdict
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_DRAIN, BEFORE_PAUSE
 from ansible_collections.fastml.supersonic.tests.harness.clients import load
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, claim, config_map, secret, workload

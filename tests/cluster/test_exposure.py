@@ -24,7 +24,7 @@ import pytest
 import tritonclient.grpc as triton
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import load_repositories
 from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.certificates import self_signed
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (

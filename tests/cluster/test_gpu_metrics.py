@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
 from ansible_collections.fastml.supersonic.tests.harness.accelerators import Accelerator, pod, scraped
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 from ansible_collections.fastml.supersonic.tests.harness.gateway import render_cases

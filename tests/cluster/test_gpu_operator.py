@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
 from ansible_collections.fastml.supersonic.tests.harness.helm import helm_program, packaged
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, actions
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module

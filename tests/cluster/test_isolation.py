@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.pods import connect, pods

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as scaling_keda
 from ansible_collections.fastml.supersonic.tests.harness.autoscaling import held
 from ansible_collections.fastml.supersonic.tests.harness.keda import NAMESPACE, WANTED, Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container, workload
@@ -151,7 +151,7 @@ def test_rights_in_one_namespace_are_enough_to_ask(cluster: Cluster, namespace: 
 @pytest.mark.thorough
 def test_life_of_keda(cluster: Cluster, keda: Keda, namespace: str, tmp_path: Path) -> None:
     """From one that is in use to nothing left, and back."""
-    others = _keda_info.objects(cluster.api)
+    others = scaling_keda.objects(cluster.api)
     if others:
         pytest.skip(f"KEDA is in use, so it cannot be removed here: {', '.join(others)}")
     path = f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects"

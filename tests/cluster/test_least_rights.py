@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as preflight_checks
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
@@ -165,7 +165,7 @@ def test_every_verb_that_is_missing_is_named(cluster: Cluster, namespace: str, c
     wanted = {"namespace": namespace, "permissions": permissions(FEATURES)}
 
     def missing() -> list[str]:
-        found = _cluster.inspect(api, wanted)
+        found = preflight_checks.inspect(api, wanted)
         held = [f"{item['verb']} {item['resource']}" for item in found["permissions"] if not item["held"]]
         assert len(found["problems"]) == len({text.partition(" ")[2] for text in held})
         return held

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_node import Machine, hierarchies
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.node import Machine, hierarchies
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 pytestmark = pytest.mark.thorough

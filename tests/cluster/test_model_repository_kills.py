@@ -26,15 +26,15 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_exec import Exec
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import (
     CLAIM_LABEL,
     RELEASE_ANNOTATION,
     UNFINISHED_ANNOTATION,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import TRIAL_LABEL
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load import TRIAL_LABEL
 from ansible_collections.fastml.supersonic.tests.harness.chance import dice
 from ansible_collections.fastml.supersonic.tests.harness.faults import Cutter
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container
@@ -58,7 +58,7 @@ print(json.dumps(run_module("model_repository", json.loads(sys.argv[2]))), flush
 LOCKING = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Remote
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import Remote
 real = Remote.call
 def call(self, operation, **arguments):
     answer = real(self, operation, **arguments)
@@ -71,7 +71,7 @@ Remote.call = call
 SWITCHING = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Claim, Remote
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import Claim, Remote
 def stop(where):
     print(where, file=sys.__stdout__, flush=True)
     if where == sys.argv[3]:

@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_store_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost
-from ansible_collections.fastml.supersonic.plugins.module_utils._exec import Exec
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_exec import Exec
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, claim, container
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.node import small_disk_in_node
@@ -191,11 +192,11 @@ def test_check_mode_without_namespace(cluster: Cluster, source: Path) -> None:
 def test_a_helper_pod_that_dies_is_replaced(cluster: Cluster, volume: str, source: Path) -> None:
     for number in range(4):
         (source / f"beta/1/more{number}").write_bytes(os.urandom(1_000_000))
-    real = _model_store_pod.Remote.send
+    real = store_pod.Remote.send
     sent: list[str] = []
     killed: list[str] = []
 
-    def send(self: _model_store_pod.Remote, key: str, size: int, path: str) -> None:
+    def send(self: store_pod.Remote, key: str, size: int, path: str) -> None:
         real(self, key, size, path)
         sent.append(key)
         if len(sent) == 4:
@@ -211,7 +212,7 @@ def test_a_helper_pod_that_dies_is_replaced(cluster: Cluster, volume: str, sourc
                 until(lambda: self.call("manifest", release="none"), 30)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_model_store_pod.Remote, "send", send)
+        patch.setattr(store_pod.Remote, "send", send)
         result = publish(cluster, volume, source)
     assert killed
     assert result["changed"], result
@@ -222,9 +223,10 @@ def test_a_helper_pod_that_dies_is_replaced(cluster: Cluster, volume: str, sourc
 PUBLISHER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_publish as p, _model_store_pod as s
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import publish as p
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod as s
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 real = s.Remote.send
 def send(self, key, size, path):
     real(self, key, size, path)
@@ -320,9 +322,9 @@ def test_a_volume_in_use_is_mounted_where_it_is(cluster: Cluster, volume: str, s
     base = f"/api/v1/namespaces/{volume}/pods"
     cluster.create(base, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "user"}, "spec": spec})
     node = until(lambda: cluster.there(f"{base}/user")["spec"].get("nodeName"))
-    target = _model_store_pod.Claim(cluster.api, volume, "models")
-    helper = _model_store_pod.Helper(cluster.api, target, _model_store_pod.PodOptions(image=IMAGE))
-    affinity = json.dumps(helper.definition(_model_store_pod.node_of(cluster.api, target))["spec"]["affinity"])
+    target = store_pod.Claim(cluster.api, volume, "models")
+    helper = store_pod.Helper(cluster.api, target, store_pod.PodOptions(image=IMAGE))
+    affinity = json.dumps(helper.definition(store_pod.node_of(cluster.api, target))["spec"]["affinity"])
     assert node in affinity
     (source / "alpha/1/model.py").write_text("# new\n")
     assert publish(cluster, volume, source)["changed"]
@@ -370,7 +372,7 @@ def test_a_command_that_fails_tells_why(cluster: Cluster, shell: str) -> None:
 
 def test_the_store_runs_on_the_image_as_it_was_shipped() -> None:
     """What is sent is the file itself, so what the unit tests say holds in the pod."""
-    assert _model_store_pod._source() == Path(_model_store.__file__).read_text()
+    assert store_pod._source() == Path(model_store.__file__).read_text()
 
 
 def test_the_life_of_releases(cluster: Cluster, volume: str, source: Path) -> None:

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.tests.harness import openshift
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, removed
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Instance, Run

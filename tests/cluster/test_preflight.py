@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _preflight_role
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as preflight_checks
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import demands
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
     Cluster,
     Object,
@@ -45,7 +46,7 @@ def found(api: Api, namespace: str, *manifests: Object, **wanted: Any) -> dict[s
     """Severity and sentence of the most urgent row of each check."""
     asked = {"namespace": namespace, "instance": "cms", "demands": demands({"triton": manifests}), **wanted}
     rows: dict[str, tuple[str, str]] = {}
-    for row in _cluster.inspect(api, asked)["findings"]:
+    for row in preflight_checks.inspect(api, asked)["findings"]:
         rows.setdefault(row["check"], (row["severity"], row["found"]))
     return rows
 
@@ -166,7 +167,7 @@ def test_claims_are_judged_as_the_api_server_does(
         said = str(error)
     assert bool(said) == refused, said
     asked = {"namespace": namespace, "instance": "cms", "demands": demands({"model_repository": [wanted]})}
-    rows = [row for row in _cluster.inspect(cluster.api, asked)["findings"] if row["check"] == "claims"]
+    rows = [row for row in preflight_checks.inspect(cluster.api, asked)["findings"] if row["check"] == "claims"]
     assert [row["severity"] for row in rows] == ["error" if refused else "ok"], rows
     assert all(row["why"].startswith("the API server refuses") for row in rows if refused)
 
@@ -215,7 +216,7 @@ def test_rights_for_what_is_cluster_wide_are_enough(cluster: Cluster, namespace:
               "additional_namespaces": [other], **cluster.as_user(token, ca_file)}  # fmt: skip
     assert run_module("manifests", wanted)["failed"]
     with contextlib.ExitStack() as stack:
-        for item in _preflight_role.of_manifests(definitions, f"{namespace}-deployer", namespace, subject):
+        for item in rbac.of_manifests(definitions, f"{namespace}-deployer", namespace, subject):
             place = item["metadata"].get("namespace")
             path = f"/apis/{version}/{f'namespaces/{place}/' if place else ''}{item['kind'].lower()}s"
             stack.enter_context(removed(cluster, f"{path}/{item['metadata']['name']}"))

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     QUANTITIES,
     service_queries,
     service_rules,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
 from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object, removed

@@ -23,11 +23,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._cluster import allowed
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_role import rights, rules
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.checks import allowed
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.rbac import rights, rules
 from ansible_collections.fastml.supersonic.tests.harness.gateway import KEY, key_set, token
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import verdict
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status_page import verdict
 from ansible_collections.fastml.supersonic.tests.harness.clients import load
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, removed
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module

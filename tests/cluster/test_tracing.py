@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._traces import Span, problems_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.traces import Span, problems_of
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import KUBECONFIG, LOCAL, Instance, Run

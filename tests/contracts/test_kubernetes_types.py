@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes import KUBERNETES_TYPES
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.triton_pod import OWNED_ENV, volume_mounts
 from ansible_collections.fastml.supersonic.tests.harness import renders
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def test_every_dictionary_is_judged(role: str) -> None:
         and "options" not in option
         and not name.endswith((*FREE, *ENVOY))
     }
-    assert dictionaries == set(options) & set(_inventory.KUBERNETES_TYPES)
+    assert dictionaries == set(options) & set(KUBERNETES_TYPES)
 
 
 def test_what_the_role_brings_is_known(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -47,8 +48,8 @@ def test_what_the_role_brings_is_known(tmp_path_factory: pytest.TempPathFactory)
     manifests = renders.of_host("everything", tmp_path_factory)["triton"]
     (pod,) = (item["spec"]["template"]["spec"] for item in manifests if item["kind"] == "Deployment")
     (server,) = (item for item in pod["containers"] if item["name"] == "triton")
-    assert {item["name"] for item in server["env"]} - {"KEY"} == _inventory.OWNED_ENV
+    assert {item["name"] for item in server["env"]} - {"KEY"} == OWNED_ENV
     mounts = {item["name"]: item["mountPath"] for item in server["volumeMounts"]}
     hosts = yaml.safe_load((renders.OPTIONS / "hosts.yml").read_text())
     given = hosts["supersonic_instances"]["hosts"]["everything"]
-    assert mounts == {**_inventory._mounts(given["triton_model_repositories"]), "scratch": "/scratch"}
+    assert mounts == {**volume_mounts(given["triton_model_repositories"]), "scratch": "/scratch"}

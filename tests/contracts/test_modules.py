@@ -16,7 +16,8 @@ import yaml
 
 CLONE = Path(__file__).resolve().parents[2]
 MODULES = sorted((CLONE / "plugins/modules").glob("*.py"))
-UTILS = sorted((CLONE / "plugins/module_utils").glob("*.py"))
+PLUGINS = CLONE / "plugins"
+UTILS = sorted((PLUGINS / "module_utils").rglob("*.py"))
 
 
 def documentation(path: Path) -> dict[str, Any]:
@@ -26,10 +27,12 @@ def documentation(path: Path) -> dict[str, Any]:
     return parsed
 
 
-@pytest.mark.parametrize("path", UTILS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", UTILS, ids=lambda path: str(path.relative_to(PLUGINS)))
 def test_module_utils_are_private(path: Path) -> None:
-    assert path.name.startswith("_")
-    if path.stem != "_errors":
+    package = path.relative_to(PLUGINS / "module_utils").parts[0]
+    assert package.startswith("_")
+    assert path.name != package
+    if path.stem != "errors":
         assert "PRIVATE to the collection" in path.read_text()
 
 
@@ -37,7 +40,7 @@ def test_module_utils_import_without_ansible() -> None:
     """And without any library that the controller may lack: only what a call really needs is imported, when it needs
     it. PyYAML comes with Ansible."""
     script = "import sys, importlib\n" + "".join(
-        f"importlib.import_module('ansible_collections.fastml.supersonic.plugins.module_utils.{path.stem}')\n"
+        f"importlib.import_module('ansible_collections.fastml.supersonic.plugins.{'.'.join(path.relative_to(PLUGINS).with_suffix('').parts)}')\n"
         for path in UTILS
     )
     script += (

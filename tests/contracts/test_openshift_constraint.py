@@ -11,14 +11,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import (
-    _benchmark_pods,
-    _gpu_proof,
-    _model_store_pod,
-    _model_trial_pod,
-)
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Share
-from ansible_collections.fastml.supersonic.plugins.module_utils._pod_identity import security_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import gpu_test
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import load_pods
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import Share
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.pod_security import security_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod, test_load_pod
 from ansible_collections.fastml.supersonic.tests.harness import openshift, renders
 
 GPU_PROOF = {
@@ -42,12 +39,12 @@ def made(arbitrary_user: bool) -> dict[str, dict[str, Any]]:
     """The pods that modules make."""
     nothing: Any = SimpleNamespace()
     claim: Any = SimpleNamespace(name="models", namespace="n")
-    store = _model_store_pod.PodOptions(image="i", arbitrary_user=arbitrary_user)
-    clients = _benchmark_pods.Clients("i", "m", "a:1", files={"token": "t"}, arbitrary_user=arbitrary_user)
-    job = _gpu_proof.definition({**GPU_PROOF, "arbitrary_user": arbitrary_user}, "proof")
-    pods = _benchmark_pods.Pods(nothing, "n", "main", clients, [[Share(1, 0, 1)]], {})
+    store = store_pod.PodOptions(image="i", arbitrary_user=arbitrary_user)
+    clients = load_pods.Clients("i", "m", "a:1", files={"token": "t"}, arbitrary_user=arbitrary_user)
+    job = gpu_test.definition({**GPU_PROOF, "arbitrary_user": arbitrary_user}, "proof")
+    pods = load_pods.Pods(nothing, "n", "main", clients, [[Share(1, 0, 1)]], {})
     return {
-        "publisher": _model_store_pod.Helper(nothing, claim, store).definition(None)["spec"],
+        "publisher": store_pod.Helper(nothing, claim, store).definition(None)["spec"],
         "clients": pods._definition("main-benchmark-0")["spec"],
         "accelerator": job["spec"]["template"]["spec"],
     }
@@ -58,7 +55,7 @@ def test_every_pod_is_let_in(tmp_path_factory: pytest.TempPathFactory) -> None:
     assert set(pods) == {
         "triton", "envoy", "prometheus", "otel_collector", "tempo", "grafana", "publisher", "clients", "accelerator",
     }  # fmt: skip
-    pods["trial"] = _model_trial_pod.pod_on_trial({"spec": pods["triton"]}, "supersonic-models", "1" * 40)
+    pods["trial"] = test_load_pod.pod_on_trial({"spec": pods["triton"]}, "supersonic-models", "1" * 40)
     assert {name: openshift.refusals(spec) for name, spec in pods.items()} == {name: [] for name in pods}
     for name, spec in pods.items():
         filled = openshift.admitted(spec)

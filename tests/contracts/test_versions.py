@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _module_process
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct import module_process
 from ansible_collections.fastml.supersonic.tests.versions.run import VERSIONS
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -46,8 +46,8 @@ def test_what_is_tested_is_what_is_promised() -> None:
 def test_modules_run_within_a_task_only_with_releases_that_are_tested(
     release: tuple[int, int, int], known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_module_process, "__version__", ".".join(map(str, release)))
-    assert _module_process.known() == known
+    monkeypatch.setattr(module_process, "__version__", ".".join(map(str, release)))
+    assert module_process.known() == known
 
 
 @pytest.mark.parametrize("level", ["unit", "integration"])

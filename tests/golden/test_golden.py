@@ -19,9 +19,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _envoy_validate
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import yaml_documents
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._envoy import config_validation
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.manifests import yaml_documents
 from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
@@ -186,7 +186,7 @@ def test_envoy_accepts_its_configuration(rendered: Rendered) -> None:
     assert files
     for file, manifests in files.items():
         try:
-            warnings = _envoy_validate.validate(str(ENVOY), manifests, _not_brought)
+            warnings = config_validation.validate(str(ENVOY), manifests, _not_brought)
         except SupersonicError as error:
             pytest.fail(f"{file}: {error}")
         assert warnings == [], file
@@ -198,7 +198,7 @@ def test_a_second_envoy_is_judged_too(tmp_path_factory: pytest.TempPathFactory) 
         (config_map,) = (item for item in manifests if item["kind"] == "ConfigMap")
         config_map["data"][file] = config_map["data"][file].replace("static_resources:", "nonsense:")
         with pytest.raises(SupersonicError, match="nonsense"):
-            _envoy_validate.validate(str(ENVOY), manifests, _not_brought)
+            config_validation.validate(str(ENVOY), manifests, _not_brought)
 
 
 def _not_brought(kind: str, _name: str) -> dict[str, str] | None:

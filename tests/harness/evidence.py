@@ -25,9 +25,9 @@ from typing import Any
 CLONE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CLONE / ".collections"))
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 
 LOGS = CLONE / ".local" / "test-logs"
 # What Ansible writes when a task has failed, before it removes what the tasks before it have made.

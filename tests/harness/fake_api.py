@@ -20,9 +20,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import _BUILTIN, Resource
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import APPLY, Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import APPLY, Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import _BUILTIN, Resource
 from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
 
 Object = dict[str, Any]

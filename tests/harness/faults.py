@@ -17,8 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import tls_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import tls_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 
 # A fault gets the method and the path of a request. It returns None to let it through, or what to do instead:
 # a status (with an optional Retry-After), "drop" to close the connection, or a number of seconds to delay it.

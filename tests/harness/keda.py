@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as scaling_keda
 from ansible_collections.fastml.supersonic.tests.harness.images import bring
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL, Run, run_playbook
@@ -44,7 +44,7 @@ class Keda:
 
     def look(self, **wanted: Any) -> dict[str, Any]:
         """What the module says of it."""
-        return _keda_info.inspect(self.cluster.api, {**WANTED, **wanted})
+        return scaling_keda.inspect(self.cluster.api, {**WANTED, **wanted})
 
     def sound(self) -> bool:
         found = self.look()

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._module_process import module_process, packed
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct.module_process import module_process, packed
 
 
 def run_module(name: str, options: Mapping[str, Any], *, check: bool = False, diff: bool = False) -> dict[str, Any]:

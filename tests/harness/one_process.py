@@ -119,7 +119,7 @@ class Controller:
             path.chmod(int(mode, 8))
         elif task.action == "fastml.supersonic.rendered_folder":
             # Found by Ansible's loader, which is at work by now.
-            from ansible_collections.fastml.supersonic.plugins.module_utils._rendered_folder import keep
+            from ansible_collections.fastml.supersonic.plugins.module_utils._instance.rendered_folder import keep
 
             arguments = templar.template(task.args)
             folder, kustomization = Path(arguments["path"]), bool(arguments["kustomization"])

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler
 from ansible_collections.fastml.supersonic.tests.harness.certificates import Certificate, certificate
 

@@ -20,8 +20,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".collections"))
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_programs import Go, Program
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.programs import Go, Program
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 CACHE = Path("/var/cache/fastml-supersonic")

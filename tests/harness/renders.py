@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import COMPONENTS
 from ansible_collections.fastml.supersonic.tests.harness import playbooks
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
@@ -69,18 +69,18 @@ def render_in_one_process(inventory: Path, destination: Path) -> None:
     play, _clusters = yaml.safe_load((CLONE / "playbooks/render.yml").read_text())
     (include,) = (task for task in play["tasks"] if "loop" in task)
     place = play["tasks"].index(include)
-    # The loop is of roles for everybody, and of components that instances list.
-    always, listed = (re.findall(r"'(\w+)'", text) for text in (include.pop("loop"), play["vars"]["render_components"]))
+    roles = "query('fastml.supersonic.instance_roles')"
+    assert roles in include.pop("loop")
     assert include.pop("loop_control") == {"loop_var": "role"}
     role = {**include.pop("ansible.builtin.include_role"), "rolespec_validate": False}
     assert role["name"] == "fastml.supersonic.{{ role }}"
     play["tasks"][place : place + 1] = [
         {
             **include,
-            "ansible.builtin.import_role": {**role, "name": f"fastml.supersonic.{name}"},
-            "when": name in always or f"'{name}' in render_components",
+            "ansible.builtin.import_role": {**role, "name": f"fastml.supersonic.{component.role}"},
+            "when": True if not component.optional else f"'{component.role}' in {roles}",
         }
-        for name in [*always, *listed]
+        for component in COMPONENTS
     ]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import locked
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
 from ansible_collections.fastml.supersonic.tests.harness import prometheus, tracing
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster

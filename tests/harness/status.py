@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._status import ACCELERATORS, SERIES
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status import ACCELERATORS, SERIES
 
 MADE = "2026-03-01T12:00:30Z"
 END = 1772366430.0

@@ -14,9 +14,10 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_store_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Published
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Published
 
 
 def peak(process: str = "self") -> int:
@@ -33,8 +34,8 @@ class Pipe:
     """Stands for the connection to a pod: the same code, started the same way, in a process of this machine."""
 
     def __init__(self, root: Path, change: tuple[str, str] = ("", "")) -> None:
-        code = _model_store_pod._source().replace(*change).encode()
-        command = [sys.executable, "-B", "-c", _model_store_pod._BOOT, str(len(code)), str(root)]
+        code = store_pod._source().replace(*change).encode()
+        command = [sys.executable, "-B", "-c", store_pod._BOOT, str(len(code)), str(root)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
@@ -98,7 +99,7 @@ class PipeTarget:
     def refresh(self) -> None:
         return None
 
-    def announce(self, session: t.Any, begun: _model_store.Begun, age: float, /) -> None:
+    def announce(self, session: t.Any, begun: model_store.Begun, age: float, /) -> None:
         assert age >= 0
         session.call("announce", begun=begun.text)
 
@@ -106,12 +107,12 @@ class PipeTarget:
         return self._session()
 
     @contextlib.contextmanager
-    def _session(self) -> t.Iterator[tuple[t.Any, str, _model_store_pod.Pods]]:
+    def _session(self) -> t.Iterator[tuple[t.Any, str, store_pod.Pods]]:
         pipe = Pipe(self.root)
         self.opened.append(pipe)
         try:
-            remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
-            yield remote, "pod test/publisher", _model_store_pod.Pods("uid", list)
+            remote = store_pod.Remote(t.cast("t.Any", pipe))
+            yield remote, "pod test/publisher", store_pod.Pods("uid", list)
         finally:
             pipe.close()
 

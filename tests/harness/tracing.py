@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._traces import Span, spans_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.traces import Span, spans_of
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, render_in_one_process
 from ansible_collections.fastml.supersonic.tests.harness.processes import Process, free_ports, http_status

@@ -13,7 +13,9 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes import check_kubernetes
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.validation import check_relations
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.values import check_value
 
 
 def sentences(values: dict[str, Any], options: Mapping[str, Any]) -> list[str]:
@@ -22,11 +24,10 @@ def sentences(values: dict[str, Any], options: Mapping[str, Any]) -> list[str]:
         problem
         for name, value in values.items()
         for problem in (
-            list(_inventory.check_kubernetes(name, value))
-            or list(_inventory.check_value(name, value, options.get(name, {"type": "raw"})))
+            list(check_kubernetes(name, value)) or list(check_value(name, value, options.get(name, {"type": "raw"})))
         )
     ]
-    return [problem.sentence() for problem in wrong or _inventory.check_relations(values, files=False)]
+    return [problem.sentence() for problem in wrong or check_relations(values, files=False)]
 
 
 def readme_variables(role: str) -> dict[str, Any]:

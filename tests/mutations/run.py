@@ -5,7 +5,7 @@
 
     python tests/mutations/run.py                        all of mutations.yml
     python tests/mutations/run.py ID...                  these alone
-    python tests/mutations/run.py --file _model_store    those of files whose path contains this text; may be repeated
+    python tests/mutations/run.py --file _models/store    those of files whose path contains this text; may be repeated
     python tests/mutations/run.py --list                 what there is
 
 Nothing is changed in the clone: each mutation is made in a copy of it, and undone there. First the named tests run once

@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import service_rules
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import (
     LATENCY_BOUNDS,
     Alerts,
     Objectives,
     service_alerts,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import judge_rules
 

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_pods
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import load_pods
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import (
     Request,
     Share,
     parse_times,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pods import Outcome, add
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import Outcome, add
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 # Written by perf_analyzer 2.60.0: three requests of one client.
@@ -60,7 +60,7 @@ while :; do sleep 0.05; done
 
 def script(text: str, folder: Path) -> list[str]:
     """A script of the pods, with a folder instead of their volume."""
-    moved = text.replace(_benchmark_pods._RESULTS, str(folder)).replace(_benchmark_pods._SECRET, str(folder / "secret"))
+    moved = text.replace(load_pods._RESULTS, str(folder)).replace(load_pods._SECRET, str(folder / "secret"))
     return ["sh", "-c", moved, "sh"]
 
 
@@ -78,7 +78,7 @@ class Pod:
 
     def start(self, *words: str) -> None:
         self.process = subprocess.Popen(
-            [*script(_benchmark_pods._LOAD, self.folder), "perf_analyzer", *words],
+            [*script(load_pods._LOAD, self.folder), "perf_analyzer", *words],
             env=self.environment,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -102,19 +102,19 @@ class Pod:
             f"0-{number} {share.clients} {begin + int(share.begin * 1e9)} {begin + int(share.end * 1e9)}"
             for number, share in enumerate(shares)
         ]
-        assert self.ask(_benchmark_pods._BEGIN, *lines) == ["over 0"]
+        assert self.ask(load_pods._BEGIN, *lines) == ["over 0"]
         return begin
 
     def collect(self) -> list[str]:
         """What it tells so far."""
-        told = self.ask(_benchmark_pods._COLLECT)
+        told = self.ask(load_pods._COLLECT)
         assert told[-1] == "over 0"
         return told[:-1]
 
     def load(self, *shares: Share) -> tuple[int, list[str]]:
         """Tell it when to begin, wait and fetch; the moment, and what it tells."""
         begin = self.begin(*shares)
-        assert self.ask(_benchmark_pods._WAIT) == ["over 0"]
+        assert self.ask(load_pods._WAIT) == ["over 0"]
         return begin, self.collect()
 
 
@@ -203,7 +203,7 @@ def test_a_token_is_read_from_its_file(pod: Pod) -> None:
     (pod.folder / "secret").mkdir()
     pod.start("-m", "fine")
     time.sleep(0.3)
-    command = [*script(_benchmark_pods._PUT, pod.folder), "token", "13"]
+    command = [*script(load_pods._PUT, pod.folder), "token", "13"]
     # As of a connection that stays open.
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as put:
         assert put.stdin

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import Breakdowns
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import Breakdowns
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import judge_rules
 from ansible_collections.fastml.supersonic.tests.services.test_queries import NOW, SCRAPE, Load, Series, others
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _client_lists as lists
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import client_lists as lists
 from ansible_collections.fastml.supersonic.tests.unit.sites.test_client_lists import AWAY, FIVE, made
 
 

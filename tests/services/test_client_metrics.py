@@ -20,8 +20,8 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import LATENCY_BOUNDS
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import CLIENTS, service_queries
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import CLIENTS, service_queries
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import LATENCY_BOUNDS
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 from ansible_collections.fastml.supersonic.tests.harness.gateway import CHANNEL, ISSUER, bearer, deployed
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model

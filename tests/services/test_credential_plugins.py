@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.tests.unit.manifests.test_client import bare, config
 
 __all__ = ["bare"]

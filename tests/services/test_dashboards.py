@@ -28,9 +28,9 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _panels
-from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import dashboard_files
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import panels as monitoring_panels
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import dashboard_files
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import service_rules
 from ansible_collections.fastml.supersonic.tests.harness.gateway import CHANNEL, bearer, deployed
 from ansible_collections.fastml.supersonic.tests.harness.models import CLONE
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
@@ -182,7 +182,9 @@ class Service:
 
 def expressions(instance: str, window: int = WINDOW) -> dict[str, str]:
     """What Grafana asks, by "dashboard / panel / legend", with its variables filled in as it does."""
-    files = dashboard_files(list(_panels.KEYS), scrape_interval=1, thresholds={"queue_ratio": 3, "queue_time": 1000})
+    files = dashboard_files(
+        list(monitoring_panels.KEYS), scrape_interval=1, thresholds={"queue_ratio": 3, "queue_time": 1000}
+    )
     found = {}
     for text in files.values():
         dashboard = json.loads(text)

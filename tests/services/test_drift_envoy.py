@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields, envoy_state
 from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.certificates import self_signed
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
@@ -31,26 +31,26 @@ def test_an_envoy_as_it_was_started_differs_in_nothing(
     manifests.write_text(text.replace("/etc/ssl/ca.pem", str(authority)))
     envoy = DeployedEnvoy(tmp_path / "envoy", manifests, [], healthy=False)
     try:
-        running = _drift_envoy.bootstrap_of(envoy.admin(_drift_envoy.BOOTSTRAP))
-        filters = envoy.admin(_drift_envoy.FILTERS) if instance == "guarded" else ""
+        running = envoy_state.bootstrap_of(envoy.admin(envoy_state.BOOTSTRAP))
+        filters = envoy.admin(envoy_state.FILTERS) if instance == "guarded" else ""
     finally:
         envoy.stop()
     file = tmp_path / "envoy" / "envoy.json"
     configuration = json.loads(file.read_text())
-    assert _drift_envoy.compare(configuration, running) == []
+    assert envoy_state.compare(configuration, running) == []
     # One more or one less of anything is seen.
     changed = json.loads(file.read_text())
     changed["static_resources"]["clusters"][0]["connect_timeout"] = "77s"
     del changed["static_resources"]["listeners"][0]["name"]
     changed["stats_flush_interval"] = "3s"
-    found = {_drift.text_of(each.path) for each in _drift_envoy.compare(changed, running)}
+    found = {changed_fields.text_of(each.path) for each in envoy_state.compare(changed, running)}
     assert any(path.endswith(".connect_timeout") for path in found), found
     assert "stats_flush_interval" in found
     assert any(path.startswith("static_resources.listeners") for path in found), found
     if filters:
         documents = list(yaml.safe_load_all(manifests.read_text()))
         secret = next(each for each in documents if each and each["metadata"]["name"].endswith("-access"))
-        version = _drift_envoy.version_of(base64.b64encode(secret["stringData"]["client.yaml"].encode()).decode())
-        assert _drift_envoy.versions_of(filters) == {version}
+        version = envoy_state.version_of(base64.b64encode(secret["stringData"]["client.yaml"].encode()).decode())
+        assert envoy_state.versions_of(filters) == {version}
         # Nothing of a token.
         assert "inline_string" not in filters

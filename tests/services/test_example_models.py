@@ -12,7 +12,7 @@ import numpy
 import onnxruntime
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests
 from ansible_collections.fastml.supersonic.tests.harness.models import build_examples
 
 Array = numpy.ndarray[Any, Any]
@@ -39,7 +39,7 @@ def test_every_model_is_whole(examples: Path) -> None:
     for model in ("accelerator", "digits", "identity", "particlenet"):
         assert (examples / model / "config.pbtxt").is_file()
         assert (examples / model / "1" / "model.py").is_file()
-        assert _golden.load_model(str(examples / model), model)
+        assert golden_requests.load_model(str(examples / model), model)
 
 
 def test_the_digits_are_recognised(examples: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_expected_digits_are_nearly_all_those_on_the_images(examples: Path) 
 
     images, labels = load_digits(return_X_y=True)
     found, expected = [], []
-    for golden in _golden.load_model(str(examples / "digits"), "digits"):
+    for golden in golden_requests.load_model(str(examples / "digits"), "digits"):
         expected += next(tensor for tensor in golden.expected if tensor.name == "label").values().tolist()
         for image in golden.inputs[0].values().reshape(-1, 64):
             (index,) = numpy.flatnonzero((images == image).all(axis=1))

@@ -25,7 +25,7 @@ import pytest
 import yaml
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _envoy_validate
+from ansible_collections.fastml.supersonic.plugins.module_utils._envoy import config_validation
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy, program
 from ansible_collections.fastml.supersonic.tests.harness.gateway import (
@@ -178,7 +178,7 @@ def test_clients_are_let_in_refused_and_limited(tried: Outcome, case: str) -> No
 
 def judge(file: Path) -> None:
     manifests = list(yaml.safe_load_all(file.read_text()))
-    assert _envoy_validate.validate(str(program()), manifests, lambda *_what: None) == []
+    assert config_validation.validate(str(program()), manifests, lambda *_what: None) == []
 
 
 # ---- one case ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import GPU_METRICS
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import GPU_METRICS
 from ansible_collections.fastml.supersonic.tests.harness.accelerators import Accelerator, pod, scraped
 from ansible_collections.fastml.supersonic.tests.harness.certificates import Certificate, certificate
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import dashboard_files
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import dashboard_files
 from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm import Chart, render
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.helm import Chart, render
 from ansible_collections.fastml.supersonic.tests.harness.helm import CHART, helm_program, packaged
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 

@@ -13,11 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_rollout
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import parse
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Endpoint, HttpClient
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import Server
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import Release
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import parse
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import (
+    CallError,
+    Endpoint,
+    HttpClient,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import rollout
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import Release
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.rollout import Server
 from ansible_collections.fastml.supersonic.tests.harness.models import write_model
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 
@@ -90,7 +94,7 @@ def test_ensembles_answer_while_their_step_gets_other_tensors(tmp_path: Path) ->
             os.utime(path)
         (tmp_path / "next").symlink_to("new")
         os.replace(tmp_path / "next", tmp_path / "current")
-        models = _model_rollout.ensembles_first([STEP, ENSEMBLE, OUTER], _model_rollout._steps(client, "The server"))
+        models = rollout.ensembles_first([STEP, ENSEMBLE, OUTER], rollout._steps(client, "The server"))
         assert models == [OUTER, ENSEMBLE, STEP]
         for model in models:
             client.load(model, CLIENT_S)
@@ -134,11 +138,11 @@ def test_models_that_the_repository_has_no_more(
         triton.process.wait_until(lambda: client.ready(5), 60)
         (tmp_path / "next").symlink_to("new")
         os.replace(tmp_path / "next", tmp_path / "current")
-        left = _model_rollout._left_behind(client, "The server", server, release)
+        left = rollout._left_behind(client, "The server", server, release)
         assert left == expected
         for model in left:
             client.unload(model, 60)
-        assert _model_rollout._left_behind(client, "The server", server, release) == set()
+        assert rollout._left_behind(client, "The server", server, release) == set()
     finally:
         client.close()
         triton.stop()

@@ -16,13 +16,17 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import service_alerts
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import recorded
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import Prometheus as Asked
-from ansible_collections.fastml.supersonic.plugins.module_utils._prometheus import knows, look_at, parse_address
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_rules
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.run import recorded
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import Prometheus as Asked
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.prometheus import (
+    knows,
+    look_at,
+    parse_address,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import service_rules
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import service_alerts
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook

@@ -17,7 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, windows
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import QUANTITIES, windows
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program

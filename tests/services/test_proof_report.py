@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._status import verification
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status import verification
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import Run, run_playbook
 from ansible_collections.fastml.supersonic.tests.harness.processes import free_ports

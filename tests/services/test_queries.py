@@ -18,19 +18,19 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaler_problems import findings
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_capacity import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.measured_capacity import (
     Level,
     capacity,
     recommendations,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     QUANTITIES,
     Queries,
     service_queries,
     service_rules,
     windows,
 )
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.autoscaler import findings
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import judge_rules
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"

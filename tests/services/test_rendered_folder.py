@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._rendered_folder import INDEX, keep
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.rendered_folder import INDEX, keep
 
 
 def test_an_index_is_understood(tmp_path: Path) -> None:

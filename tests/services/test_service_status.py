@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus, _status
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import verdict
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as instance_status
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status_page import verdict
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as monitoring_prometheus
 from ansible_collections.fastml.supersonic.tests.harness.accelerators import Accelerator, pod
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
@@ -92,9 +93,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 def look(url: str, **wanted: Any) -> dict[str, Any]:
     resolver = Resolver({})
-    asked = _prometheus.Prometheus(_prometheus.parse_address(url, None), resolver)
+    asked = monitoring_prometheus.Prometheus(monitoring_prometheus.parse_address(url, None), resolver)
     try:
-        return _status.traffic(_status.Wanted(NAMESPACE, NAME, **{"window": 60, **wanted}), asked, None)
+        return instance_status.traffic(instance_status.Wanted(NAMESPACE, NAME, **{"window": 60, **wanted}), asked, None)
     finally:
         resolver.close()
 
@@ -189,9 +190,9 @@ def test_an_hour_has_a_point_every_half_minute(prometheus: Prometheus) -> None:
 
 def test_a_prometheus_that_does_not_scrape_it(prometheus: Prometheus) -> None:
     with pytest.raises(SupersonicError, match="has no metrics of the Envoys of the instance other"):
-        _status.traffic(
-            _status.Wanted(NAMESPACE, "other"),
-            _prometheus.Prometheus(_prometheus.parse_address(prometheus.url, None), Resolver({})),
+        instance_status.traffic(
+            instance_status.Wanted(NAMESPACE, "other"),
+            monitoring_prometheus.Prometheus(monitoring_prometheus.parse_address(prometheus.url, None), Resolver({})),
             None,
         )
 
@@ -229,9 +230,9 @@ def test_no_record_of_a_verification(tmp_path: Path, text: str | None, said: str
     if text is not None:
         (tmp_path / "report.json").write_text(text)
     with pytest.raises(SupersonicError, match=f"no record: .*{said}"):
-        _status.verification(str(tmp_path / "report.json"))
+        instance_status.verification(str(tmp_path / "report.json"))
     with pytest.raises(SupersonicError, match="no record: set verify_report"):
-        _status.verification("")
+        instance_status.verification("")
 
 
 def test_what_the_report_of_a_verification_says(tmp_path: Path) -> None:
@@ -239,7 +240,7 @@ def test_what_the_report_of_a_verification_says(tmp_path: Path) -> None:
     report = {"time": "2026-03-01T11:30:00+00:00", "passed": False, "message": "2 of 11 checks failed.",
               "targets": [{**target, "checks": 11, "failed": 2, "models": ["digits"]}]}  # fmt: skip
     (tmp_path / "report.json").write_text(json.dumps(report))
-    found = _status.verification(str(tmp_path / "report.json"))
+    found = instance_status.verification(str(tmp_path / "report.json"))
     assert (found["time"], found["passed"], found["message"]) == (report["time"], False, report["message"])
     assert found["checks"] == [{**target, "passed": 9, "failed": 2}]
 

@@ -14,8 +14,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import service_queries, service_rules
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_metrics import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
+    service_queries,
+    service_rules,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_metrics import (
     COMPUTED,
     DONE,
     EXECUTIONS,
@@ -26,8 +29,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_metrics
     Prometheus,
     Series,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_report import pool_of, profile_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_simulation import RECORDED_EVERY, Simulation
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulation import RECORDED_EVERY, Simulation
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulation_report import pool_of, profile_of
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import judge_rules
 
 # Those that both have, by the name in the simulator where it is another one.

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import DRAWINGS, page
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status_page import DRAWINGS, page
 from ansible_collections.fastml.supersonic.tests.harness import status
 from ansible_collections.fastml.supersonic.tests.harness.browser import Browser, browser
 

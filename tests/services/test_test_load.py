@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import release_id
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import release_id
 from ansible_collections.fastml.supersonic.tests.harness.chance import dice
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -34,7 +34,7 @@ KILLS = int(os.environ.get("SUPERSONIC_KILLS", "0")) // 30
 # Says how far it has got with its switch, and goes no further than it is asked to.
 MODULE = """
 import json, sys, time
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Store
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 def stop(where):

@@ -19,7 +19,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._traces import Span, problems_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.traces import Span, problems_of
 from ansible_collections.fastml.supersonic.tests.harness.gateway import CHANNEL
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import run_playbook

@@ -20,7 +20,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _tracing_problems
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import tracing
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.tracing import container, of_kind, render
 
@@ -206,7 +206,7 @@ def test_everybody_who_counts_traced_requests_has_a_share_of_their_limit(rendere
     assert shares("defaults") == [10]
     assert shares("shared") == [2] * 8
     variables = {"envoy_concurrency": 2, **CASES["shared"]}
-    assert 2 * len(shares("shared")) == _tracing_problems.counts(variables)
+    assert 2 * len(shares("shared")) == tracing.counts(variables)
 
 
 def test_envoys_and_servers_send_to_the_collector(rendered: Path) -> None:

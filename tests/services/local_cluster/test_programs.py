@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _local_cache as cache_module
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache, run
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_programs import Go, Program
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster import cache as cache_module
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache, run
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.programs import Go, Program
 
 
 @pytest.fixture

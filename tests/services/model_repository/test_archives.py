@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_archive import (
     COLLECTIONS,
     pack,
@@ -62,7 +62,7 @@ XZ = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 64 << 20}]
 LIMITED = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.sources import opened
 with opened([sys.argv[2]], sys.argv[3]) as tree:
     assert tree.size > 200 << 20, tree.size
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))

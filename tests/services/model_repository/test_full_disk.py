@@ -11,14 +11,14 @@ import typing as t
 from collections import Counter
 from pathlib import Path
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     FolderTarget,
     Options,
     _publish,
     publish,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness import chance
 from ansible_collections.fastml.supersonic.tests.services.model_repository.test_kill import (
     KILLS,

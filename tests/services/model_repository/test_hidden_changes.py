@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import digest_cache
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
 
 FIRST = "alpha/1/model.py"
 
@@ -23,7 +23,7 @@ FIRST = "alpha/1/model.py"
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the files had been written a while ago."""
-    monkeypatch.setattr(_model_hashes, "SETTLED_NS", -1_000_000_000)
+    monkeypatch.setattr(digest_cache, "SETTLED_NS", -1_000_000_000)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_what_verify_cannot_be_sure_of_is_forgotten(
     """It was changed a moment ago: what was remembered of it is wrong all the same."""
     place, memory = hidden
     with monkeypatch.context() as settled:
-        settled.setattr(_model_hashes, "SETTLED_NS", -1_000_000_000)
+        settled.setattr(digest_cache, "SETTLED_NS", -1_000_000_000)
         before = scan([str(place)], cached=True)
     memory[2:3] = b"A"
     assert scan([str(place)], cached=True) == before

@@ -25,16 +25,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes, _model_publish, _model_store_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import digest_cache, store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import publish as model_publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     FolderTarget,
     Options,
     _publish,
     publish,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import roll_back
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Store, release_id
 from ansible_collections.fastml.supersonic.tests.harness import chance
 from ansible_collections.fastml.supersonic.tests.harness.stop_points import stopping, taken
 from ansible_collections.fastml.supersonic.tests.harness.store_pipes import Pipe
@@ -48,8 +49,8 @@ COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"
 PUBLISHER = """
 import errno, sys
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, _publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, _publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 if sys.argv[4] == "copies":
     def link(*_arguments):
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -219,16 +220,16 @@ def test_killed_at_any_moment(tmp_path: Path, kind: str, kills: int, tell: Tell)
 READER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
-_model_hashes.SETTLED_NS = -1_000_000_000
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import digest_cache
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+digest_cache.SETTLED_NS = -1_000_000_000
 if len(sys.argv) > 3:
     real = os.write
     def write(*arguments):
         time.sleep(0.001)
         return real(*arguments)
     os.write = write
-stop_at(_model_hashes.Hashes, "find", "_write")
+stop_at(digest_cache.Hashes, "find", "_write")
 print("ready", flush=True)
 scan([sys.argv[2]], cached=True)
 print("done", flush=True)
@@ -238,7 +239,7 @@ print("done", flush=True)
 def test_killed_while_the_source_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Tell) -> None:
     """What is remembered of it is what is in it, or nothing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(_model_hashes, "SETTLED_NS", -1_000_000_000)
+    monkeypatch.setattr(digest_cache, "SETTLED_NS", -1_000_000_000)
     hits: Counter[str] = Counter()
     dice = chance.dice()
     source, folder, steps = tmp_path / "source", tmp_path / "cache/fastml-supersonic/hashes", tmp_path / "steps"
@@ -388,15 +389,15 @@ class Piped:
         self.store, self.code, self.fate, self.sessions = store, code, fate, 0
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[tuple[t.Any, str, _model_store_pod.Pods]]:
+    def session(self) -> Iterator[tuple[t.Any, str, store_pod.Pods]]:
         self.sessions += 1
         # Behind its last import, whatever that is.
         pipe = Pipe(self.store, ("\nimport uuid\n", f"\nimport uuid\n{self.code * (self.sessions == 1)}\n"))
         if self.fate and self.sessions == 1:
             threading.Thread(target=self.fate, args=(pipe.process,), daemon=True).start()
         try:
-            remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
-            yield remote, f"pod test/{self.sessions}", _model_store_pod.Pods("uid", list)
+            remote = store_pod.Remote(t.cast("t.Any", pipe))
+            yield remote, f"pod test/{self.sessions}", store_pod.Pods("uid", list)
         finally:
             pipe.close()
 
@@ -446,7 +447,7 @@ def test_a_store_in_a_pod_killed_at_any_moment(tmp_path: Path, tell: Tell) -> No
                 hits[hit(store, before, tree.release)] += 1
             return _publish(t.cast("t.Any", target), tree, [], Options(keep=2))
 
-        _model_publish.with_patience(attempt)
+        model_publish.with_patience(attempt)
         if target.sessions == 1:
             hits["too late"] += 1
         assert served(store) == tree.release

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as model_store
 
 # Holds the lock until it is killed; or takes it as somebody who sees only processes of its own in /proc.
 HOLD = "s.open('somebody'); print('open', flush=True); time.sleep(60)"
@@ -31,12 +31,10 @@ except m.StoreError as error:
 @pytest.mark.parametrize("hidden", ["1", "2"])
 def test_a_living_publisher_whom_proc_does_not_show(hidden: str) -> None:
     """As on login nodes whose /proc is mounted with hidepid."""
-    begin = (
-        "import sys; sys.path.insert(0, sys.argv[2]); import _model_store as m, os, time; s = m.Store(sys.argv[1])\n"
-    )
+    begin = "import sys; sys.path.insert(0, sys.argv[2]); import store as m, os, time; s = m.Store(sys.argv[1])\n"
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder, "store")
-        arguments = [str(store), str(Path(_model_store.__file__).parent)]
+        arguments = [str(store), str(Path(model_store.__file__).parent)]
         mount = f'mount -t proc -o hidepid={hidden} proc /proc && exec "$0" "$@"'
 
         def take() -> str:

@@ -33,7 +33,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Options, publish
 from ansible_collections.fastml.supersonic.tests.harness.store_pipes import PipeTarget, peak
 target = PipeTarget(Path(sys.argv[3]))
 publish(target, [sys.argv[2]], Options(verify=len(sys.argv) > 4))

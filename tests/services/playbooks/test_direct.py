@@ -25,7 +25,7 @@ from ansible_collections.fastml.supersonic.tests.harness.processes import until
 SECRET = "correct horse battery staple"
 ACTION = """\
 from ansible_collections.test.direct.plugins.modules import probe
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct import DirectModule
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct.actions import DirectModule
 
 
 class ActionModule(DirectModule):

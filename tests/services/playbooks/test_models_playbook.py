@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import publish as publish_release
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import publish as publish_release
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
 
 ACTIONS = "list, publish, rollback, verify, prune"

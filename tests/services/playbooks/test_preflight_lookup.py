@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _preflight_role
-from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import demands
 from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import asked_of_clusters
 from ansible_collections.fastml.supersonic.tests.unit.preflight.test_role import OUTSIDE, THEIRS
@@ -36,7 +36,7 @@ def test_whatever_is_applied_has_its_rights_asked_for(
     """Of every host: the kinds of its manifests, and the Role that is made for its features."""
     plurals = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses", "BackendTLSPolicy": "backendtlspolicies"}
     for host, found in asked.items():
-        rights = set(_preflight_role.rights(found["permissions"]))
+        rights = set(rbac.rights(found["permissions"]))
         for document in (item for documents in renders.of_host(host, tmp_path_factory).values() for item in documents):
             group = document["apiVersion"].rpartition("/")[0]
             resource = plurals.get(document["kind"], f"{document['kind'].lower()}s")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._rendered_folder import keep
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.rendered_folder import keep
 from ansible_collections.fastml.supersonic.tests.harness.model_cases import GOOD
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._preflight_policy import policy
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.policy import policy
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, asked_of_clusters, run_playbook
 
 INVENTORIES = CLONE / "inventories"

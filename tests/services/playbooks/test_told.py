@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_report import chart
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulation_report import chart
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 VARIABLES = CLONE / "roles" / "benchmark" / "vars" / "main.yml"

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _autoscaler
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import autoscaler
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import render_in_one_process
 
@@ -206,7 +206,7 @@ def test_the_learned_number_is_read_where_it_is_recorded(rendered: dict[str, dic
 
 # ---- what is said of the answers -------------------------------------------------------------------------------------
 
-TRIGGERS = _autoscaler.triggers(
+TRIGGERS = autoscaler.triggers(
     ["servers_wanted", "queue_time", "servers_busy_floor"],
     {"servers_wanted": "a", "queue_time": "b", "servers_busy_floor": "c"},
     URL,
@@ -221,13 +221,13 @@ def test_answers_in_words() -> None:
         "queue_time": {"value": 0.0, "series": [{}]},
         "servers_busy_floor": {"value": 0.4, "series": [{}]},
     }
-    assert _autoscaler.answers(results, TRIGGERS) == [
+    assert autoscaler.answers(results, TRIGGERS) == [
         "servers_wanted: 2, which is 2 servers",
         "queue_time: 0, more servers above 20",
         "servers_busy_floor: 0.4, which is 1 server",
         "cron-0: a trigger of KEDA that Prometheus is not asked for",
     ]
-    assert _autoscaler.unusable(results) == []
+    assert autoscaler.unusable(results) == []
 
 
 @pytest.mark.parametrize(
@@ -238,5 +238,5 @@ def test_answers_in_words() -> None:
     ],
 )
 def test_no_answer(result: dict[str, Any], said: str) -> None:
-    assert _autoscaler.answers({"queue_time": result}, TRIGGERS[1:2]) == [f"queue_time: {said}"]
-    assert _autoscaler.unusable({"queue_time": result, "other": {"value": 1.0}}) == ["queue_time"]
+    assert autoscaler.answers({"queue_time": result}, TRIGGERS[1:2]) == [f"queue_time: {said}"]
+    assert autoscaler.unusable({"queue_time": result, "other": {"value": 1.0}}) == ["queue_time"]

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaler_problems import findings
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.autoscaler import findings
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.validation import check_relations
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.values import check_value
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "autoscaler"
 OPTIONS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
@@ -129,7 +130,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 def sentences(variables: dict[str, Any]) -> list[str]:
-    return [problem.sentence() for problem in _inventory.check_relations(variables, files=False)]
+    return [problem.sentence() for problem in check_relations(variables, files=False)]
 
 
 @pytest.mark.parametrize(("changes", "said"), WRONG, ids=[str(number) for number in range(len(WRONG))])
@@ -162,7 +163,7 @@ def test_what_is_right_is_let_through(changes: dict[str, Any]) -> None:
     variables = {**RIGHT, **changes}
     assert sentences(variables) == []
     for name, value in variables.items():
-        assert list(_inventory.check_value(name, value, OPTIONS.get(name, {"type": "raw"}))) == []
+        assert list(check_value(name, value, OPTIONS.get(name, {"type": "raw"}))) == []
 
 
 def test_a_part_of_the_variables_is_enough() -> None:

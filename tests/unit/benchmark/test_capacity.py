@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_capacity import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.measured_capacity import (
     Level,
     capacity,
     monotone,
     pasted,
     recommendations,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 LEVELS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 

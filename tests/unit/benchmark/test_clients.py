@@ -9,18 +9,18 @@ import json
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_pods
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Share, failures, parse_times
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pods import Clients
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import load_pods
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import Share, failures, parse_times
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import Clients
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 
 
 def test_tokens_are_in_no_object_and_pods_go_with_the_servers() -> None:
     clients = Clients("image", "m", "main.cms:8001", files={"token": "secret-of-cms"})
     owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "main-triton", "uid": "u1"}
     api = Api(Connection(host="http://127.0.0.1:9", source="test"))
-    pods = _benchmark_pods.Pods(api, "cms", "main", clients, [[Share(1, 0, 1)]], owner)
+    pods = load_pods.Pods(api, "cms", "main", clients, [[Share(1, 0, 1)]], owner)
     made = pods._definition("main-benchmark-0")
     assert "secret-of-cms" not in json.dumps(made)
     assert made["metadata"]["ownerReferences"] == [owner]

@@ -13,16 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import (
-    PAUSE,
-    Seen,
-    capacity_row,
-    figure_row,
-    parse_pools,
-    sweep_of,
-    swings,
-)
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import (
     Busy,
     Look,
     Request,
@@ -42,8 +33,17 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load 
     timeline,
     utilization,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pods import Outcome
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import Outcome
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.run import (
+    PAUSE,
+    Seen,
+    capacity_row,
+    figure_row,
+    parse_pools,
+    sweep_of,
+    swings,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 PAPER = [Step(1, 60), Step(10, 240), Step(1, 180)]
 
@@ -255,7 +255,7 @@ def test_following_the_load_is_no_swing() -> None:
 
 def test_a_run_ends_when_nobody_reads_its_result() -> None:
     """As Ansible leaves its modules when it is interrupted."""
-    ask = "from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark; _benchmark.check_wanted()"
+    ask = "from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import run; run.check_wanted()"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     for closed in (False, True):
         command = [sys.executable, "-c", f"import sys; sys.stdin.read(); {ask}"]

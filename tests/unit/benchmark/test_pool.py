@@ -11,31 +11,32 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _hold
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_pool import (
-    BEFORE,
-    MANAGER,
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.watch import Sum, executed_ns
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause_annotations
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
     PAUSED,
     PAUSED_REPLICAS,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pool import (
+    BEFORE,
+    MANAGER,
     Autoscaler,
     Pool,
-    Sum,
-    executed_ns,
     find_autoscaler,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
-note = partial(_hold.note, mark=_hold.BENCHMARK)
-restored = partial(_hold.restored, mark=_hold.BENCHMARK)
+note = partial(pause_annotations.note, mark=pause_annotations.BENCHMARK)
+restored = partial(pause_annotations.restored, mark=pause_annotations.BENCHMARK)
 
 
 def noting(live: Any, run: str, before: Any, annotations: Any, spec: Any) -> dict[str, Any]:
-    return _hold.noting(live, _hold.BENCHMARK, {"run": run}, before, annotations, spec)
+    return pause_annotations.noting(live, pause_annotations.BENCHMARK, {"run": run}, before, annotations, spec)
 
 
 def disowned(live: Any, owners: Any) -> dict[str, Any] | None:
-    return _hold.disowned(live, _hold.BENCHMARK, owners)
+    return pause_annotations.disowned(live, pause_annotations.BENCHMARK, owners)
 
 
 def scaled(name: str, target: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -198,7 +199,7 @@ def deployment(wanted: int, there: int, ready: int, leaving: int = 0, seen: int 
     ],
 )
 def test_when_a_pool_is_settled(live: dict[str, Any], expected: str | None) -> None:
-    assert _hold.unsettled(live, 2) == expected
+    assert pause_annotations.unsettled(live, 2) == expected
 
 
 def test_servers_that_come_go_and_start_anew_are_summed() -> None:

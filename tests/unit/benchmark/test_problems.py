@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes import check_kubernetes
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.validation import check_relations
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.values import check_value
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "benchmark"
 OPTIONS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
@@ -67,11 +69,9 @@ def judged(changed: dict[str, Any]) -> list[str]:
     values = {**RIGHT, **changed}
     problems = []
     for name, value in values.items():
-        problems += list(_inventory.check_kubernetes(name, value)) or list(
-            _inventory.check_value(name, value, OPTIONS[name])
-        )
+        problems += list(check_kubernetes(name, value)) or list(check_value(name, value, OPTIONS[name]))
     wrong = {problem.variable for problem in problems}
-    problems += _inventory.check_relations({name: value for name, value in values.items() if name not in wrong})
+    problems += check_relations({name: value for name, value in values.items() if name not in wrong})
     return [problem.sentence() for problem in problems]
 
 

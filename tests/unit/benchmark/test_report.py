@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _benchmark_report
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_load import Request
-from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_report import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import report as benchmark_report
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load import Request
+from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.report import (
     FIGURE_COLUMNS,
     Folder,
     markdown,
@@ -23,7 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark_repor
     write_figure,
     write_pool,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 
 ROWS = [
     {"pool": "1", "mean_ms": 122.04, "p50_ms": 120.0, "p99_ms": 243.0, "settled_p99_ms": 240.1, "servers_mean": 1.0,
@@ -88,7 +88,7 @@ def test_capacity(tmp_path: Path) -> None:
 def test_without_matplotlib_there_are_no_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     folder = Folder(str(tmp_path))
-    assert not _benchmark_report.write_figure(folder, figure())
+    assert not benchmark_report.write_figure(folder, figure())
     assert (tmp_path / "benchmark.md").is_file()
     assert not list(tmp_path.glob("*.svg"))
 

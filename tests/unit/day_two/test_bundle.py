@@ -18,20 +18,21 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _bundle, _status
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._redact import Redactor
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import Redactor
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Resolver
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import incident_bundle
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status as instance_status
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 CLONE = Path(__file__).resolve().parents[3]
 NOWHERE = "http://127.0.0.1:9"
 
 
-def bundle(size: int = 1000) -> _bundle.Bundle:
-    return _bundle.Bundle(Redactor(["s3cret-value"]), size)
+def bundle(size: int = 1000) -> incident_bundle.Bundle:
+    return incident_bundle.Bundle(Redactor(["s3cret-value"]), size)
 
 
 def test_what_does_not_fit_is_cut_and_said() -> None:
@@ -53,7 +54,7 @@ def test_the_archive_is_for_its_owner_and_in_order(tmp_path: Path) -> None:
     found = bundle()
     found.add("b.txt", "is s3cret-value")
     found.add("a/c.txt", "c")
-    assert _bundle.write(found, str(path), "cms-main") == path.stat().st_size
+    assert incident_bundle.write(found, str(path), "cms-main") == path.stat().st_size
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with tarfile.open(path) as archive:
         assert archive.getnames() == ["cms-main/a/c.txt", "cms-main/b.txt"]
@@ -113,10 +114,10 @@ def test_what_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -
 
 def test_when_the_time_is_over_nothing_more_is_asked() -> None:
     connection = Connection(host=NOWHERE, source="test")
-    wanted = _status.Wanted("cms", "main")
-    options = _bundle.Options("cms", "main", "1", wanted, seconds=-1)
+    wanted = instance_status.Wanted("cms", "main")
+    options = incident_bundle.Options("cms", "main", "1", wanted, seconds=-1)
     resolver = Resolver({"host": NOWHERE, "api_key": "k"})
-    found = _bundle.collect(options, resolver, Api(connection, patience=0, first_contact=0), None)
+    found = incident_bundle.collect(options, resolver, Api(connection, patience=0, first_contact=0), None)
     resolver.close()
     assert set(found.files) == {"MANIFEST.json"}
     assert "the time for the bundle (-1 s) was over" in found.missing["status.json"]
@@ -130,30 +131,30 @@ def test_a_log_is_cut_after_its_secrets_are_gone() -> None:
 
 
 def test_what_has_come_is_taken_after_the_time_is_over() -> None:
-    options = _bundle.Options("cms", "main", "1", _status.Wanted("cms", "main"), seconds=2)
+    options = incident_bundle.Options("cms", "main", "1", instance_status.Wanted("cms", "main"), seconds=2)
     over = time.monotonic() - 1000
     done: Future[str] = Future()
     done.set_result("text")
-    assert _bundle._answered(done, over, options) == "text"
+    assert incident_bundle._answered(done, over, options) == "text"
     failed: Future[str] = Future()
     failed.set_exception(TimeoutError("of its own"))
     with pytest.raises(TimeoutError, match="of its own"):
-        _bundle._answered(failed, over, options)
+        incident_bundle._answered(failed, over, options)
     # Whoever hangs is not waited for.
     with pytest.raises(SupersonicError, match=r"had not come when the time for the bundle \(2 s\) was over"):
-        _bundle._answered(Future(), over, options)
+        incident_bundle._answered(Future(), over, options)
 
 
 def test_what_needs_no_answer_is_there_after_a_slow_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A file of this machine, and a log that was asked for in time."""
     status = {"containerStatuses": [{"name": "quick"}]}
     pod = {"kind": "Pod", "metadata": {"name": "main-a", "uid": "u"}, "status": status}
-    ours = _bundle._ours
-    look = ours.Look([ours.Ours(_bundle.POD, pod, "labels")], {})
+    ours = incident_bundle.owned_objects
+    look = ours.Look([ours.Ours(incident_bundle.POD, pod, "labels")], {})
     report = tmp_path / "report.json"
     report.write_text("{}")
-    wanted = _status.Wanted("cms", "main", report=str(report))
-    options = _bundle.Options("cms", "main", "1", wanted, seconds=3600, timeout=1200)
+    wanted = instance_status.Wanted("cms", "main", report=str(report))
+    options = incident_bundle.Options("cms", "main", "1", wanted, seconds=3600, timeout=1200)
     clock, asked = [0.0], threading.Event()
 
     class Slow:
@@ -171,23 +172,23 @@ def test_what_needs_no_answer_is_there_after_a_slow_cluster(monkeypatch: pytest.
         return {"made": 0}
 
     monkeypatch.setattr(ours, "look", lambda *_arguments: look)
-    monkeypatch.setattr(_status, "look", told)
-    monkeypatch.setattr(_bundle._status_page, "page", lambda *_arguments: "page")
+    monkeypatch.setattr(instance_status, "look", told)
+    monkeypatch.setattr(incident_bundle.instance_status_page, "page", lambda *_arguments: "page")
     monotonic = time.monotonic
-    monkeypatch.setattr(_bundle.time, "monotonic", lambda: monotonic() + clock[0])
-    found = _bundle.collect(options, cast("Any", None), cast("Any", Slow()), None)
+    monkeypatch.setattr(incident_bundle.time, "monotonic", lambda: monotonic() + clock[0])
+    found = incident_bundle.collect(options, cast("Any", None), cast("Any", Slow()), None)
     files = {"objects/Pod/main-a.yaml", "events.txt", "status.json", "status.html", "verification.json"}
     assert set(found.files) == {*files, "logs/main-a/quick.log", "MANIFEST.json"}
     assert found.missing == {}
 
 
 def test_objects_that_were_read_are_in_it_although_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = _bundle._ours
-    look = ours.Look([ours.Ours(_bundle.POD, {"kind": "Pod", "metadata": {"name": "main-a"}}, "labels")], {})
+    ours = incident_bundle.owned_objects
+    look = ours.Look([ours.Ours(incident_bundle.POD, {"kind": "Pod", "metadata": {"name": "main-a"}}, "labels")], {})
     monkeypatch.setattr(ours, "look", lambda *_arguments: look)
-    options = _bundle.Options("cms", "main", "1", _status.Wanted("cms", "main"), seconds=-1)
+    options = incident_bundle.Options("cms", "main", "1", instance_status.Wanted("cms", "main"), seconds=-1)
     nothing = Api(Connection(host=NOWHERE, source="test"), patience=0, first_contact=0)
-    found = _bundle.collect(options, cast("Any", None), nothing, None)
+    found = incident_bundle.collect(options, cast("Any", None), nothing, None)
     assert "objects/Pod/main-a.yaml" in found.files
     assert "was over" in found.missing["events.txt"]
 
@@ -196,14 +197,14 @@ def test_objects_that_were_read_are_in_it_although_the_time_is_over(monkeypatch:
 def test_a_configuration_that_was_cut_is_left_out(path: str) -> None:
     """What its filters have of Secrets could not be told from the rest."""
     with pytest.raises(SupersonicError, match="no whole JSON"):
-        _bundle._learned(Redactor(), path, '{"configs": [{"@type": "EcdsConfigDump", "tok')
-    assert _bundle._learned(Redactor(), path, "HTTP 503\nno") == "HTTP 503\nno"
+        incident_bundle._learned(Redactor(), path, '{"configs": [{"@type": "EcdsConfigDump", "tok')
+    assert incident_bundle._learned(Redactor(), path, "HTTP 503\nno") == "HTTP 503\nno"
 
 
 def test_of_a_text_that_was_cut_no_part_of_a_line_stays() -> None:
-    assert _bundle._whole("one\nabcdefghij0123", 20, "it") == "one\n"
+    assert incident_bundle._whole("one\nabcdefghij0123", 20, "it") == "one\n"
     with pytest.raises(SupersonicError, match="a line of it has more than 20 bytes"):
-        _bundle._whole("abcdefghij0123456789SECRET", 20, "it")
+        incident_bundle._whole("abcdefghij0123456789SECRET", 20, "it")
 
 
 def test_check_mode_needs_no_folder(tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_filters_from_secrets_are_not_dumped() -> None:
             {"@type": f"{types}ClustersConfigDump", "static_clusters": [{"name": "triton"}]},
         ]
     }
-    text = _bundle._learned(Redactor(), "envoy/a/config_dump.json", json.dumps(dump))
+    text = incident_bundle._learned(Redactor(), "envoy/a/config_dump.json", json.dumps(dump))
     assert "triton" in text
     assert "local tokens" not in text
     assert "static_secrets" not in text

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drain
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_DRAIN
-from ansible_collections.fastml.supersonic.plugins.module_utils._drain import Cluster, Options
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED_REPLICAS
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import drain as instance_drain
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.drain import Cluster, Options
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import PAUSED_REPLICAS
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_DRAIN
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 LABELS = {"app.kubernetes.io/instance": "main", "app.kubernetes.io/part-of": "supersonic"}
@@ -77,7 +77,7 @@ def test_what_is_on_the_node_goes_servers_first() -> None:
         pod("publish", "gpu-1", "model-publisher"),
     ]
     deployments = [deployment("grafana", "Recreate"), deployment("envoy"), deployment("triton")]
-    found = _drain.plan(OPTIONS, pods, deployments, Cluster(None, None))
+    found = instance_drain.plan(OPTIONS, pods, deployments, Cluster(None, None))
     moved = [(move.deployment, [item["metadata"]["name"] for item in move.pods], move.surge) for move in found.moves]
     assert moved == [
         ("main-triton", ["t1", "t2"], True),
@@ -137,21 +137,21 @@ def test_what_is_on_the_node_goes_servers_first() -> None:
 )
 def test_what_could_not_run_elsewhere_is_refused(mine: dict[str, Any], cluster: Cluster, refused: str | None) -> None:
     if refused is None:
-        assert len(_drain.plan(OPTIONS, [mine], [deployment()], cluster).moves) == 1
+        assert len(instance_drain.plan(OPTIONS, [mine], [deployment()], cluster).moves) == 1
         return
     with pytest.raises(SupersonicError, match=refused):
-        _drain.plan(OPTIONS, [mine], [deployment()], cluster)
+        instance_drain.plan(OPTIONS, [mine], [deployment()], cluster)
     # Where replacements may come to the same node nothing of this counts.
     here = Options("cms", "main", "gpu-1", same_node=True)
-    assert len(_drain.plan(here, [mine], [deployment()], cluster).moves) == 1
+    assert len(instance_drain.plan(here, [mine], [deployment()], cluster).moves) == 1
 
 
 def test_all_of_them_have_to_fit() -> None:
     pods = [pod(name, "gpu-1") for name in ("t1", "t2", "t3")]
     with pytest.raises(SupersonicError, match="No other node can take pod t3"):
-        _drain.plan(OPTIONS, pods, [deployment()], Cluster(TWO, []))
+        instance_drain.plan(OPTIONS, pods, [deployment()], Cluster(TWO, []))
     anywhere = Options("cms", "main", "gpu-1", room=False)
-    assert len(_drain.plan(anywhere, pods, [deployment()], Cluster(TWO, [])).moves[0].pods) == 3
+    assert len(instance_drain.plan(anywhere, pods, [deployment()], Cluster(TWO, [])).moves[0].pods) == 3
 
 
 SPACE = "/namespaces/cms"
@@ -227,12 +227,12 @@ class Pretended(FakeApi):
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_drain, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(instance_drain, "_POLL_SECONDS", 0.0)
 
 
-def work(api: Pretended, **options: Any) -> _drain.Drain:
+def work(api: Pretended, **options: Any) -> instance_drain.Drain:
     # The budgets' refusals are what a drain itself waits for.
-    return _drain.Drain(api.client(patience=0.0), Options("cms", "main", "gpu-1", seconds=5, **options))
+    return instance_drain.Drain(api.client(patience=0.0), Options("cms", "main", "gpu-1", seconds=5, **options))
 
 
 def drain(api: Pretended, **options: Any) -> dict[str, Any]:
@@ -337,7 +337,7 @@ def test_check_mode_changes_nothing() -> None:
 
 
 def test_where_no_node_takes_the_new_pod_nothing_is_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_drain, "_HOMELESS_SECONDS", 0.0)
+    monkeypatch.setattr(instance_drain, "_HOMELESS_SECONDS", 0.0)
     with Pretended(on_node=1, home=False) as api:
         with pytest.raises(SupersonicError, match="a new pod finds no node: 0/2 nodes are available"):
             drain(api)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _ours
-from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import owned_objects
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import (
     ID_LABEL,
     PART_OF_LABEL,
     ApplySet,
     Scope,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import (
     CONFIG_MAP,
     DEPLOYMENT,
     POD,
@@ -25,7 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import (
     SECRET,
     GroupKind,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import CLAIM_LABEL, claim_label
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import CLAIM_LABEL, claim_label
 
 HPA = GroupKind("autoscaling", "HorizontalPodAutoscaler")
 MINE = {"app.kubernetes.io/instance": "main", "app.kubernetes.io/part-of": "supersonic"}
@@ -38,7 +38,7 @@ def item(kind: GroupKind, name: str, *, owner: str = "", **metadata: Any) -> tup
 
 
 def of(*every: tuple[GroupKind, dict[str, Any]], claims: tuple[str, ...] = ()) -> dict[str, str]:
-    return {found.name: found.by for found in _ours._ours(every, "cms", "main", claims)}
+    return {found.name: found.by for found in owned_objects._ours(every, "cms", "main", claims)}
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_what_ours_own_is_ours() -> None:
     }
 
 
-def objects(*every: tuple[GroupKind, dict[str, Any]]) -> list[_ours.Ours]:
-    return _ours._ours(every, "cms", "main", ("used",))
+def objects(*every: tuple[GroupKind, dict[str, Any]]) -> list[owned_objects.Ours]:
+    return owned_objects._ours(every, "cms", "main", ("used",))
 
 
 def test_claims_stay_with_their_set_unless_that_is_said() -> None:
@@ -94,10 +94,10 @@ def test_claims_stay_with_their_set_unless_that_is_said() -> None:
     parent = (CONFIG_MAP, MODELS.parent(Scope(frozenset({PVC}), frozenset())))
     recorded = item(PVC, "main-prometheus", labels={**MINE, component: "prometheus"})
     every = objects(claim, parent, recorded, item(PVC, "used"), item(DEPLOYMENT, "main-triton", labels=MINE))
-    left = _ours.judge(every, ["model-repository"], ["used"])
+    left = owned_objects.judge(every, ["model-repository"], ["used"])
     assert {one.name for one in left.kept} == {"main-models", "main-models-applyset", "used"}
     assert {one.name for one in left.stray} == {"main-prometheus", "main-triton"}
-    left = _ours.judge(every, [], ["used"])
+    left = owned_objects.judge(every, [], ["used"])
     assert {one.name for one in left.kept} == {"used"}
 
 
@@ -112,7 +112,7 @@ def test_the_address_of_a_releases_clients_stays_and_is_told(note: str, why: str
     """It is in no set of ours, so that no removal would ever take it away."""
     service, ingress = GroupKind("", "Service"), GroupKind("networking.k8s.io", "Ingress")
     labels = {"app.kubernetes.io/instance": "main" if "finished" in note else "sonic"}
-    notes = {_ours.TAKEN_OVER: note}
+    notes = {owned_objects.TAKEN_OVER: note}
     kind, led = item(service, "sonic", labels=labels, annotations=notes)
     led["spec"] = {"selector": {"app.kubernetes.io/instance": "main"}}
     points = item(GroupKind("discovery.k8s.io", "EndpointSlice"), "sonic-x", owner="sonic")
@@ -124,13 +124,13 @@ def test_the_address_of_a_releases_clients_stays_and_is_told(note: str, why: str
     # An instance of that name has made it its own since.
     in_set = {PART_OF_LABEL: ApplySet("main-envoy", "cms").id}
     every.append(item(service, "main", labels={**labels, **in_set}, annotations=notes))
-    left = _ours.judge(objects(*every), [])
+    left = owned_objects.judge(objects(*every), [])
     assert {one.name for one in left.stray} == {"main-triton", "main"}
     kept = {one.name: one for one in left.kept}
     assert set(kept) == {"sonic", "sonic-x"} | ({"sonic-ingress-grpc"} if "finished" in note else set())
     # As teardown.yml knows it.
     assert kept["sonic"].by.startswith("clients of a Helm release")
-    assert why in _ours.why_left(kept["sonic"])
+    assert why in owned_objects.why_left(kept["sonic"])
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_the_address_of_a_releases_clients_stays_and_is_told(note: str, why: str
 )
 def test_why_something_is_left(one: tuple[GroupKind, dict[str, Any]], why: str) -> None:
     (found,) = objects(one)
-    assert why in _ours.why_left(found)
+    assert why in owned_objects.why_left(found)
 
 
 @pytest.mark.parametrize(
@@ -163,19 +163,19 @@ def test_why_something_is_left(one: tuple[GroupKind, dict[str, Any]], why: str) 
     ],
 )
 def test_what_becomes_of_data(volume: str, policy: str, said: str) -> None:
-    assert said in _ours.Volume("main-models", volume, policy, "fast").sentence
+    assert said in owned_objects.Volume("main-models", volume, policy, "fast").sentence
 
 
 def test_what_is_on_its_way_out_is_waited_for() -> None:
     every = [objects(item(POD, "a", labels=MINE, owner="rs")), []]
 
-    def ask() -> _ours.Look:
-        return _ours.Look(every.pop(0), {})
+    def ask() -> owned_objects.Look:
+        return owned_objects.Look(every.pop(0), {})
 
-    _seen, left = _ours.wait_gone(ask, lambda seen: _ours.judge(seen.objects, []), 5, pause=0)
+    _seen, left = owned_objects.wait_gone(ask, lambda seen: owned_objects.judge(seen.objects, []), 5, pause=0)
     assert not left.stray
     assert not every
     # What nobody has owned or deleted does not go by itself.
     every = [objects(item(POD, "a", labels=MINE))]
-    _seen, left = _ours.wait_gone(ask, lambda seen: _ours.judge(seen.objects, []), 5, pause=0)
+    _seen, left = owned_objects.wait_gone(ask, lambda seen: owned_objects.judge(seen.objects, []), 5, pause=0)
     assert len(left.stray) == 1

@@ -11,22 +11,25 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _hold, _pause
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import pause, pause_annotations
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_annotations import (
+    PAUSED,
+    PAUSED_REPLICAS,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import (
     BEFORE_BENCHMARK,
     BEFORE_DRAIN,
     BEFORE_PAUSE,
     held,
     holds_replicas,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._hold import PAUSED, PAUSED_REPLICAS
-from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
-KEDA = _pause.Place("/s", "ScaledObject cms/main-triton", keda=True)
-STATIC = _pause.Place("/d", "Deployment cms/main-triton", keda=False)
+KEDA = pause.Place("/s", "ScaledObject cms/main-triton", keda=True)
+STATIC = pause.Place("/d", "Deployment cms/main-triton", keda=False)
 WHOSE = {"since": "2026-01-01T00:00:00Z", "reason": "storage"}
 
 
@@ -45,19 +48,19 @@ def live(replicas: int = 3, **annotations: str) -> dict[str, Any]:
     ],
 )
 def test_what_is_changed_and_put_back(
-    place: _pause.Place, servers: int | None, spec: Any, annotations: dict[str, Any]
+    place: pause.Place, servers: int | None, spec: Any, annotations: dict[str, Any]
 ) -> None:
     before = live()
-    change = _pause.change_of(before, place, servers, WHOSE)
+    change = pause.change_of(before, place, servers, WHOSE)
     assert change.get("spec") == spec
     noted = {name: value for name, value in change["metadata"]["annotations"].items() if name != BEFORE_PAUSE}
     assert noted == annotations
     during = live(servers or 3, **{k: v for k, v in change["metadata"]["annotations"].items() if v is not None})
-    assert _hold.note(during, _hold.PAUSE)["reason"] == "storage"  # type: ignore[index]
+    assert pause_annotations.note(during, pause_annotations.PAUSE)["reason"] == "storage"  # type: ignore[index]
     # A second one does not take what the first one has made for what was there.
-    again = _pause.change_of(during, place, 7, WHOSE)
+    again = pause.change_of(during, place, 7, WHOSE)
     during["metadata"]["annotations"].update({k: v for k, v in again["metadata"]["annotations"].items() if v})
-    back = _hold.restored(during, _hold.PAUSE)
+    back = pause_annotations.restored(during, pause_annotations.PAUSE)
     assert back
     if place.keda:
         assert back["metadata"]["annotations"] == {PAUSED_REPLICAS: None, PAUSED: None, BEFORE_PAUSE: None}
@@ -77,12 +80,12 @@ def test_what_is_changed_and_put_back(
         (KEDA, {BEFORE_DRAIN: "{}"}, "a drain is under way, .* drain_action=uncordon"),
     ],
 )
-def test_who_is_not_overruled(place: _pause.Place, annotations: dict[str, str], message: str | None) -> None:
+def test_who_is_not_overruled(place: pause.Place, annotations: dict[str, str], message: str | None) -> None:
     if message is None:
-        _pause.check_free(live(**annotations), place)
+        pause.check_free(live(**annotations), place)
         return
     with pytest.raises(SupersonicError, match=message):
-        _pause.check_free(live(**annotations), place)
+        pause.check_free(live(**annotations), place)
 
 
 @pytest.mark.parametrize(
@@ -137,14 +140,14 @@ def test_without_the_right_to_list_autoscalers(api: FakeApi) -> None:
     api.may = lambda _verb, resource, _space: resource not in ("scaledobjects", "horizontalpodautoscalers")
     kinds = "ScaledObjects and HorizontalPodAutoscalers"
     managed(api, ("fastml.supersonic", ""), ("kubectl", "scale"))
-    result = _pause.pause(api.client(), "cms", "main", _pause.Wanted(0, check=True))
+    result = pause.pause(api.client(), "cms", "main", pause.Wanted(0, check=True))
     assert result["changed"]
     assert kinds in result["warnings"][0]
     assert api.changes == []
     for manager in ("kube-controller-manager", "keda-operator"):
         managed(api, (manager, "scale"))
         with pytest.raises(SupersonicError, match=f"{manager} has set the replicas .* we may not list {kinds}"):
-            _pause.place_of(api.client(), "cms", "main")
+            pause.place_of(api.client(), "cms", "main")
 
 
 def scale(api: FakeApi, replicas: int) -> None:
@@ -155,9 +158,9 @@ def scale(api: FakeApi, replicas: int) -> None:
 def test_what_changes_while_servers_are_held_is_what_comes_back(api: FakeApi) -> None:
     """The Deployment is scaled at the same moment."""
     api.meanwhile("PATCH", DEPLOYMENT, lambda: scale(api, 5))
-    _pause.pause(api.client(), "cms", "main", _pause.Wanted(0))
+    pause.pause(api.client(), "cms", "main", pause.Wanted(0))
     assert api.objects[DEPLOYMENT]["spec"]["replicas"] == 0
-    resumed = _pause.resume(api.client(), "cms", "main", _pause.Wanted(None))
+    resumed = pause.resume(api.client(), "cms", "main", pause.Wanted(None))
     assert (resumed["changed"], resumed["servers"]) == (True, 5)
     assert api.objects[DEPLOYMENT]["spec"]["replicas"] == 5
     assert api.objects[DEPLOYMENT]["metadata"]["annotations"] == {}
@@ -172,9 +175,9 @@ def test_an_autoscaler_is_paused_as_it_is_now(api: FakeApi) -> None:
             scaler["metadata"]["annotations"][PAUSED_REPLICAS] = "2"
 
     api.meanwhile("PATCH", SCALER, pause_at_two)
-    _pause.pause(api.client(), "cms", "main", _pause.Wanted(None))
+    pause.pause(api.client(), "cms", "main", pause.Wanted(None))
     assert set(api.objects[SCALER]["metadata"]["annotations"]) == {PAUSED, BEFORE_PAUSE}
-    _pause.resume(api.client(), "cms", "main", _pause.Wanted(None))
+    pause.resume(api.client(), "cms", "main", pause.Wanted(None))
     assert api.objects[SCALER]["metadata"]["annotations"] == {PAUSED_REPLICAS: "2"}
 
 
@@ -182,7 +185,7 @@ def test_an_object_that_changes_all_the_time_is_not_held(api: FakeApi) -> None:
     for number in range(5):
         api.meanwhile("PATCH", DEPLOYMENT, lambda number=number: scale(api, 10 + number))  # type: ignore[misc]
     with pytest.raises(ApiError, match="the resourceVersion is"):
-        _pause.pause(api.client(), "cms", "main", _pause.Wanted(0, seconds=1.0))
+        pause.pause(api.client(), "cms", "main", pause.Wanted(0, seconds=1.0))
     assert api.objects[DEPLOYMENT]["spec"]["replicas"] == 14
     assert api.objects[DEPLOYMENT]["metadata"]["annotations"] == {}
 

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _pod_http
-from ansible_collections.fastml.supersonic.plugins.module_utils._relay import RelayError, Tunnel
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import RelayError, Tunnel
 
 
 class Admin(BaseHTTPRequestHandler):
@@ -63,8 +63,8 @@ def ways(tmp_path: Path) -> Iterator[Ways]:
         thread.join()
 
 
-def ask(ways: Ways, target: str, **options: Any) -> _pod_http.Answer:
-    return _pod_http.ask(
+def ask(ways: Ways, target: str, **options: Any) -> pod_http.Answer:
+    return pod_http.ask(
         cast("Any", ways), cast("Any", "api"), "cms", "main-envoy-1", 9901, target, timeout=30, **options
     )
 
@@ -80,17 +80,17 @@ def test_what_comes_back(ways: Ways) -> None:
 
 
 def test_no_answer_has_a_reason(ways: Ways, tmp_path: Path) -> None:
-    with pytest.raises(_pod_http.NoAnswer, match="closed connection without response"):
+    with pytest.raises(pod_http.NoAnswer, match="closed connection without response"):
         ask(ways, "/hangs-up")
-    with pytest.raises(_pod_http.NoAnswer, match=r"^IncompleteRead\(20 bytes read, 7 more expected\)$"):
+    with pytest.raises(pod_http.NoAnswer, match=r"^IncompleteRead\(20 bytes read, 7 more expected\)$"):
         ask(ways, "/cut")
     # Nobody has asked for its end.
     assert ask(ways, "/cut", most=5).body == b"GET /"
     # What the port-forward says tells more.
     ways.tunnel.error = RelayError("refused", "connection refused in the pod")
-    with pytest.raises(_pod_http.NoAnswer, match=r"^connection refused in the pod$"):
+    with pytest.raises(pod_http.NoAnswer, match=r"^connection refused in the pod$"):
         ask(ways, "/hangs-up")
-    with pytest.raises(_pod_http.NoAnswer, match="No such file"):
+    with pytest.raises(pod_http.NoAnswer, match="No such file"):
         ask(Ways(tmp_path / "nobody"), "/stats")
 
 
@@ -111,7 +111,7 @@ class Dripping:
 def test_an_answer_is_bounded_in_bytes_and_in_time() -> None:
     # Bytes, not characters: it would not be seen to be cut otherwise.
     text = "äöüäöü".encode()
-    assert _pod_http.read(cast("Any", Dripping(text[:3], text[3:])), 3600, 10) == text[:10]
-    assert _pod_http.read(cast("Any", Dripping(b"ab", b"c")), 3600, 10) == b"abc"
+    assert pod_http.read(cast("Any", Dripping(text[:3], text[3:])), 3600, 10) == text[:10]
+    assert pod_http.read(cast("Any", Dripping(b"ab", b"c")), 3600, 10) == b"abc"
     with pytest.raises(TimeoutError, match="has not come to an end within -1 s"):
-        _pod_http.read(cast("Any", Dripping(b"a", b"b")), -1, 10)
+        pod_http.read(cast("Any", Dripping(b"a", b"b")), -1, 10)

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._redact import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.redact import (
     REMOVED,
     Redactor,
     is_secret_name,
     secret_values,
 )
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._gateway import lua_literal, token_bytes
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.envoy import lua_literal, token_bytes
 
 TOKEN = 'cms-7f"3a/91+token'
 

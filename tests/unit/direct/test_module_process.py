@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._module_process import module_process, packed
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct.module_process import module_process, packed
 
 
 def test_signals_are_handled_as_before() -> None:

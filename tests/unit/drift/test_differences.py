@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drift
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields
 
 CONTAINER = {"name": "envoy", "image": "e:1", "args": ["a", "b"], "ports": [{"containerPort": 1, "protocol": "TCP"}]}
 
@@ -29,13 +29,21 @@ def pod(**container: Any) -> dict[str, Any]:
             pod(),
             pod(ports=[{"containerPort": 2, "protocol": "TCP"}]),
             [
-                ("spec.containers[envoy].ports[1, TCP]", {"containerPort": 1, "protocol": "TCP"}, _drift.MISSING),
-                ("spec.containers[envoy].ports[2, TCP]", _drift.MISSING, {"containerPort": 2, "protocol": "TCP"}),
+                (
+                    "spec.containers[envoy].ports[1, TCP]",
+                    {"containerPort": 1, "protocol": "TCP"},
+                    changed_fields.MISSING,
+                ),
+                (
+                    "spec.containers[envoy].ports[2, TCP]",
+                    changed_fields.MISSING,
+                    {"containerPort": 2, "protocol": "TCP"},
+                ),
             ],
         ),
-        ({"a": {"x.y/z": 1}}, {"a": {}}, [('a["x.y/z"]', 1, _drift.MISSING)]),
+        ({"a": {"x.y/z": 1}}, {"a": {}}, [('a["x.y/z"]', 1, changed_fields.MISSING)]),
         # Nothing is a value.
-        ({"a": None}, {}, [("a", None, _drift.MISSING)]),
+        ({"a": None}, {}, [("a", None, changed_fields.MISSING)]),
         ({"a": [1]}, {"a": 1}, [("a", [1], 1)]),
         (
             [{"name": "a"}, {"name": "b"}],
@@ -47,7 +55,10 @@ def pod(**container: Any) -> dict[str, Any]:
     ],
 )
 def test_fields_that_differ(before: Any, after: Any, found: list[Any]) -> None:
-    assert [(_drift.text_of(each.path), each.before, each.after) for each in _drift.differences(before, after)] == found
+    assert [
+        (changed_fields.text_of(each.path), each.before, each.after)
+        for each in changed_fields.differences(before, after)
+    ] == found
 
 
 def entry(manager: str, fields: dict[str, Any], operation: str = "Update", **more: str) -> dict[str, Any]:
@@ -80,20 +91,20 @@ LIVE = {
 )
 def test_who_has_set_a_field(field: str, managers: list[str]) -> None:
     containers = LIVE["spec"]["containers"]
-    paths: dict[str, _drift.Path] = {
-        "image": ("spec", "containers", _drift.Entry((("name", "envoy"),), containers[0], 0), "image"),
+    paths: dict[str, changed_fields.Path] = {
+        "image": ("spec", "containers", changed_fields.Entry((("name", "envoy"),), containers[0], 0), "image"),
         "spec.replicas": ("spec", "replicas"),
         "args": ("spec", "args", "0"),
-        "other": ("spec", "containers", _drift.Entry((("name", "other"),), containers[1], 1), "image"),
+        "other": ("spec", "containers", changed_fields.Entry((("name", "other"),), containers[1], 1), "image"),
     }
-    assert [each["manager"] for each in _drift.owners(LIVE, paths[field])] == managers
+    assert [each["manager"] for each in changed_fields.owners(LIVE, paths[field])] == managers
 
 
 def test_how_they_are_named() -> None:
-    scale = _drift.latest([LIVE["metadata"]["managedFields"][2]])
-    assert _drift.by(scale) == "kubectl (update of scale) at 2026-01-01T00:00:00Z"
+    scale = changed_fields.latest([LIVE["metadata"]["managedFields"][2]])
+    assert changed_fields.by(scale) == "kubectl (update of scale) at 2026-01-01T00:00:00Z"
     early = {"manager": "a", "operation": "Apply", "time": "2025-01-01T00:00:00Z"}
-    assert [each["manager"] for each in _drift.latest([early, LIVE["metadata"]["managedFields"][1]])] == [
+    assert [each["manager"] for each in changed_fields.latest([early, LIVE["metadata"]["managedFields"][1]])] == [
         "kubectl-edit",
         "a",
     ]
@@ -118,7 +129,9 @@ def annotated(manager: str, *names: str) -> dict[str, Any]:
 )
 def test_what_others_have_added(added: dict[str, Any], trusted: tuple[str, ...], found: list[Any]) -> None:
     live = {"metadata": {"managedFields": [{**annotated("fastml.supersonic", "mine"), "operation": "Apply"}, added]}}
-    told = [(each["manager"], fields) for each, fields in _drift.foreign(live, "fastml.supersonic", [], trusted)]
+    told = [
+        (each["manager"], fields) for each, fields in changed_fields.foreign(live, "fastml.supersonic", [], trusted)
+    ]
     assert told == found
 
 
@@ -134,11 +147,11 @@ def test_what_others_have_added(added: dict[str, Any], trusted: tuple[str, ...],
 )
 def test_common_names_are_not_trusted(manager: str, kind: str, told: bool) -> None:
     live = {"kind": kind, "metadata": {"managedFields": [annotated(manager, "x")]}}
-    assert bool(list(_drift.foreign(live, "fastml.supersonic", [], ()))) == told
+    assert bool(list(changed_fields.foreign(live, "fastml.supersonic", [], ()))) == told
 
 
 def test_what_differs_is_not_added_too() -> None:
-    path = ("spec", "containers", _drift.Entry((("name", "envoy"),), LIVE["spec"]["containers"][0], 0), "image")
-    found = {each["manager"]: fields for each, fields in _drift.foreign(LIVE, "fastml.supersonic", [path], ())}
+    path = ("spec", "containers", changed_fields.Entry((("name", "envoy"),), LIVE["spec"]["containers"][0], 0), "image")
+    found = {each["manager"]: fields for each, fields in changed_fields.foreign(LIVE, "fastml.supersonic", [path], ())}
     # The name identifies the entry of the list, and comes with every field of it.
     assert "spec.containers[envoy].image" not in found.get("kubectl-edit", [])

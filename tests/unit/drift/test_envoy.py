@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _drift, _drift_envoy
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift_running import configuration_of
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift import changed_fields, envoy_state
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.running_state import configuration_of
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._errors import S
     ],
 )
 def test_what_they_mean_is_compared(file: Any, running: Any, found: list[str]) -> None:
-    assert [_drift.text_of(each.path) for each in _drift_envoy.compare(file, running)] == found
+    assert [changed_fields.text_of(each.path) for each in envoy_state.compare(file, running)] == found
 
 
 def dump(**bootstrap: Any) -> str:
@@ -49,23 +49,23 @@ def dump(**bootstrap: Any) -> str:
 
 def test_what_envoy_says_of_itself_is_left_out() -> None:
     of_itself = {"user_agent_name": "envoy", "extensions": [{"name": "x"}]}
-    assert _drift_envoy.bootstrap_of(dump(node=of_itself, admin={})) == {"admin": {}}
-    assert _drift_envoy.bootstrap_of(dump(node={**of_itself, "id": "a"})) == {"node": {"id": "a"}}
+    assert envoy_state.bootstrap_of(dump(node=of_itself, admin={})) == {"admin": {}}
+    assert envoy_state.bootstrap_of(dump(node={**of_itself, "id": "a"})) == {"node": {"id": "a"}}
 
 
 @pytest.mark.parametrize("answer", ["", "{}", '{"configs": []}', "[1]", '{"configs": [1]}'])
 def test_another_answer_is_said_to_be_one(answer: str) -> None:
     with pytest.raises(SupersonicError, match="another form"):
-        _drift_envoy.bootstrap_of(answer)
+        envoy_state.bootstrap_of(answer)
 
 
 def test_versions_of_filters() -> None:
     answer = json.dumps({"configs": [{"@type": "x", "version_info": "abc"}, {"@type": "x"}]})
-    assert _drift_envoy.versions_of(answer) == {"abc"}
+    assert envoy_state.versions_of(answer) == {"abc"}
     encoded = base64.b64encode(json.dumps({"version_info": "abc", "resources": []}).encode()).decode()
-    assert _drift_envoy.version_of(encoded) == "abc"
+    assert envoy_state.version_of(encoded) == "abc"
     for other in ("%", base64.b64encode(b"certificate").decode(), base64.b64encode(b"[]").decode()):
-        assert _drift_envoy.version_of(other) == ""
+        assert envoy_state.version_of(other) == ""
 
 
 SPEC = {

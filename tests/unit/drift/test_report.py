@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift import finding
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift_report import report, table
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_fields import finding
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports.drift_differences import report, table
 
 EDITED = finding("error", "desired-live", "edited", "Deployment/a", "x was set", "Undo it.", desired=1, live=2)
 NOTED = finding("note", "desired-live", "kept", "PersistentVolumeClaim/a", "it is kept")

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _pod_http, _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import ApplySet, Scope
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift_running import Look, Wanted
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import SERVED_ANNOTATION
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError, Unreachable
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.running_state import Look, Wanted
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import pod_http, server_info
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError, Unreachable
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ApplySet, Scope
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import GroupKind
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import SERVED_ANNOTATION
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
 
 LABELS = {"app.kubernetes.io/name": "supersonic", "app.kubernetes.io/instance": "main"}
 SERVER = {**LABELS, "app.kubernetes.io/component": "triton"}
@@ -344,7 +344,7 @@ def test_a_server_that_gives_no_answer_is_not_known(
         answers = first if len(asked) == 1 else second or {}
         return [{**answer, "target": f"pod cms/{name} port 8000"} for name, answer in answers.items()]
 
-    monkeypatch.setattr(_server_info, "ask_all", ask_all)
+    monkeypatch.setattr(server_info, "ask_all", ask_all)
     done = look(answers([server(name, store.release) for name in "ab"]), path=store.path)
     assert asked == ([10] if second is None else [10, 30])
     assert (told(done), done.unknown) == (found, unknown)
@@ -359,7 +359,7 @@ def test_a_server_that_is_gone_meanwhile_is_left_out(store: Store, monkeypatch: 
         api.lists["pods"] = [server("b", store.release)]
         return [{**RIGHT, "target": "pod cms/b port 8000"}]
 
-    monkeypatch.setattr(_server_info, "ask_all", ask_all)
+    monkeypatch.setattr(server_info, "ask_all", ask_all)
     done = look(api, path=store.path)
     assert (told(done), done.unknown) == ([], [])
     assert done.running["release"]["servers"] == [{"pod": "b", "release": store.release}]
@@ -372,11 +372,11 @@ class Deaf:
         self.number, self.status = number, status
         self.asked: list[float] = []
 
-    def __call__(self, *_place: Any, timeout: float) -> _pod_http.Answer:
+    def __call__(self, *_place: Any, timeout: float) -> pod_http.Answer:
         self.asked.append(timeout)
         if len(self.asked) < self.number:
-            raise _pod_http.NoAnswer("timed out")
-        return _pod_http.Answer(self.status, b"{}")
+            raise pod_http.NoAnswer("timed out")
+        return pod_http.Answer(self.status, b"{}")
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ class Deaf:
 def test_an_envoy_is_asked_twice(
     monkeypatch: pytest.MonkeyPatch, admin: Deaf, asked: list[float], problem: str
 ) -> None:
-    monkeypatch.setattr(_pod_http, "ask", admin)
+    monkeypatch.setattr(pod_http, "ask", admin)
     resolver: Any = SimpleNamespace(relay=None, api=None)
     found = Look(Wanted("cms", "main"), resolver)
     if problem:
@@ -425,9 +425,9 @@ class Together:
         if name == self.silent:
             if self.leaves:
                 self.leaves()
-            raise _pod_http.NoAnswer("timed out")
+            raise pod_http.NoAnswer("timed out")
         running = {"bootstrap": ADMIN, "@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump"}
-        return _pod_http.Answer(200, json.dumps({"configs": [running]}).encode())
+        return pod_http.Answer(200, json.dumps({"configs": [running]}).encode())
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -439,7 +439,7 @@ def test_envoys_are_asked_side_by_side(monkeypatch: pytest.MonkeyPatch, gone: bo
     def leaves() -> None:
         api.lists["pods"] = [each for each in pods if each["metadata"]["name"] != "b"]
 
-    monkeypatch.setattr(_pod_http, "ask", Together(3, "b", leaves if gone else None))
+    monkeypatch.setattr(pod_http, "ask", Together(3, "b", leaves if gone else None))
     found = Look(Wanted("cms", "main"), Ways(api))  # type: ignore[arg-type]
     found._envoys(pods)
     assert told(found) == []

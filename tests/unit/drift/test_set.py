@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._apply import Options, _Plan
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
-from ansible_collections.fastml.supersonic.plugins.module_utils._drift_set import Comparison
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import Resource
-from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key, Wanted
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._drift.changed_objects import Comparison
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import Options, _Plan
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key, Wanted
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import Resource
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 HERE = {"name": "a", "namespace": "cms"}

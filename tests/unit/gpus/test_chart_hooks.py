@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._helm import Chart, render, split
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.helm import Chart, render, split
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 

@@ -10,10 +10,17 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _gpu_info, _gpu_nodes, _gpu_problems
-from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_info import Found, judge
-from ansible_collections.fastml.supersonic.plugins.module_utils._gpu_nodes import Demand, Node, fitting, read_node, used
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._gpus import gpu_demands
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators import accelerator_info, gpu_nodes
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.accelerator_info import Found, judge
+from ansible_collections.fastml.supersonic.plugins.module_utils._accelerators.gpu_nodes import (
+    Demand,
+    Node,
+    fitting,
+    read_node,
+    used,
+)
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.accelerators import gpu_demands
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import gpu_operator
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
 GPU, MIG = "nvidia.com/gpu", "nvidia.com/mig-1g.5gb"
@@ -306,7 +313,7 @@ def test_metrics(metrics: dict[str, Any], text: str) -> None:
     ],
 )
 def test_selector_and_affinity(wanted: dict[str, Any], chosen: bool) -> None:
-    assert _gpu_nodes.selected(demand(**wanted), node("a", labels={"memory": "23034"})) is chosen
+    assert gpu_nodes.selected(demand(**wanted), node("a", labels={"memory": "23034"})) is chosen
 
 
 @pytest.mark.parametrize(
@@ -322,7 +329,7 @@ def test_selector_and_affinity(wanted: dict[str, Any], chosen: bool) -> None:
 )
 def test_tolerations(toleration: dict[str, Any], tolerated: bool) -> None:
     soft = {"key": "spot", "effect": "PreferNoSchedule"}
-    found = _gpu_nodes.intolerable(demand(tolerations=[toleration]), node(taints=[TAINT, soft]))
+    found = gpu_nodes.intolerable(demand(tolerations=[toleration]), node(taints=[TAINT, soft]))
     assert found == ([] if tolerated else ["nvidia.com/gpu=present:NoSchedule"])
 
 
@@ -390,16 +397,18 @@ def test_a_node_is_read() -> None:
     found = read_node(live, ["example.org/fpga"])
     assert (found.ready, found.cordoned, found.usable) == (True, True, False)
     assert (found.capacity, found.allocatable) == ({GPU: 8}, {GPU: 8, "example.org/fpga": 2})
-    told = _gpu_nodes.describe(found)
+    told = gpu_nodes.describe(found)
     assert (told["product"], told["count"], told["replicas"], told["mig_state"]) == ("NVIDIA-L4", "2", "4", "")
 
 
 def test_report_begins_with_errors() -> None:
     found = Found(policies=[POLICY], nodes=[node(allocatable={GPU: 1})], not_read=["We may not list pods."])
     findings = [finding._asdict() for finding in judge(found, [demand(servers=2)])]
-    nodes = [_gpu_nodes.describe(item) for item in found.nodes or []]
-    operator = _gpu_info.operator(found)
-    text = _gpu_info.report({"findings": findings, "nodes": nodes, "operator": operator, "not_read": found.not_read})
+    nodes = [gpu_nodes.describe(item) for item in found.nodes or []]
+    operator = accelerator_info.operator(found)
+    text = accelerator_info.report(
+        {"findings": findings, "nodes": nodes, "operator": operator, "not_read": found.not_read}
+    )
     lines = text.split("\n")
     assert [line.partition(":")[0] for line in lines[:2]] == ["Error", "Warning"]
     assert lines[2:] == [
@@ -474,14 +483,14 @@ MANAGED = {"gpu_operator_mode": "managed", "gpu_operator_chart": "gpu-operator",
     ],
 )
 def test_wrong_variables(variables: dict[str, Any], text: str) -> None:
-    (finding,) = _gpu_problems.findings(variables)
-    assert text in finding.text
+    (finding,) = gpu_operator.findings(variables)
+    assert text in finding.message
 
 
 @pytest.mark.parametrize("chart", ["gpu-operator", "oci://registry.example.org/gpu-operator", str(CLONE)])
 def test_charts_that_may_be_there(chart: str) -> None:
     variables = {**MANAGED, "gpu_operator_chart": chart, "gpu_operator_mig_strategy": "single"}
-    assert list(_gpu_problems.findings(variables)) == []
-    assert list(_gpu_problems.missing_files(variables)) == []
-    (finding,) = _gpu_problems.missing_files({**variables, "gpu_operator_chart": "/nowhere/gpu-operator.tgz"})
+    assert list(gpu_operator.findings(variables)) == []
+    assert list(gpu_operator.missing_files(variables)) == []
+    (finding,) = gpu_operator.missing_files({**variables, "gpu_operator_chart": "/nowhere/gpu-operator.tgz"})
     assert finding.variable == "gpu_operator_chart"

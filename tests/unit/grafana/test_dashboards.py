@@ -17,15 +17,19 @@ from grafana_foundation_sdk.models.dashboard import Dashboard as Typed
 from grafana_foundation_sdk.models.dashboard import Panel as TypedPanel
 from grafana_foundation_sdk.models.prometheus import Dataquery
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _panels
-from ansible_collections.fastml.supersonic.plugins.module_utils._dashboards import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import panels as monitoring_panels
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.dashboards import (
     SERVERS,
     dashboard_answers,
     dashboard_files,
     dashboard_queries,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, Breakdowns, Queries
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._monitoring import secret_fingerprint
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
+    QUANTITIES,
+    Breakdowns,
+    Queries,
+)
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.monitoring import secret_fingerprint
 from ansible_collections.fastml.supersonic.tests.harness.grafana import Grafana
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
@@ -49,7 +53,7 @@ UPSTREAM = {
 def written(**settings: Any) -> dict[str, dict[str, Any]]:
     """The dashboards by key."""
     files = dashboard_files(
-        list(_panels.KEYS), **{"scrape_interval": 2, "thresholds": THRESHOLDS, "traces": True, **settings}
+        list(monitoring_panels.KEYS), **{"scrape_interval": 2, "thresholds": THRESHOLDS, "traces": True, **settings}
     )
     return {name.removeprefix("supersonic-").removesuffix(".json"): json.loads(text) for name, text in files.items()}
 
@@ -66,7 +70,7 @@ NAMES = [f"{key}-{panel['title']}" for key, panel in EVERY]
 
 
 def test_all_of_them_are_there() -> None:
-    assert list(DASHBOARDS) == list(_panels.KEYS) == ["service", "servers", "models", "scaling", "gateway"]
+    assert list(DASHBOARDS) == list(monitoring_panels.KEYS) == ["service", "servers", "models", "scaling", "gateway"]
     assert list(written(traces=False)) == list(DASHBOARDS)
     assert list(dashboard_files(["models"], scrape_interval=2, thresholds=THRESHOLDS)) == ["supersonic-models.json"]
 
@@ -245,7 +249,7 @@ def test_what_has_no_data_needs_a_reason() -> None:
     assert dashboard_answers(full, asked) == {"shown": list(asked), "nothing": [], "problems": []}
     gpu = "Servers / GPUs / gpus"
     without = {**full, gpu: {"value": None, "series": []}}
-    assert dashboard_answers(without, asked)["nothing"] == [f"{gpu}: {_panels.NO_GPU}"]
+    assert dashboard_answers(without, asked)["nothing"] == [f"{gpu}: {monitoring_panels.NO_GPU}"]
     rate = "Service / Requests / requests"
     assert dashboard_answers({**full, rate: {"value": None, "series": []}}, asked)["problems"] == [rate]
     assert dashboard_answers({name: item for name, item in full.items() if name != rate}, asked)["problems"] == [rate]
@@ -258,15 +262,15 @@ def test_no_server_is_no_reason_while_there_are_some(servers: float, refuted: bo
     answers = {key: {"value": servers, "series": [{}]} for key in asked} | {name: {"value": None, "series": []}}
     found = dashboard_answers(answers, asked)
     assert (found["problems"] == [name]) is refuted
-    assert (found["nothing"] == [f"{name}: {_panels.NO_SERVERS}"]) is not refuted
+    assert (found["nothing"] == [f"{name}: {monitoring_panels.NO_SERVERS}"]) is not refuted
 
 
 @pytest.mark.parametrize(
     ("name", "reason", "fact"),
     [
-        ("Scaling / Wanted / wanted", _panels.NO_RULES, "recorded"),
-        ("Scaling / Requests in flight and room for them / room", _panels.NO_RULES, "recorded"),
-        ("Gateway / Certificate / certificate", _panels.NO_TLS, "encrypted"),
+        ("Scaling / Wanted / wanted", monitoring_panels.NO_RULES, "recorded"),
+        ("Scaling / Requests in flight and room for them / room", monitoring_panels.NO_RULES, "recorded"),
+        ("Gateway / Certificate / certificate", monitoring_panels.NO_TLS, "encrypted"),
     ],
 )
 def test_a_reason_that_is_refuted_is_none(name: str, reason: str, fact: str) -> None:
@@ -286,11 +290,11 @@ def test_a_reason_that_is_refuted_is_none(name: str, reason: str, fact: str) -> 
     ("name", "reason"),
     [
         ("Scaling / Servers wanted and there / available", ""),
-        ("Scaling / Servers wanted and there / wanted for requests in flight", _panels.NO_RULES),
+        ("Scaling / Servers wanted and there / wanted for requests in flight", monitoring_panels.NO_RULES),
         ("Scaling / Requests in flight and room for them / in flight", ""),
         ("Scaling / Requests in flight and room for them / lasting", ""),
-        ("Scaling / Triggers as KEDA reads them / {{metric}}", _panels.NO_KEDA),
-        ("Scaling / Triggers as KEDA reads them / threshold of {{metric_name}}", _panels.NO_STATE),
+        ("Scaling / Triggers as KEDA reads them / {{metric}}", monitoring_panels.NO_KEDA),
+        ("Scaling / Triggers as KEDA reads them / threshold of {{metric_name}}", monitoring_panels.NO_STATE),
     ],
 )
 def test_a_panel_that_mixes_has_a_reason_for_each_query(name: str, reason: str) -> None:

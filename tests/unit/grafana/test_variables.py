@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.across_hosts import check_instances
 from ansible_collections.fastml.supersonic.tests.harness.variables import sentences
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "grafana"
@@ -141,5 +141,5 @@ def test_two_instances_do_not_share_an_address() -> None:
         "supersonic_namespace": "cms",
     }
     hosts = {name: {**ingress, "supersonic_name": name} for name in ("one", "two")}
-    (problem,) = _inventory.check_instances("one", hosts)
+    (problem,) = check_instances("one", hosts)
     assert "host two has the same name" in problem.sentence()

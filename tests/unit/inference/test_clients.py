@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _kserve
-from ansible_collections.fastml.supersonic.plugins.module_utils._diagnose import diagnose
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Endpoint, HttpClient
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import kserve_client
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.diagnosis import diagnose
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import (
+    CallError,
+    Endpoint,
+    HttpClient,
+)
 
 
 class Broken:
@@ -33,14 +37,14 @@ def test_tritonclient_without_grpc_is_told(monkeypatch: pytest.MonkeyPatch) -> N
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     with pytest.raises(SupersonicError, match=r"library tritonclient.grpc is missing .* 'tritonclient\[grpc\]'"):
-        _kserve.load_grpc()
+        kserve_client.load_grpc()
 
 
 def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tritonclient", None)
     monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
     with pytest.raises(SupersonicError, match=r"The Python library tritonclient.* is missing"):
-        _kserve.load_grpc()
+        kserve_client.load_grpc()
 
 
 class Server:

@@ -9,17 +9,21 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _tensor
-from ansible_collections.fastml.supersonic.plugins.module_utils._compare import compare
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import DEFAULT_TOLERANCES, EXACT, Tolerance
-from ansible_collections.fastml.supersonic.plugins.module_utils._tensor import Tensor
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as inference_tensor
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import compare
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import (
+    DEFAULT_TOLERANCES,
+    EXACT,
+    Tolerance,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.tensor import Tensor
 
 NAN, INF = "NaN", "Infinity"
 
 
 def tensor(datatype: str, data: list[Any], name: str = "y", shape: list[int] | None = None) -> Tensor:
     entry = {"name": name, "datatype": datatype, "shape": shape or [len(data)], "data": data}
-    return _tensor.from_json(entry, "tensor")
+    return inference_tensor.from_json(entry, "tensor")
 
 
 def problems(want: Tensor, got: Tensor, tolerance: Tolerance | None = None) -> list[str]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, _kserve
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Tolerance
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import golden_requests, kserve_client
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Tolerance
 
 TENSOR = {"name": "x", "datatype": "FP32", "shape": [2], "data": [1.0, 2.0]}
 GOOD: dict[str, Any] = {
@@ -32,7 +32,7 @@ GOOD: dict[str, Any] = {
 
 
 def test_everything_is_read() -> None:
-    golden = _golden.parse(GOOD, "m", "n", "file")
+    golden = golden_requests.parse(GOOD, "m", "n", "file")
     assert (golden.model, golden.name, golden.version) == ("m", "n", "3")
     assert golden.parameters == {"priority": 1, "sequence_start": True, "scale": 0.5, "note": "n"}
     assert golden.requested == ("y",)
@@ -40,7 +40,7 @@ def test_everything_is_read() -> None:
 
 
 def test_without_tolerances_those_of_the_type_hold() -> None:
-    golden = _golden.parse({key: GOOD[key] for key in ("request", "response")}, "m", "n", "file")
+    golden = golden_requests.parse({key: GOOD[key] for key in ("request", "response")}, "m", "n", "file")
     assert golden.tolerance(golden.expected[0]) == Tolerance(1e-5, 1e-4)
 
 
@@ -87,7 +87,7 @@ def change(path: str, value: Any) -> dict[str, Any]:
 )
 def test_a_bad_golden_request_is_refused(document: Any, words: str) -> None:
     with pytest.raises(SupersonicError) as caught:
-        _golden.parse(document, "m", "n", "file")
+        golden_requests.parse(document, "m", "n", "file")
     assert words in str(caught.value)
 
 
@@ -97,7 +97,7 @@ def test_what_is_no_number_takes_no_tolerance(datatype: str) -> None:
     output = {"name": "y", "datatype": datatype, "shape": [1], "data": data}
     document = {**GOOD, "response": {"outputs": [output]}}
     with pytest.raises(SupersonicError, match="compared exactly and takes no tolerance"):
-        _golden.parse(document, "m", "n", "file")
+        golden_requests.parse(document, "m", "n", "file")
 
 
 def test_repositories_are_searched(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_repositories_are_searched(tmp_path: Path) -> None:
         (tmp_path / model / "golden" / "README").write_text("no request")
     (tmp_path / "without").mkdir()
     (tmp_path / "file").write_text("")
-    assert [golden.model for golden in _golden.load_repositories([str(tmp_path)], None)] == ["a", "b", "c"]
-    assert [golden.model for golden in _golden.load_repositories([str(tmp_path)], ["b"])] == ["b"]
+    assert [golden.model for golden in golden_requests.load_repositories([str(tmp_path)], None)] == ["a", "b", "c"]
+    assert [golden.model for golden in golden_requests.load_repositories([str(tmp_path)], ["b"])] == ["b"]
 
 
 def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
@@ -116,29 +116,29 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("{")
     with pytest.raises(SupersonicError) as caught:
-        _golden.load_repositories([str(tmp_path)], None)
+        golden_requests.load_repositories([str(tmp_path)], None)
     assert f"The golden request {path} is not JSON" in str(caught.value)
 
 
 def test_every_model_that_is_named_must_have_one() -> None:
-    golden = _golden.parse(GOOD, "m", "n", "file")
-    _golden.require_models([golden], ["m"], "models")
+    golden = golden_requests.parse(GOOD, "m", "n", "file")
+    golden_requests.require_models([golden], ["m"], "models")
     with pytest.raises(SupersonicError, match="no golden request for model x, y in models"):
-        _golden.require_models([golden], ["m", "x", "y"], "models")
+        golden_requests.require_models([golden], ["m", "x", "y"], "models")
     with pytest.raises(SupersonicError, match="There are no golden requests in models"):
-        _golden.require_models([], None, "models")
+        golden_requests.require_models([], None, "models")
 
 
 def test_an_inline_request_needs_its_model() -> None:
     with pytest.raises(SupersonicError, match=r"requests\[1\] does not say its model"):
-        _golden.parse_inline([{**GOOD, "model": "m"}, GOOD], None)
+        golden_requests.parse_inline([{**GOOD, "model": "m"}, GOOD], None)
 
 
 # What goes over HTTP
 
 
 def test_json_travels_as_json() -> None:
-    head, body = _kserve.http_request(_golden.parse(GOOD, "m", "n", "file"))
+    head, body = kserve_client.http_request(golden_requests.parse(GOOD, "m", "n", "file"))
     request = json.loads(head)
     assert body == b""
     assert request["inputs"] == [TENSOR]
@@ -156,8 +156,8 @@ def test_json_travels_as_json() -> None:
     ],
 )
 def test_what_json_cannot_carry_travels_as_bytes(tensor: dict[str, Any]) -> None:
-    golden = _golden.parse(change("request.inputs", [tensor]), "m", "n", "file")
-    head, body = _kserve.http_request(golden)
+    golden = golden_requests.parse(change("request.inputs", [tensor]), "m", "n", "file")
+    head, body = kserve_client.http_request(golden)
     request = json.loads(head)
     assert body == golden.inputs[0].raw
     assert request["inputs"][0]["parameters"] == {"binary_data_size": len(body)}
@@ -173,11 +173,11 @@ def test_an_answer_may_mix_json_and_bytes() -> None:
             {"name": "c", "datatype": "INT8", "shape": [2], "parameters": {"binary_data_size": 2}},
         ]
     }
-    tensors = _kserve.http_answer(json.dumps(head).encode(), b"\1\2\3")
+    tensors = kserve_client.http_answer(json.dumps(head).encode(), b"\1\2\3")
     assert [tensor.values().tolist() for tensor in tensors] == [[1], [1.0], [2, 3]]
 
 
 @pytest.mark.parametrize("head", [b"<html>", b"{}", b'{"outputs": [{"name": "a"}]}'])
 def test_an_answer_that_is_none_is_told(head: bytes) -> None:
-    with pytest.raises(_kserve.CallError, match="INTERNAL: the answer"):
-        _kserve.http_answer(head, b"")
+    with pytest.raises(kserve_client.CallError, match="INTERNAL: the answer"):
+        kserve_client.http_answer(head, b"")

@@ -10,12 +10,16 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inference, _kserve, _targets
-from ansible_collections.fastml.supersonic.plugins.module_utils._compare import Deviation
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import ExpectedError, Golden
-from ansible_collections.fastml.supersonic.plugins.module_utils._inference import Check, Failure
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError, Endpoint
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import (
+    endpoints,
+    inference_check,
+    kserve_client,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.compare import Deviation
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import ExpectedError, Golden
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.inference_check import Check, Failure
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError, Endpoint
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 
 
@@ -24,17 +28,17 @@ from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
     [("a:1", "a", 1), ("192.0.2.1:8001", "192.0.2.1", 8001), ("[2001:db8::1]:443", "2001:db8::1", 443)],
 )
 def test_addresses(address: str, host: str, port: int) -> None:
-    assert _targets.parse_address(address, "x") == {"host": host, "port": port}
+    assert endpoints.parse_address(address, "x") == {"host": host, "port": port}
 
 
 @pytest.mark.parametrize("address", ["a", "a:", ":1", "a:b", "a:0", "a:65536", "grpc://a:1", ""])
 def test_bad_addresses(address: str) -> None:
     with pytest.raises(SupersonicError, match=r"targets\[0\].address is .* it must be host:port"):
-        _targets.parse_address(address, "targets[0]")
+        endpoints.parse_address(address, "targets[0]")
 
 
 def test_a_token_is_a_header_and_stays_out_of_sight() -> None:
-    (target,) = _targets.parse_targets([{"address": "a:1", "token": "geheim", "headers": {"x-team": "stumm"}}])
+    (target,) = endpoints.parse_targets([{"address": "a:1", "token": "geheim", "headers": {"x-team": "stumm"}}])
     assert dict(target.headers) == {"authorization": "Bearer geheim", "x-team": "stumm"}
     assert "geheim" not in repr(target)
     assert "stumm" not in repr(target)
@@ -84,7 +88,7 @@ def container(**state: Any) -> list[dict[str, Any]]:
     ],
 )
 def test_why_a_pod_cannot_answer(status: dict[str, Any], reason: str | None) -> None:
-    assert _targets.why_not_running(status) == reason
+    assert endpoints.why_not_running(status) == reason
 
 
 @pytest.mark.parametrize(
@@ -97,7 +101,7 @@ def test_why_a_pod_cannot_answer(status: dict[str, Any], reason: str | None) -> 
     ],
 )
 def test_pods_that_are_no_part_of_the_service_any_more(entry: dict[str, Any], leaving: bool) -> None:
-    assert _targets.is_leaving(entry) is leaving
+    assert endpoints.is_leaving(entry) is leaving
 
 
 def test_ready_endpoints_of_a_service() -> None:
@@ -112,8 +116,8 @@ def test_ready_endpoints_of_a_service() -> None:
         {"ports": None, "endpoints": [endpoint("d")]},
         {"ports": [{"name": "grpc", "port": 9}], "endpoints": None},
     ]
-    assert _targets.ready_endpoints(slices, "grpc") == [("a", 8001), ("b", 8001)]
-    assert _targets.ready_endpoints(slices, "metrics") == []
+    assert endpoints.ready_endpoints(slices, "grpc") == [("a", 8001), ("b", 8001)]
+    assert endpoints.ready_endpoints(slices, "metrics") == []
 
 
 # Failures
@@ -123,13 +127,13 @@ GOLDEN = Golden("m", "values", "a file", ())
 REFUSED = ExpectedError("UNAUTHENTICATED", "token")
 
 
-def line(refusal: ExpectedError | None = None) -> _inference.Line:
-    target = _targets.Target("address", {"host": "a", "port": 1}, "clients", "grpc", expect_error=refusal)
-    return _inference.Line(target, _targets.Place("address a:1", Endpoint("grpc", "a", 1)))
+def line(refusal: ExpectedError | None = None) -> inference_check.Line:
+    target = endpoints.Target("address", {"host": "a", "port": 1}, "clients", "grpc", expect_error=refusal)
+    return inference_check.Line(target, endpoints.Place("address a:1", Endpoint("grpc", "a", 1)))
 
 
-def run(wait: float = 0) -> _inference.Run:
-    return _inference.Run(_inference.Settings(timeout=1, wait=wait), cast("Any", None))
+def run(wait: float = 0) -> inference_check.Run:
+    return inference_check.Run(inference_check.Settings(timeout=1, wait=wait), cast("Any", None))
 
 
 @pytest.mark.parametrize(
@@ -154,8 +158,8 @@ def test_what_has_to_be_refused(
                 raise answer
             return []
 
-    monkeypatch.setattr(_kserve, "open_client", lambda _endpoint: Server())
-    assert _inference.check_one(run(), line(refusal), GOLDEN).status == status
+    monkeypatch.setattr(kserve_client, "open_client", lambda _endpoint: Server())
+    assert inference_check.check_one(run(), line(refusal), GOLDEN).status == status
 
 
 def test_who_has_answered_and_then_fails_is_not_asked_again() -> None:
@@ -174,9 +178,9 @@ def test_who_has_answered_and_then_fails_is_not_asked_again() -> None:
         return outcome
 
     server, patient = line(), run(wait=60)
-    assert _inference.attempt(patient, server, send, GOLDEN) == "first"
+    assert inference_check.attempt(patient, server, send, GOLDEN) == "first"
     with pytest.raises(Failure, match="away"):
-        _inference.attempt(patient, server, send, GOLDEN)
+        inference_check.attempt(patient, server, send, GOLDEN)
     assert outcomes == ["next"]
 
 
@@ -189,26 +193,26 @@ def failure(**values: Any) -> Check:
 
 def test_a_failure_of_a_whole_server_is_told_once() -> None:
     checks = [failure(model=m, golden=g, message="it is gone", scope="target") for m in "ab" for g in "12"]
-    assert _inference.describe_failures(checks) == "4 of 4 inference checks failed. pod n/p: it is gone."
+    assert inference_check.describe_failures(checks) == "4 of 4 inference checks failed. pod n/p: it is gone."
 
 
 def test_a_failure_of_a_model_is_told_once() -> None:
     checks = [failure(model="m", golden=g, message="not loaded", scope="model") for g in "12"]
-    assert _inference.describe_failures([*checks, Check("pod", "pod n/p", "grpc", "o")]) == (
+    assert inference_check.describe_failures([*checks, Check("pod", "pod n/p", "grpc", "o")]) == (
         "2 of 3 inference checks failed. pod n/p: model m: not loaded."
     )
 
 
 def test_a_long_list_of_failures_is_cut() -> None:
     checks = [failure(model="m", golden=str(number), message=f"wrong {number}") for number in range(9)]
-    text = _inference.describe_failures(checks)
+    text = inference_check.describe_failures(checks)
     assert "golden request 5: wrong 5" in text
     assert text.endswith("; and 3 more.")
     assert "wrong 6" not in text
 
 
 def test_the_name_of_a_target_stands_in_front() -> None:
-    text = _inference.describe_failures([failure(layer="Envoy", scope="target", message="x")])
+    text = inference_check.describe_failures([failure(layer="Envoy", scope="target", message="x")])
     assert text.endswith("Envoy (pod n/p): x.")
 
 
@@ -219,7 +223,7 @@ def test_the_summary_has_a_line_for_each_server() -> None:
         failure(layer="a", target="s", model="n"),
         Check("b", "s", "grpc", "m"),
     ]
-    first, second = _inference.summarize(checks)
+    first, second = inference_check.summarize(checks)
     assert (first["checks"], first["failed"], first["models"]) == (3, 1, ["m", "n"])
     assert (first["slowest_ms"], first["max_absolute"], first["max_relative"]) == (2.0, "Infinity", None)
     assert (second["layer"], second["checks"], second["slowest_ms"]) == ("b", 1, None)
@@ -229,9 +233,9 @@ def test_the_summary_has_a_line_for_each_server() -> None:
 
 
 @pytest.fixture
-def resolver() -> Iterator[tuple[FakeApi, _targets.Resolver]]:
+def resolver() -> Iterator[tuple[FakeApi, endpoints.Resolver]]:
     with FakeApi() as api:
-        found = _targets.Resolver({"host": api.url, "api_key": "abc"})
+        found = endpoints.Resolver({"host": api.url, "api_key": "abc"})
         yield api, found
         found.close()
 
@@ -245,7 +249,7 @@ def put_pod(api: FakeApi, name: str, phase: str = "Running", **metadata: Any) ->
     return str(api.put(f"/api/v1/namespaces/cms/pods/{name}", item)["metadata"]["uid"])
 
 
-def test_pods_on_their_way_out_are_not_asked(resolver: tuple[FakeApi, _targets.Resolver]) -> None:
+def test_pods_on_their_way_out_are_not_asked(resolver: tuple[FakeApi, endpoints.Resolver]) -> None:
     """During a roll-out there are more pods with these labels than servers."""
     api, found = resolver
     uids = [put_pod(api, name) for name in ("a", "c")]
@@ -253,21 +257,21 @@ def test_pods_on_their_way_out_are_not_asked(resolver: tuple[FakeApi, _targets.R
     put_pod(api, "d", "Succeeded")
     put_pod(api, "e", "Failed")
     put_pod(api, "f", labels={"app.kubernetes.io/instance": "another"})
-    (target,) = _targets.parse_targets([SELECTOR])
+    (target,) = endpoints.parse_targets([SELECTOR])
     places, absences = found.resolve(target)
     assert [place.name for place in places] == ["pod cms/a port 8001", "pod cms/c port 8001"]
-    assert [dict(place.endpoint.headers)[_targets.RESTRICTED_HEADER] for place in places] == uids
+    assert [dict(place.endpoint.headers)[endpoints.RESTRICTED_HEADER] for place in places] == uids
     assert absences == []
     # A place that was found stays the same.
     assert found.resolve(target)[0] == places
 
 
 @pytest.mark.parametrize("kind", ["selector", "pod"])
-def test_a_pod_on_its_way_out_does_not_count(resolver: tuple[FakeApi, _targets.Resolver], kind: str) -> None:
+def test_a_pod_on_its_way_out_does_not_count(resolver: tuple[FakeApi, endpoints.Resolver], kind: str) -> None:
     api, found = resolver
     put_pod(api, "a", deletionTimestamp="2026-01-01T00:00:00Z", finalizers=["example.org/theirs"])
     pod_of_name = {"pod": {"name": "a", "namespace": "cms", "port": None}}
-    (target,) = _targets.parse_targets([SELECTOR if kind == "selector" else pod_of_name])
+    (target,) = endpoints.parse_targets([SELECTOR if kind == "selector" else pod_of_name])
     places, (absence,) = found.resolve(target)
     assert places == []
     assert ("there is no such pod" if kind == "pod" else "0 pods with these labels, expected at least 2") in str(

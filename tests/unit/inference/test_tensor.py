@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _tensor
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import tensor as inference_tensor
 
 
-def tensor(datatype: str, data: list[Any]) -> _tensor.Tensor:
-    return _tensor.from_json({"name": "x", "datatype": datatype, "shape": [len(data)], "data": data}, "tensor")
+def tensor(datatype: str, data: list[Any]) -> inference_tensor.Tensor:
+    return inference_tensor.from_json({"name": "x", "datatype": datatype, "shape": [len(data)], "data": data}, "tensor")
 
 
 @pytest.mark.parametrize(
@@ -41,18 +41,18 @@ def tensor(datatype: str, data: list[Any]) -> _tensor.Tensor:
 def test_values_become_bytes_and_again_values(datatype: str, data: list[Any], raw: bytes) -> None:
     made = tensor(datatype, data)
     assert made.raw == raw
-    again = _tensor.to_json(made)
+    again = inference_tensor.to_json(made)
     assert again == {"name": "x", "datatype": datatype, "shape": [len(data)], "data": data}
-    assert _tensor.from_json(again, "tensor") == made
+    assert inference_tensor.from_json(again, "tensor") == made
 
 
-@pytest.mark.parametrize("datatype", _tensor.FLOATS)
+@pytest.mark.parametrize("datatype", inference_tensor.FLOATS)
 def test_special_numbers_are_written_as_strings(datatype: str) -> None:
     data = ["NaN", "Infinity", "-Infinity", -0.0]
     made = tensor(datatype, data)
-    assert _tensor.to_json(made)["data"] == data
+    assert inference_tensor.to_json(made)["data"] == data
     assert math.isnan(made.values()[0])
-    assert _tensor.plain_data(made) is None
+    assert inference_tensor.plain_data(made) is None
 
 
 @pytest.mark.parametrize(
@@ -64,18 +64,20 @@ def test_bf16_rounds_to_the_nearest_and_ties_to_even(value: Any, bits: int) -> N
 
 
 def test_shortest_digits_keep_the_bytes() -> None:
-    assert _tensor.to_json(tensor("FP32", [0.1]))["data"] == [0.1]
+    assert inference_tensor.to_json(tensor("FP32", [0.1]))["data"] == [0.1]
 
 
 def test_nested_data_is_flattened() -> None:
-    made = _tensor.from_json({"name": "x", "datatype": "INT8", "shape": [2, 2], "data": [[1, 2], [3, 4]]}, "tensor")
+    made = inference_tensor.from_json(
+        {"name": "x", "datatype": "INT8", "shape": [2, 2], "data": [[1, 2], [3, 4]]}, "tensor"
+    )
     assert made.raw == b"\1\2\3\4"
 
 
 def test_bytes_that_are_no_text_are_kept_raw() -> None:
-    made = _tensor.from_json({"name": "x", "datatype": "BYTES", "shape": [1], "raw": "AQAAAP8="}, "tensor")
+    made = inference_tensor.from_json({"name": "x", "datatype": "BYTES", "shape": [1], "raw": "AQAAAP8="}, "tensor")
     assert made.values().tolist() == [b"\xff"]
-    assert _tensor.to_json(made)["raw"] == "AQAAAP8="
+    assert inference_tensor.to_json(made)["raw"] == "AQAAAP8="
     assert made.binary
 
 
@@ -105,7 +107,7 @@ def test_bytes_that_are_no_text_are_kept_raw() -> None:
 def test_a_bad_tensor_is_refused(change: dict[str, Any], words: str) -> None:
     entry = {"name": "x", "datatype": "INT8", "shape": [2], "data": [1, 2], **change}
     with pytest.raises(SupersonicError) as caught:
-        _tensor.from_json(entry, "inputs[0]")
+        inference_tensor.from_json(entry, "inputs[0]")
     assert words in str(caught.value)
     assert str(caught.value).startswith("inputs[0]")
 
@@ -121,5 +123,5 @@ def test_a_bad_tensor_is_refused(change: dict[str, Any], words: str) -> None:
 )
 def test_bad_raw_bytes_are_refused(datatype: str, raw: str, words: str) -> None:
     with pytest.raises(SupersonicError) as caught:
-        _tensor.from_json({"name": "x", "datatype": datatype, "shape": [1], "raw": raw}, "tensor")
+        inference_tensor.from_json({"name": "x", "datatype": datatype, "shape": [1], "raw": raw}, "tensor")
     assert words in str(caught.value)

@@ -15,8 +15,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _certificate
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import tls_context
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import certificate as inference_certificate
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import tls_context
 from ansible_collections.fastml.supersonic.tests.harness.certificates import Certificate, certificate
 
 
@@ -56,7 +56,7 @@ def test_the_authority_of_a_site_is_trusted(tmp_path: Path) -> None:
 
 def test_a_certificate_has_to_be_good_for_some_days_and_be_this_one() -> None:
     made = certificate("localhost", certificate("authority"), days=10)
-    found = _certificate.read(made.certificate.public_bytes(Encoding.DER))
+    found = inference_certificate.read(made.certificate.public_bytes(Encoding.DER))
     assert (found.subject, found.issuer, found.names) == ("CN=localhost", "CN=authority", ("localhost",))
     printed = made.certificate.fingerprint(hashes.SHA256()).hex(":").upper()
     for wanted, later, problem in (
@@ -67,7 +67,7 @@ def test_a_certificate_has_to_be_good_for_some_days_and_be_this_one() -> None:
         ({"sha256": printed}, 0, ""),
         ({"sha256": "0" * 64}, 0, "has the SHA-256"),
     ):
-        said = _certificate.parse_wanted(wanted, "certificate").problem(
+        said = inference_certificate.parse_wanted(wanted, "certificate").problem(
             found, datetime.now(UTC) + timedelta(days=later)
         )
         assert problem in said

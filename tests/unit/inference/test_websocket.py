@@ -15,11 +15,15 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _websocket
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._relay import Relay, RelayError, _WebSocketPump
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api, ApiError
-from ansible_collections.fastml.supersonic.plugins.module_utils._websocket import Frames, Part, ProtocolError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import websocket
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.port_forward import (
+    Relay,
+    RelayError,
+    _WebSocketPump,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.websocket import Frames, Part, ProtocolError
 
 API = Api(Connection(host="http://api.example:8080/base", source="test", token="secret"))
 
@@ -33,8 +37,8 @@ def sent(first: int, payload: bytes) -> bytes:
     return bytes([first]) + length + payload
 
 
-def handshake() -> tuple[_websocket.Handshake, str]:
-    started = _websocket.Handshake(API, "/path?x=1", "exec in pod a/b")
+def handshake() -> tuple[websocket.Handshake, str]:
+    started = websocket.Handshake(API, "/path?x=1", "exec in pod a/b")
     key = re.search(r"Sec-WebSocket-Key: (\S+)", started.request.decode())
     assert key
     return started, key[1]
@@ -43,7 +47,7 @@ def handshake() -> tuple[_websocket.Handshake, str]:
 def answer(key: str, *, protocol: str = "v4.channel.k8s.io", accepted: str | None = None) -> bytes:
     return (
         "HTTP/1.1 101 Switching Protocols\r\nUPGRADE: WebSocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {accepted or _websocket.accept(key)}\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n"
+        f"Sec-WebSocket-Accept: {accepted or websocket.accept(key)}\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n"
     ).encode()
 
 
@@ -52,7 +56,7 @@ def answer(key: str, *, protocol: str = "v4.channel.k8s.io", accepted: str | Non
 )  # fmt: skip
 def test_frames_of_every_length(size: int, head: int) -> None:
     payload = os.urandom(size)
-    data = _websocket.frame(_websocket.BINARY, payload)
+    data = websocket.frame(websocket.BINARY, payload)
     assert len(data) == head + 4 + size
     assert data[0] == 0x82
     assert data[1] & 0x80, "the server refuses frames without a mask"
@@ -68,13 +72,13 @@ def test_frames_of_every_length(size: int, head: int) -> None:
 def test_frames_without_numpy_are_the_same(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     payload = os.urandom(size)
     monkeypatch.setattr(os, "urandom", lambda count: b"mask"[:count])
-    fast = _websocket.frame(_websocket.BINARY, payload)
+    fast = websocket.frame(websocket.BINARY, payload)
     monkeypatch.setitem(sys.modules, "numpy", None)
-    assert _websocket.frame(_websocket.BINARY, payload) == fast
+    assert websocket.frame(websocket.BINARY, payload) == fast
 
 
 def test_masks_are_random() -> None:
-    assert len({_websocket.frame(2, b"same")[2:6] for _part in range(8)}) > 1
+    assert len({websocket.frame(2, b"same")[2:6] for _part in range(8)}) > 1
 
 
 def test_fragments_with_a_ping_between_byte_by_byte() -> None:
@@ -117,7 +121,7 @@ def test_what_is_no_frame_is_refused(wire: bytes) -> None:
 
 
 def test_the_accept_of_the_standard() -> None:
-    assert _websocket.accept("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    assert websocket.accept("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
 def test_a_handshake() -> None:

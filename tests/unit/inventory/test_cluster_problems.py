@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _cluster, _preflight_role
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as preflight_checks
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import rbac
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.preflight_requirements import features
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_variables import all_defaults, of_host
 from ansible_collections.fastml.supersonic.tests.harness.answers import served
-from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 from ansible_collections.fastml.supersonic.tests.harness.poor_cluster import Poor
 
 DEFAULTS = yaml.safe_load((Path(__file__).resolve().parents[3] / "roles/preflight/defaults/main.yml").read_text())
@@ -33,7 +35,7 @@ def api() -> Iterator[Api]:
 
 
 def problems(api: Api, **wanted: Any) -> list[str]:
-    found = _cluster.inspect(api, {"namespace": "cms", **wanted})["problems"]
+    found = preflight_checks.inspect(api, {"namespace": "cms", **wanted})["problems"]
     assert isinstance(found, list)
     return found
 
@@ -46,7 +48,7 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
     ]
     assert pvc == (
         "We may not patch, create and delete persistentvolumeclaims in the namespace cms (supersonic_namespace). Ask "
-        f"for a Role with these verbs on it, or {_cluster.PUBLISH_NOTHING} and set "
+        f"for a Role with these verbs on it, or {preflight_checks.PUBLISH_NOTHING} and set "
         "prometheus_persistent, tempo_persistent and grafana_persistent to false where these are deployed."
     )
     assert len(Poor.asked) == len(set(Poor.asked))
@@ -72,13 +74,13 @@ def test_a_right_that_two_features_need_is_asked_for_and_named_once(api: Api) ->
             FEATURES["publishing"][1:2],
             "create, patch and delete pods in the namespace cms (supersonic_namespace). Ask for",
         ),
-        (FEATURES["publishing"][1:2], f"on it, or {_cluster.PUBLISH_NOTHING}."),
-        (FEATURES["publishing"][2:], f"on it, or {_cluster.PUBLISH_NOTHING}."),
+        (FEATURES["publishing"][1:2], f"on it, or {preflight_checks.PUBLISH_NOTHING}."),
+        (FEATURES["publishing"][2:], f"on it, or {preflight_checks.PUBLISH_NOTHING}."),
         (FEATURES["model_rollout_explicit"], "We may not patch pods in the namespace cms (supersonic_namespace). Ask"),
         (FEATURES["model_rollout_explicit"], "on it, or set triton_model_rollout to rolling."),
         (
             [*FEATURES["publishing"][1:2], *FEATURES["model_rollout_explicit"]],
-            f"on it, or {_cluster.PUBLISH_NOTHING} and set triton_model_rollout to rolling.",
+            f"on it, or {preflight_checks.PUBLISH_NOTHING} and set triton_model_rollout to rolling.",
         ),
     ],
 )
@@ -97,8 +99,8 @@ def test_what_asks_services_is_named_with_their_rights() -> None:
     # Services are reached at the pods behind them.
     assert asking("pods/portforward") - {"port_forward"} == asking("endpointslices") == {"services"}
     for name in names:
-        assert name in _cluster.WITHOUT["pods/portforward"]
-        assert name in _cluster.WITHOUT["endpointslices.discovery.k8s.io"]
+        assert name in preflight_checks.WITHOUT["pods/portforward"]
+        assert name in preflight_checks.WITHOUT["endpointslices.discovery.k8s.io"]
 
 
 def test_a_service_of_another_namespace_is_told(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +109,7 @@ def test_a_service_of_another_namespace_is_told(api: Api, monkeypatch: pytest.Mo
     services = [{"url": url, "namespace": "monitoring"} for url in urls]
 
     def rows() -> list[tuple[str, str, str, str]]:
-        found = _cluster.inspect(api, {"namespace": "cms", "services": services})
+        found = preflight_checks.inspect(api, {"namespace": "cms", "services": services})
         assert not found["problems"]
         assert not found["permissions"]
         return [
@@ -126,21 +128,23 @@ def test_a_service_of_another_namespace_is_told(api: Api, monkeypatch: pytest.Mo
             "Ask for a Role with these verbs there, or name an address outside of the cluster.",
         )
     ]
-    monkeypatch.setattr(_cluster, "allowed", lambda _api, _right, namespace: namespace == "monitoring")
+    monkeypatch.setattr(preflight_checks, "allowed", lambda _api, _right, namespace: namespace == "monitoring")
     assert rows() == [("ok", "monitoring", f"{asked}all that this takes is held.", "")]
-    wanted = set(_preflight_role.rights([*DEFAULTS["preflight_permissions"], *FEATURES["services"]]))
-    assert set(_cluster.BY_SERVICE) <= wanted
+    wanted = set(rbac.rights([*DEFAULTS["preflight_permissions"], *FEATURES["services"]]))
+    assert set(preflight_checks.BY_SERVICE) <= wanted
 
 
 def test_what_lacks_a_verb_is_what_an_instance_does_without() -> None:
     asked = [*DEFAULTS["preflight_permissions"], FEATURES["publishing"][1], *FEATURES["model_rollout_poll"]]
-    assert _cluster._missing(["get"], "pods/log", "cms").sentence.endswith("or set triton_model_rollout to rolling.")
+    assert preflight_checks._missing(["get"], "pods/log", "cms").sentence.endswith(
+        "or set triton_model_rollout to rolling."
+    )
     # Reading pods is needed by every instance.
-    assert not _cluster._without_pods(["list"], asked)
-    assert not _cluster._without_pods(["list", "create", "patch"], asked)
-    assert _cluster._without_pods(["create"], asked) == _cluster.PUBLISH_NOTHING
-    both = f"{_cluster.PUBLISH_NOTHING} and {_cluster.REPLACE_SERVERS}"
-    assert _cluster._without_pods(["patch"], asked) == both
+    assert not preflight_checks._without_pods(["list"], asked)
+    assert not preflight_checks._without_pods(["list", "create", "patch"], asked)
+    assert preflight_checks._without_pods(["create"], asked) == preflight_checks.PUBLISH_NOTHING
+    both = f"{preflight_checks.PUBLISH_NOTHING} and {preflight_checks.REPLACE_SERVERS}"
+    assert preflight_checks._without_pods(["patch"], asked) == both
 
 
 def test_gpus_name_their_variables(api: Api) -> None:
@@ -213,21 +217,21 @@ def test_every_feature_says_how_to_do_without_it() -> None:
     for permissions in FEATURES.values():
         for item in permissions:
             name = item["resource"] + (f".{item['group']}" if "group" in item else "")
-            assert name in _cluster.WITHOUT or _cluster._without_pods(item["verbs"], permissions)
+            assert name in preflight_checks.WITHOUT or preflight_checks._without_pods(item["verbs"], permissions)
     assert {"persistentvolumeclaims", "pods/exec"}.isdisjoint(resource for resource, _group in always)
 
 
 def test_advice_names_every_switch_of_a_right() -> None:
-    """Whoever follows it is not refused again: what switches the feature on, by the playbooks' variables, is in it."""
-    features = yaml.safe_load((CLONE / "playbooks/vars/preflight.yml").read_text())["site_features"]
+    """Whoever follows it is not refused again: each variable that brings a feature is in the advice on its rights."""
+    switch = re.compile(r"\w+_(?:network_policy|pod_disruption_budget|ingress|openshift_route)")
+    switches = {name for name in all_defaults() if switch.fullmatch(name)}
+    listed = ["prometheus", "otel_collector", "tempo", "grafana", "autoscaler"]
+    off = {"supersonic_namespace": "cms", "supersonic_components": listed, **{name: {} for name in switches}}
     seen = 0
-    for feature, expression in features.items():
-        switches = re.findall(
-            r"\b[a-z_]+_(?:network_policy|pod_disruption_budget|ingress|openshift_route)\b", expression
-        )
-        for item in FEATURES[feature] if switches else ():
-            advice = _cluster.WITHOUT[item["resource"] + (f".{item['group']}" if "group" in item else "")]
-            for name in switches:
+    for name in sorted(switches):
+        for feature in set(features(of_host({**off, name: {"host": "a"}}))) - set(features(of_host(off))):
+            for item in FEATURES[feature]:
+                advice = preflight_checks.WITHOUT[item["resource"] + (f".{item['group']}" if "group" in item else "")]
                 assert name in advice, f"{feature}: {name}"
                 seen += 1
     assert seen > 8

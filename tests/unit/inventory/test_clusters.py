@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._clusters import same_cluster
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._gpus import gpu_demands
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.accelerators import gpu_demands
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.clusters import same_cluster
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, every_task, render_in_one_process
 
 

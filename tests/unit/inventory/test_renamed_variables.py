@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory, _renamed_variables
-from ansible_collections.fastml.supersonic.plugins.module_utils._renamed_variables import CHANGES, Change
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import renamed_variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.names import unknown_variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.renamed_variables import CHANGES, Change
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.values import check_value
 
 CLONE = Path(__file__).resolve().parents[3]
 OLD = {
@@ -30,7 +32,7 @@ KNOWN = {"triton_replicas", "triton_image", "envoy_wait_timeout", "envoy_ingress
 
 @pytest.fixture
 def _old(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_renamed_variables, "CHANGES", OLD)
+    monkeypatch.setattr(renamed_variables, "CHANGES", OLD)
 
 
 @pytest.mark.usefixtures("_old")
@@ -58,24 +60,24 @@ def _old(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_old_names_are_explained(names: list[str], told: str) -> None:
-    (problem,) = _inventory.unknown_variables(names, KNOWN, ["triton", "envoy"])
+    (problem,) = unknown_variables(names, KNOWN, ["triton", "envoy"])
     assert problem.sentence() == told
 
 
 @pytest.mark.usefixtures("_old")
 def test_old_keys_are_explained() -> None:
     ingress = {"type": "dict", "options": {"host": {"type": "str"}}}
-    (problem,) = _inventory.check_value("envoy_ingress", {"hosts": ["a"]}, ingress)
+    (problem,) = check_value("envoy_ingress", {"hosts": ["a"]}, ingress)
     assert problem.sentence() == (
         "envoy_ingress.hosts is ['a']: it was renamed to host in fastml.supersonic 2.0.0. There is one."
     )
     items = {"type": "list", "elements": "dict", "options": {"name": {"type": "str"}}}
-    (problem,) = _inventory.check_value("triton_model_repositories", [{"name": "a"}, {"mount": "/b"}], items)
+    (problem,) = check_value("triton_model_repositories", [{"name": "a"}, {"mount": "/b"}], items)
     assert problem.sentence() == (
         'triton_model_repositories[1].mount is "/b": it was removed in fastml.supersonic 2.0.0. Each has its own place.'
     )
     # Another variable's key of the same name.
-    (problem,) = _inventory.check_value("grafana_ingress", {"hosts": ["a"]}, ingress)
+    (problem,) = check_value("grafana_ingress", {"hosts": ["a"]}, ingress)
     assert "Did you mean host?" in problem.message
 
 

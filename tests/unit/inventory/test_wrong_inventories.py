@@ -22,8 +22,13 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
-from ansible_collections.fastml.supersonic.plugins.module_utils._quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.across_hosts import check_instances
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes import check_kubernetes
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.names import unknown_variables
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.unevaluated import Failure, unevaluated
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.validation import cautions, check_relations
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.values import check_value
 
 CLONE = Path(__file__).resolve().parents[3]
 RIGHT: dict[str, Any] = {
@@ -1245,7 +1250,7 @@ def test_right_inventory_is_not_among_them(refused: dict[str, str]) -> None:
 @pytest.mark.parametrize("path", ["/data", "~/data", "$FOLDER/data", ""])
 def test_paths_that_say_where_they_begin(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setenv("FOLDER", "/srv")
-    assert not list(_inventory.check_value("verify_report", path, {"type": "path"}))
+    assert not list(check_value("verify_report", path, {"type": "path"}))
 
 
 def test_files_are_looked_for_at_home_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -1253,8 +1258,8 @@ def test_files_are_looked_for_at_home_too(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "config").touch()
     for path in ("~/config", "$HOME/config"):
-        assert not _inventory.check_relations({"supersonic_kubeconfig": path})
-    (missing,) = _inventory.check_relations({"supersonic_kubeconfig": "~/other"})
+        assert not check_relations({"supersonic_kubeconfig": path})
+    (missing,) = check_relations({"supersonic_kubeconfig": "~/other"})
     assert "there is no such file" in missing.message
 
 
@@ -1288,7 +1293,7 @@ def test_instances_that_would_take_each_others_objects(
     shared = {"supersonic_name": "pool", "supersonic_namespace": "cms"}
     instances = {"first": {**shared, **first}, "second": {**shared, **second}}
     for host in instances:
-        assert bool(_inventory.check_instances(host, instances)) is clash
+        assert bool(check_instances(host, instances)) is clash
 
 
 @pytest.mark.parametrize(
@@ -1306,7 +1311,7 @@ def test_instances_that_would_take_each_others_clients(
     shared = {"supersonic_name": "pool", "envoy_ingress": INGRESS, "supersonic_kubeconfig": "a"}
     instances = {"first": {**shared, **first}, "second": {**shared, **second}}
     for host, other in (("first", "second"), ("second", "first")):
-        found = [problem.sentence() for problem in _inventory.check_instances(host, instances)]
+        found = [problem.sentence() for problem in check_instances(host, instances)]
         told = f'envoy_ingress.host is "sonic.example.org": host {other} has the same name for its clients.'
         assert [sentence.startswith(told) for sentence in found] == [True] * clash
 
@@ -1347,7 +1352,7 @@ ROUTE = {"host": "sonic.example.org", "termination": "passthrough"}
 def test_exposures_that_are_right(changes: dict[str, Any]) -> None:
     """What the wrong ones above are close to."""
     given = {"envoy_tls_secret": "", "envoy_service_type": "ClusterIP", **changes}
-    assert not [problem.sentence() for problem in _inventory.check_relations({**RIGHT, **given})]
+    assert not [problem.sentence() for problem in check_relations({**RIGHT, **given})]
 
 
 SOME_MODELS = {"triton_model_control_mode": "explicit", "triton_load_models": ["a"], "triton_open_model_control": True}
@@ -1381,13 +1386,13 @@ POLLING = {"triton_model_control_mode": "poll", "triton_model_rollout": "poll"}
 def test_models_that_can_be_published(changes: dict[str, Any]) -> None:
     """What the wrong ones above are close to, and the ways out that their messages name."""
     published = {**RIGHT, **PUBLISHED, "model_repository_test_load": True, **changes}
-    assert not _inventory.check_relations(published)
+    assert not check_relations(published)
 
 
 @pytest.mark.parametrize("value", [2, 1.5, "2", "1.5", ".5"])
 def test_numbers_as_the_command_line_gives_them(value: Any) -> None:
-    assert not list(_inventory.check_value("model_repository_canary_latency_ratio", value, {"type": "float"}))
-    assert not _inventory.check_relations({"model_repository_canary_latency_ratio": "1.5"})
+    assert not list(check_value("model_repository_canary_latency_ratio", value, {"type": "float"}))
+    assert not check_relations({"model_repository_canary_latency_ratio": "1.5"})
 
 
 def test_a_variable_that_is_wrong_is_not_taken_for_missing() -> None:
@@ -1400,20 +1405,20 @@ def test_a_variable_that_is_wrong_is_not_taken_for_missing() -> None:
         ("envoy_tokens", {"envoy_client_limits": {"*": {"rate": 1}}}),
     ):  # fmt: skip
         without = {name: value for name, value in others.items() if name != variable}
-        assert not _inventory.check_relations(without, unjudged=[variable])
-    assert _inventory.check_relations({"triton_model_control_mode": "explicit"})
+        assert not check_relations(without, unjudged=[variable])
+    assert check_relations({"triton_model_control_mode": "explicit"})
 
 
 def test_secrets_are_called_like_what_they_are_for() -> None:
-    assert not _inventory.unknown_variables(["vault_envoy_tokens"], ["envoy_tokens"], ["envoy"])
-    failure = _inventory.Failure("envoy_tokens", "{{ vault_envoy_tokens }}", "'vault_envoy_tokens' is undefined")
-    (problem,) = _inventory.unevaluated([failure], {"envoy_tokens": ""})
+    assert not unknown_variables(["vault_envoy_tokens"], ["envoy_tokens"], ["envoy"])
+    failure = Failure("envoy_tokens", "{{ vault_envoy_tokens }}", "'vault_envoy_tokens' is undefined")
+    (problem,) = unevaluated([failure], {"envoy_tokens": ""})
     assert problem.message.endswith("which is not set. Set it, or take it out.")
 
 
 def test_what_a_playbook_takes_from_the_command_line() -> None:
     """Others of an inventory may begin alike."""
-    found = _inventory.unknown_variables(
+    found = unknown_variables(
         ["models_acton", "models_keep", "models_action", "models_root", "model_action"],
         ["triton_image"],
         ["triton"],
@@ -1457,14 +1462,14 @@ def test_no_message_shows_what_may_be_a_password() -> None:
             {"containers": [{"name": "a", "env": [{"name": "A", "value": {"b": password}}]}]},
         ),
     ):
-        found = [problem.sentence() for problem in _inventory.check_kubernetes(variable, value)]
+        found = [problem.sentence() for problem in check_kubernetes(variable, value)]
         assert found
         assert password not in str(found)
 
 
 def test_one_check_that_breaks_costs_no_other() -> None:
     """A content that no type has refused is a problem of its variable, beside all others."""
-    found = _inventory.check_relations({"triton_volumes": [1], "triton_replicas": -1, "envoy_replicas": 0})
+    found = check_relations({"triton_volumes": [1], "triton_replicas": -1, "envoy_replicas": 0})
     assert [problem.variable for problem in found] == ["triton_replicas", "envoy_replicas", "triton_volumes"]
     assert "it cannot be judged" in found[2].message
 
@@ -1498,6 +1503,6 @@ def test_a_server_that_is_gone_too_soon_is_warned_of(changes: dict[str, Any], sa
     found: dict[str, Any] = {}
     for role in ("triton", "envoy", "autoscaler"):
         found |= yaml.safe_load((CLONE / "roles" / role / "defaults" / "main.yml").read_text())
-    cautions = _inventory.cautions({name: value for name, value in {**found, **changes}.items() if value is not None})
-    assert len(cautions) == bool(said)
-    assert all(re.search(said, text) for text in cautions)
+    told = cautions({name: value for name, value in {**found, **changes}.items() if value is not None})
+    assert len(told) == bool(said)
+    assert all(re.search(said, text) for text in told)

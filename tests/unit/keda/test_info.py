@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _keda_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as scaling_keda
 from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
 
 KINDS = "/apis/keda.sh/v1alpha1"
@@ -104,7 +104,7 @@ WANTED = {
 
 
 def look(api: Api, **wanted: Any) -> dict[str, Any]:
-    return _keda_info.inspect(api, {**WANTED, **wanted})
+    return scaling_keda.inspect(api, {**WANTED, **wanted})
 
 
 def problem(api: Api, **wanted: Any) -> str:
@@ -258,9 +258,9 @@ def test_every_object_of_its_kinds_is_listed(api: Api) -> None:
     )
     Answers.there[f"{KINDS}/scaledobjects"] = {"items": [{"metadata": {"name": "pool", "namespace": "cms"}}]}
     Answers.there[f"{KINDS}/clustertriggerauthentications"] = {"items": [{"metadata": {"name": "token"}}]}
-    assert _keda_info.objects(api) == ["ClusterTriggerAuthentication token", "ScaledObject pool in the namespace cms"]
+    assert scaling_keda.objects(api) == ["ClusterTriggerAuthentication token", "ScaledObject pool in the namespace cms"]
     Answers.there = {}
-    assert _keda_info.objects(api) == []
+    assert scaling_keda.objects(api) == []
 
 
 @pytest.mark.parametrize(
@@ -276,4 +276,4 @@ def test_versions(image: str, label: str, version: str) -> None:
     operator = copy.deepcopy(deployment("keda-operator"))
     operator["spec"]["template"]["spec"]["containers"][0]["image"] = image
     operator["metadata"]["labels"]["app.kubernetes.io/version"] = label
-    assert _keda_info.version_of(operator) == version
+    assert scaling_keda.version_of(operator) == version

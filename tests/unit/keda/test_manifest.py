@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._keda import keda_manifests
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.keda import keda_manifests
 from ansible_collections.fastml.supersonic.tests.harness.keda import DEFAULTS, DEPLOYMENTS, release
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _inventory
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.validation import cautions, check_relations
 
 RIGHT: dict[str, Any] = {
     "keda_mode": "managed",
@@ -29,7 +29,7 @@ RIGHT: dict[str, Any] = {
 
 
 def said(changes: dict[str, Any], *, files: bool = True) -> list[str]:
-    return [problem.sentence() for problem in _inventory.check_relations({**RIGHT, **changes}, files=files)]
+    return [problem.sentence() for problem in check_relations({**RIGHT, **changes}, files=files)]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ CHART = {"gpu_operator_mode": "managed", "gpu_operator_chart_repository": "https
     ],
 )
 def test_what_is_fetched_unseen_is_warned_of(variables: dict[str, Any], whence: str) -> None:
-    found = _inventory.cautions(variables)
+    found = cautions(variables)
     assert len(found) == bool(whence)
     assert all(re.search(whence, text) for text in found)
 

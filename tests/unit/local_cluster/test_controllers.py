@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _local_controllers as controllers
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster import controllers
 
 OFFERED = "cpuset cpu io memory hugetlb pids rdma"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cache import Cache
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_programs import Go, Program, unpack_wheel
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.programs import Go, Program, unpack_wheel
 
 
 @pytest.fixture

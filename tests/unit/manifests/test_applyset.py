@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._applyset import ApplySet, Scope, with_label
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.applyset import ApplySet, Scope, with_label
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import GroupKind
 
 SET = ApplySet("triton", "cms")
 MAPS, DEPLOYMENTS = GroupKind("", "ConfigMap"), GroupKind("apps", "Deployment")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import (
     BEFORE_BENCHMARK,
     Scaled,
     held_by_benchmark,
@@ -18,7 +19,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling imp
     scaled_by_machine,
     targets,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
 
 ME = "fastml.supersonic"
 

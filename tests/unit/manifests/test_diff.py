@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import (
     Differences,
     Mask,
     changed_parts,
@@ -17,7 +18,6 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._diff import (
     normalise,
     owned,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
 
 ME = "fastml.supersonic"
 KEY = Key("", "ConfigMap", "here", "a")

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._apply import Options
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_BENCHMARK, BEFORE_PAUSE
-from ansible_collections.fastml.supersonic.plugins.module_utils._manifests import labels
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.apply import Options
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.manifests import labels
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_BENCHMARK, BEFORE_PAUSE
 from ansible_collections.fastml.supersonic.plugins.modules.manifests import ARGUMENT_SPEC
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module

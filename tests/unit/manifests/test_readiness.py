@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._kinds import GroupKind
-from ansible_collections.fastml.supersonic.plugins.module_utils._readiness import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.discovery import GroupKind
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.readiness import (
     creation_trouble,
     newest_template_hash,
     of_newest_revision,

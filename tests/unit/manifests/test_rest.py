@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _rest
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import api_client
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import (
     Api,
     ApiError,
     Unreachable,
     api_error,
     joined,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 
 CONNECTION = Connection(host="https://192.0.2.1:6443", source="context 'nrp' of /home/u/.kube/config")
@@ -361,4 +361,4 @@ def test_unusable_certificates() -> None:
     ],
 )
 def test_what_is_tried_again(error: Exception, lasts: bool) -> None:
-    assert _rest._lasts(error) is lasts
+    assert api_client._lasts(error) is lasts

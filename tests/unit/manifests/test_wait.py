@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._diff import Mask
-from ansible_collections.fastml.supersonic.plugins.module_utils._objects import Key
-from ansible_collections.fastml.supersonic.plugins.module_utils._wait import Target, Waiter, WaitError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.desired_objects import Key
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.diff import Mask
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.wait import Target, Waiter, WaitError
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 

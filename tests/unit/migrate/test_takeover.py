@@ -16,9 +16,14 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _takeover
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._takeover import NOTE, PAUSED, Takeover, Wanted
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import takeover
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.takeover import (
+    NOTE,
+    PAUSED,
+    Takeover,
+    Wanted,
+)
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import SCALED_OBJECT, FakeApi
 
 NS = "/namespaces/cms"
@@ -381,7 +386,7 @@ def test_connections_that_end_with_the_release_are_told(api: FakeApi) -> None:
     ],
 )
 def test_what_an_envoy_does_not_say_is_not_nothing(text: str | None, counts: tuple[int, int] | None) -> None:
-    assert _takeover.client_counts(text) == counts
+    assert takeover.client_counts(text) == counts
 
 
 def record(*documents: dict[str, Any]) -> dict[str, Any]:
@@ -497,4 +502,4 @@ def test_records_that_may_not_be_read_are_told(api: FakeApi) -> None:
 def test_a_record_that_cannot_be_read_is_told() -> None:
     broken = {"metadata": {"name": "sh.helm.release.v1.a.v1"}, "data": {"release": "YWJj"}}
     with pytest.raises(SupersonicError, match=r"Helm's record sh\.helm\.release\.v1\.a\.v1 cannot be read"):
-        list(_takeover.recorded(broken, "cms"))
+        list(takeover.recorded(broken, "cms"))

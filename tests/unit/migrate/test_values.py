@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _migrate, _migrate_chart, _migrate_report
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_command import Command, parse
-from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import chart as migration_chart
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import inventory as migration_inventory
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration import report
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.chart_values import (
     CHANGED,
     GONE,
     IDLE,
@@ -31,6 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._migrate_values 
     load,
     seconds,
 )
+from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.command import Command, parse
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 CLONE = Path(__file__).resolve().parents[3]
@@ -73,7 +75,7 @@ def of_site(site: str) -> Migration:
 
 
 def made(values: dict[str, Any], *, release: str = "sonic", host: str = "site-cms", name: str = "") -> Migration:
-    return _migrate.migrate(values, Wanted(release, "cms", host, name))
+    return migration_inventory.migrate(values, Wanted(release, "cms", host, name))
 
 
 def kinds(result: Migration) -> dict[str, str]:
@@ -99,8 +101,8 @@ def test_every_key_is_accounted_for(site: str) -> None:
 
 def test_the_file_with_every_key_has_every_key() -> None:
     given = {path for path, _value in leaves(load([("a", (VALUES / "every-key.yaml.txt").read_text())]))}
-    for path in [*(path for path, _value in leaves(_migrate_chart.DEFAULTS)), *_migrate_chart.FURTHER]:
-        free = [path[:length] for length in range(1, len(path)) if path[:length] in _migrate_chart.FREE]
+    for path in [*(path for path, _value in leaves(migration_chart.DEFAULTS)), *migration_chart.FURTHER]:
+        free = [path[:length] for length in range(1, len(path)) if path[:length] in migration_chart.FREE]
         place = free[0] if free else path
         # Of what goes through as it is a part will do.
         assert any(other[: len(place)] == place or place[: len(other)] == other for other in given) or (
@@ -626,19 +628,19 @@ def test_a_second_run_changes_nothing_and_edits_are_kept(inventory: Path, tmp_pa
 def test_a_host_is_found_or_added(there: str, added: str | None) -> None:
     if added is None:
         with pytest.raises(SupersonicError, match="Add it to the group supersonic_instances by hand"):
-            _migrate_report._hosts("new", there)
+            report._hosts("new", there)
     else:
-        assert _migrate_report._hosts("new", there) == added
+        assert report._hosts("new", there) == added
 
 
 def test_hosts_of_shipped_inventories_are_found() -> None:
     """After which the file is left alone."""
     for path in (CLONE / "inventories").glob("*/hosts.yml"):
         text = path.read_text()
-        hosts = _migrate_report._hosts_of(yaml.safe_load(text), "supersonic_instances")
+        hosts = report._hosts_of(yaml.safe_load(text), "supersonic_instances")
         assert hosts, path
         for host in hosts:
-            assert _migrate_report._hosts(host, text) == text
+            assert report._hosts(host, text) == text
 
 
 def test_the_inventory_is_right(inventory: Path) -> None:
@@ -646,7 +648,12 @@ def test_the_inventory_is_right(inventory: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(CLONE / "tests/harness/one_process.py"), "judge", str(inventory)],
         cwd=CLONE,
-        env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", _migrate.TOKEN: "a"},
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            migration_inventory.TOKEN: "a",
+        },
         capture_output=True,
         text=True,
         timeout=300,

@@ -28,10 +28,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.filter.model_release_id import FilterModule
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.sources import opened
 from ansible_collections.fastml.supersonic.tests.harness import chance
 
 COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_backup
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_backup import bring_back, held, save
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import backup as model_backup
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.backup import bring_back, held, save
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     ClaimTarget,
     FolderTarget,
     Options,
     publish,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back, verify
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import roll_back, verify
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun, Store
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 
@@ -65,7 +65,7 @@ def broken_off(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
         return publish(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(_model_backup, "publish", once)
+        patched.setattr(model_backup, "publish", once)
         with pytest.raises(SupersonicError, match="the line is cut"):
             bring_back(shop.empty, shop.backup, Options())
     return shop
@@ -273,4 +273,4 @@ def test_the_module(shop: Shop, tmp_path: Path) -> None:
     done = run_module("model_backup", {"path": shop.backup, "store": again, "state": "restored", "keep": 1})
     assert done["changed"], done
     assert "Restored by their hashes: 2 releases" in done["msg"]
-    assert done["releases"] == _model_backup.held(str(tmp_path / "again")) == shop.releases
+    assert done["releases"] == model_backup.held(str(tmp_path / "again")) == shop.releases

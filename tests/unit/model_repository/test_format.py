@@ -13,7 +13,7 @@ import re
 import stat
 from pathlib import Path
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs/model-store-format.md").read_text()
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.validation import validate
 from ansible_collections.fastml.supersonic.tests.harness import chance
 from ansible_collections.fastml.supersonic.tests.harness.model_cases import BAD, GOOD, ensemble, model
 

@@ -18,14 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_hashes, _model_tree
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import digest_cache, model_tree
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the files had been written a while ago."""
-    monkeypatch.setattr(_model_hashes, "SETTLED_NS", -1_000_000_000)
+    monkeypatch.setattr(digest_cache, "SETTLED_NS", -1_000_000_000)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_a_cache_with_an_end_that_was_lost_costs_only_time(source: Path, reads: 
 @pytest.mark.usefixtures("settled")
 def test_nothing_is_written_when_nothing_is_new(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = scan([str(source)], cached=True)
-    monkeypatch.setattr(_model_hashes.tempfile, "mkstemp", lambda *_arguments, **_options: 1 / 0)
+    monkeypatch.setattr(digest_cache.tempfile, "mkstemp", lambda *_arguments, **_options: 1 / 0)
     assert scan([str(source)], cached=True) == first
     (source / "beta/3").mkdir()
     assert scan([str(source)], cached=True) != first
@@ -215,7 +215,7 @@ def test_files_that_are_looked_at_together(
     source: Path, tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
     """Whatever changes among many files of one folder, with a folder in their middle: only that is read again."""
-    monkeypatch.setattr(_model_tree, "_RUN", together)
+    monkeypatch.setattr(model_tree, "_RUN", together)
     many = source / "alpha/1/many"
     for name in ("a", "b", "c", "d", "e/x", "e/y", "f", "g"):
         (many / name).parent.mkdir(parents=True, exist_ok=True)
@@ -237,7 +237,7 @@ def test_files_that_are_looked_at_together(
         assert reads == []
     kept = cache().read_text()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
-    monkeypatch.setattr(_model_tree, "_RUN", 500)
+    monkeypatch.setattr(model_tree, "_RUN", 500)
     assert scan([str(source)], cached=True) == found
     assert cache().read_text() == kept
 
@@ -248,7 +248,7 @@ def test_files_that_are_looked_at_together(
 def test_what_was_remembered_of_one_of_many_is_damaged(
     source: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, together: int, digest: str
 ) -> None:
-    monkeypatch.setattr(_model_tree, "_RUN", together)
+    monkeypatch.setattr(model_tree, "_RUN", together)
     for name in "abcde":
         (source / f"alpha/1/{name}.bin").write_text(name)
     first = scan([str(source)], cached=True)
@@ -272,9 +272,9 @@ def test_what_waits_for_its_turn_does_not_keep_others_from_being_passed_together
         file.write_text("")
     first = scan([str(source)], cached=True)
     looked_up: list[str] = []
-    real = _model_hashes.Hashes.find
+    real = digest_cache.Hashes.find
     monkeypatch.setattr(
-        _model_hashes.Hashes, "find", lambda self, path, known: looked_up.append(path) or real(self, path, known)
+        digest_cache.Hashes, "find", lambda self, path, known: looked_up.append(path) or real(self, path, known)
     )
     assert scan([str(source)], cached=True) == first
     assert looked_up == []
@@ -346,5 +346,5 @@ def test_a_minute_has_to_pass(source: Path) -> None:
     """Pages that were written through mmap take further writes without a trace until the kernel has written them."""
     info = (source / FIRST).stat()
     written = max(info.st_mtime_ns, info.st_ctime_ns)
-    assert _model_hashes.mark_of_read(info, info, written + 59_000_000_000) is None
-    assert _model_hashes.mark_of_read(info, info, written + 61_000_000_000) == _model_hashes.mark(info)
+    assert digest_cache.mark_of_read(info, info, written + 59_000_000_000) is None
+    assert digest_cache.mark_of_read(info, info, written + 61_000_000_000) == digest_cache.mark(info)

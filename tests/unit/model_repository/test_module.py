@@ -21,15 +21,13 @@ from types import SimpleNamespace
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import (
-    _exec,
-    _model_releases,
-    _model_store,
-    _model_store_pod,
-)
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import pod_exec
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as model_releases
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import Options, publish
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 from ansible_collections.fastml.supersonic.tests.harness.model_cases import GOOD
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
@@ -124,7 +122,7 @@ def test_a_signal_while_an_archive_is_read_leaves_nothing(source: Path, tmp_path
     with tarfile.open(archive, "w") as tar:
         tar.add(source, ".")
     scratch.mkdir()
-    other = _model_store.Store(str(store))
+    other = model_store.Store(str(store))
     other.open("somebody")
     options = {
         "source": [str(archive)],
@@ -154,15 +152,15 @@ def test_a_signal_while_an_archive_is_read_leaves_nothing(source: Path, tmp_path
 
 def test_the_store_s_code_is_read_by_any_loader(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ansible's own loader of collections gives bytes, and others text."""
-    text = _model_store_pod._source()
+    text = store_pod._source()
 
     class Loader:
         @staticmethod
         def get_source(_name: str) -> bytes:
             return text.encode()
 
-    monkeypatch.setattr(_model_store_pod._model_store.__spec__, "loader", Loader)
-    assert _model_store_pod._source() == text
+    monkeypatch.setattr(store_pod.model_store.__spec__, "loader", Loader)
+    assert store_pod._source() == text
 
 
 class Prompt:
@@ -183,7 +181,7 @@ class Prompt:
 
 def test_an_answer_that_comes_with_a_sign_of_life_is_not_lost() -> None:
     stream = Prompt({"beat": True}, {"result": 1}, {"beat": True}, {"result": None})
-    remote = _model_store_pod.Remote(t.cast("t.Any", stream))
+    remote = store_pod.Remote(t.cast("t.Any", stream))
     assert remote.call("one") == 1
     assert remote.call("two") is None
     assert stream.said == ["one", "two"]
@@ -196,7 +194,7 @@ def test_lines_of_any_length_come_whole() -> None:
     outlet, inlet = os.pipe()
     writer = threading.Thread(target=lambda: (os.write(inlet, data[:5]), os.write(inlet, data[5:]), os.close(inlet)))
     writer.start()
-    source = _model_store.Input(outlet)
+    source = model_store.Input(outlet)
     assert [source.line() for _number in range(3)] == [b"one", long, b"two"]
     rest = b"".join(iter(lambda: source.read(70_000), b""))
     assert rest == long
@@ -204,7 +202,7 @@ def test_lines_of_any_length_come_whole() -> None:
     writer.join()
     os.close(outlet)
 
-    class Slow(_exec.Exec):
+    class Slow(pod_exec.Exec):
         def __init__(self) -> None:
             self._output, self._searched = bytearray(), 0
             self.parts = [data[start : start + 65_536] for start in range(0, len(data), 65_536)]
@@ -220,12 +218,12 @@ def test_lines_of_any_length_come_whole() -> None:
 def test_a_claims_pods_are_told_by_its_uid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims of the same name, in other namespaces or clusters, are others."""
     live = {"metadata": {"name": "c", "uid": "3f0c9a52"}}
-    claim = _model_store_pod.Claim(t.cast("t.Any", SimpleNamespace(find=lambda *_arguments: live)), "n", "c")
+    claim = store_pod.Claim(t.cast("t.Any", SimpleNamespace(find=lambda *_arguments: live)), "n", "c")
     remote = SimpleNamespace(close=lambda: None)
     helper = SimpleNamespace(name="c-publish-1", connect=lambda: remote, alive=lambda: ["c-publish-1"])
-    monkeypatch.setattr(_model_store_pod, "Helper", lambda *_arguments, **_more: contextlib.nullcontext(helper))
-    options = _model_store_pod.PodOptions(image="i")
-    with _model_store_pod.session(t.cast("t.Any", None), claim, options) as (_remote, holder, pods):
+    monkeypatch.setattr(store_pod, "Helper", lambda *_arguments, **_more: contextlib.nullcontext(helper))
+    options = store_pod.PodOptions(image="i")
+    with store_pod.session(t.cast("t.Any", None), claim, options) as (_remote, holder, pods):
         assert (holder, pods.claim, pods.alive()) == ("pod n/c-publish-1", "3f0c9a52", ["c-publish-1"])
 
 
@@ -249,15 +247,15 @@ def test_the_other_states_through_pipes(source: Path, tmp_path: Path) -> None:
     first = publish(target, [str(source)], Options())["release"]
     (source / "alpha/1/model.py").write_text("# new\n")
     second = publish(target, [str(source)], Options())["release"]
-    assert _model_releases.roll_back(target, None, Options(check=True))["release"] == first
+    assert model_releases.roll_back(target, None, Options(check=True))["release"] == first
     assert target.recorded[-1] == second
-    assert _model_releases.roll_back(target, first[:8], Options(verify=True))["release"] == first
+    assert model_releases.roll_back(target, first[:8], Options(verify=True))["release"] == first
     assert target.recorded[-1] == first
-    assert _model_releases.verify(target, True)["sound"] is True
-    assert _model_releases.describe(target, True)["previous"] == second
-    assert _model_releases.prune(target, Options(keep=1))["pruned"] == [second]
+    assert model_releases.verify(target, True)["sound"] is True
+    assert model_releases.describe(target, True)["previous"] == second
+    assert model_releases.prune(target, Options(keep=1))["pruned"] == [second]
     with pytest.raises(SupersonicError, match="There is nothing to roll back to"):
-        _model_releases.roll_back(target, None, Options())
+        model_releases.roll_back(target, None, Options())
     assert not (tmp_path / "store/lock").exists()
     assert list((tmp_path / "store/staging").iterdir()) == []
 
@@ -274,7 +272,7 @@ def test_a_refusal_of_the_store_comes_back_as_its_sentence(source: Path, tmp_pat
 def test_a_file_that_changes_while_it_is_sent(source: Path, tmp_path: Path) -> None:
     (source / "beta/1/weights").write_bytes(bytes(5_000_000))
     pipe = Pipe(tmp_path / "store")
-    remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
+    remote = store_pod.Remote(t.cast("t.Any", pipe))
     remote.call("open", holder="me", wait=0)
     tree = scan([str(source)])
     (source / "beta/1/weights").write_bytes(bytes(4_999_999) + b"x")
@@ -290,7 +288,7 @@ def test_a_file_that_changes_while_it_is_sent(source: Path, tmp_path: Path) -> N
 def test_a_commit_that_fails_is_heard(source: Path, tmp_path: Path) -> None:
     """Although nobody waits for it."""
     pipe = Pipe(tmp_path / "store")
-    remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
+    remote = store_pod.Remote(t.cast("t.Any", pipe))
     remote.call("open", holder="me", wait=0)
     (entry, *_others) = [entry for entry in scan([str(source)]).entries if entry.mode != "dir"]
     remote.send(entry.key, entry.size, str(source / entry.path))
@@ -308,16 +306,16 @@ def test_more_is_received_while_something_is_committed(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, *_others = [entry for entry in scan([str(source)]).entries if entry.mode != "dir"]
-    real = _model_store.Store.commit
+    real = model_store.Store.commit
 
-    def slow(self: _model_store.Store) -> None:
+    def slow(self: model_store.Store) -> None:
         # Ends only when the second one has come meanwhile.
         until(
             lambda: os.path.exists(os.path.join(self.staging, second.key)) or os.path.exists(self._object(second.key))
         )
         real(self)
 
-    monkeypatch.setattr(_model_store.Store, "commit", slow)
+    monkeypatch.setattr(model_store.Store, "commit", slow)
     requests: list[bytes] = [b'{"do": "open", "with": {"holder": "me", "wait": 0}}\n']
     for entry in (first, second):
         put = {"do": "put", "with": {"key": entry.key, "size": entry.size}}
@@ -328,7 +326,7 @@ def test_more_is_received_while_something_is_committed(
     heard, say = os.pipe()
     os.write(ask, b"".join(requests))
     os.close(ask)
-    assert _model_store.serve(str(tmp_path / "store"), asked, say) == 0
+    assert model_store.serve(str(tmp_path / "store"), asked, say) == 0
     os.close(say)
     with open(heard, "rb") as answers:
         assert [json.loads(line) for line in answers if b"beat" not in line][1:] == [{"result": None}]
@@ -340,7 +338,7 @@ def test_more_is_received_while_something_is_committed(
 def test_a_refusal_in_the_middle_of_large_files_is_heard(source: Path, tmp_path: Path) -> None:
     (source / "beta/1/weights").write_bytes(bytes(5_000_000))
     pipe = Pipe(tmp_path / "store")
-    remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
+    remote = store_pod.Remote(t.cast("t.Any", pipe))
     remote.call("open", holder="me", wait=0)
 
     def send_for_ever() -> None:
@@ -357,10 +355,10 @@ def test_a_lost_connection_is_made_again_and_nothing_sent_twice(source: Path, tm
     for number in range(5):
         (source / f"beta/1/weights{number}").write_bytes(os.urandom(100_000))
     target = PipeTarget(tmp_path / "store")
-    real = _model_store_pod.Remote.send
+    real = store_pod.Remote.send
     sent: list[str] = []
 
-    def send(self: _model_store_pod.Remote, key: str, size: int, path: str) -> None:
+    def send(self: store_pod.Remote, key: str, size: int, path: str) -> None:
         real(self, key, size, path)
         sent.append(key)
         if len(sent) == 4:
@@ -370,7 +368,7 @@ def test_a_lost_connection_is_made_again_and_nothing_sent_twice(source: Path, tm
             target.opened[-1].process.kill()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_model_store_pod.Remote, "send", send)
+        patch.setattr(store_pod.Remote, "send", send)
         result = publish(target, [str(source)], Options())
     assert len(target.opened) == 2
     assert not set(sent[:4]).intersection(sent[4:])
@@ -379,7 +377,7 @@ def test_a_lost_connection_is_made_again_and_nothing_sent_twice(source: Path, tm
 
 def test_a_store_whose_publisher_vanishes_gives_the_lock_back(tmp_path: Path) -> None:
     pipe = Pipe(tmp_path / "store")
-    _model_store_pod.Remote(t.cast("t.Any", pipe)).call("open", holder="me", wait=0)
+    store_pod.Remote(t.cast("t.Any", pipe)).call("open", holder="me", wait=0)
     assert (tmp_path / "store/lock/holder").exists()
     pipe.close()
     assert not (tmp_path / "store/lock").exists()
@@ -389,7 +387,7 @@ def test_a_store_whose_publisher_vanishes_gives_the_lock_back(tmp_path: Path) ->
 def test_a_pod_that_is_lost_within_a_manifest(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a lost session like any other: the publisher makes a new one and completes."""
     target = PipeTarget(tmp_path / "store")
-    monkeypatch.setattr(_model_store, "BLOCK", 100)
+    monkeypatch.setattr(model_store, "BLOCK", 100)
     real = Pipe.write
     after: list[bytes] = []
 
@@ -397,7 +395,7 @@ def test_a_pod_that_is_lost_within_a_manifest(source: Path, tmp_path: Path, monk
         if target.opened == [self] and self.process.returncode is not None:
             after.append(data)
         real(self, data)
-        if target.opened == [self] and data.startswith(_model_store.MANIFEST_HEAD.encode()):
+        if target.opened == [self] and data.startswith(model_store.MANIFEST_HEAD.encode()):
             self.process.kill()
             self.process.wait()
 
@@ -411,7 +409,7 @@ def test_a_pod_that_is_lost_within_a_manifest(source: Path, tmp_path: Path, monk
 
 def test_a_publisher_that_vanishes_within_a_manifest(tmp_path: Path) -> None:
     pipe = Pipe(tmp_path / "store")
-    _model_store_pod.Remote(t.cast("t.Any", pipe)).call("open", holder="me", wait=0)
+    store_pod.Remote(t.cast("t.Any", pipe)).call("open", holder="me", wait=0)
     pipe.write(b'{"do": "stage", "with": {}, "manifest": 1000}\nsupersonic-release 1\n')
     pipe.close()
     assert pipe.process.returncode == 3
@@ -422,14 +420,14 @@ def test_a_publisher_that_vanishes_within_a_manifest(tmp_path: Path) -> None:
 def test_long_texts_travel_in_parts(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source / "beta/1/größer als £ weights").write_text("x")
     tree = scan([str(source)])
-    monkeypatch.setattr(_model_store, "BLOCK", 50)
+    monkeypatch.setattr(model_store, "BLOCK", 50)
     pipe = Pipe(tmp_path / "store", ("BLOCK = 1 << 17", "BLOCK = 16"))
-    remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
+    remote = store_pod.Remote(t.cast("t.Any", pipe))
     heard: list[bytes] = []
     real = pipe.line_if_any
     monkeypatch.setattr(pipe, "line_if_any", lambda: (heard.append(real()), heard[-1])[1])
     remote.call("open", holder="me", wait=0)
-    wanted = list(_model_store.wanted(tree.entries, remote.call("missing", manifest=tree.manifest)))
+    wanted = list(model_store.wanted(tree.entries, remote.call("missing", manifest=tree.manifest)))
     assert {entry.key for entry in wanted} == {entry.key for entry in tree.entries}
     for entry in wanted:
         remote.send(entry.key, entry.size, tree.places[entry.path])
@@ -444,10 +442,10 @@ def test_long_texts_travel_in_parts(source: Path, tmp_path: Path, monkeypatch: p
 
 def test_a_store_that_works_for_long_says_so(tmp_path: Path) -> None:
     """While it waits for the lock, for example; the publisher answers, so neither takes the other for dead."""
-    other = _model_store.Store(str(tmp_path / "store"))
+    other = model_store.Store(str(tmp_path / "store"))
     other.open("somebody")
     pipe = Pipe(tmp_path / "store", ("BEAT_SECONDS = 5.0", "BEAT_SECONDS = 0.1"))
-    remote = _model_store_pod.Remote(t.cast("t.Any", pipe))
+    remote = store_pod.Remote(t.cast("t.Any", pipe))
     heard: list[bytes] = []
     real = pipe.line
 

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_source import opened
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import is_ignored, scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import is_ignored, scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.sources import opened
 from ansible_collections.fastml.supersonic.tests.harness import chance
 
 NAMES = (

@@ -16,29 +16,26 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import (
-    _model_releases,
-    _model_servers,
-    _model_store,
-    _model_store_pod,
-)
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Lost, SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Lost, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers, store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import releases as model_releases
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     ClaimTarget,
     FolderTarget,
     Options,
     Published,
     publish,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import (
     describe,
     differences,
     prune,
     roll_back,
     verify,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun, Store
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
@@ -251,11 +248,11 @@ ENTRY = f"644 {'0' * 64} 1 m/config.pbtxt"
     ],
 )
 def test_a_manifest_is_read_strictly(line: str) -> None:
-    text = f"{_model_store.MANIFEST_HEAD}\n{ENTRY}\n{line}\n"
-    with pytest.raises(_model_store.StoreError, match=f"The manifest of the release {_model_store.release_id(text)}"):
-        _model_store.parse_manifest(text)
-    good = f"{_model_store.MANIFEST_HEAD}\n{ENTRY}\ndir - 0 m/x y\n"
-    assert _model_store.format_manifest(_model_store.parse_manifest(good)) == good
+    text = f"{model_store.MANIFEST_HEAD}\n{ENTRY}\n{line}\n"
+    with pytest.raises(model_store.StoreError, match=f"The manifest of the release {model_store.release_id(text)}"):
+        model_store.parse_manifest(text)
+    good = f"{model_store.MANIFEST_HEAD}\n{ENTRY}\ndir - 0 m/x y\n"
+    assert model_store.format_manifest(model_store.parse_manifest(good)) == good
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -435,7 +432,7 @@ def test_describe_a_store_at_work(shop: Shop) -> None:
     assert result["lock"]["stale"] is False
     assert result["lock"]["silent_seconds"] < 60
     assert result["leftovers"]["staging"] == [other.session]
-    old = time.time() - _model_store.STALE_SECONDS - 5
+    old = time.time() - model_store.STALE_SECONDS - 5
     os.utime(shop.path / "lock/holder", (old, old))
     assert describe(shop.target, True)["lock"]["stale"] is True
     other.close()
@@ -538,7 +535,7 @@ def test_wrong_options_of_info(tmp_path: Path, options: dict[str, t.Any], messag
 
 
 def test_check_id_takes_whole_ids() -> None:
-    _model_releases.check_id("0123456789abcdef" * 2 + "01234567")
+    model_releases.check_id("0123456789abcdef" * 2 + "01234567")
 
 
 CLAIM = "/api/v1/namespaces/n/persistentvolumeclaims/c"
@@ -623,7 +620,7 @@ def test_a_claim_with_notes_of_something_else(cluster: Cluster, source: Path, tm
     release = publish(Noted(store, cluster), [str(source)], Options())["release"]
     annotations = cluster.claim["metadata"]["annotations"]
     for wrong in ("nonsense", "[]", "{}", '[{"release": "another"}]', "[1]"):
-        annotations[_model_store_pod.RELEASES_ANNOTATION] = wrong
+        annotations[store_pod.RELEASES_ANNOTATION] = wrong
         result = describe(Noted(store, cluster), False)
         assert [(item["release"], item["published"]) for item in result["releases"]] == [(release, None)]
         assert [model["name"] for model in result["releases"][0]["models"]] == ["alpha", "beta"]
@@ -674,28 +671,28 @@ def test_a_claim_without_a_uid_is_believed(cluster: Cluster, source: Path, tmp_p
     """An earlier version has noted what it holds."""
     store = tmp_path / "store"
     release = publish(Noted(store, cluster), [str(source)], Options())["release"]
-    del cluster.claim["metadata"]["annotations"][_model_store_pod.UID_ANNOTATION]
+    del cluster.claim["metadata"]["annotations"][store_pod.UID_ANNOTATION]
     shutil.rmtree(store)
     assert Noted(store, cluster).published().release == release
     assert publish(Noted(store, cluster), [str(source)], Options())["changed"] is False
 
 
 def test_notes_that_are_too_long_lose_their_models(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = _model_store_pod.Claim(cluster.client(), "n", "c")
+    claim = store_pod.Claim(cluster.client(), "n", "c")
 
     def held() -> None:
         """The lock."""
 
     models = [{"name": f"model{number}", "versions": [1], "size": 1, "digest": "0"} for number in range(9)]
     releases = [{"release": name * 40, "published": 1.5, "models": models} for name in "ab"]
-    monkeypatch.setattr(_model_store_pod, "_ANNOTATION_LIMIT", 600)
+    monkeypatch.setattr(store_pod, "_ANNOTATION_LIMIT", 600)
     assert claim.record(releases, 0.0, held) is True
     assert claim.record(releases, 0.0, held) is False
     assert claim.models == models
     assert [item["release"][0] for item in claim.releases or []] == ["a", "b"]
     assert claim.releases
     assert claim.releases[1]["models"] is None
-    monkeypatch.setattr(_model_store_pod, "_ANNOTATION_LIMIT", 10)
+    monkeypatch.setattr(store_pod, "_ANNOTATION_LIMIT", 10)
     assert claim.record(releases, 0.0, held) is True
     assert (claim.release, claim.models, claim.releases) == ("a" * 40, None, None)
 
@@ -717,7 +714,7 @@ RUNNING = {"state": {"running": {}}, "ready": True}
     ],
 )
 def test_what_a_pod_says(annotation: str | None, status: dict[str, t.Any], differences: list[str]) -> None:
-    annotations = {} if annotation is None else {_model_servers.SERVED_ANNOTATION: annotation}
+    annotations = {} if annotation is None else {model_servers.SERVED_ANNOTATION: annotation}
     pod = {
         "metadata": {
             "name": "main-triton-1",
@@ -726,6 +723,6 @@ def test_what_a_pod_says(annotation: str | None, status: dict[str, t.Any], diffe
         },
         "status": {"phase": "Running", "containerStatuses": [{"name": "triton", **status}]},
     }
-    found = _model_servers.server(pod, _model_servers.Release("a" * 40, [], None))
+    found = model_servers.server(pod, model_servers.Release("a" * 40, [], None))
     assert (found["pod"], found["release"], found["current"]) == ("main-triton-1", annotation, annotation == "a" * 40)
     assert [text.partition(" (")[0] for text in found["differences"]] == differences

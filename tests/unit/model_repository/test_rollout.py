@@ -14,20 +14,20 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_rollout
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_rollout import (
-    Log,
-    Pool,
-    ensembles_first,
-    switch_of_template,
-)
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import rollout
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import (
     CONTENT_ANNOTATION,
     SERVED_ANNOTATION,
     SWITCH_ANNOTATION,
     Release,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.rollout import (
+    Log,
+    Pool,
+    ensembles_first,
+    switch_of_template,
 )
 
 STEPS = {"outer": {"inner", "a"}, "inner": {"b"}, "other": {"b", "c"}}
@@ -111,7 +111,7 @@ def test_a_model_whose_load_began_before_the_switch_is_the_old_one() -> None:
 
 
 def test_a_log_is_not_read_twice_nor_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_model_rollout, "_LOG_BYTES", 2000)
+    monkeypatch.setattr(rollout, "_LOG_BYTES", 2000)
     server = Server()
     server.says(1, loading("a"))
     for second in range(2, 30):
@@ -128,7 +128,7 @@ def test_a_log_is_not_read_twice_nor_as_a_whole(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("stamp", ["2026-11-27T12:00:00.123456789Z", "2026-11-27T14:00:00.1+02:00", "no time"])
 def test_times_of_logs(stamp: str) -> None:
-    assert _model_rollout._second(stamp) == (int(SWITCH.timestamp()) if stamp != "no time" else None)
+    assert rollout._second(stamp) == (int(SWITCH.timestamp()) if stamp != "no time" else None)
 
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -269,18 +269,18 @@ def test_a_server_is_noted_as_serving_a_release_once_it_has_loaded_all_of_it(
 ) -> None:
     """And each model once it is loaded, so that a run that ends in between is not taken for one that is done."""
     both = Loading(refused)
-    monkeypatch.setattr(_model_rollout, "_connect", lambda _pool, _server: both)
+    monkeypatch.setattr(rollout, "_connect", lambda _pool, _server: both)
     models = [{"name": name, "digest": digest} for name, digest in (("a", "2"), ("b", "2"), ("same", "1"))]
     known = {"a": "1", "same": "1", "gone": "1"}
     pod = {"metadata": {"name": "p", "uid": "u"}}
-    server = _model_rollout.Server(pod, known, load=["a", "b"], unload=["gone"], serves=OLD)
+    server = rollout.Server(pod, known, load=["a", "b"], unload=["gone"], serves=OLD)
     api: Any = both
     resolver: Any = None
     pool = Pool(api, resolver, {"namespace": "n", "instance": "main", "labels": None}, 1)
     if refused:
         with pytest.raises(SupersonicError, match="Pod n/p did not load the model b: INVALID_ARGUMENT: no weights"):
-            _model_rollout.load(pool, [server], Release(NEW, models, AGAIN))
+            rollout.load(pool, [server], Release(NEW, models, AGAIN))
     else:
-        (done,) = _model_rollout.load(pool, [server], Release(NEW, models, AGAIN))
+        (done,) = rollout.load(pool, [server], Release(NEW, models, AGAIN))
         assert done.unload == ["gone"]
     assert both.told == told

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_servers import (
     CONTENT_ANNOTATION,
     SERVED_ANNOTATION,
     SWITCH_ANNOTATION,
@@ -21,7 +21,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_servers i
     server,
     state_of,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import MANAGER
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import MANAGER
 
 OLD, NEW = "a" * 40, "b" * 40
 SWITCHED = 1_800_000_000.0

@@ -28,18 +28,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import (
-    _model_publish,
-    _model_store,
-    _model_tree,
-    _model_validation,
-)
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Ended, SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import load_repositories
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store, release_id
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import Pods
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import load_repositories
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_tree, validation
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import publish as model_publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Store, release_id
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import Pods
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
@@ -74,7 +71,7 @@ def assert_sound(store: Path) -> None:
     used = {
         entry.key
         for name in releases
-        for entry in _model_store.parse_manifest((store / "manifests" / name).read_text())
+        for entry in model_store.parse_manifest((store / "manifests" / name).read_text())
         if entry.mode != "dir"
     }
     assert {path.name for path in (store / "objects").glob("*/*")} == used
@@ -192,8 +189,8 @@ def test_a_source_that_goes_away_meanwhile_is_named(
     def validate_then_hide(*_arguments: object) -> None:
         hidden.append(True)
 
-    monkeypatch.setattr(_model_tree, "open", reopen, raising=False)
-    monkeypatch.setattr(_model_validation, "validate", validate_then_hide)
+    monkeypatch.setattr(model_tree, "open", reopen, raising=False)
+    monkeypatch.setattr(validation, "validate", validate_then_hide)
     target = PipeTarget(store) if behind_pipes else FolderTarget(str(store))
     with pytest.raises(SupersonicError) as caught:
         publish(t.cast("t.Any", target), [str(source)], Options())
@@ -248,13 +245,13 @@ def test_a_source_that_changes_meanwhile_is_refused(
     put(source, store)
     before = os.readlink(store / "current")
     (source / path).write_text("# new\n")
-    real = _model_validation.validate
+    real = validation.validate
 
     def change_then_validate(*arguments: object) -> None:
         (source / path).write_text("# NEW\n")
         real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_model_validation, "validate", change_then_validate)
+    monkeypatch.setattr(validation, "validate", change_then_validate)
     with pytest.raises(SupersonicError, match=rf"{named} changed while it was published.* again, with verify: true"):
         put(source, store)
     assert os.readlink(store / "current") == before
@@ -356,12 +353,12 @@ def test_blocks_are_shared_where_the_file_system_can(
     shared: list[int] = []
 
     def clone(target: int, request: int, content: int) -> int:
-        assert request == _model_store._FICLONE
+        assert request == model_store._FICLONE
         os.write(target, os.read(content, 1000))
         shared.append(target)
         return 0
 
-    monkeypatch.setattr(_model_store.fcntl, "ioctl", clone)
+    monkeypatch.setattr(model_store.fcntl, "ioctl", clone)
     put(source, tmp_path / "store")
     assert len(shared) == 6
     assert_sound(tmp_path / "store")
@@ -540,10 +537,10 @@ def test_what_a_killed_publisher_left_goes_with_the_next_run(source: Path, tmp_p
 def leave_lock(store: Path, **changes: object) -> None:
     """What a publisher leaves that died."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[2]); import _model_store as m, os\n"
+        "import sys; sys.path.insert(0, sys.argv[2]); import store as m, os\n"
         "s = m.Store(sys.argv[1]); s.open('somebody'); os._exit(9)"
     )
-    folder = Path(_model_store.__file__).parent
+    folder = Path(model_store.__file__).parent
     subprocess.run([sys.executable, "-c", code, str(store), str(folder)], check=False)
     holder = store / "lock/holder"
     holder.write_text(json.dumps({**json.loads(holder.read_text()), **changes}))
@@ -561,7 +558,7 @@ def test_the_lock_of_another_machine_is_taken_over_when_it_is_stale(source: Path
     leave_lock(store, host="elsewhere")
     with pytest.raises(SupersonicError, match="Another publisher"):
         put(source, store, lock_seconds=0)
-    old = time.time() - _model_store.STALE_SECONDS - 5
+    old = time.time() - model_store.STALE_SECONDS - 5
     os.utime(store / "lock/holder", (old, old))
     assert put(source, store, lock_seconds=0)["changed"] is True
     assert_sound(store)
@@ -626,12 +623,12 @@ def test_the_lock_of_a_pod_that_no_list_of_ours_can_have_is_taken_over_when_it_i
         del found["claim"]
         (store / "lock/holder").write_text(json.dumps(found))
     before = (store / "lock/holder").read_text()
-    young = time.time() - _model_store.STALE_SECONDS + 20
+    young = time.time() - model_store.STALE_SECONDS + 20
     os.utime(store / "lock/holder", (young, young))
     with pytest.raises(SupersonicError, match="Another publisher works on this store: pod "):
         publish(FromPod(store, list), [str(source)], Options(lock_seconds=0))
     assert (store / "lock/holder").read_text() == before
-    old = time.time() - _model_store.STALE_SECONDS - 5
+    old = time.time() - model_store.STALE_SECONDS - 5
     os.utime(store / "lock/holder", (old, old))
     assert publish(FromPod(store, list), [str(source)], Options(lock_seconds=0))["changed"] is True
     assert_sound(store)
@@ -656,7 +653,7 @@ def test_a_lock_says_of_which_claim_its_holder_is(tmp_path: Path, target: t.Any,
     store = tmp_path / "store"
     place = target(store)
     with place.session() as (session, holder, pods):
-        _model_publish.open_store(session, holder, pods, Options())
+        model_publish.open_store(session, holder, pods, Options())
         assert json.loads((store / "lock/holder").read_text())["claim"] == claim
 
 
@@ -715,10 +712,10 @@ def test_who_has_lost_the_lock_changes_nothing_more(
     place, first, second = two
     store = Store(str(place))
     store.open("somebody")
-    entries = _model_store.parse_manifest(str(store.manifest(second)))
-    unserved = _model_store.format_manifest(entries[1:])
+    entries = model_store.parse_manifest(str(store.manifest(second)))
+    unserved = model_store.format_manifest(entries[1:])
     store.stage(unserved)
-    store.announce(_model_store.Begun(first, second, back=False).text)
+    store.announce(model_store.Begun(first, second, back=False).text)
     names = {"FIRST": first, "SECOND": second, "NEVER SERVED": release_id(unserved)}
     pass_on(place, "publish-3")
 
@@ -731,7 +728,7 @@ def test_who_has_lost_the_lock_changes_nothing_more(
         }
 
     before = state()
-    with pytest.raises(_model_store.StoreError, match="another one took over"):
+    with pytest.raises(model_store.StoreError, match="another one took over"):
         store.handle(operation, {key: names.get(value, value) for key, value in arguments.items()})
     assert state() == before
     store.close()
@@ -759,7 +756,7 @@ def test_each_of_many_publishers_is_waited_for(source: Path, tmp_path: Path, mon
 
     began, began_at = time.monotonic(), time.time()
     clock = {"sleep": sleep, "monotonic": lambda: began + slept, "time": lambda: began_at + slept}
-    monkeypatch.setattr(_model_store, "time", types.SimpleNamespace(**(vars(time) | clock)))
+    monkeypatch.setattr(model_store, "time", types.SimpleNamespace(**(vars(time) | clock)))
     assert put(source, store, lock_seconds=2)["changed"] is True
     assert turns == 5
     assert_sound(store)
@@ -777,21 +774,21 @@ def test_each_content_that_is_missing_is_wanted_once(source: Path, tmp_path: Pat
     keys = [entry.key for entry in tree.entries if entry.mode != "dir"]
     store = Store(str(tmp_path / "store"))
     store.open("me")
-    first = list(_model_store.wanted(tree.entries, store.missing(tree.manifest)))
+    first = list(model_store.wanted(tree.entries, store.missing(tree.manifest)))
     assert [entry.key for entry in first] == list(dict.fromkeys(keys))
     assert len(first) < len(keys) - 10
-    session = _model_publish._Local(store)
+    session = model_publish._Local(store)
     for entry in first[:-2]:
         session.send(entry.key, entry.size, tree.places[entry.path])
     # Waits until all of them are there.
     session.call("missing", manifest=tree.manifest)
     store.commit()
-    assert list(_model_store.wanted(tree.entries, store.missing(tree.manifest))) == first[-2:]
+    assert list(model_store.wanted(tree.entries, store.missing(tree.manifest))) == first[-2:]
     damaged = Path(store._object(first[1].key))
     damaged.write_bytes(damaged.read_bytes()[::-1])
-    assert list(_model_store.wanted(tree.entries, store.missing(tree.manifest))) == first[-2:]
+    assert list(model_store.wanted(tree.entries, store.missing(tree.manifest))) == first[-2:]
     again = store.missing(tree.manifest, verify=True)
-    assert list(_model_store.wanted(tree.entries, again)) == [first[1], *first[-2:]]
+    assert list(model_store.wanted(tree.entries, again)) == [first[1], *first[-2:]]
     store.close()
 
 
@@ -803,7 +800,7 @@ def test_what_is_still_copied_is_given_up_when_it_ends(tmp_path: Path, monkeypat
         time.sleep(0.01)
         return b"x"
 
-    monkeypatch.setattr(_model_publish, "source_file", lambda _path: contextlib.nullcontext(slow))
+    monkeypatch.setattr(model_publish, "source_file", lambda _path: contextlib.nullcontext(slow))
 
     def ended_while_copying() -> None:
         with FolderTarget(str(store)).session() as (session, holder, _pods):
@@ -841,11 +838,11 @@ def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path
     tree = scan([str(source)])
     slow = Store(str(store))
     slow.open("slow")
-    session = _model_publish._Local(slow)
-    _model_publish._send(session, tree, slow.missing(tree.manifest))
+    session = model_publish._Local(slow)
+    model_publish._send(session, tree, slow.missing(tree.manifest))
     session.call("check_lock")
     slow._done.set()
-    old = time.time() - _model_store.STALE_SECONDS - 5
+    old = time.time() - model_store.STALE_SECONDS - 5
     os.utime(store / "lock/holder", (old, old))
     fast = Store(str(store))
     fast.open("fast")
@@ -853,8 +850,8 @@ def test_a_publisher_taken_for_dead_does_not_switch(source: Path, tmp_path: Path
         session.call("switch_to", release=tree.release, keep=3)
     assert fast.current() is None
     slow.close()
-    session = _model_publish._Local(fast)
-    _model_publish._send(session, tree, fast.missing(tree.manifest))
+    session = model_publish._Local(fast)
+    model_publish._send(session, tree, fast.missing(tree.manifest))
     session.call("stage", manifest=tree.manifest)
     fast.switch_to(tree.release, 3)
     fast.close()
@@ -876,7 +873,7 @@ def test_a_disk_that_fills_up_at_the_history_switches_nothing(
         return open(path, mode, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_model_store, "open", full, raising=False)
+        patch.setattr(model_store, "open", full, raising=False)
         with pytest.raises(SupersonicError, match=r"The store .* is full\. What was published before is untouched"):
             put(source, store)
     assert contents(store / "current") == served
@@ -951,7 +948,7 @@ def test_a_prune_that_fails_is_told_and_no_more(source: Path, tmp_path: Path, mo
 
 
 def test_a_sign_of_life_that_fails_once_is_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_model_store, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(model_store, "BEAT_SECONDS", 0.05)
     real, failures = os.utime, [errno.ESTALE, errno.EIO, errno.ESTALE]
 
     def utime(path: str, *arguments: t.Any) -> None:
@@ -975,7 +972,7 @@ def test_a_sign_of_life_that_fails_once_is_not_the_last(tmp_path: Path, monkeypa
 
 def test_a_lost_lock_gets_no_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would keep the one who took over alive, who may die."""
-    monkeypatch.setattr(_model_store, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(model_store, "BEAT_SECONDS", 0.05)
     folder = tmp_path / "store"
     store = Store(str(folder))
     others = set(threading.enumerate())
@@ -1127,8 +1124,8 @@ def test_folders_of_another_user_keep_their_times_and_that_is_said(
 def test_syncfs_is_trusted_where_it_reports_failures(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str, tells: bool
 ) -> None:
-    assert _model_store._syncfs_tells(kernel) is tells
-    for number in range(_model_store.SYNCFS_FROM):
+    assert model_store._syncfs_tells(kernel) is tells
+    for number in range(model_store.SYNCFS_FROM):
         (source / f"beta/1/w{number}").write_text(str(number))
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=kernel))
     synced: list[str] = []
@@ -1204,7 +1201,7 @@ class Disk:
 
 
 @pytest.mark.parametrize("linked", [True, False], ids=["links", "copies"])
-@pytest.mark.parametrize("files", [0, 3, _model_store.SYNCFS_FROM])
+@pytest.mark.parametrize("files", [0, 3, model_store.SYNCFS_FROM])
 def test_everything_new_has_reached_the_disk_before_the_switch(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, linked: bool
 ) -> None:
@@ -1233,7 +1230,7 @@ def test_everything_new_has_reached_the_disk_before_the_switch(
 
 def test_a_disk_that_fails_is_heard_of(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = tmp_path / "store"
-    for number in range(_model_store.SYNCFS_FROM):
+    for number in range(model_store.SYNCFS_FROM):
         (source / f"beta/1/w{number}").write_text(str(number))
 
     class Libc:

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.filter.model_release_id import FilterModule
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store, _model_tree
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import format_manifest
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import models_of, scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_tree
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import models_of, scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import format_manifest
 
 
 def test_the_manifest_lists_every_file_in_a_stable_order(source: Path) -> None:
@@ -33,7 +34,7 @@ def test_the_manifest_lists_every_file_in_a_stable_order(source: Path) -> None:
     digest = hashlib.sha256(b"# beta\n").hexdigest()
     assert f"644 {digest} 7 beta/1/model.py" in lines
     assert tree.release == hashlib.sha256(tree.manifest.encode()).hexdigest()[:40]
-    assert _model_store.parse_manifest(tree.manifest) == list(tree.entries)
+    assert model_store.parse_manifest(tree.manifest) == list(tree.entries)
 
 
 def test_models_have_versions_sizes_and_a_digest_of_their_own(source: Path) -> None:
@@ -224,8 +225,8 @@ def test_a_file_with_many_links_is_read_once(source: Path, monkeypatch: pytest.M
     for number in range(50):
         (source / f"beta/1/link{number}").symlink_to("../weights")
     read: list[str] = []
-    real = _model_tree._hash
-    monkeypatch.setattr(_model_tree, "_hash", lambda place: read.append(place) or real(place))
+    real = model_tree._hash
+    monkeypatch.setattr(model_tree, "_hash", lambda place: read.append(place) or real(place))
     tree = scan([str(source)])
     assert sum(place.endswith("weights") for place in read) == 2
     digest = hashlib.sha256(b"x").hexdigest()
@@ -235,20 +236,20 @@ def test_a_file_with_many_links_is_read_once(source: Path, monkeypatch: pytest.M
 def test_a_source_that_changes_meanwhile(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that became another kind would break the order of the lines, and so the id."""
     (source / "beta/1-x").write_text("")
-    real = _model_tree._holds_any
-    monkeypatch.setattr(_model_tree, "_holds_any", lambda folder: not folder.endswith("/1") and real(folder))
+    real = model_tree._holds_any
+    monkeypatch.setattr(model_tree, "_holds_any", lambda folder: not folder.endswith("/1") and real(folder))
     with pytest.raises(SupersonicError, match=r"The source changed while it was read, at beta/1-x\. Run again"):
         scan([str(source)])
 
 
 def test_a_file_that_goes_meanwhile(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = _model_tree._plain_files
+    real = model_tree._plain_files
 
     def gone(folder: str, path: str, names: Sequence[str]) -> Any:
         (source / "alpha/1/model.py").unlink(missing_ok=True)
         return real(folder, path, names)
 
-    monkeypatch.setattr(_model_tree, "_plain_files", gone)
+    monkeypatch.setattr(model_tree, "_plain_files", gone)
     with pytest.raises(
         SupersonicError, match=r"The source changed while it was read, at alpha/1/model\.py\. Run again"
     ):
@@ -299,7 +300,7 @@ def test_what_may_not_be_read(
 
 def test_a_file_that_fails_while_it_is_sent() -> None:
     """The memory of a process can be opened, but at its beginning there is nothing to read."""
-    with _model_tree.source_file("/proc/self/mem") as read, pytest.raises(SupersonicError) as caught:
+    with model_tree.source_file("/proc/self/mem") as read, pytest.raises(SupersonicError) as caught:
         read(1)
     assert str(caught.value) == (
         "/proc/self/mem of the source cannot be read any more: Input/output error. "

@@ -19,11 +19,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_store_pod, _model_trial
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import Ended, Lost, SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._golden import Golden, parse
-from ansible_collections.fastml.supersonic.plugins.module_utils._kserve import CallError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import Ended, Lost, SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden, parse
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod, test_load
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.canary import (
     Canary,
     Counts,
     Pool,
@@ -34,7 +35,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_canary im
     difference,
     summary,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import Tree, scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import (
     CanaryError,
     FolderTarget,
     Options,
@@ -42,13 +44,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish i
     publish,
     with_patience,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import roll_back
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Store
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store_pod import RELEASE_ANNOTATION
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import Tree, scan
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial import Goldens, _tail
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_trial_pod import pod_on_trial
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import roll_back
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_pod import RELEASE_ANNOTATION
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load import Goldens, _tail
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
@@ -402,7 +402,7 @@ class InPod:
         api = SimpleNamespace(apply=lambda *_a, **_m: pod, delete=lambda *_a, **_m: None, list=lambda *_a: [])
         claim = SimpleNamespace(name="models", namespace="n", modes=set())
         api_and_claim: Any = (api, claim)
-        with _model_trial.TrialPod(*api_and_claim, TEMPLATE, tree.release, 60):
+        with test_load.TrialPod(*api_and_claim, TEMPLATE, tree.release, 60):
             return {"models": ["m"], "golden_requests": 0}
 
 
@@ -418,7 +418,7 @@ def test_a_signal_ends_a_trial_and_nothing_is_switched(
     first = publish(target, [str(source)], Options())["release"]
     (source / "m/1/model.py").write_text("# other\n")
     gone = terminate if when == "while its pod goes" else lambda *_arguments: None
-    monkeypatch.setattr(_model_trial, "Waiter", lambda *_a, **_m: SimpleNamespace(gone=gone))
+    monkeypatch.setattr(test_load, "Waiter", lambda *_a, **_m: SimpleNamespace(gone=gone))
     trial = InPod() if when == "while its pod goes" else SimpleNamespace(run=terminate)
     with pytest.raises(Ended, match=r"ended by a signal\. What is served is one whole release"):
         publish(target, [str(source)], Options(trial=lambda: trial))
@@ -431,7 +431,7 @@ def test_a_signal_ends_a_trial_and_nothing_is_switched(
 def test_a_signal_while_a_helper_pod_goes_ends_the_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     api: Any = SimpleNamespace(delete=terminate)
     claim: Any = SimpleNamespace(name="models", namespace="n")
-    helper = _model_store_pod.Helper(api, claim, _model_store_pod.PodOptions(image="a:1"))
+    helper = store_pod.Helper(api, claim, store_pod.PodOptions(image="a:1"))
     tries: list[int] = []
 
     def attempt() -> dict[str, Any]:
@@ -659,7 +659,8 @@ def test_nothing_to_publish_costs_one_question(tmp_path: Path, api: FakeApi) -> 
     result, loaded = json.loads(done.stdout)
     assert (result["failed"], result["changed"]) == (False, False), result
     assert [(request.method, request.path) for request in api.requests] == [("GET", CLAIM_PATH)]
-    assert not {"_model_trial", "_model_canary", "_server_info", "_inference"} & set(loaded)
+    assert "publish" in loaded
+    assert not {"test_load", "canary", "server_info", "inference_check"} & set(loaded)
 
 
 def test_a_claim_for_one_pod_only_is_refused_before_anything_is_sent(tmp_path: Path, api: FakeApi) -> None:

@@ -13,31 +13,38 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _golden, _inference, _model_trial, _server_info
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
-from ansible_collections.fastml.supersonic.plugins.module_utils._targets import Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference import (
+    golden_requests,
+    inference_check,
+    server_info,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Target
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import test_load
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.tests.harness.models import write_goldens
 
 
 def test_a_trial_keeps_one_golden_request_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_goldens(tmp_path, 3, nested=False)
-    seen: list[weakref.ref[_golden.Golden]] = []
+    seen: list[weakref.ref[golden_requests.Golden]] = []
 
     def ask_all(*_arguments: Any) -> list[dict[str, Any]]:
         index = [{"name": "m", "version": "1", "ready": True, "reason": ""}]
-        return [{"status": _inference.OK, "message": "", "models": index}]
+        return [{"status": inference_check.OK, "message": "", "models": index}]
 
-    def check_all(targets: Sequence[Target], goldens: Sequence[_golden.Golden], *_rest: Any) -> list[_inference.Check]:
+    def check_all(
+        targets: Sequence[Target], goldens: Sequence[golden_requests.Golden], *_rest: Any
+    ) -> list[inference_check.Check]:
         seen.extend(map(weakref.ref, goldens))
         assert sum(reference() is not None for reference in seen) == 1
         # The text and its lists are gone.
         assert [golden.document for golden in goldens] == [{}]
-        return [_inference.Check("", str(targets[0]), "http") for _golden in goldens]
+        return [inference_check.Check("", str(targets[0]), "http") for golden_requests in goldens]
 
-    monkeypatch.setattr(_server_info, "ask_all", ask_all)
-    monkeypatch.setattr(_inference, "check_all", check_all)
+    monkeypatch.setattr(server_info, "ask_all", ask_all)
+    monkeypatch.setattr(inference_check, "check_all", check_all)
     target = Target("address", {"host": "127.0.0.1", "port": 1}, "test load", "http")
     resolver: Any = None
-    proved = _model_trial.prove(scan([str(tmp_path)]), target, resolver, _model_trial.Limits(1, 1))
+    proved = test_load.prove(scan([str(tmp_path)]), target, resolver, test_load.Limits(1, 1))
     assert proved == {"models": ["m"], "golden_requests": 3}
     assert len(seen) == 3

@@ -15,11 +15,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_servers, _model_store, _model_store_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_publish import FolderTarget, Options, publish
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_releases import describe, prune, roll_back
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_store import Begun, Store
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import model_servers, store_pod
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import store as model_store
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish import FolderTarget, Options, publish
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import describe, prune, roll_back
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun, Store
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository_info, model_rollout
 from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_releases import CLAIM, Cluster, Noted
 
@@ -92,7 +93,7 @@ def _before_the_note(patch: Patch) -> None:
     def killed(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    patch.setattr(_model_store_pod.Claim, "record", killed)
+    patch.setattr(store_pod.Claim, "record", killed)
     patch.setattr(Store, "finish", killed)
 
 
@@ -201,7 +202,7 @@ def test_somebody_else_has_switched_since(place: Place) -> None:
 @pytest.mark.parametrize("text", ["nonsense", "[]", "{}", '{"release": "a"}', "7"])
 def test_a_mark_that_cannot_be_read(place: Place, text: str) -> None:
     (place.path / "unfinished").write_text(text)
-    place.cluster.claim["metadata"]["annotations"][_model_store_pod.UNFINISHED_ANNOTATION] = text
+    place.cluster.claim["metadata"]["annotations"][store_pod.UNFINISHED_ANNOTATION] = text
     told = describe(place.target, place.kind == "folder")
     assert told["unfinished"] == {"release": None, "before": None, "state": "published"}
     assert told["current"] == (place.second if place.kind == "folder" else None)
@@ -344,7 +345,7 @@ def pod(name: str, release: str, reason: str = "") -> dict[str, t.Any]:
         "metadata": {
             "name": name,
             "creationTimestamp": "2026-01-31T12:00:00Z",
-            "annotations": {_model_servers.SERVED_ANNOTATION: release},
+            "annotations": {model_servers.SERVED_ANNOTATION: release},
         },
         "status": {
             "phase": "Running",
@@ -361,13 +362,13 @@ def test_servers_are_not_compared_with_what_nobody_knows(
 ) -> None:
     place = Place("claim", cluster, source, tmp_path / "store")
     pods = [pod("one", place.first), pod("two", place.second, "CrashLoopBackOff")]
-    monkeypatch.setattr(_model_servers, "pods_of", lambda *_arguments: pods)
+    monkeypatch.setattr(model_servers, "pods_of", lambda *_arguments: pods)
     monkeypatch.setattr(model_repository_info, "target", lambda *_arguments, **_more: claim_of(place))
     servers = {"namespace": "n", "instance": "a", "labels": None, "index": True, "timeout": 1.0}
     params = {"deep": False, "store": {"type": "pvc"}, "servers": servers}
     resolver = t.cast("t.Any", SimpleNamespace(api=None))
 
-    monkeypatch.setattr(_model_servers, "_ask", lambda *_arguments: {"one": {"status": "ok", "models": []}})
+    monkeypatch.setattr(model_servers, "_ask", lambda *_arguments: {"one": {"status": "ok", "models": []}})
     quiet = model_repository_info.look(params, resolver)["servers"]
     assert quiet[0]["differences"][0] == f"serves the release {place.first}, not the current one"
     cut(_before_the_note, place.back)
@@ -414,4 +415,4 @@ def test_the_way_back() -> None:
     first = Begun("b", "", back=False)
     assert (first.way_back(None), first.way_back("b")) == (None, None)
     assert Begun.parse(back.text) == back
-    assert _model_store.Begun.parse("{") == Begun("", "", back=False)
+    assert model_store.Begun.parse("{") == Begun("", "", back=False)

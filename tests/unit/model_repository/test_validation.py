@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _model_validation
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_tree import scan
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_validation import validate
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import validation
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.validation import validate
 from ansible_collections.fastml.supersonic.tests.harness.model_cases import BAD, GOOD
 
 COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"
@@ -137,7 +137,7 @@ READ = """
 import sys
 sys.path.insert(0, sys.argv[1])
 {before}
-from ansible_collections.fastml.supersonic.plugins.module_utils._model_config import parse_config
+from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_config import parse_config
 try:
     parse_config("m", "config.pbtxt", b"")
 except Exception as error:
@@ -178,7 +178,7 @@ def test_what_is_read_as_a_whole_has_a_limit(tmp_path: Path, write: Write, path:
 
 def test_of_a_large_program_nothing_is_said(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it completes its configuration is only asked of one of a usual size."""
-    monkeypatch.setattr(_model_validation, "_LARGEST_PROGRAM", 100)
+    monkeypatch.setattr(validation, "_LARGEST_PROGRAM", 100)
     config = PYTHON + 'input [ { name: "A" } ]'
     tree = {"m/config.pbtxt": config, "m/1/model.py": "class TritonPythonModel:\n    pass\n"}
     with pytest.raises(SupersonicError, match="input 'A' has no data_type"):

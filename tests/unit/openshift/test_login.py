@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _openshift
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube import openshift_login
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.openshift import OpenShift, digest, openshift
 
@@ -173,4 +173,4 @@ def test_an_api_that_is_no_openshift(site: OpenShift, kubeconfig: Path) -> None:
 
 def test_the_name_of_a_token() -> None:
     """As OpenShift computes it: the digest of what follows the prefix, without padding."""
-    assert _openshift.token_name("sha256~abc") == "sha256~ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0"
+    assert openshift_login.token_name("sha256~abc") == "sha256~ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0"

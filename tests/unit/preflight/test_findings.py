@@ -15,16 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import (
-    _cluster,
-    _findings,
-    _preflight_room,
-    _prometheus,
-)
-from ansible_collections.fastml.supersonic.plugins.module_utils._client import Connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._demands import demands, of_pod
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._clusters import made_claims
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import Connection
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as monitoring_prometheus
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import capacity, findings
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import checks as preflight_checks
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import demands, of_pod
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.clusters import made_claims
 from ansible_collections.fastml.supersonic.tests.harness.answers import JsonHandler, served
 
 GPU = "nvidia.com/gpu"
@@ -101,10 +98,10 @@ def mounted(name: str, path: str = "/models") -> dict[str, Any]:
 def found(api: Api, *manifests: dict[str, Any], check: str, **wanted: Any) -> list[tuple[str, str, str]]:
     """Severity, subject and sentence of each row of one check."""
     wanted = {"namespace": "cms", "instance": "cms", "demands": demands({"triton": manifests}), **wanted}
-    result = _cluster.inspect(api, wanted)
+    result = preflight_checks.inspect(api, wanted)
     for row in result["findings"]:
         assert set(row) == {"check", "severity", "subject", "found", "action", "why"}
-        assert row["severity"] in _findings.SEVERITIES
+        assert row["severity"] in findings.SEVERITIES
         assert row["why"], row
         # Whoever reads of a problem reads what to do.
         assert row["action"] or row["severity"] in ("ok", "info"), row
@@ -156,7 +153,7 @@ def test_an_update_needs_room_for_the_pods_that_it_adds() -> None:
     for (manifest,), surge in zip(manifests.values(), (1, 2), strict=True):
         manifest["spec"]["strategy"]["rollingUpdate"]["maxSurge"] = surge
     asked = demands(manifests)
-    most, update = (_preflight_room.needs(asked["pods"], asked, number) for number in ("most", "update"))
+    most, update = (capacity.needs(asked["pods"], asked, number) for number in ("most", "update"))
     assert (most["pods"], update["pods"]) == (6, 8)
     assert update["requests.cpu"] - most["requests.cpu"] == 2
 
@@ -455,8 +452,8 @@ def test_claims_that_other_instances_make() -> None:
 def test_a_prometheus_that_scrapes_nothing(api: Api, targets: int, phases: list[str], severity: str) -> None:
     """An instance that runs and is scraped nowhere is not right; one that is only going to be cannot be seen yet."""
     Cluster.answers = {f"{BASE}/pods": [{"metadata": {}, "status": {"phase": phase}} for phase in phases]}
-    known = _prometheus.Known("It answers.", targets)
-    (row,) = _cluster._prometheus(api, "cms", "cms", lambda: known)
+    known = monitoring_prometheus.Known("It answers.", targets)
+    (row,) = preflight_checks._prometheus(api, "cms", "cms", lambda: known)
     assert (row.check, row.severity) == ("prometheus", severity)
     assert ("Yet 2 pod(s) of cms run there." in row.found) == (severity == "warning")
 
@@ -711,11 +708,11 @@ def test_policy_that_is_only_shown(api: Api) -> None:
 def test_what_is_tolerated_stops_nothing(api: Api) -> None:
     Cluster.answers = {f"{BASE}/resourcequotas": [quota_of({"pods": "0"})], f"{BASE}/pods": []}
     wanted = {"namespace": "cms", "instance": "cms", "demands": demands({"triton": [deployment(pod=PULL)]})}
-    problems = _cluster.inspect(api, wanted)["problems"]
+    problems = preflight_checks.inspect(api, wanted)["problems"]
     assert [text.partition(",")[0] for text in problems] == [
         "The instance needs 2 of pods at least", "The Secret registry"
     ]  # fmt: skip
-    assert _cluster.inspect(api, {**wanted, "tolerated": ["quota", "secrets"]})["problems"] == []
+    assert preflight_checks.inspect(api, {**wanted, "tolerated": ["quota", "secrets"]})["problems"] == []
 
 
 def test_a_part_that_breaks_is_a_row(api: Api) -> None:
@@ -728,8 +725,8 @@ def test_a_part_that_breaks_is_a_row(api: Api) -> None:
 def test_rows_come_by_check_and_urgency(api: Api) -> None:
     manifest = deployment(pod={**PULL, **mounted("models")})
     wanted = {"namespace": "cms", "demands": demands({"triton": [deepcopy(manifest)]}), "policy": {"max_replicas": 1}}
-    checks = [row["check"] for row in _cluster.inspect(api, wanted)["findings"]]
-    assert checks == sorted(checks, key=list(_findings.CHECKS).index)
+    checks = [row["check"] for row in preflight_checks.inspect(api, wanted)["findings"]]
+    assert checks == sorted(checks, key=list(findings.CHECKS).index)
     assert {"version", "namespace", "quota", "limits", "claims", "secrets", "policy"} <= set(checks)
 
 

@@ -12,8 +12,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _preflight_role, _preflight_table
-from ansible_collections.fastml.supersonic.plugins.module_utils._asked_services import asked_services
+from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import findings_table, rbac
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.asked_services import asked_services
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_variables import of_host
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
 DEFAULTS = yaml.safe_load((CLONE / "roles/preflight/defaults/main.yml").read_text())
@@ -28,21 +29,21 @@ PERMISSIONS = [
 
 
 def test_a_role_has_every_right_once_and_in_order() -> None:
-    rights = _preflight_role.rights(PERMISSIONS)
-    assert _preflight_role.rules(rights) == [
+    rights = rbac.rights(PERMISSIONS)
+    assert rbac.rules(rights) == [
         {"apiGroups": [""], "resources": ["configmaps", "services"], "verbs": ["get", "create", "patch"]},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "create"]},
         {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]},
     ]
-    assert _preflight_role.rules(reversed(rights)) == _preflight_role.rules(rights)
+    assert rbac.rules(reversed(rights)) == rbac.rules(rights)
 
 
 def test_a_role_grants_exactly_what_every_feature_needs() -> None:
     wanted = [*DEFAULTS["preflight_permissions"], *(item for items in FEATURES.values() for item in items)]
-    rights = set(_preflight_role.rights(wanted))
+    rights = set(rbac.rights(wanted))
     granted = [
         (verb, resource, group)
-        for rule in _preflight_role.rules(rights)
+        for rule in rbac.rules(rights)
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
@@ -65,7 +66,7 @@ def test_a_role_grants_exactly_what_every_feature_needs() -> None:
     ],
 )  # fmt: skip
 def test_whom_a_role_is_for(wanted: dict[str, str], who: dict[str, str], subject: dict[str, str] | None) -> None:
-    assert _preflight_role.subject(wanted, who, "cms") == subject
+    assert rbac.subject(wanted, who, "cms") == subject
 
 
 @pytest.mark.parametrize(
@@ -73,9 +74,9 @@ def test_whom_a_role_is_for(wanted: dict[str, str], who: dict[str, str], subject
     [(False, ["Role", "RoleBinding"]), (True, ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"])],
 )
 def test_only_a_namespace_that_is_made_takes_a_cluster_role(create: bool, kinds: list[str]) -> None:
-    rights = _preflight_role.rights(PERMISSIONS)
-    subject = _preflight_role.subject({}, {"username": "alice"}, "cms")
-    found = _preflight_role.manifests("main", "cms", rights, subject, create_namespace=create)
+    rights = rbac.rights(PERMISSIONS)
+    subject = rbac.subject({}, {"username": "alice"}, "cms")
+    found = rbac.manifests("main", "cms", rights, subject, create_namespace=create)
     assert [item["kind"] for item in found] == kinds
     for item in found:
         kubernetes_validate.validate(item, "1.34", strict=True)
@@ -83,7 +84,7 @@ def test_only_a_namespace_that_is_made_takes_a_cluster_role(create: bool, kinds:
         assert item["metadata"].get("namespace", "cms") == "cms"
     wide = [rule for item in found if item["kind"] == "ClusterRole" for rule in item["rules"]]
     assert all(rule["resources"] == ["namespaces"] for rule in wide)
-    assert not _preflight_role.manifests("main", "cms", rights, None)[1:], "without a subject there is no binding"
+    assert not rbac.manifests("main", "cms", rights, None)[1:], "without a subject there is no binding"
 
 
 def test_roles_for_a_set_of_manifests() -> None:
@@ -101,7 +102,7 @@ def test_roles_for_a_set_of_manifests() -> None:
         },
     ]
     byproducts = [{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}}]
-    found = _preflight_role.of_manifests(documents, "deployer", "own", {"kind": "User", "name": "alice"}, byproducts)
+    found = rbac.of_manifests(documents, "deployer", "own", {"kind": "User", "name": "alice"}, byproducts)
     assert [(item["kind"], item["metadata"].get("namespace")) for item in found] == [
         ("ClusterRole", None), ("ClusterRoleBinding", None), ("Role", "b"), ("RoleBinding", "b"), ("Role", "own"),
         ("RoleBinding", "own"),
@@ -117,7 +118,7 @@ def test_roles_for_a_set_of_manifests() -> None:
     assert rights["b", "deployments"] == ["list"], "what has gone out of the set is looked for everywhere"
     assert "create" in rights["b", "rolebindings"]
     assert rights["own", "leases"] == ["get", "delete"]
-    assert not [item for item in _preflight_role.of_manifests(documents, "d", "own") if "Binding" in item["kind"]]
+    assert not [item for item in rbac.of_manifests(documents, "d", "own") if "Binding" in item["kind"]]
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ AWAY = {"msg": "The Kubernetes API at https://away cannot be reached."}
 
 
 def test_short_table() -> None:
-    assert _preflight_table.table({"one": RESULT, "two": AWAY}).splitlines() == [
+    assert findings_table.table({"one": RESULT, "two": AWAY}).splitlines() == [
         "one (namespace cms): 2 errors, 1 warning, 1 not known, 3 right",
         "  error    permissions  pods",
         "  error    permissions  services",
@@ -170,7 +171,7 @@ def test_short_table() -> None:
 
 
 def test_full_table() -> None:
-    assert _preflight_table.table({"one": RESULT}, full=True).splitlines() == [
+    assert findings_table.table({"one": RESULT}, full=True).splitlines() == [
         "one (namespace cms): 2 errors, 1 warning, 1 not known, 3 right",
         "  ok       version      a: It is so.",
         "  error    permissions  pods: We may not list pods.",
@@ -188,22 +189,22 @@ def test_full_table() -> None:
         '    - {apiGroups: [""], resources: [services], verbs: [get]}',
     ]
     # What is printed can be copied.
-    text = _preflight_table.missing_text(RESULT).partition("\n")[2]
-    assert yaml.safe_load(text) == _preflight_table.missing_rules(RESULT)
+    text = findings_table.missing_text(RESULT).partition("\n")[2]
+    assert yaml.safe_load(text) == findings_table.missing_rules(RESULT)
 
 
 def test_long_sentences_are_wrapped() -> None:
     long = {**RESULT, "findings": [row("quota", "error", "q", "word " * 60, "Ask.")]}
-    lines = _preflight_table.table({"one": long}, full=True).splitlines()
-    assert max(map(len, lines)) <= _preflight_table.WIDTH
+    lines = findings_table.table({"one": long}, full=True).splitlines()
+    assert max(map(len, lines)) <= findings_table.WIDTH
     assert sum("word" in line for line in lines) > 2
 
 
 def test_report() -> None:
-    found = _preflight_table.report(RESULT)
+    found = findings_table.report(RESULT)
     assert (found["namespace"], found["version"], found["errors"], found["warnings"]) == ("cms", "v1.34.4", 2, 1)
     assert found["findings"] == RESULT["findings"]
-    away = _preflight_table.report(AWAY)
+    away = findings_table.report(AWAY)
     assert (away["errors"], away["findings"][0]["found"]) == (1, AWAY["msg"])
     assert json.loads(json.dumps(away)) == away
 
@@ -256,5 +257,5 @@ ENDPOINT = {"supersonic_tracing": {"endpoint": "otel.example.org:4317"}}
     ],
 )  # fmt: skip
 def test_which_services_are_asked(variables: dict[str, Any], namespaces: str) -> None:
-    found = asked_services({"supersonic_namespace": "cms", **variables})
+    found = asked_services(of_host({"supersonic_namespace": "cms", **variables}))
     assert [item["namespace"] for item in found] == namespaces.split()

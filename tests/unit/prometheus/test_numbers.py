@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._alerts import Alerts, Objectives
-from ansible_collections.fastml.supersonic.plugins.module_utils._queries import QUANTITIES, Queries
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import QUANTITIES, Queries
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.alerts import Alerts, Objectives
 
 SEEN = "envoy_cluster_membership_total"
 IN_FLIGHT = "envoy_cluster_upstream_rq_(pending_)?active"

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _prometheus, _web
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._rest import ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import ApiError
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import http_client
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as monitoring_prometheus
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._rest import Api
     ],
 )
 def test_urls(url: str, shown: str) -> None:
-    assert str(_prometheus.parse_address(url, None)) == shown
+    assert str(monitoring_prometheus.parse_address(url, None)) == shown
 
 
 @pytest.mark.parametrize(
@@ -39,25 +40,26 @@ def test_urls(url: str, shown: str) -> None:
 )
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(SupersonicError, match=r"url is '.*'"):
-        _prometheus.parse_address(url, None)
+        monitoring_prometheus.parse_address(url, None)
 
 
 def test_a_password_in_a_url_is_not_shown() -> None:
     with pytest.raises(SupersonicError) as failure:
-        _prometheus.parse_address("https://user:geheim@example.org", None)
+        monitoring_prometheus.parse_address("https://user:geheim@example.org", None)
     assert "geheim" not in str(failure.value)
     assert "//...@example.org" in str(failure.value)
 
 
 def test_a_service_by_name() -> None:
     assert (
-        str(_prometheus.parse_address(None, {"name": "p", "namespace": "n", "port": None})) == "Service n/p port 9090"
+        str(monitoring_prometheus.parse_address(None, {"name": "p", "namespace": "n", "port": None}))
+        == "Service n/p port 9090"
     )
 
 
 def test_authorities_that_are_none() -> None:
     with pytest.raises(SupersonicError, match="ca_certificates has no certificates in PEM"):
-        _web.tls_context("nonsense", True)
+        http_client.tls_context("nonsense", True)
 
 
 POD = "main-envoy-7c9d8f-abcde"
@@ -81,7 +83,7 @@ POD = "main-envoy-7c9d8f-abcde"
     ],
 )  # fmt: skip
 def test_labels_are_looked_up(labels: dict[str, str], expected: dict[str, str] | None) -> None:
-    assert _prometheus.look_up_labels([{"job": "else"}, labels], "cms", "main") == expected
+    assert monitoring_prometheus.look_up_labels([{"job": "else"}, labels], "cms", "main") == expected
 
 
 def samples(*times: float) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def samples(*times: float) -> dict[str, Any]:
     ],
 )
 def test_intervals(matrix: list[dict[str, Any]], expected: float | None) -> None:
-    assert _prometheus.interval(matrix) == expected
+    assert monitoring_prometheus.interval(matrix) == expected
 
 
 @pytest.mark.parametrize(
@@ -126,18 +128,18 @@ def test_intervals(matrix: list[dict[str, Any]], expected: float | None) -> None
     ],
 )  # fmt: skip
 def test_results(data: dict[str, Any], value: float | None, series: list[tuple[Any, ...]]) -> None:
-    found = _prometheus.result(data)
+    found = monitoring_prometheus.result(data)
     assert found["value"] == value
     assert [(item["labels"], item["value"], item["text"]) for item in found["series"]] == series
 
 
 def test_a_range_is_no_result() -> None:
     with pytest.raises(SupersonicError, match="gave a matrix"):
-        _prometheus.result({"resultType": "matrix", "result": []})
+        monitoring_prometheus.result({"resultType": "matrix", "result": []})
 
 
 def test_pods_of_an_instance() -> None:
-    pattern = _prometheus.pod_pattern("main")
+    pattern = monitoring_prometheus.pod_pattern("main")
     for name, own in (
         ("main-triton-6d4b75cb6d-hwzls", True),
         (POD, True),
@@ -156,13 +158,13 @@ def test_a_right_that_is_missing_is_not_waited_for(monkeypatch: pytest.MonkeyPat
         seen.append(1)
         raise ApiError("endpoints", status=status, reason="", body={})
 
-    monkeypatch.setattr(_prometheus, "look_at", look)
+    monkeypatch.setattr(monitoring_prometheus, "look_at", look)
     clock = iter(range(100))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     instance = {"namespace": "cms", "name": "main", "pods": False}
     with pytest.raises(ApiError, match="endpoints"):
-        _prometheus.wait_until_scraped(None, None, instance, looks)  # type: ignore[arg-type] # nobody is asked
+        monitoring_prometheus.wait_until_scraped(None, None, instance, looks)  # type: ignore[arg-type] # nobody is asked
     assert len(seen) == looks
 
 
@@ -196,7 +198,7 @@ class Told:
     ],
 )
 def test_rules_that_are_not_evaluated(last: str, ago: float | None, said: str) -> None:
-    found = _prometheus.look_at_rules(Told(lastEvaluation=last), "cms", "main")  # type: ignore[arg-type] # stands for one
+    found = monitoring_prometheus.look_at_rules(Told(lastEvaluation=last), "cms", "main")  # type: ignore[arg-type] # stands for one
     assert found.groups is not None
     assert found.groups[0]["evaluated_ago"] == (ago if ago is None else pytest.approx(ago))
     assert len(found.problems) == bool(said)
@@ -204,6 +206,6 @@ def test_rules_that_are_not_evaluated(last: str, ago: float | None, said: str) -
 
 
 def test_rules_of_another_instance_of_the_same_name_are_none() -> None:
-    found = _prometheus.look_at_rules(Told(lastEvaluation="2026-11-27T20:45:17Z"), "atlas", "main")  # type: ignore[arg-type]
+    found = monitoring_prometheus.look_at_rules(Told(lastEvaluation="2026-11-27T20:45:17Z"), "atlas", "main")  # type: ignore[arg-type]
     assert found.groups == []
     assert "has no rules of the instance main in the namespace atlas" in found.problems[0]

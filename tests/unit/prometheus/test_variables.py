@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._monitoring import prometheus_retention_size
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.monitoring import prometheus_retention_size
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.variables import sentences
 

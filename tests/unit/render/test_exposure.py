@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _exposure
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import exposure
 
 NGINX = "nginx.ingress.kubernetes.io/"
 HAPROXY = "haproxy-ingress.github.io/"
@@ -70,14 +70,14 @@ TRAEFIK = "traefik.ingress.kubernetes.io/"
     ],
 )
 def test_annotations(ingress: dict[str, Any], tls: str, expected: dict[str, str]) -> None:
-    assert _exposure.ingress_annotations(ingress, tls) == expected
+    assert exposure.ingress_annotations(ingress, tls) == expected
     own = {next(iter(expected), "own"): "mine"}
-    assert _exposure.ingress_annotations({**ingress, "annotations": own}, tls) == {**expected, **own}
+    assert exposure.ingress_annotations({**ingress, "annotations": own}, tls) == {**expected, **own}
 
 
 def test_only_traefik_reads_the_service() -> None:
     key = f"{TRAEFIK}service.serversscheme"
-    assert _exposure.ingress_service_annotations({"controller": "traefik"}, "") == {key: "h2c"}
-    assert _exposure.ingress_service_annotations({"controller": "traefik"}, "tls") == {key: "https"}
-    assert _exposure.ingress_service_annotations({"controller": "nginx"}, "tls") == {}
-    assert _exposure.ingress_service_annotations({}, "") == {}
+    assert exposure.ingress_service_annotations({"controller": "traefik"}, "") == {key: "h2c"}
+    assert exposure.ingress_service_annotations({"controller": "traefik"}, "tls") == {key: "https"}
+    assert exposure.ingress_service_annotations({"controller": "nginx"}, "tls") == {}
+    assert exposure.ingress_service_annotations({}, "") == {}

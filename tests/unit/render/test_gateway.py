@@ -13,8 +13,8 @@ import pytest
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _gateway_methods as methods
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _gateway
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy_methods as methods
 from ansible_collections.fastml.supersonic.tests.harness import chance
 
 
@@ -39,16 +39,16 @@ def test_methods_are_those_of_the_protocol() -> None:
 
 
 def test_no_rules_let_in_what_changes_nothing() -> None:
-    policies = _gateway.access_policies([])
+    policies = envoy.access_policies([])
     assert list(policies) == ["rule_0"]
     policy = policies["rule_0"]
     assert paths(policy) == {"Check", "Watch"} | set(methods.METHODS) - set(methods.CONTROL) - {methods.HEALTH}
     assert policy["principals"] == [{"any": True}]
-    assert "LogSettings" in paths(_gateway.access_policies([{"methods": ["*"]}])["rule_0"])
+    assert "LogSettings" in paths(envoy.access_policies([{"methods": ["*"]}])["rule_0"])
 
 
 def test_models_bind_what_names_one_and_shut_streams_out() -> None:
-    policy = _gateway.access_policies([{"models": ["a", "b-*", "*"]}])["rule_0"]
+    policy = envoy.access_policies([{"models": ["a", "b-*", "*"]}])["rule_0"]
     assert not paths(policy) & {"ModelInfer", "ModelStreamInfer"}
     assert {"ServerLive", "RepositoryIndex"} <= paths(policy)
     (bound,) = (item["and_rules"]["rules"] for item in policy["permissions"] if "and_rules" in item)
@@ -59,7 +59,7 @@ def test_models_bind_what_names_one_and_shut_streams_out() -> None:
 
 
 def test_clients_have_names_and_claims() -> None:
-    policies = _gateway.access_policies(
+    policies = envoy.access_policies(
         [{"clients": ["cms"], "claims": {"a.b": ["x", True], "n": 1}}], ["Health"], known=True
     )
     (principal,) = policies["rule_0"]["principals"]
@@ -94,7 +94,7 @@ def test_paths_of_http(method: str, path: str, matches: bool) -> None:
 
 @chance.drawn(100, st.integers(1, 100_000), st.integers(0, 1000))
 def test_a_bucket_has_its_rate(rate: int, burst: int) -> None:
-    bucket = _gateway.token_bucket({"rate": rate, "burst": burst})
+    bucket = envoy.token_bucket({"rate": rate, "burst": burst})
     interval = float(bucket["fill_interval"].rstrip("s"))
     assert round(bucket["tokens_per_fill"] / interval, 6) == rate
     assert bucket["max_tokens"] == (burst or rate)
@@ -102,7 +102,7 @@ def test_a_bucket_has_its_rate(rate: int, burst: int) -> None:
 
 
 def test_clusters_of_clients_come_before_that_of_all_others() -> None:
-    found = _gateway.server_clusters({"cms": {"in_flight": 5}, "atlas": {"rate": 1}}, 100, http=True)
+    found = envoy.server_clusters({"cms": {"in_flight": 5}, "atlas": {"rate": 1}}, 100, http=True)
     assert [(item["name"], item["in_flight"], item["port"]) for item in found] == [
         ("triton_client_cms", 5, 8001),
         ("triton_http_client_cms", 5, 8000),
@@ -112,16 +112,16 @@ def test_clusters_of_clients_come_before_that_of_all_others() -> None:
     assert found[0]["match"] == {
         "prefix": "/", "grpc": {}, "headers": [{"name": "x-supersonic-client", "string_match": {"exact": "cms"}}]
     }  # fmt: skip
-    assert _gateway.server_clusters({}, 100)[0]["match"] == {"prefix": "/"}
+    assert envoy.server_clusters({}, 100)[0]["match"] == {"prefix": "/"}
 
 
 def test_the_question_to_prometheus() -> None:
     limit = {"query": 'sum(rate(x{a="b"}[1m])) or vector(0)', "threshold": 0.5}
-    check = _gateway.load_check(limit)
+    check = envoy.load_check(limit)
     (query,) = parse_qs(urlsplit(check["path"]).query)["query"]
     assert query == '(max(sum(rate(x{a="b"}[1m])) or vector(0)) >= -Inf) > bool 0.5'
     assert bytes.fromhex(check["receive"]) == b',"1"]'
-    check = _gateway.load_check({**limit, "on_error": "reject", "resume_after": 60})
+    check = envoy.load_check({**limit, "on_error": "reject", "resume_after": 60})
     (query,) = parse_qs(urlsplit(check["path"]).query)["query"]
     assert query.startswith("max_over_time((")
     assert query.endswith("[60s:6s])")
@@ -130,13 +130,13 @@ def test_the_question_to_prometheus() -> None:
 
 def test_lua() -> None:
     value = {"a": ['x"\\\n', 1, 2.5, True], "é": {}}
-    assert _gateway.lua_literal(value) == '{["a"] = {"x\\034\\092\\010", 1, 2.5, true}, ["\\195\\169"] = {}}'
+    assert envoy.lua_literal(value) == '{["a"] = {"x\\034\\092\\010", 1, 2.5, true}, ["\\195\\169"] = {}}'
     with pytest.raises(TypeError):
-        _gateway.lua_literal(None)
+        envoy.lua_literal(None)
 
 
 def test_tokens_are_bytes() -> None:
-    assert _gateway.token_bytes({"a": "xy", "b": ["z", "w"]}) == [
+    assert envoy.token_bytes({"a": "xy", "b": ["z", "w"]}) == [
         {"client": "a", "bytes": [120, 121]},
         {"client": "b", "bytes": [122]},
         {"client": "b", "bytes": [119]},
@@ -148,8 +148,8 @@ def test_tokens_are_bytes() -> None:
     [("2Gi", 1932735283), ("1000M", 900000000), ("1000", 900), ("1.5Gi", 1449551462), ("500000m", 450), ("", 0)],
 )
 def test_a_heap_leaves_room_in_the_memory(limit: str, expected: int) -> None:
-    assert _gateway.heap_bytes({"limits": {"memory": limit}} if limit else {}) == expected
+    assert envoy.heap_bytes({"limits": {"memory": limit}} if limit else {}) == expected
 
 
 def test_a_threshold_keeps_its_digits() -> None:
-    assert "1234567.5" in unquote(_gateway.load_check({"query": "x", "threshold": 1234567.5})["path"])
+    assert "1234567.5" in unquote(envoy.load_check({"query": "x", "threshold": 1234567.5})["path"])

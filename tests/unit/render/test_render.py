@@ -10,7 +10,7 @@ import re
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils import _render
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import manifests
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,12 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils import _render
     ],
 )
 def test_image_version(image: str, version: str) -> None:
-    assert _render.image_version(image) == version
+    assert manifests.image_version(image) == version
 
 
 def test_command_flags() -> None:
     flags = {"log-verbose": 1, "exit-on-error": False, "load-model": ["a", "b"], "none": None, "empty": [], "x": "y=z"}
-    assert _render.command_flags(flags) == [
+    assert manifests.command_flags(flags) == [
         "--log-verbose=1",
         "--exit-on-error=false",
         "--load-model=a",
@@ -51,7 +51,7 @@ REPOSITORIES = [
 
 
 def test_model_repository_paths() -> None:
-    assert _render.model_repository_paths(REPOSITORIES) == [
+    assert manifests.model_repository_paths(REPOSITORIES) == [
         "/models/a/current",
         "/models/b",
         "/models/c/current",
@@ -62,7 +62,7 @@ def test_model_repository_paths() -> None:
 
 
 def test_model_repository_volumes() -> None:
-    found = _render.model_repository_volumes(REPOSITORIES)
+    found = manifests.model_repository_volumes(REPOSITORIES)
     assert [item["volume"] for item in found] == [
         {"name": "repository-a", "persistentVolumeClaim": {"claimName": "c", "readOnly": True}},
         {"name": "repository-b", "persistentVolumeClaim": {"claimName": "d", "readOnly": True}},
@@ -78,13 +78,13 @@ def test_model_repository_volumes() -> None:
 
 
 def test_cvmfs_of_the_nodes_has_to_be_there() -> None:
-    (item,) = _render.model_repository_volumes([{"name": "a", "kind": "cvmfs", "host_path": "/cvmfs", "path": "b"}])
+    (item,) = manifests.model_repository_volumes([{"name": "a", "kind": "cvmfs", "host_path": "/cvmfs", "path": "b"}])
     assert item["volume"] == {"name": "cvmfs", "hostPath": {"path": "/cvmfs", "type": "Directory"}}
 
 
 def test_no_volume_is_without_a_source() -> None:
     with pytest.raises(ValueError, match="cvmfs-hostPath is no kind"):
-        _render.model_repository_volumes([{"name": "a", "kind": "cvmfs-hostPath"}])
+        manifests.model_repository_volumes([{"name": "a", "kind": "cvmfs-hostPath"}])
 
 
 def test_override_pod_spec_merges_by_name() -> None:
@@ -96,7 +96,7 @@ def test_override_pod_spec_merges_by_name() -> None:
         "containers": [{"name": "a", "args": ["2"]}, {"name": "c"}],
         "volumes": [{"name": "v"}],
     }
-    same, changed = _render.override_pod_spec(objects, overrides)
+    same, changed = manifests.override_pod_spec(objects, overrides)
     assert same == service
     assert changed["spec"]["replicas"] == 1
     assert changed["spec"]["template"]["spec"] == {
@@ -109,12 +109,12 @@ def test_override_pod_spec_merges_by_name() -> None:
 
 def test_override_pod_spec_without_overrides_changes_nothing() -> None:
     objects = [{"spec": {"template": {"spec": {"a": 1}}}}]
-    assert _render.override_pod_spec(objects, {}) == objects
+    assert manifests.override_pod_spec(objects, {}) == objects
 
 
 def test_yaml_documents_can_be_read_back() -> None:
     objects = [{"data": {"text": "a: 1\nb: 2\n", "yes": "yes", "number": "1"}, "n": 1, "t": True, "z": None}, {"a": []}]
-    text = _render.yaml_documents(objects)
+    text = manifests.yaml_documents(objects)
     assert list(yaml.safe_load_all(text)) == objects
     assert text.startswith("---\n")
     assert "text: |\n" in text, "texts of several lines are readable"
@@ -145,7 +145,7 @@ def test_verification_table() -> None:
             "max_relative": None,
         },
     ]
-    heading, first, second = _render.verification_table(targets).split("\n")
+    heading, first, second = manifests.verification_table(targets).split("\n")
     assert heading.split() == ["layer", "server", "protocol", "passed", "models", "slowest", "largest", "deviation"]
     assert "10 of 11" in first
     assert "digits, identity" in first
@@ -158,9 +158,9 @@ def test_verification_table() -> None:
 
 def test_verification_table_shows_a_deviation_from_zero() -> None:
     target = {"layer": "server", "target": "s", "protocol": "grpc", "checks": 1, "failed": 0, "models": ["m"]}
-    table = _render.verification_table([{**target, "max_absolute": 9e-6, "max_relative": 0.0}])
+    table = manifests.verification_table([{**target, "max_absolute": 9e-6, "max_relative": 0.0}])
     assert table.endswith("  9.0e-06 abs")
-    assert _render.verification_table([{**target, "max_absolute": "Infinity"}]).endswith("  inf abs")
+    assert manifests.verification_table([{**target, "max_absolute": "Infinity"}]).endswith("  inf abs")
 
 
 INFO = {
@@ -186,7 +186,7 @@ INFO = {
 
 
 def test_model_repository_table() -> None:
-    heading, *rows = _render.model_repository_table(INFO).split("\n")
+    heading, *rows = manifests.model_repository_table(INFO).split("\n")
     assert heading.split() == ["release", "current", "published", "size", "models"]
     assert [re.split(r"  +", row) for row in rows] == [
         ["a" * 12, "yes", "2026-01-31T12:00:00Z", "1.2 MB", "digits 1, 2; join"],
@@ -207,7 +207,7 @@ def test_model_repository_table_with_servers() -> None:
         },
         {"pod": "main-triton-3", "release": None, "taken": {"models": 1, "of": 2}, "differences": ["in between: 1"]},
     ]
-    table = _render.model_repository_table({**INFO, "servers": servers}).split("\n\n")[1].split("\n")
+    table = manifests.model_repository_table({**INFO, "servers": servers}).split("\n\n")[1].split("\n")
     assert re.split(r"  +", table[1]) == ["main-triton-1", "a" * 12, "no"]
     assert re.split(r"  +", table[2]) == [
         "main-triton-2",
@@ -215,7 +215,7 @@ def test_model_repository_table_with_servers() -> None:
         "nothing says which release it has read; x is not ready",
     ]
     assert re.split(r"  +", table[3]) == ["main-triton-3", "in between", "in between: 1"]
-    assert _render.model_repository_table({**INFO, "servers": []}).endswith("\n\nno server runs")
+    assert manifests.model_repository_table({**INFO, "servers": []}).endswith("\n\nno server runs")
 
 
 def test_model_repository_table_of_an_open_store() -> None:
@@ -227,14 +227,14 @@ def test_model_repository_table_of_an_open_store() -> None:
         "leftovers": {"staging": ["x"], "unused_contents": 2, "unused_bytes": 3000},
         "lock": {"holder": "alice on host-a", "since": "2026-01-31T12:00:00Z", "silent_seconds": 70.4, "stale": True},
     }
-    assert _render.model_repository_table(opened).split("\n") == [
+    assert manifests.model_repository_table(opened).split("\n") == [
         "no release is published",
         "",
         "lock       alice on host-a since 2026-01-31T12:00:00Z, silent for 70 s (dead, the next run takes over)",
         "free       5.0 GB of 20.0 GB",
         "leftovers  2 contents (3.0 kB), 1 folder in staging",
     ]
-    quiet = _render.model_repository_table({**opened, "lock": None, "space": None}).split("\n")
+    quiet = manifests.model_repository_table({**opened, "lock": None, "space": None}).split("\n")
     assert quiet[2:4] == ["lock       nobody", "free       unknown"]
 
 
@@ -244,13 +244,13 @@ def test_model_repository_table_of_a_switch_that_has_not_come_to_its_end() -> No
     asked = " What is served only the store itself can say: list with model_repository_list_deep."
     again = f" Wait for it, or publish or roll back: without a name that goes to {'a' * 12}."
     unknown = {**INFO, "current": None, "previous": None, "unfinished": begun}
-    assert _render.model_repository_table(unknown).split("\n\n")[1] == publication + asked + again
+    assert manifests.model_repository_table(unknown).split("\n\n")[1] == publication + asked + again
     known = {**INFO, "unfinished": {**begun, "state": "rolled_back"}, "opened": True}
     known["leftovers"] = {"staging": [], "unused_contents": 0, "unused_bytes": 0}
     roll_back = f"A roll-back from {'a' * 12} to {'d' * 12} has not come to its end."
-    assert _render.model_repository_table(known).split("\n\n")[1] == roll_back + again.replace("a" * 12, "d" * 12)
+    assert manifests.model_repository_table(known).split("\n\n")[1] == roll_back + again.replace("a" * 12, "d" * 12)
     nothing = {**unknown, "releases": [], "unfinished": {"release": None, "before": None, "state": "published"}}
-    assert _render.model_repository_table(nothing).split("\n\n") == [
+    assert manifests.model_repository_table(nothing).split("\n\n") == [
         "it is not known what is published",
         f"A publication has not come to its end.{asked} Wait for it, or publish or roll back.",
     ]
@@ -258,7 +258,7 @@ def test_model_repository_table_of_a_switch_that_has_not_come_to_its_end() -> No
 
 def test_model_drift_table() -> None:
     sound = {"release": "a" * 40, "current": True, "sound": True, "changed": [], "missing": [], "foreign": []}
-    assert _render.model_drift_table([sound]) == f"release {'a' * 12} (current) is as it was published"
+    assert manifests.model_drift_table([sound]) == f"release {'a' * 12} (current) is as it was published"
     bad = {
         **sound,
         "current": False,
@@ -267,7 +267,7 @@ def test_model_drift_table() -> None:
         "missing": ["m/1/y"],
         "foreign": [f"f{number}" for number in range(12)],
     }
-    lines = _render.model_drift_table([sound, bad]).split("\n")
+    lines = manifests.model_drift_table([sound, bad]).split("\n")
     assert lines[1:4] == [f"release {'a' * 12} differs in 14 files", "  changed: m/1/x", "  missing: m/1/y"]
     assert lines[12] == "  and 4 more"
     assert "model_repository_repair: true" in lines[13]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_hpa import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_hpa import (
     SCALE_DOWN,
     SCALE_UP,
     Activation,

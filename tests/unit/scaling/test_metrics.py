@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_metrics import Prometheus, Series, Watch
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_metrics import (
+    Prometheus,
+    Series,
+    Watch,
+)
 
 
 def series(interval: float, *rows: tuple[float, ...]) -> Series:

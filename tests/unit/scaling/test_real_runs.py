@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _scaling_report as report
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling_simulation import Simulation
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import simulation_report as report
+from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulation import Simulation
 
 RECORDS = Path(__file__).with_name("real_runs.json")
 RUNS: dict[str, dict[str, Any]] = json.loads(RECORDS.read_text())

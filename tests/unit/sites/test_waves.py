@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _site_report as site
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import site
 
 FOUR = [("a", 1), ("b", 1), ("c", 0), ("d", 1)]
 

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._autoscaling import BEFORE_PAUSE
-from ansible_collections.fastml.supersonic.plugins.module_utils._errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._status import Wanted, autoscaler, prometheus_of
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status import (
+    Wanted,
+    autoscaler,
+    prometheus_of,
+)
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.replicas import BEFORE_PAUSE
 
 WANTED = Wanted("cms", "main")
 HPA: dict[str, Any] = {

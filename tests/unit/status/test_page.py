@@ -13,8 +13,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils import _status_page, _status_plot
-from ansible_collections.fastml.supersonic.plugins.module_utils._status_page import figure, page, table, verdict
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_page as instance_status_page
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance import status_plot
+from ansible_collections.fastml.supersonic.plugins.module_utils._instance.status_page import (
+    figure,
+    page,
+    table,
+    verdict,
+)
 from ansible_collections.fastml.supersonic.tests.harness import status
 
 VOID = {"meta", "br", "link", "img", "path"}
@@ -134,7 +140,7 @@ def test_whatever_is_said_is_escaped(make: Callable[[], dict[str, Any]]) -> None
     assert found > (3 if make is status.unreachable else 20)
 
 
-@pytest.mark.parametrize("part", [*_status_page.PARTS])
+@pytest.mark.parametrize("part", [*instance_status_page.PARTS])
 def test_a_part_that_is_not_known_says_why(part: str) -> None:
     state = status.healthy()
     state["unknown"][part] = "a reason of its own"
@@ -143,7 +149,7 @@ def test_a_part_that_is_not_known_says_why(part: str) -> None:
     else:
         state[part] = None
     assert "a reason of its own" in Tree(page([state], status.MADE)).text
-    assert f"{_status_page.PARTS[part]}: not known: a reason of its own" in table([state])
+    assert f"{instance_status_page.PARTS[part]}: not known: a reason of its own" in table([state])
 
 
 def test_nothing_at_all() -> None:
@@ -158,7 +164,7 @@ def test_plots_have_words_and_names_of_their_own() -> None:
     assert len(identities) == len(set(identities))
     drawn = [attributes for tag, attributes in tree.tags if tag == "svg" and attributes.get("role") == "img"]
     # Three instances have a Prometheus, and of the idle one no latency is known.
-    assert len(drawn) == 3 * len(_status_page.DRAWINGS) - 1
+    assert len(drawn) == 3 * len(instance_status_page.DRAWINGS) - 1
     for attributes in drawn:
         assert set(str(attributes["aria-labelledby"]).split()) <= set(identities)
     assert "no requests in this time" in tree.text
@@ -292,33 +298,33 @@ def test_figures(value: float | None, text: str) -> None:
      (0.03, [0, 0.01, 0.02, 0.03]), (7, [0, 2, 4, 6, 8]), (float("nan"), [0, 0.25, 0.5, 0.75, 1])],
 )  # fmt: skip
 def test_marks(most: float, marks: list[float]) -> None:
-    assert _status_plot.ticks(most) == pytest.approx(marks)
+    assert status_plot.ticks(most) == pytest.approx(marks)
 
 
 @pytest.mark.parametrize(("most", "marks"), [(1, [0, 1]), (2, [0, 1, 2]), (7, [0, 2, 4, 6, 8]), (9, [0, 3, 6, 9])])
 def test_marks_of_what_is_counted(most: float, marks: list[float]) -> None:
-    assert _status_plot.ticks(most, whole=True) == marks
+    assert status_plot.ticks(most, whole=True) == marks
 
 
 @pytest.mark.parametrize("most", [10**power * factor for power in range(-4, 9) for factor in (1, 1.01, 2.4, 3.3, 7.7)])
 def test_there_are_few_marks_and_all_is_below_the_last(most: float) -> None:
-    marks = _status_plot.ticks(most)
+    marks = status_plot.ticks(most)
     assert 3 <= len(marks) <= 6
     assert most <= marks[-1] * (1 + 1e-9) <= most * 2
-    assert len({_status_plot.label(mark) for mark in marks}) == len(marks)
+    assert len({status_plot.label(mark) for mark in marks}) == len(marks)
 
 
 @pytest.mark.parametrize("span", [60, 600, 3600, 7200, 86400, 604800])
 def test_times_are_few_and_within(span: float) -> None:
     begin = status.END - span
-    found = _status_plot.times(begin, status.END)
+    found = status_plot.times(begin, status.END)
     assert 1 <= len(found) <= 6
     assert all(begin < at < status.END for at in found)
 
 
 def test_a_gap_is_a_gap_and_a_lone_value_is_seen() -> None:
-    line = _status_plot.Line("a", [(0, 1), (10, 1), (20, None), (30, 1), (40, None), (50, None), (60, 1), (70, 1)])
-    drawn = _status_plot.plot([line], (0, 70), [0, 1], title="t", words="w", anchor="x")
+    line = status_plot.Line("a", [(0, 1), (10, 1), (20, None), (30, 1), (40, None), (50, None), (60, 1), (70, 1)])
+    drawn = status_plot.plot([line], (0, 70), [0, 1], title="t", words="w", anchor="x")
     (path,) = re.findall(r'<path class="line l0" d="([^"]*)"', drawn)
     assert path.count("M") == 3
     assert path.count("L") == 2

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._traces import (
+from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.traces import (
     Span,
     problems_of,
     read_counters,
     spans_of,
 )
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._monitoring import duration_seconds
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.monitoring import duration_seconds
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page
 
