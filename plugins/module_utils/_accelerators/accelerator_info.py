@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a cluster's accelerators are like, and whether they suffice for the instances: asked, then judged.
+"""Reads the accelerators of a cluster and checks that they suffice for the instances.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A short-lived pod that gets an accelerator and says what it sees.
+"""Runs a short-lived pod that requests an accelerator and reports the devices that it finds.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

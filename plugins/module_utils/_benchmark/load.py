@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The load of a benchmark: which clients are there when, and what they saw.
+"""Schedules the clients of a benchmark and summarizes their latencies and errors.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

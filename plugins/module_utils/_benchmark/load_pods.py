@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Pods with perf_analyzer: clients inside the cluster that begin and end at the right moment.
+"""Runs perf_analyzer in pods of the cluster, with a common start and end.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What one server can take, from the latency and throughput at several numbers of requests in flight.
+"""Derives the capacity of one server from latency and throughput at several numbers of requests in flight.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

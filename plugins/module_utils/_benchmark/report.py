@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a benchmark came to, as files: JSON, CSV, Markdown, and plots where matplotlib is there.
+"""Writes the results of a benchmark: JSON, CSV, Markdown, and plots if matplotlib is installed.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A whole benchmark: each pool in turn under the same load, or one server under more and more of it.
+"""Runs a benchmark: every pool under the same load, or one server under increasing load.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Watches a pool of servers under a benchmark: how many are ready, and how long they compute.
+"""Samples the number of ready servers and their compute time during a benchmark.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

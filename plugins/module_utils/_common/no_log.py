@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Modules that are given what nobody is to read in their output.
+"""Base class for modules whose parameters hold secrets.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Takes secrets out of what leaves the cluster for other eyes.
+"""Removes secrets from logs, objects and configurations before they are written to files.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""YAML in and out, by PyYAML where it is first needed: modules say which library is missing, they do not fail to load.
+"""Reads and writes YAML; PyYAML is imported at the first use, so that modules can report that it is missing.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

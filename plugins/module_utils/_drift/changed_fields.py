@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where two states differ, and who has set the fields: by what Kubernetes notes in managedFields.
+"""Compares two states of an object and finds out who set each field, from managedFields.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

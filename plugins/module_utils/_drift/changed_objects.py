@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How the objects of a set differ from what would be applied, and who has made them differ. Changes nothing.
+"""Compares the objects of an ApplySet with what would be applied, and names who changed them. Read-only.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether an Envoy runs with the configuration that its ConfigMap has now.
+"""Compares the configuration that an Envoy runs with its ConfigMap.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

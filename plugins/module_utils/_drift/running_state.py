@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How what runs of an instance differs from its objects, and what is in its namespace that no set owns.
+"""Compares running pods with their objects, and lists objects in the namespace that no ApplySet owns.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tokens of a site that has no identity provider: JSON Web Tokens (RFC 7519) signed with a key of its own.
+"""Issues JSON Web Tokens (RFC 7519) with a key of the site, for sites without an identity provider.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Facts about the SuperSONIC Helm chart 0.3.1: its defaults, and what it calls its objects.
+"""The SuperSONIC Helm chart 0.3.1: its default values and the names of its objects.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

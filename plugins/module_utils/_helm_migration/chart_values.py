@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Values of the SuperSONIC Helm chart: read and merged as Helm does it, and what becomes of each of them.
+"""Merges values of the SuperSONIC Helm chart as Helm does, and records how each of them is migrated.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From values of the SuperSONIC Helm chart to the variables of an instance.
+"""Converts values of the SuperSONIC Helm chart to the variables of an instance.
 
 Pure: values in, variables and findings out. What the files do not say is left to the defaults of our roles, unless the
 service would be another one then.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From values of the SuperSONIC Helm chart to variables: Prometheus, Grafana, traces, and metrics for perf_analyzer.
+"""Converts values for Prometheus, Grafana, traces and metrics of perf_analyzer.
 
 These are charts of their own within the chart, whose hundreds of values go through. What has a variable of ours is
 carried over, and the rest is named.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a migration of Helm values writes: the inventory, a report for people, and a table.
+"""Writes the migrated inventory, a report and a table.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Taking over a running release of the SuperSONIC Helm chart, without losing a request.
+"""Takes over a running release of the SuperSONIC Helm chart without losing a request.
 
 Clients of a release come in by its Service, whether they use its name, its load balancer or the Ingress before it.
 So that Service stays, and the Envoys behind it become those of the instance, which has to be in the same namespace

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The certificate that a server showed: whose it is, and how long it is good for.
+"""Reads the certificate that a server presents: subject, issuer and expiry.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Finds out why a server cannot be talked to: who listens on the port, and what does it speak?
+"""Diagnoses why a server cannot be reached: what listens on the port and which protocol it speaks.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

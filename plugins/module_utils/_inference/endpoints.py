@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Targets of a check: from what the user names (address, pod, Service, label selector) to endpoints.
+"""Resolves the targets of a check (address, pod, Service or label selector) to endpoints.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

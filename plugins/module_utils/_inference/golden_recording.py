@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Records golden requests: asks a trusted server and keeps its answers as the expected ones.
+"""Records golden requests: sends requests to a trusted server and stores its answers as the expected ones.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Sends golden requests to all targets at once and says what is wrong where.
+"""Sends golden requests to all targets in parallel and reports wrong answers.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

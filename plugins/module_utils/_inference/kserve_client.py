@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Clients of an inference server: the KServe v2 protocol over gRPC and over HTTP behind one interface.
+"""Clients for the KServe v2 protocol over gRPC and over HTTP, with one interface.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

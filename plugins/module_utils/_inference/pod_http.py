@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One question by HTTP to a port of a pod, by a port-forward: Envoy's admin interface, which listens on loopback there.
+"""Sends an HTTP request to a port of a pod through a port forward, such as Envoy's admin interface on loopback.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Asks inference servers about themselves and their models.
+"""Reads the metadata of inference servers and of their models.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whose backup a folder holds: noted before anything is copied to it, looked at before anything is restored from it.
+"""Marks a backup folder with its instance, and checks the mark before a backup or restore.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Moves the pods of an instance off a node, one at a time, each after another one is ready elsewhere.
+"""Moves the pods of an instance off a node one by one, each after its replacement is ready.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What of an instance is in its namespace, of every kind that the API has.
+"""Finds all objects of an instance in its namespace, of every kind that the API serves.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

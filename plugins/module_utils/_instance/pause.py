@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Holds the servers of an instance at a number until an operator says otherwise.
+"""Pauses the autoscaling of an instance at a number of servers until it is resumed.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

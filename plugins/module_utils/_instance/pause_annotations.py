@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Objects that are changed for a while and put back as they were, by whoever comes next.
+"""Changes objects temporarily and notes their previous state in annotations, from which it can be restored.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The servers of an instance as one pool: kept at a number, left to their autoscaler, and put back as they were.
+"""The servers of an instance as one pool: fixed at a number, left to their autoscaler, and restored.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which files of a folder were rendered, so that those that are no more can go, and nothing else ever does.
+"""Keeps a list of rendered files in a folder, so that only files of earlier runs are removed.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How an instance is: what its cluster, its servers, its last proof and its Prometheus say. Changes nothing.
+"""Reads the status of an instance from its cluster, servers, last verification and Prometheus. Read-only.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The state of instances as a page for people: one HTML file with its plots in it, which loads nothing.
+"""Renders the status of instances as one HTML file with inline plots and no external resources.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A plot of what changed over time, as an inline SVG.
+"""Plots a time series as an inline SVG.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How the page of the state of instances looks: by day and by night, on a phone, on a screen and on paper.
+"""The style sheet of the status page, for light and dark screens, phones and paper.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

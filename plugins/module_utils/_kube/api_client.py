@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A small client of the Kubernetes API: JSON over kept-alive connections, retries, errors as sentences.
+"""Client for the Kubernetes API: JSON over persistent connections, retries, errors as sentences.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

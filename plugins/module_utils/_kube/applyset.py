@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kubernetes ApplySets (KEP-3659): which objects belong to a set is kept in the cluster, by labels.
+"""Kubernetes ApplySets (KEP-3659): labels in the cluster record which objects belong to a set.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the Kubernetes API is and who we are there.
+"""Resolves the address of the API server and the credentials from options, K8S_AUTH_* and the kubeconfig.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

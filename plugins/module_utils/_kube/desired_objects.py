@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the user wants: definitions checked, identified and brought into one form before anything happens.
+"""Parses, validates and normalizes the definitions that a user wants to apply.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kinds of objects: where the API serves them, and in which order they are applied.
+"""Discovers where the API serves each kind, and defines the order in which kinds are applied.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

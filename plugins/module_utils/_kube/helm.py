@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a Helm chart comes to as objects, by the program helm itself.
+"""Renders a Helm chart to objects with the program helm.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

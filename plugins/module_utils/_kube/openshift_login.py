@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A token of OpenShift's OAuth server for a user with a password, kept in a kubeconfig until it is revoked.
+"""Logs in to OpenShift with a password, and keeps the token in a kubeconfig until it is revoked.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A command in a container, with binary input and output of any length.
+"""Runs a command in a container, with binary input and output of any length.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whom pods run as: as their role says, or as the cluster chooses.
+"""The user and group that pods run as: those of their role, or chosen by the cluster.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Local sockets that lead to servers a plain connection does not reach: ports of pods, and servers behind TLS.
+"""Local sockets that are forwarded to ports of pods, and to servers behind TLS.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

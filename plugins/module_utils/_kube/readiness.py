@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Is an object ready, and if not, why: pure functions over what the API returns.
+"""Determines whether an object is ready and why not: pure functions over objects of the API.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who decides on the number of replicas: an autoscaler, or the definition.
+"""Determines whether the definition or an autoscaler sets the number of replicas.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Wait until objects are ready or gone, end early when that cannot happen any more, and say why.
+"""Waits until objects are ready or gone; stops early, with the reason, if that can no longer happen.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

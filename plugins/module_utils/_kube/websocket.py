@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The WebSockets of the Kubernetes API (RFC 6455, subprotocols *.channel.k8s.io), without the reading and writing.
+"""WebSockets of the Kubernetes API (RFC 6455, subprotocols *.channel.k8s.io), without input and output.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A cache of things that take long to make, keyed by the content of what they are made of.
+"""A cache of build results, keyed by the content that they are built from.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Controllers of new-style control groups (cgroup v2): a group has those that the group above it hands on.
+"""Enables controllers of control groups (cgroup v2) for the local cluster.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the local cluster needs of the machine that holds it.
+"""Checks the requirements of the local cluster on its machine.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

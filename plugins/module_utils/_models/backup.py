@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Releases of models out of a claim into a folder, and back into an empty claim.
+"""Copies releases of models from a claim to a folder, and back to an empty claim.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

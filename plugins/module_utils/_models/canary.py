@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One server with a new release, compared with the servers of the pool before it takes their place.
+"""Compares one server with a new release with the other servers of the pool before they take it.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Digests of source files that were read before, so that a source without changes is not read again.
+"""Caches digests of source files, so that unchanged files are not read again.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

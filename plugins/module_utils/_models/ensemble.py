@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ensembles: do their steps fit together, and do they fit the models of the release?
+"""Validates ensembles: their steps against each other and against the models of the release.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

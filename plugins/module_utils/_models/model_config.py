@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One model's config.pbtxt: what Triton would refuse, and what it would load.
+"""Parses a model's config.pbtxt and finds what Triton would refuse.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

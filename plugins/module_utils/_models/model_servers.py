@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which release the running servers serve: what their pods say, and their own index of models.
+"""Reads the release that running servers serve, from their pods and their index of models.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can be done with the releases of a store besides publishing one: go back, prune, verify, list.
+"""Lists, verifies, prunes and rolls back releases of a store.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Options that say where a store of models is and how it is reached, and the way of every module that has them.
+"""Options for the location of a store and its connection, shared by the modules for models.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Sources of models: folders, and archives, which are unpacked to a private folder for as long as they are read.
+"""Sources of models: folders, and archives that are unpacked to a private folder while they are read.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

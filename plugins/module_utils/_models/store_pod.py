@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The store on a persistent volume: a short-lived pod mounts it, the store's own code runs there.
+"""A store on a persistent volume: a short-lived helper pod mounts it and runs the code of the store.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

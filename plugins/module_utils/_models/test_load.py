@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A release on trial, before anybody is served with it: a throw-away server loads it and answers its golden requests.
+"""Loads a release in a temporary server and checks its golden requests before the release becomes current.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

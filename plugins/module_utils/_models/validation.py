@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Is a tree of models one that Triton can load? Asked before anything is sent.
+"""Checks that Triton can load a tree of models, before anything is sent.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Dashboards as Grafana takes them, and their queries as Prometheus takes them.
+"""Renders dashboards for Grafana and their queries for Prometheus.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

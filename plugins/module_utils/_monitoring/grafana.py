@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A Grafana by its HTTP API: dashboards in one that is there already, and what it says of its data sources.
+"""Client for the HTTP API of Grafana: dashboards in an existing Grafana, and the health of data sources.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

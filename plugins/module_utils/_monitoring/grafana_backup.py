@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Dashboards that people have made in a Grafana: into files, and back where they are missing.
+"""Saves dashboards that users made in Grafana to files, and restores missing ones.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

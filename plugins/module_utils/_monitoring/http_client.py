@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Asks a service over HTTP: by its URL, or through the Kubernetes API where it only listens inside of the cluster.
+"""HTTP requests to a service, by its URL or through the Kubernetes API if only the cluster reaches it.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the dashboards of an instance show, and why something may be missing there.
+"""The panels of an instance's dashboards, and the reasons why one may have no data.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

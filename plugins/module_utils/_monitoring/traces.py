@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether spans arrive at a collector, and whether a trace is whole.
+"""Checks that spans arrive at the collector and that traces are complete.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

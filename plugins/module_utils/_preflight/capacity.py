@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether the pods of an instance find room: quota and limits of the namespace, nodes, accelerators.
+"""Checks that a namespace and its nodes have room for the pods: quota, limits, nodes, accelerators.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a check before a change has found: what, why it matters, what to do.
+"""Findings of the checks: what is missing, why it matters and how to solve it.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What cluster_info has found of instances, as lines for a terminal and as data for a file.
+"""Renders the findings about instances as a table and as data for a file.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

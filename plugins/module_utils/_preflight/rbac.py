@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rights of an instance as a Role, to hand to whoever administers the cluster.
+"""Renders the rights that an instance needs as a Role, to be handed to the administrators of the cluster.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

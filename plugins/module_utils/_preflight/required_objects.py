@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What has to be there before: claims, CVMFS, Secrets and other objects, and hosts that are free.
+"""Checks objects that have to exist already: claims, CVMFS, Secrets, and that hosts are free.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

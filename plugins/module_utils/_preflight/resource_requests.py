@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the manifests of an instance ask of a namespace and of nodes; nothing of them that may be secret.
+"""Sums up what the manifests of an instance request of its namespace and of nodes, without secrets.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether a cluster's KEDA is there, runs, and does what an autoscaler asks of it.
+"""Checks that KEDA is installed, healthy, and has the fields that the autoscaler uses.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

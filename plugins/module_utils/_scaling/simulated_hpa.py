@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What Kubernetes' HorizontalPodAutoscaler and KEDA decide, as pure functions of time.
+"""The decisions of Kubernetes' HorizontalPodAutoscaler and KEDA as pure functions of time.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What Prometheus would answer: samples taken now and then, and functions over windows of them.
+"""A simulated Prometheus: samples over time, and functions over windows of them.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A pool of servers that follows demand, event by event: clients, Envoy, Triton, Prometheus, KEDA and the autoscaler.
+"""Event-driven simulation of an autoscaled pool: clients, Envoy, Triton, Prometheus, KEDA.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

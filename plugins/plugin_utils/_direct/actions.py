@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Modules in the process that Ansible has made for a task, without one more of their own.
+"""Runs modules in the process of their task instead of a new process.
 
 A process for a module costs more than most modules do: Python starts, and compiles anew all that Ansible has packed
 for it. Where a task is for this machine and this Python, the module's code is called instead. Everything before and

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a module of Ansible finds in a process of its own, within another one.
+"""Provides a module with what it would find in a process of its own.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """

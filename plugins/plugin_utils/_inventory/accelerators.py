@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the instances of an inventory ask of their cluster's accelerators.
+"""Sums up the accelerators that the instances of an inventory request in a cluster.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """

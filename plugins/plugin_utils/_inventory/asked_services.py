@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which Services of the cluster the playbooks of an instance ask, which takes rights where they are.
+"""Lists the Services of the cluster that playbooks of an instance connect to.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

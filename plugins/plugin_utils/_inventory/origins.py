@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where variables come from: file and line, as Ansible keeps them with texts, dictionaries and lists.
+"""Finds the file and line where a variable was set, from Ansible's tags on values.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the roles of an instance need of its cluster, by its variables.
+"""Determines what the roles of an instance need of its cluster, from its variables.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The files of the roles, and the variables that an instance has: its inventory's, and below them the roles' defaults.
+"""Reads the files of roles, and evaluates the variables of an instance: its inventory over the defaults of roles.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 

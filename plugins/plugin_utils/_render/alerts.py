@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""When somebody has to be told about an instance, and what to do: the rules of its alerts.
+"""The alert rules of an instance, each with what to do.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 

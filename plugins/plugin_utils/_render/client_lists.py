@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Lists of servers for clients: a fragment for CMSSW's TritonService, JSON, and variables of a shell.
+"""Lists of servers for clients: a fragment for CMSSW's TritonService, JSON, and shell variables.
 
 No token is in any. The same instances give the same files, byte by byte, but for what depends on who is ready.
 

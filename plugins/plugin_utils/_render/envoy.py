@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What Envoy's configuration needs and Jinja would make unreadable: access rules, tokens, limits.
+"""Helpers for the template of Envoy's configuration: access rules, tokens, limits.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """

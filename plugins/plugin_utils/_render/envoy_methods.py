@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Methods of the inference protocol and the paths that they have in gRPC and in HTTP.
+"""Methods of the inference protocol and their paths in gRPC and in HTTP.
 
 Names and paths are those of Triton 2.51: grpc_service.proto and the protocol documents of
 https://github.com/triton-inference-server/server/tree/main/docs/protocol.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a run of site.yml came to, instance by instance, and whether the next wave may begin.
+"""The result of site.yml for each instance, and the decision whether the next wave may begin.
 
 An instance is told by the variables that it has after the plays: what its roles have registered, and why it failed.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The state of instances as a page and as a table, where playbooks run.
+"""Page and table of the status of instances, for playbooks.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """

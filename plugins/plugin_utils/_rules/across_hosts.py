@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Rules between hosts: instances that would take each other's objects, logins or host names.
+"""Rules across hosts: instances with the same objects, logins or host names.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """

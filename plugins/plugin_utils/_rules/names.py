@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Names of variables: misspelt, renamed, and of roles that are not there.
+"""Checks names of variables: misspelt, renamed, or of a role that is not used.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A problem of an inventory, and what several files of rules need.
+"""A problem of an inventory, and helpers that several files of rules share.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """

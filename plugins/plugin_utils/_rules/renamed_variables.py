@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Variables that older versions of the collection had, and what has become of them.
+"""Renamed and removed variables, with what replaces them.
 
 Whoever renames or removes a variable, or a key of one, adds it here in the same change. An inventory with the old name
 is then refused before anything changes, with what to write instead. Nothing has been released yet, so nothing is old.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is wrong with the variables of traces, their collector and Tempo in an inventory.
+"""Rules for traces, and for the roles otel_collector and tempo.
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 """

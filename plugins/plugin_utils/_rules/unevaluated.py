@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Variables that cannot be evaluated: which other variable is missing, and how they lead to it.
+"""Explains why variables cannot be evaluated: which variable is missing, and the way to it.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Values of variables: types, choices and keys, as the argument specifications of roles have them.
+"""Checks types, choices and keys of values against the argument specifications of roles.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """
