@@ -185,7 +185,7 @@ for _role in role_names():
 
 
 def _models(values: Mapping[str, Any]) -> Iterator[Problem]:
-    """What publishing would say of the models, by its own code."""
+    """The problems that publishing these models would report."""
     # Imported here so that nobody else loads what reads models.
     from ansible_collections.fastml.supersonic.plugins.module_utils._models.sources import opened
     from ansible_collections.fastml.supersonic.plugins.module_utils._models.validation import validate
@@ -208,7 +208,7 @@ def _first(description: Any) -> str:
 
 
 def _places(problem: Problem, variables: Mapping[str, Any]) -> Iterator[Any]:
-    """What may know where it comes from, the most precise first."""
+    """Values that may carry the origin of the problem, the most precise first."""
     yield problem.value
     value = variables.get(problem.variable)
     yield value

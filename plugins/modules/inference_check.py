@@ -614,7 +614,7 @@ def read_goldens(params: dict[str, t.Any], *, recording: bool) -> list[golden_re
 
 
 def settings(params: dict[str, t.Any]) -> inference_check.Settings:
-    """How the options say to send the requests."""
+    """The settings for sending requests, from the options."""
     for name, smallest in (("timeout", 0.001), ("wait", 0), ("parallel", 1)):
         if params[name] < smallest:
             raise SupersonicError(f"{name} is {params[name]:g}; it must be at least {smallest:g}.")

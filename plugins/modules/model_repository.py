@@ -464,7 +464,7 @@ if t.TYPE_CHECKING:
 
 
 def argument_spec() -> dict[str, t.Any]:
-    """What the documentation above says."""
+    """The argument specification, as documented above."""
     return {
         "state": {
             "type": "str",

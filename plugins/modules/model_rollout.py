@@ -181,7 +181,7 @@ def replacing(pool: Pool, params: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def told_of(servers: list[Server], release: Release) -> dict[str, t.Any]:
-    """What the result says of the servers that have something to do."""
+    """The entries of the result about servers that have something to do."""
     told = [server.as_dict(release.name) for server in servers]
     if not release.models:
         told = [{**server, "loaded": None, "unloaded": None} for server in told]

@@ -51,7 +51,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Found:
-    """What the cluster answered; None is what could not be read."""
+    """The answers of the cluster; None for what could not be read."""
 
     policies: Sequence[Object] | None = ()
     gpu_clusters: Sequence[Object] | None = ()
@@ -165,7 +165,7 @@ def _instances(found: Found, demands: Sequence[Demand]) -> list[dict[str, Any]]:
 
 
 def operator(found: Found) -> dict[str, str]:
-    """Who looks after the GPUs, and how that is."""
+    """The GPU operator that manages the GPUs, and its state."""
     nothing = {"name": "", "state": "", "reason": "", "message": ""}
     # A second one is ignored by the operator, and says so.
     policies = sorted(found.policies or [], key=lambda item: _state(item) == "ignored")
@@ -386,7 +386,7 @@ def _shortage(severity: str, demand: Demand, room: int, servers: int, why: str) 
 
 
 def _why_nowhere(demand: Demand, nodes: Sequence[Node]) -> tuple[str, str] | None:
-    """Why no node at all takes a server, however much is free, and what to do."""
+    """The reason why no node can run a server, however much is free, and what to do."""
     chosen = [node for node in nodes if selected(demand, node)]
     offering = [node for node in nodes if node.allocatable.get(demand.resource, 0)]
     if not nodes:
@@ -474,7 +474,7 @@ def _of_metrics(found: Found, metrics: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def report(found: Mapping[str, Any]) -> str:
-    """What was found as lines: errors first, then what is known and what is not."""
+    """The findings as lines of text: errors first, then facts, then what could not be read."""
     lines = [
         f"{item['severity'].capitalize()}: {item['what']} {item['why']} {item['remedy']}"
         for severity in (ERROR, WARNING)

@@ -56,7 +56,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Demand:
-    """What the servers of one instance ask for."""
+    """The accelerators that the servers of one instance request."""
 
     name: str
     namespace: str
@@ -98,7 +98,7 @@ def is_accelerator(resource: str) -> bool:
 
 
 def describe(node: Node) -> dict[str, Any]:
-    """What the labels of a node say of its accelerators."""
+    """The accelerators of a node, by its labels."""
     label = node.labels.get
     names = {
         "product": "gpu.product", "count": "gpu.count", "memory": "gpu.memory", "replicas": "gpu.replicas",
@@ -231,7 +231,7 @@ class Room:
 
 
 def fitting(demands: Sequence[Demand], nodes: Sequence[Node], free: Mapping[str, Mapping[str, int]]) -> list[int]:
-    """How many servers of each instance find room: first those that each has at least, then those that it may have."""
+    """The number of servers of each instance that fit: first the minimum of each, then up to its maximum."""
     where = [[n.name for n in nodes if n.usable and selected(d, n) and not intolerable(d, n)] for d in demands]
     room = Room(demands, where, free)
     found = [0] * len(demands)
@@ -248,7 +248,7 @@ def fitting(demands: Sequence[Demand], nodes: Sequence[Node], free: Mapping[str,
 
 
 def used(pods: Iterable[Object], ours: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    """What pods take of the accelerators of each node, those of our servers (namespace, instance) left out."""
+    """The accelerators of each node that pods use, without our servers (namespace, instance)."""
     servers = set(ours)
     found: dict[str, dict[str, int]] = {}
     for pod in pods:

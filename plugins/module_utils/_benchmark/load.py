@@ -45,7 +45,7 @@ class Share:
 
 
 class Request(t.NamedTuple):
-    """When a request was sent, and how long its answer took."""
+    """One request: the time at which it was sent, and its latency."""
 
     begin: float
     seconds: float
@@ -65,7 +65,7 @@ def parse_profile(entries: Sequence[Mapping[str, t.Any]], where: str) -> list[St
 
 
 def changes(profile: Sequence[Step]) -> list[tuple[float, int]]:
-    """When the number of clients becomes another one, and which; the beginning is the first."""
+    """The times at which the number of clients changes, and the new numbers; the first is the start."""
     found: list[tuple[float, int]] = []
     now = 0.0
     for step in profile:
@@ -126,7 +126,7 @@ def parse_times(lines: Iterable[str]) -> list[tuple[int, int]]:
 
 
 def failures(output: str) -> list[str]:
-    """Why requests failed: perf_analyzer tells the first failure of each of its threads, which ends it."""
+    """The reasons why requests failed. perf_analyzer reports the first failure of each thread, and the thread ends."""
     return [match[1].strip() for match in _FAILED.finditer(output)]
 
 
@@ -167,7 +167,7 @@ def clients_at(profile: Sequence[Step], time: float) -> int:
 
 
 class Look(t.NamedTuple):
-    """How many servers there were at a time: how many are wanted, and how many are ready."""
+    """A sample of a pool: the time, and how many servers are wanted and ready."""
 
     time: float
     wanted: int

@@ -113,7 +113,7 @@ echo "{_OVER} 0"
 
 @dataclass(frozen=True)
 class Clients:
-    """Whom the clients ask and how, and what their pods are."""
+    """The target of the clients, their options and their pods."""
 
     image: str
     model: str
@@ -156,7 +156,7 @@ class Clients:
 
 @dataclass
 class Outcome:
-    """What the clients of a run saw.
+    """The measurements of the clients of one run.
 
     lost: seconds of clients whose requests are not known, since one of them failed.
     """

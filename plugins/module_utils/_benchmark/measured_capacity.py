@@ -28,7 +28,7 @@ MARGIN = 0.9
 
 @dataclass(frozen=True)
 class Level:
-    """What so many requests in flight came to: requests per second, and the mean latency in milliseconds."""
+    """The result at one number of requests in flight: requests per second, and the mean latency in milliseconds."""
 
     clients: int
     throughput: float
@@ -37,7 +37,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What one server can take.
+    """The capacity of one server.
 
     saturation: N*; latency_limit_at: requests in flight at which the latency reaches the factor; reached: whether it
     was reached in the sweep.
@@ -70,7 +70,7 @@ def monotone(values: Sequence[float], weights: Sequence[float] | None = None) ->
 
 
 def capacity(levels: Sequence[Level], latency_factor: float) -> Capacity:
-    """What a sweep over requests in flight says. The latency is smoothed, since a single level may be off by chance."""
+    """The capacity by a sweep over requests in flight. Latencies are smoothed, since a single one may be off by chance."""
     ordered = sorted(levels, key=lambda level: level.clients)
     if not ordered or ordered[0].clients != 1:
         raise SupersonicError("The levels of a sweep have to begin with 1 request in flight, which is never queued.")
@@ -86,7 +86,7 @@ def capacity(levels: Sequence[Level], latency_factor: float) -> Capacity:
 
 
 def _crossing(clients: Sequence[int], latencies: Sequence[float], limit: float) -> tuple[float, bool]:
-    """Where latencies that never fall pass a limit, linear in between; else the last one."""
+    """The point at which rising latencies pass a limit, by linear interpolation; else the last one."""
     for index in range(1, len(clients)):
         if latencies[index] >= limit:
             low, high = latencies[index - 1], latencies[index]

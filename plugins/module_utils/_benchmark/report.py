@@ -78,7 +78,7 @@ def as_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 
 class Folder:
-    """Where a report is written to."""
+    """The folder that a report is written to."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -108,7 +108,7 @@ class Folder:
 def write_pool(
     folder: Folder, name: str, requests: Sequence[Request], timeline: Sequence[Row], recorded: Sequence[Row] = ()
 ) -> None:
-    """What one pool came to, as soon as it is known."""
+    """Write the result of one pool as soon as it is known."""
     rows = [{"seconds": f"{each.begin:.6f}", "latency_ms": f"{each.seconds * 1000:.3f}"} for each in requests]
     folder.write(f"requests-{name}.csv", as_csv(rows, ["seconds", "latency_ms"]))
     if timeline:

@@ -84,7 +84,7 @@ _STEP = 5
 
 @dataclass(frozen=True)
 class Options:
-    """What a benchmark is asked for."""
+    """The options of a benchmark."""
 
     namespace: str
     instance: str
@@ -116,7 +116,7 @@ def parse_pools(entries: Sequence[t.Any]) -> list[str]:
 
 @dataclass
 class Seen:
-    """What was seen of one pool under load."""
+    """The observations of one pool under load."""
 
     outcome: Outcome
     looks: list[Look]
@@ -137,7 +137,7 @@ class Benchmark:
         self._checked = False
 
     def plan(self) -> dict[str, t.Any]:
-        """What would be done."""
+        """The steps of the benchmark, for check mode."""
         self._pool.deployment()
         self._pool.check(self._options.pools)
         scaler = self._pool.autoscaler
@@ -303,7 +303,7 @@ def check_wanted() -> None:
 
 
 def recorded(prometheus: Prometheus, namespace: str, instance: str, begin: float, seconds: float) -> list[Row]:
-    """What Prometheus says of the same time, which began then by time.monotonic(); as the site scrapes the instance."""
+    """The values of Prometheus for the same time (it began then, by time.monotonic()), at the resolution of its scrapes."""
     found = look_at(prometheus, namespace, instance, None)
     if found.problems:
         raise SupersonicError(f"No data: {' '.join(found.problems)}")
@@ -378,7 +378,7 @@ def figure_row(name: str, seen: Seen, profile: Sequence[Step], settled_after: fl
 
 
 def swings(looks: Sequence[Look], profile: Sequence[Step]) -> int:
-    """How often the number of servers that is wanted turned round while the load stayed the same."""
+    """The number of times that the wanted number of servers changed direction under constant load."""
     times = [begin for begin, _clients in changes(profile)] + [length(profile)]
     count = 0
     for begin, end in itertools.pairwise(times):

@@ -42,7 +42,7 @@ def executed_ns(statistics: Sequence[Mapping[str, t.Any]]) -> int:
 
 
 class Sum:
-    """How much all servers have counted together, whichever come, go and start anew meanwhile."""
+    """The sum of a counter over all servers, including those that come, go or restart meanwhile."""
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
@@ -102,7 +102,7 @@ class Watcher:
                 client.close()
 
     def since(self, begin: float) -> tuple[list[Look], list[Busy]]:
-        """What was seen, with times since then (time.monotonic())."""
+        """The samples, with times since then (time.monotonic())."""
         return (
             [Look(round(look.time - begin, 3), look.wanted, look.ready) for look in self._looks],
             [Busy(sample.time - begin, sample.seconds) for sample in self._busy],

@@ -163,18 +163,18 @@ def text_of(path: Path) -> str:
 
 # ---- who -------------------------------------------------------------------------------------------------------------
 def writers(live: Object) -> list[Mapping[str, t.Any]]:
-    """Who has set fields of an object, without who has reported its status."""
+    """The managers that set fields of an object, without those of its status."""
     entries = (live.get("metadata") or {}).get("managedFields") or []
     return [entry for entry in entries if entry.get("subresource") != "status"]
 
 
 def owners(live: Object, path: Path) -> list[Mapping[str, t.Any]]:
-    """Who has set a field, or something below it."""
+    """The managers that set a field, or a field below it."""
     return [entry for entry in writers(live) if resolve(entry.get("fieldsV1") or {}, path) is not None]
 
 
 def is_ours(entry: Mapping[str, t.Any], manager: str = TOOL) -> bool:
-    """What was applied by the inventory, as opposed to what another tool of this collection has written."""
+    """Whether an entry of managedFields is from applying the inventory, not from another tool of this collection."""
     return entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource")
 
 

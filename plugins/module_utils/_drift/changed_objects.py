@@ -68,7 +68,7 @@ class Comparison(Run):
         self.findings += [finding(WARNING, DESIRED, "held", text.partition(":")[0], text) for text in self.held]
 
     def _nothing(self) -> None:
-        """What is still there of a set that is to have nothing."""
+        """The objects that still exist of a set that should be empty."""
         with ThreadPoolExecutor(4) as pool:
             self._pool = pool
             parent = self.api.find(self._set.parent_path, self._parent_label)

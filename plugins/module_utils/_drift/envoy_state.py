@@ -71,7 +71,7 @@ def version_of(data: str) -> str:
 
 
 def compare(file: t.Any, running: t.Any) -> list[Difference]:
-    """Where the configuration in a file and the one that an Envoy was started with mean different things."""
+    """The differences in meaning between a configuration file and the configuration that an Envoy was started with."""
     return list(_different(_canonical(file), _canonical(running)))
 
 
@@ -101,7 +101,7 @@ def _lists(path: Path, file: list[t.Any], running: list[t.Any]) -> Iterator[Diff
 
 
 def _said(value: t.Any) -> t.Any:
-    """What of a value is no default; MISSING when all of it is, and could as well be left out."""
+    """The value, or MISSING if it is a default, which could as well be left out."""
     if isinstance(value, Mapping):
         # A message that is there may mean something by that alone, and so may one that says nothing.
         return value

@@ -190,7 +190,7 @@ class Look:
 
     # ---- pods --------------------------------------------------------------------------------------------------------
     def _workload(self, live: Object, pods: Sequence[Object], sets: Sequence[Object] | None) -> dict[str, t.Any]:
-        """What runs of a Deployment."""
+        """The differences between a Deployment and its running pods."""
         name = str(live["metadata"]["name"])
         what = f"Deployment/{name}"
         wanted = int(live["spec"].get("replicas", 1))
@@ -254,7 +254,7 @@ class Look:
         return found
 
     def _loaded(self, pods: Sequence[Object]) -> None:
-        """What was changed after the programs have read it."""
+        """ConfigMaps and Secrets that changed after the programs read them."""
         changed: dict[tuple[str, str], tuple[list[str], list[dict[str, str]]]] = {}
         contents: dict[tuple[str, str], Object | None] = {}
         for pod in pods:
@@ -419,7 +419,7 @@ class Look:
         return not lacking
 
     def _admin(self, pod: str, port: int, target: str, missing: str | None = None) -> str:
-        """What the admin interface of an Envoy answers; it listens on loopback, in the pod alone."""
+        """The answer of an Envoy's admin interface, which listens on loopback in the pod."""
         ask = partial(pod_http.ask, self.resolver.relay, self.resolver.api, self.wanted.namespace, pod, port, target)
         try:
             try:
@@ -437,7 +437,7 @@ class Look:
 
     # ---- models ------------------------------------------------------------------------------------------------------
     def _models(self) -> None:
-        """What the inventory would publish, what is current, and what each server has loaded."""
+        """The release that the inventory would publish, the current one, and the one that each server loaded."""
         wanted = self.wanted
         if not wanted.claim and not wanted.path:
             return
@@ -667,7 +667,7 @@ def _mounted(spec: Object) -> dict[tuple[str, str], set[str]]:
 
 
 def _written_after(live: Object | None, started: str) -> list[dict[str, str]]:
-    """Who has written content of an object after a container has started."""
+    """The managers that wrote content of an object after a container started."""
     if live is None or not started:
         return []
     limit = seconds_of(started) + _SKEW_SECONDS
@@ -703,7 +703,7 @@ def configuration_of(spec: Object, container: Object) -> tuple[str, str] | None:
 
 
 def _admin_port(file: t.Any, container: str) -> int:
-    """Where an Envoy's admin interface listens; by the naming contract where the file does not say so."""
+    """The port of an Envoy's admin interface; the contract's if the file does not say."""
     try:
         return int(file["admin"]["address"]["socket_address"]["port_value"])
     except (KeyError, TypeError, ValueError):

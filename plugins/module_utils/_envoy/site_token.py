@@ -122,7 +122,7 @@ def is_good(held: Mapping[str, t.Any] | None, wanted: Mapping[str, t.Any], lifet
 
 
 def read(path: str) -> str:
-    """What a file holds, "" if it is not there."""
+    """The content of a file, "" if it does not exist."""
     try:
         with open(path, encoding="utf-8") as file:
             return file.read().strip()

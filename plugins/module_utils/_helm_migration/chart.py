@@ -183,7 +183,7 @@ def is_strict(path: tuple[str, ...]) -> bool:
 
 
 def instance(release: str, name_override: str = "") -> str:
-    """What its own objects are called after; those of subcharts are called after the release."""
+    """The prefix of the names of the chart's own objects; those of subcharts begin with the release."""
     return (name_override or release)[:LONGEST].removesuffix("-")
 
 

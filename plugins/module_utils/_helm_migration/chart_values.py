@@ -31,7 +31,7 @@ _PASSED_THROUGH = ("prometheus", "grafana", "tempo", "opentelemetry-collector")
 
 @dataclass(frozen=True)
 class Finding:
-    """What becomes of a key of the values, or of a default of the chart.
+    """The migration of one key of the values, or of a default of the chart.
 
     path: the key; kind: SAME, CHANGED, GONE, IDLE or UNKNOWN; text: why, and what to do; variables: of the inventory;
     value: what it was, as it may be shown; given: whether the files say it, or it is what the chart does unasked.
@@ -120,7 +120,7 @@ def _masked(path: Path, value: Any) -> Any:
 
 @dataclass
 class Values:
-    """What the files say, above what the chart has by default, and what has been said about it."""
+    """The values of the files over the chart's defaults, with the findings about them."""
 
     user: Mapping[str, Any]
     chart: Mapping[str, Any]
@@ -131,7 +131,7 @@ class Values:
         return _at(self.user, path) is not _MISSING
 
     def get(self, *path: str, default: Any = None) -> Any:
-        """What Helm gives to the templates."""
+        """The value that Helm passes to the templates."""
         user, chart = _at(self.user, path), _at(self.chart, path)
         # A null takes the chart's default away, wherever above it stands.
         if any(_at(self.user, path[:length]) is None for length in range(1, len(path) + 1)):
@@ -151,7 +151,7 @@ class Values:
             self.findings.append(Finding(place, kind, text, tuple(variables), told, given))
 
     def silent(self) -> list[tuple[Path, Any]]:
-        """What the files say and nobody has said anything about."""
+        """Keys of the files without a finding."""
         told = {finding.path for finding in self.findings}
         return [
             (path, value)
@@ -181,7 +181,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be made: the release and its namespace, the host of the inventory, and the instance's name."""
+    """The request: the release and its namespace, the host of the inventory, and the instance's name."""
 
     release: str
     namespace: str
@@ -223,7 +223,7 @@ def copy(made: Migration, path: Path, variable: str) -> None:
 
 
 def strings(values: Any) -> dict[str, str]:
-    """What has to be texts; YAML may have read true or 1."""
+    """A mapping whose values have to be strings; YAML may have read true or 1."""
     return {
         str(key): ("true" if value is True else "false" if value is False else str(value))
         for key, value in (values.items() if isinstance(values, Mapping) else ())

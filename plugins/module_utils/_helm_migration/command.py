@@ -22,7 +22,7 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 @dataclass
 class Command:
-    """What a container runs.
+    """The program and arguments of a container.
 
     program: tritonserver as it was called, "" where it was not found; flags: in their order, without dashes, None for
     one without a value; environment: what was set in front of it; others: further commands; shell: flags that only a

@@ -152,7 +152,7 @@ def _host_vars(made: Migration, sources: list[str]) -> str:
 
 
 def _reasons(findings: list[Finding]) -> dict[str, list[str]]:
-    """Why a variable is not plainly what the value was."""
+    """The reasons why a variable differs from the value in the chart."""
     found: dict[str, list[str]] = {}
     for finding in findings:
         if finding.kind == CHANGED and finding.text:
@@ -217,7 +217,7 @@ def _row(finding: Finding) -> str:
 
 
 def plan(made: Migration) -> list[str]:
-    """How the running release is taken over, step by step, for this release."""
+    """The steps by which this release is taken over."""
     wanted = made.wanted
     run = f"ansible-playbook playbooks/migrate.yml -i INVENTORY --limit {wanted.host}"
     run += f" -e migrate_release={wanted.release}"
@@ -267,7 +267,7 @@ def plan(made: Migration) -> list[str]:
 
 
 def table(made: Migration) -> list[str]:
-    """What has not simply been carried over, a line each, for the end of a run; the report says why."""
+    """Values that were not carried over unchanged, a line each; the report gives the reasons."""
     found = [finding for finding in made.findings if finding.kind not in (SAME, IDLE)]
     width = max([len(finding.key) for finding in found], default=3)
     lines = [f"{'KIND':8} {'KEY':{width}} VARIABLES"]

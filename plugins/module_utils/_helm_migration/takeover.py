@@ -97,7 +97,7 @@ class Wanted:
 
 @dataclass
 class Outcome:
-    """What was done, or would be, in sentences; what is in the way; what is left of clients at the old Envoys.
+    """The result: steps done or predicted, obstacles, and clients that are still connected to the old Envoys.
 
     silent: those old Envoys of which that is not known, so that 0 requests and connections of the others say little.
     """
@@ -349,7 +349,7 @@ class Takeover:
                 yield f"{owner} asks for {told}{short}."
 
     def _hindrances(self, service: Object) -> Iterator[str]:
-        """Why clients cannot be led to the instance."""
+        """The obstacles to leading clients to the instance."""
         wanted = self._wanted
         selector = service["spec"].get("selector") or {}
         if selector.get(INSTANCE) != wanted.old or selector.get(COMPONENT) != "envoy":
@@ -607,7 +607,7 @@ class Takeover:
         return sorted(found, key=lambda item: int((item["metadata"].get("labels") or {}).get("version") or 0))
 
     def _to_remove(self) -> list[tuple[Resource, Object]]:
-        """What there is of the release, in the order in which it goes."""
+        """The existing objects of the release, in the order of their removal."""
         wanted, records = self._wanted, self._records()
         found: list[tuple[Resource, Object]] = []
         self._others = []
@@ -633,7 +633,7 @@ class Takeover:
             )
 
         def order(pair: tuple[Resource, Object]) -> tuple[bool, bool, int]:
-            """Who scales goes first, whoever sends requests next, then in the reverse order of making."""
+            """The order of removal: what scales, what sends requests, then the reverse order of creation."""
             resource, item = pair
             envoy = (resource.kind, item["metadata"]["name"]) == ("Deployment", f"{wanted.old}-envoy")
             return resource.kind != "ScaledObject", not envoy, -rank(resource.group_kind)
@@ -687,7 +687,7 @@ class Takeover:
         return recorded and (metadata.get("labels") or {}).get(MANAGED_BY) == "Helm"
 
     def _address(self) -> Iterator[tuple[Resource, Object]]:
-        """What leads clients in; the Service comes last, since it says how far a run has come."""
+        """The objects that lead clients in; the Service comes last, since it records the progress of a run."""
         for group_kind, name in (
             (GroupKind("networking.k8s.io", "Ingress"), f"{self._wanted.old}-ingress-grpc"),
             (GroupKind("", "Service"), self._wanted.old),
@@ -806,7 +806,7 @@ def _annotations(item: Object) -> Mapping[str, str]:
 
 
 def _note(service: Object) -> dict[str, t.Any]:
-    """What the Service was before it was taken over; {} when it was not."""
+    """The noted state of the Service before it was taken over; {} if it was not."""
     text = _annotations(service).get(NOTE)
     try:
         state = json.loads(text) if text else {}

@@ -21,7 +21,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a certificate (RFC 5280) says; sha256 is its fingerprint, in hexadecimal digits."""
+    """The fields of a certificate (RFC 5280); sha256 is its fingerprint, in hexadecimal digits."""
 
     subject: str
     issuer: str
@@ -46,13 +46,13 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Wanted:
-    """How a certificate has to be: good for so many days, and this one, if there is a fingerprint."""
+    """The requirements for a certificate: the days that it has to be valid, and the fingerprint, if given."""
 
     min_days: float = 0.0
     sha256: str = ""
 
     def problem(self, found: Certificate, now: datetime) -> str:
-        """What is wrong with a certificate; nothing when it is as it should be."""
+        """The problem of a certificate, "" if it meets the requirements."""
         if self.sha256 and found.sha256 != self.sha256:
             return f"its certificate ({found.subject}) has the SHA-256 {found.sha256}, expected {self.sha256}"
         left = found.days_left(now)

@@ -33,7 +33,7 @@ class Diagnosis(t.NamedTuple):
 
 
 def diagnose(endpoint: Endpoint, timeout: float) -> Diagnosis | None:
-    """What is wrong with the connection to a server, or None when it speaks the expected protocol."""
+    """The problem of the connection to a server, None if it speaks the expected protocol."""
     hello = _HTTP2_HELLO if endpoint.protocol == "grpc" else _HTTP1_HELLO
     wanted = HTTP2 if endpoint.protocol == "grpc" else HTTP1
     try:
@@ -117,7 +117,7 @@ def _speaks_tls(endpoint: Endpoint, timeout: float) -> bool:
 
 
 def _tunnel_trouble(endpoint: Endpoint) -> Diagnosis | None:
-    """What the tunnels say; the farthest first, for without it the nearer ones cannot work."""
+    """The problems of the tunnels, the farthest first, since the nearer ones depend on it."""
     for tunnel in reversed(endpoint.tunnels):
         if tunnel.error is not None:
             return Diagnosis(tunnel.error.kind, str(tunnel.error))

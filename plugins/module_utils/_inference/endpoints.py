@@ -87,7 +87,7 @@ TARGET_SPEC: dict[str, t.Any] = {
 
 @dataclass(frozen=True)
 class Target:
-    """What the user names."""
+    """A target of a check, as the user names it."""
 
     kind: str
     place: Mapping[str, t.Any]
@@ -324,7 +324,7 @@ def is_leaving(pod: Mapping[str, t.Any]) -> bool:
 
 
 def why_not_running(pod: Mapping[str, t.Any]) -> str | None:
-    """Why a pod cannot answer, from its status, or None when all its containers run."""
+    """The reason why a pod cannot answer, by its status; None if all its containers run."""
     status = pod.get("status") or {}
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         state = container.get("state") or {}

@@ -130,7 +130,7 @@ def read_document(path: str) -> t.Any:
 
 
 def parse_document(content: bytes, path: str, *, flat: bool = False) -> t.Any:
-    """What was read from `path`; flat: with the values of each tensor in one list, which takes much less memory."""
+    """The document at `path`; flat: with the values of each tensor in one list, which takes much less memory."""
     try:
         text = content.decode()
         # It may be as large.

@@ -63,7 +63,7 @@ LIMITED = "RESOURCE_EXHAUSTED"
 
 
 class Failure(Exception):
-    """Why a request failed: a status of the module's results, and words. scope says what it is the same for."""
+    """The reason why a request failed: a status of the module's results and a sentence; scope: what shares it."""
 
     def __init__(
         self, status: str, reason: str, scope: str = "request", *, comparison: Comparison | None = None
@@ -207,7 +207,7 @@ def check_target(run: Run, pool: ThreadPoolExecutor, target: Target, goldens: Se
 
 
 def open_lines(run: Run, target: Target) -> tuple[list[Check], list[Line]]:
-    """What is missing of a target, and its servers."""
+    """The servers of a target, and the problems in resolving it."""
     places, absences = find_servers(run, target)
     missing = [
         Check(target.layer, absence.name, target.protocol, status="no_pod", message=absence.reason, scope="target")
@@ -217,7 +217,7 @@ def open_lines(run: Run, target: Target) -> tuple[list[Check], list[Line]]:
 
 
 def requests_of(target: Target, goldens: Sequence[Golden]) -> list[Golden | Question]:
-    """What is sent to each server of a target: golden requests, or calls of the methods that it names."""
+    """The requests to each server of a target: golden requests, or calls of the methods that it names."""
     if not target.methods:
         return [golden for golden in goldens if not target.models or golden.model in target.models]
     # In the order in which they are given, each once.
@@ -462,7 +462,7 @@ def explain_silence(client: Client, timeout: float, probe: float) -> Failure:
 
 
 def explain_model(client: Client, golden: Golden | Question, probe: float) -> Failure | None:
-    """What the server's repository index says about a model, if it says anything."""
+    """The entry of a model in the server's repository index, as a sentence."""
     try:
         index = client.index(probe)
     except CallError:
@@ -515,7 +515,7 @@ def summarize(checks: Sequence[Check]) -> list[dict[str, t.Any]]:
 
 
 def describe_failures(checks: Sequence[Check]) -> str:
-    """What is wrong, where: failures with one cause are told once."""
+    """The failures as sentences; those with one cause are reported once."""
     failed = [check for check in checks if check.status != OK]
     groups: dict[tuple[str, ...], list[Check]] = {}
     for check in failed:

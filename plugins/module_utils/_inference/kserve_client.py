@@ -55,7 +55,7 @@ class CallError(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server is: an address, or the socket of tunnels (from the nearest to the farthest) that lead there."""
+    """The location of a server: an address, or the socket of tunnels (the nearest first) that lead there."""
 
     protocol: str
     host: str = ""
@@ -77,7 +77,7 @@ class Endpoint:
 
 
 class Client(abc.ABC):
-    """What both protocols offer. Every method raises CallError when there is no good answer."""
+    """The interface of both protocols. Every method raises CallError if there is no good answer."""
 
     @abc.abstractmethod
     def infer(self, golden: Golden, timeout: float, headers: Sequence[tuple[str, str]] = ()) -> list[Tensor]:

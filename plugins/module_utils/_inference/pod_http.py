@@ -33,7 +33,7 @@ class NoAnswer(SupersonicError):
 
 
 class Answer(t.NamedTuple):
-    """What came. Of one with as many bytes as are taken the end may be missing."""
+    """An HTTP answer. If it has the largest size that is read, its end may be missing."""
 
     status: int
     body: bytes

@@ -31,7 +31,7 @@ class Wanted:
 
 
 def ask_all(targets: Sequence[Target], resolver: Resolver, wanted: Wanted) -> list[dict[str, t.Any]]:
-    """What every server of every target says."""
+    """The metadata of every server of every target."""
     if wanted.timeout <= 0:
         raise SupersonicError(f"timeout is {wanted.timeout:g}; it must be more than 0.")
     if any(target.protocol == "grpc" for target in targets):
@@ -45,7 +45,7 @@ def ask_all(targets: Sequence[Target], resolver: Resolver, wanted: Wanted) -> li
 
 
 def ask(target: Target, place: Place, wanted: Wanted) -> dict[str, t.Any]:
-    """What one server says."""
+    """The metadata of one server."""
     client = kserve_client.open_client(place.endpoint)
     try:
         live = client.live(wanted.timeout)

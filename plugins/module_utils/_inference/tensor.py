@@ -77,7 +77,7 @@ class Tensor:
 
 
 def check_size(tensor: Tensor) -> str | None:
-    """What is wrong between the shape of a tensor and its bytes, or None."""
+    """The mismatch between the shape of a tensor and its bytes, or None."""
     if tensor.datatype == "BYTES":
         try:
             count = sum(1 for _element in split_bytes(tensor.raw))

@@ -74,7 +74,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What is known of the cluster. None: it may not be looked at."""
+    """The state of the cluster; None for what may not be read."""
 
     nodes: Sequence[Object] | None
     # Pods of all namespaces.
@@ -94,7 +94,7 @@ class Move(t.NamedTuple):
 
 
 class Plan(t.NamedTuple):
-    """What is moved in this order, and pods that are left to end by themselves."""
+    """The pods to move, in this order, and pods that are left to end by themselves."""
 
     moves: list[Move]
     alone: list[str]
@@ -102,7 +102,7 @@ class Plan(t.NamedTuple):
 
 # ---- the plan --------------------------------------------------------------------------------------------------------
 def plan(options: Options, pods: Iterable[Object], deployments: Sequence[Object], cluster: Cluster) -> Plan:
-    """What is to be done. Raises where it cannot be."""
+    """The plan of a drain. Raises SupersonicError if it is impossible."""
     there = [pod for pod in pods if not is_leaving(pod) and (pod.get("spec") or {}).get("nodeName") == options.node]
     by_deployment: dict[str, list[Object]] = {}
     alone = []
@@ -191,7 +191,7 @@ def _check_claims(options: Options, move: Move, pod: Object, cluster: Cluster) -
 
 
 def _hindrance(node: Object, pod: Object, free: Mapping[str, Mapping[str, Decimal]] | None, room: bool) -> str:
-    """Why a node cannot take a pod; empty when nothing is known to be against it."""
+    """The reason why a node cannot take a pod, "" if none is known."""
     spec, place = pod.get("spec") or {}, read_node(node)
     if place.cordoned:
         return "it is cordoned"
@@ -214,12 +214,12 @@ def _hindrance(node: Object, pod: Object, free: Mapping[str, Mapping[str, Decima
 
 
 def requests_of(pod: Object) -> dict[str, Decimal]:
-    """What a pod takes of a node: what it asks for, and the place of a pod."""
+    """The resources that a pod takes of a node: its requests, and one pod."""
     return {"pods": Decimal(1), **of_pod(read_pod(pod), "requests")}
 
 
 def _free(nodes: Iterable[Object], pods: Sequence[Object] | None) -> dict[str, dict[str, Decimal]] | None:
-    """What each node has left; None where the pods of others may not be counted."""
+    """The free resources of each node; None if the pods of others may not be listed."""
     if pods is None:
         return None
     free = {
@@ -338,7 +338,7 @@ class Drain:
         return self._gone(pod) and self._ready(move) >= ready
 
     def _place(self, move: Move, path: str, what: str) -> tuple[str, str, bool]:
-        """Where the number of replicas is said."""
+        """The object that sets the number of replicas: path, name in messages, and whether it is a ScaledObject."""
         autoscaler, _unseen = autoscaler_of(self._api, self._options.namespace, move.deployment)
         if autoscaler.kind == "keda":
             return f"{self._scaled}/{segment(autoscaler.name)}", f"ScaledObject {autoscaler.name}", True
@@ -411,7 +411,7 @@ class Drain:
             time.sleep(_POLL_SECONDS)
 
     def _ready(self, move: Move) -> int:
-        """How many pods of the workload are ready, and stay where they are."""
+        """The number of ready pods of the workload that stay where they are."""
         going = {pod["metadata"]["uid"] for pod in move.pods}
         found = [
             pod
@@ -423,7 +423,7 @@ class Drain:
         return len(found)
 
     def _homeless(self, move: Move) -> str:
-        """What the scheduler says of a pod of the workload that has no node."""
+        """The scheduler's message about a pod of the workload that has no node."""
         for pod in self._of(move):
             scheduled = condition_of(pod, "PodScheduled") or {}
             if scheduled.get("status") == "False":
@@ -493,7 +493,7 @@ class Drain:
             raise
 
     def _cluster(self) -> Cluster:
-        """What may be looked at beside the namespace."""
+        """The objects outside of the namespace that may be read."""
         space = segment(self._options.namespace)
         claims = self._if_allowed(f"/api/v1/namespaces/{space}/persistentvolumeclaims", "claims") or []
         volumes = self._if_allowed("/api/v1/persistentvolumes", "PersistentVolumes") or []

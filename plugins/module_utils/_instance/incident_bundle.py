@@ -67,7 +67,7 @@ _LARGEST_ANSWER = 32 << 20
 
 @dataclass(frozen=True)
 class Options:
-    """What is wanted. seconds, size and log_size bound the whole, the unpacked whole and each log."""
+    """The options. seconds, size and log_size limit the run, the unpacked archive and each log."""
 
     namespace: str
     name: str
@@ -83,7 +83,7 @@ class Options:
 
 @dataclass
 class Bundle:
-    """What goes into the archive, and why something does not."""
+    """The content of the archive, and the reasons for what is missing."""
 
     redactor: Redactor
     size: int
@@ -252,7 +252,7 @@ def _without_code(value: t.Any) -> t.Any:
 
 # ---- objects ---------------------------------------------------------------------------------------------------------
 def _events(api: Api, options: Options, found: Iterable[owned_objects.Ours]) -> str:
-    """What happened to our objects, the oldest first, a line each."""
+    """The events of the instance's objects, the oldest first, a line each."""
     names = {(item.group_kind.kind, item.name) for item in found}
     prefix = f"{options.name}-"
     lines = []
@@ -321,7 +321,7 @@ def _of(pods: Iterable[Mapping[str, t.Any]], component: str) -> list[Mapping[str
 def _envoys(
     pods: Iterable[Mapping[str, t.Any]], options: Options, api: Api, resolver: Resolver
 ) -> Iterable[tuple[str, Callable[[], str]]]:
-    """What each Envoy says of itself, by a port-forward to its loopback."""
+    """The admin interface of each Envoy, by a port forward to its loopback."""
     for pod in _of(pods, "envoy"):
         name = pod["metadata"]["name"]
         processes = [item["name"] for item in pod["spec"]["containers"] if _is_envoy(item["name"])]

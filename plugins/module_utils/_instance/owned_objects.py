@@ -86,7 +86,7 @@ class Ours(t.NamedTuple):
 
 
 class Look(t.NamedTuple):
-    """What was found, and what could not be looked at: a reason by kind."""
+    """The objects found, and the kinds that could not be listed, each with the reason."""
 
     objects: list[Ours]
     unseen: dict[str, str]
@@ -195,7 +195,7 @@ def _by(
     publishers: Collection[str],
     claims: Collection[str],
 ) -> str:
-    """Why an object is the instance's; empty where it is not, or its owner has to say."""
+    """The reason why an object belongs to the instance; "" if it does not, or only by its owner."""
     metadata = live["metadata"]
     labels = metadata.get("labels") or {}
     instance, mine = labels.get(INSTANCE), TOOL in (labels.get(MANAGED_BY), labels.get(PART_OF))
@@ -222,7 +222,7 @@ def _by(
 
 # ---- what is left ----------------------------------------------------------------------------------------------------
 class Left(t.NamedTuple):
-    """What of an instance is still there: as it is to be, and what should have gone."""
+    """The remaining objects of an instance: those that are kept, and those that should be gone."""
 
     kept: list[Ours]
     stray: list[Ours]
@@ -257,7 +257,7 @@ def judge(objects: Iterable[Ours], kept: Collection[str], foreign: Collection[st
 
 
 def _addresses(found: Collection[Ours]) -> list[Ours]:
-    """What was a Helm release's, by which clients come, and what it owns."""
+    """The Service and Ingress of a Helm release that clients use, and the objects that they own."""
     staying = [
         item
         for item in found
@@ -274,7 +274,7 @@ def _addresses(found: Collection[Ours]) -> list[Ours]:
 
 
 def _why_stays(text: str) -> str:
-    """What to do with an address of clients, by the note on it."""
+    """The instruction for an address of clients, by the note on it."""
     if '"finished": true' in text:
         return (
             "clients of the Helm release that is gone came by it, and have no servers any more when the instance goes; "
@@ -287,7 +287,7 @@ def _why_stays(text: str) -> str:
 
 
 def why_left(item: Ours) -> str:
-    """Why an object that should have gone is there, as far as it says so itself."""
+    """The reason why an object that should be gone still exists, by its own fields."""
     metadata = item.live["metadata"]
     if metadata.get("deletionTimestamp"):
         finalizers = metadata.get("finalizers") or []
@@ -327,7 +327,7 @@ def _in_a_set(item: Ours) -> bool:
 
 # ---- what goes with a claim ------------------------------------------------------------------------------------------
 class Volume(t.NamedTuple):
-    """What becomes of the data of a claim that is removed; policy empty: nobody may say."""
+    """The fate of the data of a removed claim; policy "": it may not be read."""
 
     claim: str
     volume: str

@@ -145,7 +145,7 @@ def resume(api: Api, namespace: str, name: str, wanted: Wanted) -> dict[str, t.A
 
 
 def _unseen(pool: Pool) -> list[str]:
-    """What is not known for want of a right."""
+    """Facts that could not be read for lack of a right."""
     if not pool.unseen:
         return []
     return [

@@ -40,7 +40,7 @@ _OWNER = ("manager", "operation", "subresource", "apiVersion", "fieldsType", "ti
 
 
 class Mark(t.NamedTuple):
-    """Who changes objects for a while: the annotation with the note, and the field manager."""
+    """A temporary change: the annotation with the note, and the field manager."""
 
     annotation: str
     manager: str
@@ -52,7 +52,7 @@ DRAIN = Mark(BEFORE_DRAIN, "fastml.supersonic.drain")
 
 
 def note(live: Live | None, mark: Mark) -> dict[str, t.Any] | None:
-    """What was noted on an object: whose it is, and `before`. Nobody can use one that is no JSON."""
+    """The note on an object: its author, and the state `before`. None if there is none, {} if it is no JSON object."""
     return note_in(live, mark.annotation)
 
 
@@ -91,7 +91,7 @@ def restored(live: Live, mark: Mark) -> dict[str, t.Any] | None:
 
 
 def owners(live: Live, mark: Mark, fields: Iterable[Sequence[str]]) -> list[dict[str, t.Any]]:
-    """Who manages these fields of an object, for `disowned`."""
+    """The managers of these fields of an object, for `disowned`."""
     return [
         {"field": list(field), "entry": {key: entry[key] for key in _OWNER if key in entry}}
         for field in fields
@@ -152,7 +152,7 @@ def restore(api: Api, path: str, what: str, mark: Mark) -> bool:
 
 
 def unsettled(live: Live, wanted: int) -> str | None:
-    """Why a Deployment has not come to so many replicas, all ready and none on its way out; None when it has."""
+    """The reason why a Deployment has not this number of replicas, all ready and none terminating; None if it has."""
     status = live.get("status") or {}
     replicas, there = (live.get("spec") or {}).get("replicas"), int(status.get("replicas") or 0)
     ready = int(status.get("readyReplicas") or 0)

@@ -37,7 +37,7 @@ _POLL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Autoscaler:
-    """Who scales the servers: `keda` by a ScaledObject of this name, `hpa`, or nobody (empty)."""
+    """The autoscaler of the servers: `keda` by a ScaledObject of this name, `hpa`, or none ("")."""
 
     kind: str = ""
     name: str = ""
@@ -224,7 +224,7 @@ class Pool:
             time.sleep(_POLL_SECONDS)
 
     def look(self) -> tuple[int, int]:
-        """How many servers are wanted, and how many are ready."""
+        """The number of servers that are wanted, and that are ready."""
         live = self.deployment()
         return int((live.get("spec") or {}).get("replicas") or 0), _ready(live)
 

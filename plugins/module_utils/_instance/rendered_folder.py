@@ -32,7 +32,7 @@ _MANIFESTS = (".yaml", ".yml", ".json")
 
 @dataclass
 class Outcome:
-    """What was done, or would be; others: manifests that this did not write, which are left."""
+    """The result, or its prediction; others: manifests that were not written by it and are kept."""
 
     removed: list[str] = field(default_factory=list)
     written: list[str] = field(default_factory=list)

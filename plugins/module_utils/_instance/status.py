@@ -168,7 +168,7 @@ def _nothing_is_there(wanted: Wanted, resolver: Resolver) -> bool:
 
 # ---- in the cluster --------------------------------------------------------------------------------------------------
 def servers(wanted: Wanted, resolver: Resolver, deployment: Mapping[str, t.Any]) -> Found:
-    """How many servers there are to be and are, and what each of them says of itself."""
+    """The number of servers wanted and ready, and the metadata of each."""
     pool = {"namespace": wanted.namespace, "instance": wanted.name, "labels": None}
     pods = model_servers.pods_of(resolver.api, pool)
     asked = server_info.ask_all(
@@ -281,7 +281,7 @@ def release(wanted: Wanted, resolver: Resolver) -> Found:
 
 
 def envoys(wanted: Wanted, resolver: Resolver) -> Found:
-    """How many Envoys there are to be and are."""
+    """The number of Envoys wanted and ready."""
     name = object_name(wanted.name, ENVOY)
     deployment = resolver.api.find(wanted.path("/apis/apps/v1", "deployments", name), f"Deployment {name}")
     if deployment is None:
@@ -296,7 +296,7 @@ def envoys(wanted: Wanted, resolver: Resolver) -> Found:
 
 
 def endpoint(wanted: Wanted, resolver: Resolver) -> Found:
-    """Where clients find the service: inside of the cluster, what its Service has outside, and what is said."""
+    """The addresses of the endpoint: inside of the cluster, outside by its Service, and by the inventory."""
     service = resolver.api.find(wanted.path("/api/v1", "services", wanted.name), f"Service {wanted.name}")
     if service is None:
         raise SupersonicError(f"there is no Service {wanted.name} in the namespace {wanted.namespace}")
@@ -316,7 +316,7 @@ def endpoint(wanted: Wanted, resolver: Resolver) -> Found:
 
 
 def autoscaler(wanted: Wanted, resolver: Resolver, deployment: Mapping[str, t.Any] | None = None) -> Found:
-    """Who decides how many servers there are, between which numbers, and what it wants now."""
+    """The autoscaler of the servers, its limits, and the number that it wants now."""
     name = object_name(wanted.name, TRITON)
     scaled = resolver.api.find(wanted.path(_KEDA, "scaledobjects", name), f"ScaledObject {name}")
     if scaled is None:
@@ -369,7 +369,7 @@ def _replicas(deployment: Mapping[str, t.Any] | None) -> int | None:
 
 
 def _pause(live: Mapping[str, t.Any] | None, servers: int | None) -> Found | None:
-    """What an operator who has paused an instance has noted; None where nobody has. servers: at how many it is held."""
+    """The note of the operator who paused an instance, None if it is not paused. servers: the number it is held at."""
     noted = pause_annotations.note(live, pause_annotations.PAUSE)
     if noted is None:
         return None
@@ -404,7 +404,7 @@ def _scaler(kind: str, hpa: Mapping[str, t.Any], least: int, most: int) -> Found
 
 # ---- the last proof --------------------------------------------------------------------------------------------------
 def verification(path: str) -> Found:
-    """When the instance was proved last, and what came of it: the report of the role verify."""
+    """The time and result of the last verification: the report of the role verify."""
     if not path:
         raise SupersonicError("no record: set verify_report, and verify writes one")
     try:

@@ -47,7 +47,7 @@ FAILURES = 0.01
 
 
 class Verdict(t.NamedTuple):
-    """How an instance is, and why."""
+    """The state of an instance, with the reason."""
 
     level: str
     reasons: Sequence[str]
@@ -58,7 +58,7 @@ class Verdict(t.NamedTuple):
 
 
 def verdict(status: Status) -> Verdict:
-    """How an instance is, by all that is known of it."""
+    """The state of an instance, by all that is known of it."""
     if not status["reachable"]:
         return Verdict(BAD, [f"unreachable: {status['why']}"])
     if not _is_told(status):
@@ -116,7 +116,7 @@ def name_of(status: Status) -> str:
 
 
 def _held(scaler: Mapping[str, t.Any], pool: Mapping[str, t.Any] | None) -> Iterator[str]:
-    """Why the number of servers does not follow demand, where that is not to last or leaves clients without any."""
+    """The reason why the number of servers does not follow demand, if that is temporary or leaves no server."""
     pause = scaler.get("pause")
     if pause:
         held = pause["servers"]
@@ -195,7 +195,7 @@ COLUMNS = ("instance", "state", "servers ready", "answers/s", "p99", "errors", "
 
 
 def row(status: Status) -> list[str]:
-    """What a line of an overview says of an instance."""
+    """The row of an instance in the overview."""
     if not _is_told(status):
         return [name_of(status), verdict(status).word, *[""] * (len(COLUMNS) - 2)]
     hour = (status.get("traffic") or {}).get("hour") or {}

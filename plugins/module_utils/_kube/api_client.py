@@ -69,7 +69,7 @@ class ApiError(SupersonicError):
 
     @property
     def bad_request(self) -> bool:
-        """What was sent is wrong, whatever the status says."""
+        """Whether the request itself is wrong, whatever the status says."""
         return self.status in (400, 422) or bool(_UNUSABLE.search(str(self.body.get("message"))))
 
     @property
@@ -227,7 +227,7 @@ class Api:
         return response.status, response.headers, answer
 
     def headers(self) -> dict[str, str]:
-        """What every request says about us."""
+        """The headers of every request."""
         headers = {"Accept": JSON, "User-Agent": "fastml.supersonic"}
         token = self.connection.bearer()
         if token:
@@ -434,7 +434,7 @@ def _schema_errors(errors: str) -> str:
 
 
 def _tail(message: str, after: str = "") -> str:
-    """What a webhook itself said, without the server's preamble."""
+    """The message of a webhook, without the API server's preamble."""
     if after and after in message:
         return message.partition(after)[2].lstrip(": ").strip()
     return message.rpartition("failed to call webhook: ")[2].strip()

@@ -110,7 +110,7 @@ class Options:
 
 @dataclass
 class _Plan:
-    """What is known about one wanted object before it is applied."""
+    """The state of one desired object before it is applied."""
 
     wanted: Wanted
     body: Object
@@ -146,7 +146,7 @@ class Run:
         self._deadline: float | None = None
 
     def done(self) -> list[tuple[Key, str]]:
-        """What was done (in check mode: would be), in the order of the definitions, removed objects last."""
+        """The result (in check mode: the prediction), in the order of the definitions, removed objects last."""
         keys = [*(key for key in self.order if key in self.actions), *self.actions]
         return [(key, self.actions[key]) for key in dict.fromkeys(keys)]
 
@@ -742,7 +742,7 @@ class Run:
             self._remove_namespace()
 
     def _byproducts(self) -> dict[Key, Object]:
-        """What the set's own programs have made, and nobody owns."""
+        """Objects without an owner that the programs of the set created."""
         items = read(self.options.byproducts)
         resources, _brought, _expected = self._look_up(items)
         wanted = place(items, resources, self.options.namespace, self.options.additional_namespaces)
@@ -788,7 +788,7 @@ class Run:
             self._waiter().gone(removed)
 
     def _strangers(self, namespace: str) -> list[str]:
-        """What somebody would miss if the namespace went: objects that neither we nor a controller made."""
+        """Objects of the namespace that neither this collection nor a controller created."""
         going = {(f"{key.kind.lower()}s", key.name) for key, action in self.actions.items() if action == "deleted"}
 
         def found(entry: tuple[str, str]) -> list[str]:
@@ -869,7 +869,7 @@ def _in_order_of_deletion(keys: Iterable[Key]) -> list[Key]:
 
 
 def _overlay(live: t.Any, wanted: t.Any) -> t.Any:
-    """What applying would give, as far as it can be told without the server."""
+    """The predicted result of applying, as far as it is known without the server."""
     if isinstance(live, dict) and isinstance(wanted, dict):
         return {**live, **{key: _overlay(live.get(key), value) for key, value in wanted.items()}}
     return wanted

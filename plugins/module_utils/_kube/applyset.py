@@ -76,7 +76,7 @@ class ApplySet:
         }
 
     def read_parent(self, parent: Mapping[str, t.Any] | None) -> Scope:
-        """Where members may be according to the live parent. Refuses a parent that is not this set's."""
+        """The kinds and namespaces of members by the live parent. Refuses a parent that belongs to another set."""
         if parent is None:
             return Scope(frozenset(), frozenset())
         metadata = parent["metadata"]

@@ -110,7 +110,7 @@ def connection(params: Mapping[str, t.Any]) -> Connection:
 
 
 def api_server(params: Mapping[str, t.Any]) -> str:
-    """Where the API server is that the same options lead to, without asking who we are there."""
+    """The address of the API server by these options, without reading credentials."""
     given = {name: _given(params, name) for name in ("kubeconfig", "context", "host")}
     found = given["host"] or _from_files(given["kubeconfig"], given["context"], identify=False).host
     address = urlsplit(found if "://" in found else f"https://{found}")

@@ -27,7 +27,7 @@ _OWN_LABELS = "applyset.kubernetes.io/"
 
 
 class Key(t.NamedTuple):
-    """What makes an object this one and no other. Namespace None: not in a namespace."""
+    """The identity of an object. namespace None: not namespaced."""
 
     group: str
     kind: str

@@ -40,7 +40,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Chart:
-    """Which chart, and with what: the options of the module that this file needs."""
+    """The chart with its values: the options of the module that this file needs."""
 
     name: str
     namespace: str
@@ -56,7 +56,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What the chart says of itself, and its objects; those of hooks apart, by the events that they are for."""
+    """The metadata of the chart and its objects; those of hooks apart, by event."""
 
     name: str
     version: str
@@ -204,7 +204,7 @@ def _helm(program: str, arguments: Sequence[str], what: str, text: str | None = 
 
 
 def _reason(said: str) -> str:
-    """What Helm says, without its warnings and without the way by which it came there."""
+    """The error message of Helm, without warnings and call chain."""
     lines = [line for line in said.strip().splitlines() if line and not line.startswith("WARNING:")]
     text = " ".join(lines).removeprefix("Error: ")
     return (text or "it did not say why").rstrip(".")[-600:] + "."
@@ -226,7 +226,7 @@ def _documents(text: str) -> list[Object]:
 
 
 def shown(rendered: Rendered) -> dict[str, t.Any]:
-    """What the module returns of a chart."""
+    """The return value of the module about a chart."""
     return {
         "chart": {
             "name": rendered.name,

@@ -80,11 +80,11 @@ class Release:
             self._reported(name).absent()
 
     def objects(self) -> list[dict[str, str]]:
-        """What was done to each object, or would be."""
+        """The result for each object, or its prediction."""
         return [entry for work in self._runs for entry in objects_of(work)]
 
     def result(self) -> dict[str, t.Any]:
-        """What the module returns."""
+        """The return value of the module."""
         result: dict[str, t.Any] = {
             "changed": any(not work.differences.empty for work in self._runs),
             "objects": self.objects(),

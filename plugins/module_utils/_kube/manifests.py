@@ -106,7 +106,7 @@ def labels(definitions: t.Any) -> t.Any:
 
 
 def objects_of(work: Run | None) -> list[dict[str, str]]:
-    """What was done to each object, as modules return it."""
+    """The result for each object, as modules return it."""
     if work is None:
         return []
     return [

@@ -98,7 +98,7 @@ def log_out(params: Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
 
 
 def token_name(token: str) -> str:
-    """What a token is called in the API, which is no secret: OpenShift keeps its digest alone."""
+    """The name of a token in the API, which is no secret: OpenShift keeps only its digest."""
     digest = hashlib.sha256(token.removeprefix(_PREFIX).encode()).digest()
     return _PREFIX + base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
@@ -139,7 +139,7 @@ def _before(path: str) -> Connection | None:
 
 
 def _endpoints(api: Api, host: str) -> tuple[str, str]:
-    """Where the OAuth server gives codes, and tokens for them.
+    """The URLs of the OAuth server for codes and tokens.
 
     The API has to have the right certificate here: its answer decides who gets the password.
     """
@@ -232,7 +232,7 @@ def _refusal(request: Mapping[str, t.Any], username: str) -> str:
 
 
 def _user(api: Api, host: str) -> str:
-    """Who we are by the token, which proves that it is one."""
+    """The user of the token, which proves that the token is valid."""
     try:
         return str(api.get("/apis/user.openshift.io/v1/users/~", "user")["metadata"]["name"])
     except ApiError as error:
@@ -290,7 +290,7 @@ def _write(path: str, document: Mapping[str, t.Any]) -> None:
 
 @contextlib.contextmanager
 def _authorities(ca_pem: str | None) -> Iterator[str | bool]:
-    """Whom to believe that it is the OAuth server: who is given, and whom the system knows, as oc does.
+    """The certificate authorities for the OAuth server: the given ones and those of the system, as oc does.
 
     The library takes a file.
     """
@@ -320,7 +320,7 @@ def _environment(proxy: str | None) -> Iterator[None]:
 
 
 def _in_time(ask: t.Callable[[], dict[str, t.Any]], seconds: float, endpoint: str) -> dict[str, t.Any]:
-    """What is asked for, within these seconds: the library waits for ever."""
+    """Call a function with a timeout, since the library has none."""
     answers: queue.SimpleQueue[dict[str, t.Any] | BaseException] = queue.SimpleQueue()
 
     def work() -> None:

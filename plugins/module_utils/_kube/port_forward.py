@@ -47,7 +47,7 @@ _DATA_CHANNEL, _ERROR_CHANNEL = 0, 1
 
 
 class RelayError(Exception):
-    """Why a connection could not be passed on; kind is one of refused, unreachable, tls."""
+    """The reason why a connection could not be forwarded; kind is one of refused, unreachable, tls."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)

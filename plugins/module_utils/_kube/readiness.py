@@ -103,7 +103,7 @@ def verdict(group_kind: GroupKind, live: Object, *, load_balancers: bool = False
 
 
 def troubles(pods: Iterable[Object]) -> list[Trouble]:
-    """What is wrong with these pods."""
+    """The problems of these pods."""
     found: list[Trouble] = []
     for pod in pods:
         if pod["metadata"].get("deletionTimestamp"):
@@ -177,13 +177,13 @@ def warning_events(events: Iterable[Object], names: Iterable[str], limit: int = 
 
 
 def probe_words(events: Iterable[Object], pod: str) -> str | None:
-    """What the kubelet last said about a failing probe of this pod."""
+    """The last message of the kubelet about a failing probe of this pod."""
     lines = [line for line in warning_events(events, [pod], 10) if line.startswith("Unhealthy: ")]
     return lines[0].removeprefix("Unhealthy: ") if lines else None
 
 
 def stuck_deletion(live: Object) -> str:
-    """Why an object that was deleted is still there."""
+    """The reason why a deleted object still exists."""
     metadata = live["metadata"]
     if not metadata.get("deletionTimestamp"):
         return "its deletion has not begun"

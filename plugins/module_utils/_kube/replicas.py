@@ -80,7 +80,7 @@ def held(key: Key, live: Object) -> list[str]:
 
 
 def note_in(live: Object | None, annotation: str) -> dict[str, t.Any] | None:
-    """What an annotation of these says, None where there is none. Nobody can use one that is no JSON."""
+    """The content of an annotation: None if there is none, {} if it is no JSON object."""
     text = (((live or {}).get("metadata") or {}).get("annotations") or {}).get(annotation)
     if text is None:
         return None
@@ -106,7 +106,7 @@ def holds_replicas(live: Object | None) -> bool:
 
 
 def targets(autoscalers: Iterable[Object], gone_owners: Iterable[str] = ()) -> set[Scaled]:
-    """What these autoscalers scale, without those made by an owner (a uid) that is going to be removed."""
+    """The targets of these autoscalers, without those owned by an object (a uid) that will be removed."""
     ignored = set(gone_owners)
     found: set[Scaled] = set()
     for autoscaler in autoscalers:

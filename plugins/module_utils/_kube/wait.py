@@ -89,7 +89,7 @@ class _Seen(t.NamedTuple):
 
 @dataclass
 class _State:
-    """What is known about one target."""
+    """The state of one target."""
 
     target: Target
     live: dict[str, t.Any]
@@ -303,7 +303,7 @@ class Waiter:
         return any((volume.get("spec") or {}).get("storageClassName") == name for volume in volumes)
 
     def _optional_list(self, path: str, query: Mapping[str, str]) -> list[dict[str, t.Any]]:
-        """What only improves a message must not replace it by a failure of its own."""
+        """List objects that only improve a message; an error gives none."""
         try:
             return self._api.list(path, path, query)
         except SupersonicError:

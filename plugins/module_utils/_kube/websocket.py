@@ -132,7 +132,7 @@ class Frames:
                 yield from self._data(final, opcode, payload)
 
     def replies(self) -> bytes:
-        """What must be sent back, between two frames; each answer is given once."""
+        """The frames that must be sent back (pongs, close); each is returned once."""
         replies, self._replies = self._replies, b""
         return replies
 
@@ -176,7 +176,7 @@ class Frames:
 
 
 def accept(key: str) -> str:
-    """What a server answers to a key, to show that it has understood."""
+    """The server's answer to a key (RFC 6455, Sec-WebSocket-Accept)."""
     return base64.b64encode(hashlib.sha1(f"{key}{_GUID}".encode(), usedforsecurity=False).digest()).decode()
 
 

@@ -70,7 +70,7 @@ class Cache:
         self.root = root
 
     def path(self, kind: str, name: str, key: str) -> Path:
-        """Where the entry is, or will be."""
+        """The path of the entry."""
         return self.root / kind / f"{name}-{key}"
 
     def lock(self, name: str) -> Path:

@@ -43,7 +43,7 @@ class Controllers:
         return (self.root / "cgroup.controllers").is_file()
 
     def obstacle(self) -> str | None:
-        """Why a node cannot have the controllers that it needs, and what to do."""
+        """The reason why a node cannot have the controllers that it needs, and what to do."""
         if lacking := [name for name in NEEDED if name not in self._offered(self.root)]:
             return (
                 f"The control groups in {self.root} do not offer {', '.join(lacking)}: in a container give it the "

@@ -75,7 +75,7 @@ class Layers:
         self.cache = cache
 
     def rootfs_path(self, suite: str, packages: Sequence[str]) -> Path:
-        """Where the layer of a Debian with those packages is."""
+        """The path of the layer of a Debian with those packages."""
         key = content_key("rootfs 1", suite, *sorted(packages), platform.machine())
         return self.cache.path("layers", f"rootfs-{suite}", key) / LAYER
 
@@ -100,7 +100,7 @@ class Layers:
         self._make(self.rootfs_path(suite, packages), build)
 
     def tree_path(self, name: str, recipe: Mapping[str, Any]) -> Path:
-        """Where a layer of files is. Programs come from the cache, where the path holds their key."""
+        """The path of a layer of files. Programs come from the cache, where the path holds their key."""
         key = content_key("tree 1", name, json.dumps(recipe, sort_keys=True), platform.machine())
         return self.cache.path("layers", name, key) / LAYER
 
@@ -122,7 +122,7 @@ class Layers:
 
 
 def _inside(tree: Path, path: str) -> Path:
-    """Where an absolute path of the image is in the tree; its folder is made."""
+    """The location of an absolute path of the image in the tree; its folder is created."""
     place = tree / path.lstrip("/")
     place.parent.mkdir(parents=True, exist_ok=True)
     return place
@@ -195,7 +195,7 @@ class Image:
 
     @property
     def folder(self) -> Path:
-        """Where the layout is."""
+        """The path of the layout."""
         return self.cache.path("images", self.name, self.key)
 
     def build(self) -> bool:
@@ -249,7 +249,7 @@ class Image:
 
 
 class Recipe:
-    """How an image is made of its layers."""
+    """The layers of an image."""
 
     def __init__(
         self, cache: Cache, registry: str, name: str, recipe: Mapping[str, Any], programs: Mapping[str, str]

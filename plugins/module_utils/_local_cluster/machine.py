@@ -45,7 +45,7 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Needs:
-    """What is needed."""
+    """The requirements."""
 
     memory_gib: float
     disk_gib: Mapping[str, float]
@@ -80,7 +80,7 @@ def used_networks(addresses: str) -> dict[str, list[ipaddress.IPv4Interface]]:
 
 
 def disk_problems(disk_gib: Mapping[str, float]) -> list[str]:
-    """Where space is missing. Folders on one file system add up."""
+    """The file systems that lack space. Folders on one file system add up."""
     needed: dict[int, float] = {}
     places: dict[int, Path] = {}
     for name, size in disk_gib.items():

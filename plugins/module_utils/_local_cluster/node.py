@@ -73,7 +73,7 @@ KUBECTL_ENVIRONMENT = {"PATH": PATH, "HOME": "/nonexistent"}
 
 @dataclass(frozen=True)
 class Network:
-    """How the machine and the node reach each other."""
+    """The network between the machine and the node."""
 
     interface: str
     outside: str
@@ -83,7 +83,7 @@ class Network:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """What the node is to be."""
+    """The specification of the node."""
 
     name: str
     directory: Path
@@ -102,12 +102,12 @@ class NodeSpec:
 
     @property
     def config(self) -> Path:
-        """Where the configuration files are."""
+        """The folder of the configuration files."""
         return self.directory / "config"
 
     @property
     def node_json(self) -> str:
-        """What the supervisor does once."""
+        """The commands that the supervisor runs once."""
         wanted = {"overlays": OVERLAYS, "binds": BINDS, "shields": SHIELDS, "sysctls": SYSCTLS}
         return json.dumps(wanted, sort_keys=True)
 
@@ -149,7 +149,7 @@ def wait_for(what: str, ready: Callable[[], str | None], timeout: float) -> None
 
 
 class Machine:
-    """What the kernel of this machine holds of a node: everything but its state folder."""
+    """The parts of a node in the kernel of this machine: everything but its state folder."""
 
     def __init__(self, name: str, interface: str) -> None:
         self.name = name
@@ -247,7 +247,7 @@ class Machine:
 
 
 def hierarchies() -> list[Path]:
-    """Where the machine's control group hierarchies are mounted."""
+    """The mount points of the machine's control group hierarchies."""
     found = []
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _device, target, kind, *_rest = line.split()
@@ -320,7 +320,7 @@ class Node:
 
     @property
     def patience(self) -> float:
-        """How long to wait for something: what has run all along needs less time than what has just started."""
+        """The timeout for a check: shorter for what has been running than for what has just started."""
         return self.spec.timeout if self.started else min(self.spec.timeout, RUNNING_SECONDS)
 
     # What was reached. Each is written when the step it speaks of is complete.
@@ -583,7 +583,7 @@ class Node:
 
 
 def started_at(pid: int) -> float:
-    """When a process started, in seconds of the epoch; whole seconds, as in Kubernetes, and never too late."""
+    """The start time of a process in seconds since the epoch, rounded down, as in Kubernetes."""
     ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
     return int(boot.split()[1]) + ticks // os.sysconf("SC_CLK_TCK") - 1
@@ -633,7 +633,7 @@ def import_images(inside: Inside, ctr: Sequence[str], folders: Sequence[Path]) -
 
 
 def _leftover(directory: Path) -> Path:
-    """What the state folder is called while it is removed, so that a kill half-way leaves nothing like a node."""
+    """The name of the state folder during its removal, so that an interrupted removal leaves nothing like a node."""
     return directory.with_name(f".{directory.name}.removed")
 
 

@@ -140,7 +140,7 @@ class Program:
         return content_key(go.key, json.dumps(parts, sort_keys=True), self.source)
 
     def folder(self, go: Go) -> Path:
-        """Where the built programs are."""
+        """The folder of the built programs."""
         return go.cache.path("programs", self.name, self.key(go))
 
     def download(self, go: Go) -> None:

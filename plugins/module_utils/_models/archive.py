@@ -75,7 +75,7 @@ class _Member:
 
 
 class _Damaged(Exception):
-    """What is wrong with the archive itself, as the end of a sentence."""
+    """A damaged archive; the message is the end of a sentence."""
 
 
 def unpack(archive: str, folder: str) -> None:
@@ -262,7 +262,7 @@ class _Xz(io.RawIOBase):
 
 
 class _Forward:
-    """What tarfile reads from: goes forward only, and never reads very much at once."""
+    """The stream for tarfile: forward only, in bounded reads."""
 
     def __init__(self, file: t.BinaryIO) -> None:
         self._file = file

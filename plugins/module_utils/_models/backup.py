@@ -97,7 +97,7 @@ def _served(session: Session) -> tuple[str | None, list[str]]:
 
 
 def _predicted(place: Target, folder: str) -> dict[str, t.Any]:
-    """What would be copied, of a claim by what is noted on it: check mode starts no pod."""
+    """The predicted copy; for a claim by its annotations, since check mode starts no pod."""
     claim = getattr(place, "claim", None)
     if claim is not None:
         claim.check_usable(reading=True)
@@ -251,7 +251,7 @@ def _check_fillable(served: str | None, ours: Sequence[str]) -> None:
 
 
 def _identity(place: Target) -> str:
-    """What tells a store from all others: the UID of a claim, the folder."""
+    """The identity of a store: the UID of a claim, or the folder."""
     claim = getattr(place, "claim", None)
     return str(claim.uid) if claim is not None else os.path.realpath(str(getattr(place, "path", "")))
 
@@ -270,7 +270,7 @@ def _read(path: str) -> str:
 
 
 def _unsound(folder: str, releases: Sequence[str]) -> list[str]:
-    """What is not as it was backed up; every file is read."""
+    """The differences from the backup; every file is read."""
     target = FolderTarget(folder)
     found = []
     with target.reading() as session:

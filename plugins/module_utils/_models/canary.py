@@ -47,7 +47,7 @@ GOLDEN, USERS = "golden requests", "users' requests"
 
 @dataclass(frozen=True)
 class Canary:
-    """Which servers it is compared with, and what it may cost."""
+    """The servers that the canary is compared with, and the limits of the comparison."""
 
     servers: Mapping[str, t.Any]
     # How long it serves together with them, in seconds.
@@ -60,7 +60,7 @@ class Canary:
 
 @dataclass
 class Counts:
-    """What servers have done for one model since they started."""
+    """The counters of one model over several servers since they started."""
 
     requests: int = 0
     failed: int = 0
@@ -153,7 +153,7 @@ def comparable(new: Counts, old: Counts) -> bool:
 
 
 def summary(reports: Sequence[Report]) -> dict[str, t.Any]:
-    """What the canary comes to, and by which requests times were compared at all."""
+    """The result of the canary, and the requests by which times were compared."""
     by = [
         kind
         for kind, found in ((GOLDEN, [r.golden for r in reports]), (USERS, [r.users for r in reports]))
@@ -264,7 +264,7 @@ class Pool:
     timeout: float
 
     def look(self) -> Look:
-        """What each of them has done so far, the new one first; None for one that went with the demand."""
+        """The counters of each server, the new one first; None for one that was scaled down."""
         found = [_ask(client, self.timeout) for client in (self.new, *self.others)]
         if found[0] is None:
             raise TrialError("The server on trial does not tell its statistics any more.")
@@ -272,7 +272,7 @@ class Pool:
 
 
 def difference(earlier: Look, later: Look, only: int | None = None) -> dict[str, tuple[Counts, Counts]]:
-    """What the new server and the others have done in between, by model; of the others all, or one."""
+    """The difference of the counters of the new server and of the others (all, or one), by model."""
     mine = _between(earlier[0] or {}, later[0] or {})
     theirs: dict[str, Counts] = {}
     pairs = list(zip(earlier[1:], later[1:], strict=True))
@@ -297,7 +297,7 @@ class _Gone(Exception):
 def compare_by_golden(
     canary: Canary, pool: Pool, goldens: Sequence[Golden]
 ) -> tuple[dict[str, tuple[Counts, Counts]], dict[str, Comparison]]:
-    """What the new server and another one have done for golden requests, and how far apart their answers are.
+    """The times of the new server and of another one for golden requests, and the difference of their answers.
 
     Nothing when all others have gone: that is told, and users' requests are not compared with anything then either.
     """

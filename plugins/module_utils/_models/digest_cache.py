@@ -45,7 +45,7 @@ _TAIL = _DIGEST_LENGTH + 1
 
 
 def mark(info: os.stat_result) -> str:
-    """What has to stay the same."""
+    """The metadata of a file by which an unchanged file is recognized."""
     return f"{info.st_size} {info.st_mtime_ns} {info.st_ctime_ns} {info.st_ino} {info.st_dev}"
 
 
@@ -188,7 +188,7 @@ def _are_digests(found: Sequence[str]) -> bool:
 
 
 def _lines(path: str | None) -> t.Generator[str, None, None]:
-    """What the cache says, line by line; none of it counts before it is compared."""
+    """The lines of the cache; each is compared before it is used."""
     if path is None:
         return
     try:
@@ -209,7 +209,7 @@ def _path(sources: Sequence[str]) -> str | None:
 
 
 def _touch(path: str) -> None:
-    """What is in use is not forgotten, though nothing is ever written to it."""
+    """Mark a cache file as used, so that it is not removed as old."""
     if time.time() - os.stat(path).st_mtime > _TOUCH_SECONDS:
         os.utime(path)
 

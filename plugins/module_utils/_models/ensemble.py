@@ -26,7 +26,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_co
 
 
 def ensemble_problems(model: Model, models: Mapping[str, Model], external: Collection[str]) -> Iterable[str]:
-    """What is wrong with an ensemble, as ends of sentences."""
+    """The problems of an ensemble, as ends of sentences."""
     config = model.config
     for field in ("optimization", "instance_group", "model_warmup"):
         given = config.HasField(field) if field == "optimization" else len(getattr(config, field))

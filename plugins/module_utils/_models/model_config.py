@@ -70,7 +70,7 @@ _COMPLETE_EMPTY_LISTS = ("onnxruntime", "openvino", "tensorrt", "tensorflow")
 
 @dataclass(frozen=True)
 class Model:
-    """What the other models of a release may ask about one."""
+    """The properties of a model that other models of a release depend on."""
 
     name: str
     # None: Triton makes the configuration, or it could not be read.
@@ -167,7 +167,7 @@ def served_versions(config: t.Any, present: Sequence[int]) -> frozenset[int]:
 
 
 def config_problems(model: Model, is_file: Callable[[str], bool]) -> Iterable[str]:
-    """What is wrong within the configuration, as ends of sentences. `is_file` knows the paths in the model's folder."""
+    """The problems of the configuration, as ends of sentences. `is_file` knows the paths in the model's folder."""
     config = model.config
     if config.max_batch_size < 0:
         yield f"max_batch_size is {config.max_batch_size}; it must be 0, for no batching, or more."

@@ -137,7 +137,7 @@ def running(
 
 
 def server(pod: Mapping[str, t.Any], current: Release | None) -> dict[str, t.Any]:
-    """What one pod says about its release."""
+    """The release of one pod."""
     annotations = pod["metadata"].get("annotations") or {}
     state = state_of(pod, current) if current else State(annotations.get(SERVED_ANNOTATION), {})
     release, taken = state.release, None
@@ -176,7 +176,7 @@ class State(t.NamedTuple):
 
 
 def state_of(pod: Mapping[str, t.Any], current: Release) -> State:
-    """What a server serves, from what was noted on its pod, and from when it read the store."""
+    """The release that a server serves, by the notes on its pod and the time at which it read the store."""
     metadata = pod["metadata"]
     annotations = metadata.get("annotations") or {}
     noted, reading = _noted(metadata), _reading(pod)
@@ -194,7 +194,7 @@ def state_of(pod: Mapping[str, t.Any], current: Release) -> State:
 
 
 class _Reading(t.NamedTuple):
-    """When a server has read the store, in seconds since 1970 by the clock of the API server.
+    """The time at which a server read the store, in seconds since 1970 by the clock of the API server.
 
     It has begun between earliest and begun, and had ended at done; infinite: perhaps it still reads.
     """
@@ -234,7 +234,7 @@ def _reading(pod: Mapping[str, t.Any]) -> _Reading:
 
 
 def _read(reading: _Reading, current: Release, annotations: Mapping[str, str]) -> State:
-    """What was current while a server read the store; nothing where it may have been one release or another.
+    """The state of a server, by the release that was current while it read the store, if it can only be one.
 
     annotations: those of the template that it was made from. They say what was wanted when that was written, which was
     after a switch to it.
@@ -279,14 +279,14 @@ def container_of(pod: Mapping[str, t.Any]) -> str:
 
 
 def status_of(pod: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What Kubernetes says of Triton's container; of others, such as a proxy beside it, nothing follows."""
+    """The status of Triton's container; other containers, such as a proxy, do not count."""
     statuses: list[dict[str, t.Any]] = (pod.get("status") or {}).get("containerStatuses") or []
     name = container_of(pod)
     return next((status for status in statuses if status["name"] == name), {})
 
 
 def _noted(metadata: Mapping[str, t.Any]) -> float | None:
-    """When something was written on the pod last, in seconds since 1970 by the clock of the API server."""
+    """The time of the last note on the pod, in seconds since 1970 by the clock of the API server."""
     entries = [entry for entry in metadata.get("managedFields") or [] if entry.get("manager") == MANAGER]
     return max((seconds_of(entry["time"]) for entry in entries if "time" in entry), default=None)
 

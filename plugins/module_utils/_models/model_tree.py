@@ -99,7 +99,7 @@ class Tree:
         return content
 
     def below(self, folder: str) -> Iterator[Entry]:
-        """What lies in a folder and the folders in it."""
+        """The files in a folder and its subfolders."""
         return _entries_below(self.manifest, f"{folder}/")
 
     @property
@@ -109,7 +109,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Places(Mapping[str, str]):
-    """Where each file of a release lies, by its path in the release."""
+    """The locations of the files of a release, by their paths in the release."""
 
     manifest: str
     # The source of each model, and the files that lie elsewhere, since a link leads to them.
@@ -252,7 +252,7 @@ def _entry_at(manifest: str, path: str) -> Entry | None:
 
 
 def _start_of(manifest: str, path: str) -> int:
-    """Where the first line begins that does not come before this path."""
+    """The offset of the first line that does not sort before this path."""
     low, high = manifest.index("\n") + 1, len(manifest)
     while low < high:
         start = manifest.rfind("\n", low, (low + high) // 2) + 1 or low

@@ -73,7 +73,7 @@ class Session(t.Protocol):
 
 
 class Published(t.NamedTuple):
-    """What a store holds now, as far as it can be known without opening it. Models None: not known."""
+    """The content of a store, as far as it is known without opening it. models None: not known."""
 
     release: str | None
     models: list[dict[str, t.Any]] | None
@@ -116,7 +116,7 @@ class Target(t.Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """How to publish."""
+    """The options of a publication."""
 
     keep: int = 3
     verify: bool = False
@@ -172,7 +172,7 @@ class FolderTarget:
         session.call("announce", begun=begun.text)
 
     def switched(self) -> float | None:
-        """When the current release became that, by the clock of the file system."""
+        """The time at which the release became current, by the clock of the file system."""
         with contextlib.suppress(OSError):
             return os.lstat(os.path.join(self._path, "current")).st_mtime
         return None
@@ -223,7 +223,7 @@ class ClaimTarget:
 
     @property
     def claim(self) -> Claim:
-        """What the claim says, as it was read once."""
+        """The claim, read once."""
         return self._claim
 
     def published(self, _known: Mapping[str, Models] | None = None, /) -> Published:
@@ -250,12 +250,12 @@ class ClaimTarget:
         self._claim.announce(begun, age, lambda: session.call("check_lock"))
 
     def switched(self) -> float | None:
-        """When the current release became that, by the clock of the API server."""
+        """The time at which the release became current, by the clock of the API server."""
         switches = self._claim.switches
         return switches[0][1] if switches and switches[0][0] == self._claim.release else None
 
     def earlier(self) -> list[tuple[str, float, Models | None]]:
-        """What was current before, since when, and its models as far as they are known; the latest first."""
+        """The earlier releases, the latest first, each with the time of its switch and its models as far as known."""
         if self.switched() is None:
             return []
         models = {item["release"]: item.get("models") for item in self._claim.releases or []}
@@ -423,14 +423,14 @@ def _publish(
 
 
 def as_found(session: Session, before: Published, current: str | None) -> Published:
-    """What the open store serves, where that is not what was known before."""
+    """The release that the open store serves, if it differs from what was known before."""
     if before.known and before.release == current:
         return before
     return Published(current, models_in(session, current) if current else [])
 
 
 def _tried(outcome: Mapping[str, t.Any], tested: Mapping[str, t.Any] | None, options: Options) -> str:
-    """What tried the release."""
+    """The server that tested the release."""
     if not tested and outcome["previous"] is None and options.trial:
         return "nothing tried it, since no other release was served"
     if not tested:
@@ -539,7 +539,7 @@ def open_store(
 
 @contextlib.contextmanager
 def after_switch(release: str, outcome: Mapping[str, t.Any]) -> Iterator[None]:
-    """What fails now does not make the switch undone, and nobody may be told so."""
+    """Run what follows a switch: its failures become warnings, since the switch is done."""
     try:
         yield
     except Lost:
@@ -553,7 +553,7 @@ def after_switch(release: str, outcome: Mapping[str, t.Any]) -> Iterator[None]:
 
 
 def warnings_of(outcome: Mapping[str, t.Any]) -> dict[str, list[str]]:
-    """What a switch has left to be desired, as a part of the module's result."""
+    """The warnings after a switch, as a part of the module's result."""
     found = []
     if outcome["older"]:
         found.append(
@@ -606,7 +606,7 @@ def _listing(state: Published) -> str:
 
 @contextlib.contextmanager
 def sentences(root: str) -> Iterator[None]:
-    """What goes wrong in the store of a folder, as failures of the module."""
+    """Turn errors of a store in a folder into failures of the module."""
     try:
         yield
     except StoreError as exc:

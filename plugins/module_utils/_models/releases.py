@@ -204,7 +204,7 @@ def verify(target: Target, everything: bool) -> dict[str, t.Any]:
 
 
 def describe(target: Target, deep: bool) -> dict[str, t.Any]:
-    """Which releases a store holds. Without `deep` what is noted outside of it has to do, if anything is."""
+    """The releases of a store; without `deep` by notes outside of the store, if there are any."""
     published = target.published()
     noted = None if deep else target.noted()
     result: dict[str, t.Any] = {"leftovers": None, "lock": None, "space": None, "opened": False}
@@ -274,14 +274,14 @@ def _time(seconds: float | None) -> str | None:
 
 
 def differences(models: Models, served: Sequence[dict[str, t.Any]]) -> list[str]:
-    """What a server's index of models lacks or has besides the models of a release, a sentence each."""
+    """The models that a server's index lacks or has in addition to those of a release, a sentence each."""
     known = {model["name"] for model in models}
     foreign = {entry["name"] for entry in served} - known
     return missing_from(models, served) + [f"{name} is not of this release" for name in sorted(foreign)]
 
 
 def missing_from(models: Models, served: Sequence[dict[str, t.Any]]) -> list[str]:
-    """How a server's index of models falls short of a release, a sentence each."""
+    """The models of a release that a server's index lacks, a sentence each."""
     index: dict[str, list[dict[str, t.Any]]] = {}
     for entry in served:
         index.setdefault(entry["name"], []).append(entry)

@@ -192,7 +192,7 @@ def target(params: Mapping[str, t.Any], *, pod_required: bool = True) -> FolderT
 
 
 def pod_options(params: Mapping[str, t.Any]) -> PodOptions:
-    """What the options say about the pod that mounts a claim."""
+    """The options of the pod that mounts a claim."""
     pod, tried, canary = params["pod"], params.get("test_load") or {}, params.get("canary") or {}
     if pod["run_as_user"] == 0:
         raise SupersonicError("pod.run_as_user is 0, but the pod does not run as root. Name another user.")

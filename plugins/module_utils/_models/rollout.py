@@ -105,7 +105,7 @@ class Pool:
 
 
 def plan(pool: Pool, release: Release) -> list[Server]:
-    """What each server that does not serve the release has to do."""
+    """The steps for each server that does not serve the release."""
     return [server for pod in pool.pods() if (server := _needs(pod, release)) is not None]
 
 
@@ -124,7 +124,7 @@ def _needs(pod: Mapping[str, t.Any], release: Release) -> Server | None:
 
 
 def switch_of_template(pool: Pool, release: Release) -> tuple[str, list[Server]]:
-    """Which switch the template of an instance's pods has to name, and the servers that are to be replaced by that.
+    """The annotation that the pod template needs for the release, and the servers that this replaces.
 
     None as a rule: another release is another template. Going back to the release that the template names is not, so
     servers that were started in between, while the store had another one, are only replaced when something else in it
@@ -309,7 +309,7 @@ def _loaded(pool: Pool, server: Server, release: Release) -> str:
 
 
 class Log:
-    """What a server says from some time on of models that it has begun to load after that.
+    """The log of a server from a time on, about models that it began to load after that.
 
     A server that was still loading the release before has more to say of that. Each look goes on where the last one
     has ended, so that a server that says very much takes no memory.

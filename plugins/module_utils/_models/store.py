@@ -111,7 +111,7 @@ class Begun(t.NamedTuple):
             return cls("", "", False)
 
     def way_back(self, current: str | None) -> str | None:
-        """Where going back leads now: to where it was begun to lead, or to what a publication was about to replace.
+        """The target of a rollback: that of an interrupted one, or the release that a publication was replacing.
 
         None where somebody who knows nothing of marks has switched since.
         """
@@ -276,7 +276,7 @@ class Store:
             return False
 
     def begun(self) -> str | None:
-        """What `announce` has noted, as long as it has not come to its end."""
+        """The note of `announce` about a switch that is not finished."""
         try:
             with open(self._path("unfinished"), encoding="utf-8", errors="replace") as file:
                 return file.read()
@@ -311,7 +311,7 @@ class Store:
             )
 
     def inspect(self) -> dict[str, t.Any]:
-        """What is in the store: releases by their last use, work in progress, who has the lock, space."""
+        """The content of the store: releases by their last use, work in progress, the holder of the lock, space."""
         self._check_format(make=False)
         current = self.current()
         surplus = self.surplus(sys.maxsize)
@@ -359,7 +359,7 @@ class Store:
         raise StoreError(f"The release '{release}' is not in the store. It holds: {held}.")
 
     def drift(self, release: str, read: bool = True) -> dict[str, list[str]]:
-        """How a release differs from its manifest. Without `read` sizes and modes have to do."""
+        """The differences of a release from its manifest; without `read` by sizes and modes only."""
         folder = self._path("releases", release)
         found: dict[str, list[str]] = {"changed": [], "missing": [], "foreign": []}
         folders, wanted = {""}, {""}
@@ -390,7 +390,7 @@ class Store:
         return {kind: sorted(paths) for kind, paths in found.items()}
 
     def surplus(self, keep: int) -> dict[str, t.Any]:
-        """What `prune` would remove."""
+        """The releases and files that `prune` would remove."""
         releases, contents, manifests = self._surplus(keep)
         size = sum(size for _key, size in contents)
         return {"pruned": releases, "contents": len(contents), "bytes": size, "manifests": len(manifests)}
@@ -428,7 +428,7 @@ class Store:
         return {"current": self.current(), "age": self._age()}
 
     def missing(self, manifest: str, verify: bool = False) -> str:
-        """Which contents have to be sent; with `verify` stored ones are read, and damaged ones count.
+        """The contents that have to be sent; with `verify` stored ones are read, and damaged ones count as missing.
 
         A bit for each entry, in hexadecimal, set for the first one of each such content; see `wanted`. Their names
         would take many times the memory, here and where they are asked for.
@@ -741,7 +741,7 @@ class Store:
 
     @contextlib.contextmanager
     def _afterwards(self) -> t.Iterator[None]:
-        """What fails after a switch does not make it undone, and nobody may be told so."""
+        """Run what follows a switch: its failures become warnings, since the switch is done."""
         try:
             yield
         except (OSError, StoreError) as error:
@@ -879,7 +879,7 @@ class Store:
         return sorted(name for name in ordered if name not in kept), contents, manifests
 
     def _prune_if_possible(self, keep: int) -> str | None:
-        """Why not, where it cannot be done: no reason for a publication to fail."""
+        """Prune, and return the reason if that fails, which does not fail the publication."""
         try:
             self._remove_surplus(keep)
         except OSError as error:
@@ -953,7 +953,7 @@ class Store:
         return True
 
     def _lock_state(self) -> dict[str, t.Any] | None:
-        """Who has the lock, for people: by the clock of this machine, since nothing is written."""
+        """The holder of the lock for display, by the clock of this machine, since nothing is written."""
         try:
             touched = os.stat(self._path("lock", "holder")).st_mtime
         except FileNotFoundError:
@@ -989,7 +989,7 @@ class Store:
                     os.utime(self._path("lock", "holder"))
 
     def locked_by(self) -> dict[str, t.Any]:
-        """Who has the lock, as it was noted; empty when nobody has it, or nobody can say."""
+        """The noted holder of the lock; "" if there is none or it cannot be read."""
         return self._holder()
 
     def _holder(self) -> dict[str, t.Any]:
@@ -1044,7 +1044,7 @@ class Store:
 
     @contextlib.contextmanager
     def _fenced(self) -> t.Iterator[None]:
-        """Who took the lock over has also cleared our staging: say that, not which file is missing."""
+        """Report a lost lock, not a missing file: the new holder has removed our staging folder."""
         try:
             yield
         except FileNotFoundError:
@@ -1259,7 +1259,7 @@ def _syncfs_tells(kernel: str) -> bool:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, so that a reused number is not taken for it; empty when it has ended, None: not known."""
+    """The start of a process, to recognize a reused number; "" if it has ended, None: not known."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
@@ -1286,7 +1286,7 @@ def _is_over(pid: int, started: str) -> bool:
 
 
 def _self() -> dict[str, t.Any]:
-    """Which process on which machine this is."""
+    """The identity of this process and machine."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
             boot = file.read().strip()

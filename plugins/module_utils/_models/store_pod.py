@@ -90,7 +90,7 @@ exec(compile(code, "store", "exec"), {"__name__": "__main__"})
 
 @dataclass(frozen=True)
 class PodOptions:
-    """What a site may decide about the helper pod."""
+    """The options of the helper pod."""
 
     image: str
     image_pull_policy: str = "IfNotPresent"
@@ -133,7 +133,7 @@ class Claim:
 
     @property
     def uid(self) -> str:
-        """What no other claim of any cluster has; empty where it is not there."""
+        """The UID of the claim; "" if it does not exist."""
         return str(self._metadata.get("uid") or "")
 
     @property
@@ -146,7 +146,7 @@ class Claim:
 
     @property
     def release(self) -> str | None:
-        """What the store serves; None where it serves nothing or is marked, so that only itself can say."""
+        """The release that the store serves; None if there is none or only the store itself knows."""
         return None if self.begun else self._annotation(RELEASE_ANNOTATION)
 
     @property
@@ -179,7 +179,7 @@ class Claim:
 
     @property
     def switches(self) -> list[tuple[str, float]]:
-        """Which releases became current when, the latest first; seconds since 1970 by the clock of the API server."""
+        """The switches of releases, the latest first; seconds since 1970 by the clock of the API server."""
         with contextlib.suppress(ValueError, TypeError):
             return [
                 (str(name), float(since)) for name, since in json.loads(self._annotation(SWITCHES_ANNOTATION) or "[]")
@@ -466,7 +466,7 @@ class Remote:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Whoever does something else for a while keeps the store from taking that for its own death."""
+        """Send signs of life to the store during other work."""
         over = threading.Event()
         failures: list[SupersonicError] = []
 
@@ -563,7 +563,7 @@ def claim_label(name: str) -> str:
 
 
 def node_of(api: Api, claim: Claim) -> str | None:
-    """Where a pod has to run: a volume that only one node can mount may be in use already."""
+    """The node that a pod has to run on, if a volume that only one node can mount is in use already."""
     if "ReadWriteMany" in claim.modes:
         return None
     pods = f"/api/v1/namespaces/{claim.namespace}/pods"

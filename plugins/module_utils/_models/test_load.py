@@ -89,7 +89,7 @@ sys.exit(code if code >= 0 else 128 - code)
 
 @dataclass(frozen=True)
 class Limits:
-    """How long the server may take to load everything, and to answer one request, in seconds."""
+    """The timeouts in seconds: to load everything, and to answer one request."""
 
     start: float
     request: float
@@ -99,7 +99,7 @@ class Trial(t.Protocol):
     """Loads a release that is in the store, but not served, and sends it its golden requests."""
 
     def run(self, tree: Tree, /) -> dict[str, t.Any]:
-        """What was seen; raises SupersonicError, in the server's own words, when the release is not sound."""
+        """Test the release, return the observations. Raises SupersonicError with the server's message if it fails."""
 
 
 class Goldens(Sequence[golden_requests.Golden]):
@@ -204,7 +204,7 @@ class PodTrial:
             return {**report, "canary": compared}
 
     def _clear_leftovers(self) -> None:
-        """Whoever has the store's lock is alone: any other server on trial is what a killed publication left."""
+        """Remove servers that interrupted publications left; the holder of the lock has no rival."""
         query = {"labelSelector": f"{TRIAL_LABEL}={claim_label(self._claim.name)}"}
         for pod in self._api.list(self._pods, f"pods in namespace {self._claim.namespace}", query):
             metadata = pod["metadata"]

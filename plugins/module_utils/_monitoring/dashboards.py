@@ -332,7 +332,7 @@ def _defaults(panel: Panel) -> dict[str, Any]:
 
 
 def _overrides(panel: Panel) -> Iterator[dict[str, Any]]:
-    """What is not put on top of the others is a line for itself."""
+    """Overrides for series that are drawn as lines instead of stacked."""
     for query in panel.queries if panel.stacked else ():
         if query.legend not in panel.stacked:
             yield {

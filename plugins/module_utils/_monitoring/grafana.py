@@ -48,11 +48,11 @@ class Grafana(Web):
     name = "Grafana"
 
     def log_in(self, user: str, password: str) -> None:
-        """Who asks, without a token."""
+        """Log in with user and password, if there is no token."""
         self.headers["Authorization"] = f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
     def call(self, method: str, path: str, what: str, body: t.Any = None) -> t.Any:
-        """What it answers; None where there is nothing of this name."""
+        """The answer of Grafana; None if the object does not exist."""
         sent = None if body is None else json.dumps(body).encode()
         status, headers, text = self.request(f"{self.address.path}{path}", sent, method)
         if status < 300:
@@ -90,7 +90,7 @@ class Grafana(Web):
         return f"Grafana ({self.address}) sends us to {place}: is a log-in in front of it? Give the URL behind it."
 
     def problem(self, datasource: str) -> str:
-        """Why it cannot use a data source; "" where it can. Raises SupersonicError where it does not say."""
+        """The reason why Grafana cannot use a data source, "" if it can. Raises SupersonicError without an answer."""
         target = f"{self.address.path}/api/datasources/uid/{quote(datasource, safe='')}/health"
         status, headers, body = self.request(target)
         where = f"Grafana ({self.address})"
@@ -143,7 +143,7 @@ def _message(text: bytes) -> str:
 
 @dataclass
 class Outcome:
-    """What was done, or would be: the action for each thing, and texts to compare."""
+    """The result, or its prediction: the action for each object, and texts for the diff."""
 
     folder: str = "unchanged"
     dashboards: dict[str, str] = field(default_factory=dict)
@@ -272,7 +272,7 @@ def covers(wanted: t.Any, there: t.Any) -> bool:
 
 
 def common(wanted: t.Any, there: t.Any) -> t.Any:
-    """What is there of the keys that are wanted."""
+    """The live values of the desired keys."""
     if isinstance(wanted, Mapping) and isinstance(there, Mapping):
         return {key: common(value, there[key]) for key, value in wanted.items() if key in there}
     if isinstance(wanted, list) and isinstance(there, list) and len(wanted) == len(there):

@@ -117,7 +117,7 @@ class Prometheus(Web):
 
 
 class Known(t.NamedTuple):
-    """How many targets of a namespace a Prometheus has, and that in a sentence."""
+    """The number of a namespace's targets in a Prometheus, and a sentence about it."""
 
     text: str
     targets: int
@@ -165,7 +165,7 @@ def result(data: Mapping[str, t.Any]) -> dict[str, t.Any]:
 # ---- rules and alerts ------------------------------------------------------------------------------------------------
 @dataclass
 class Rules:
-    """What becomes of the rules of an instance.
+    """The state of the rules of an instance in Prometheus.
 
     groups: None where Prometheus does not tell; alerts: those that fire or are about to, where there are any.
     """
@@ -279,7 +279,7 @@ def _moment(text: str) -> float | None:
 # ---- an instance -----------------------------------------------------------------------------------------------------
 @dataclass
 class Scraped:
-    """How the pods of an instance are scraped.
+    """The scraping of the pods of an instance.
 
     deployed: whether it has an Envoy that is ready; recorded: whether what its servers compute is recorded by rules.
     """
@@ -312,7 +312,7 @@ def pod_pattern(name: str, parts: Sequence[str] = PARTS) -> str:
 
 
 def look_up_labels(metrics: Iterable[Mapping[str, str]], namespace: str, name: str) -> dict[str, str] | None:
-    """What a site calls the labels with the namespace and the pod, by series of an instance's Envoys."""
+    """The names of the labels with the namespace and the pod, by series of an instance's Envoys."""
     pattern = re.compile(pod_pattern(name, ["envoy"]))
     for labels in metrics:
         pods = [key for key, value in labels.items() if pattern.fullmatch(value)]
@@ -337,7 +337,7 @@ def interval(matrix: Iterable[Mapping[str, t.Any]]) -> float | None:
 
 
 def _as_set(seconds: float) -> float:
-    """What was measured is off by milliseconds, and sites scrape every so many seconds: windows are multiples of it."""
+    """The scrape interval in whole seconds, rounded from the measured one."""
     whole = round(seconds)
     return float(whole) if abs(seconds - whole) <= _INACCURACY * whole else round(seconds, 3)
 
@@ -349,7 +349,7 @@ def look_at(
     pods: Mapping[str, str] | None,
     parts: Sequence[str] = PARTS,
 ) -> Scraped:
-    """How the parts of an instance are scraped. pods: the ready ones and the part of each, None where nobody knows."""
+    """The scraping of the components. pods: the ready ones and the component of each, None if not known."""
     found = Scraped(deployed=pods is None or "envoy" in pods.values())
     if not found.deployed:
         return found
@@ -433,7 +433,7 @@ def _counted_twice(targets: Sequence[Mapping[str, t.Any]]) -> list[str]:
 
 
 def _add_errors(prometheus: Prometheus, targets: Iterable[dict[str, t.Any]]) -> None:
-    """Why targets are down, where Prometheus tells."""
+    """Add the errors of targets that are down."""
     with contextlib.suppress(SupersonicError, KeyError, TypeError):
         known = prometheus.get("/api/v1/targets", {"state": "active"}, "its targets")["activeTargets"]
         errors = {(item["labels"].get("job"), item["labels"].get("instance")): item["lastError"] for item in known}

@@ -265,7 +265,7 @@ class Queries:
 
     @property
     def busy_servers(self) -> str:
-        """How many servers are at work on average: the share of time for which each executes something, added up.
+        """The mean number of busy servers: the sum of the shares of time in which each executes something.
 
         One with several executions at a time is at work once.
         """
@@ -354,7 +354,7 @@ class Queries:
     # ---- accelerators --------------------------------------------------------------------------------------------
 
     def accelerators(self, metrics: Sequence[str] = ()) -> str:
-        """What Triton says of each accelerator, a series for each of them and each of the metrics (GPU_METRICS).
+        """Triton's metrics of each accelerator (GPU_METRICS), a series each.
 
         Servers that share one say the same. One that was not scraped lately is none: there are no zeros here.
         """
@@ -447,7 +447,7 @@ class Queries:
         return f"rate({self.selector(metric, 'triton', *ensembles)}[{self._range(window)}])"
 
     def _range(self, window: int = 0) -> str:
-        """What rates and means are taken over."""
+        """The range of rates and means."""
         return f"{window or self.window}s"
 
     def _sum(self, metric: str) -> str:
@@ -750,7 +750,7 @@ class Breakdowns(Queries):
 
     @property
     def keda_values(self) -> str:
-        """What KEDA has read of each trigger."""
+        """The values that KEDA read for each trigger."""
         return f"max by (metric) ({self._scaled('keda_scaler_metrics_value', 'scaledObject', '')})"
 
     @property

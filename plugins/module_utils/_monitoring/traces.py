@@ -83,7 +83,7 @@ def _hexadecimal(text: str, size: int) -> str:
 
 
 def problems_of(spans: Sequence[Span], services: Sequence[str]) -> list[str]:
-    """What is missing of a trace that passes these services, each called by the one before it."""
+    """The missing spans of a trace that passes these services, each called by the one before it."""
     known = {span.span_id: span for span in spans}
     present = {span.service for span in spans}
     missing = [name for name in services if name not in present]
@@ -118,7 +118,7 @@ class Collector(Web):
 
 
 class CollectorMetrics(Web):
-    """What a collector says of itself."""
+    """The metrics of a collector about itself."""
 
     name = "The collector's metrics"
 
@@ -182,7 +182,7 @@ Result = t.TypeVar("Result")
 
 
 def until(look: Callable[[], tuple[Result, list[str]]], seconds: float) -> tuple[Result, list[str]]:
-    """What look() gives and what is wrong with it, once nothing is or the time is over; errors are tried again."""
+    """Call look() until it reports no problem or the time is over; return its last result. Errors are retried."""
     limit = time.monotonic() + seconds
     while True:
         try:
@@ -239,7 +239,7 @@ def look_up(
     seconds: float,
     direct: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[dict[str, dict[str, t.Any]], list[str], dict[str, str]]:
-    """What there is of each trace, of which of those who have sent them none is whole, and of which that is no error.
+    """The spans of each trace, the senders without a complete trace, and those of them for which that is no error.
 
     A gateway that limits how many traces reach the servers leaves of the others its own spans alone. That is no error
     where servers that were asked without it (direct) have sent theirs.

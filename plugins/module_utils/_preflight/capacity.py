@@ -87,7 +87,7 @@ def _selected(selector: Object) -> list[str]:
 
 
 def _held(api: Api, base: str, instance: str, demands: Object) -> dict[str, Decimal] | None:
-    """What the instance itself takes of a quota already, by the quota's names; None where that may not be read."""
+    """The usage of a quota by the instance itself, by the quota's names; None if that may not be read."""
     selector = {"labelSelector": f"{INSTANCE}={instance}"}
     try:
         pods = listed(api, f"{base}/pods", "pods of the instance", selector)
@@ -135,7 +135,7 @@ def _add_claim(total: dict[str, Decimal], claim: Object) -> None:
 
 
 def needs(pods: Sequence[Object], demands: Object, number: str) -> dict[str, Decimal]:
-    """What an instance takes of a quota, by the quota's names.
+    """The usage of a quota by an instance, by the quota's names.
 
     number: least (what is there without demand), most, or update (the most, and what an update adds for a while).
     """
@@ -356,7 +356,7 @@ def nodes(
     demands: Object,
     wanted: Object,
 ) -> list[Finding]:
-    """Where pods may go and whether there is room, and of accelerators what is free.
+    """Check that nodes have room for the pods, accelerators included.
 
     ask: gives the nodes; wanted: preflight_node_resources.
     """

@@ -160,7 +160,7 @@ def inspect(api: Api, wanted: Mapping[str, Any], ask_prometheus: Callable[[], Kn
 
 
 class _Asked:
-    """What several checks want of a cluster, asked once."""
+    """Answers of the cluster that several checks need, read once."""
 
     def __init__(self, api: Api, namespace: str) -> None:
         self.api = api
@@ -286,7 +286,7 @@ def _prometheus(api: Api, namespace: str, instance: str, ask: Callable[[], Known
 
 
 def _running(api: Api, namespace: str, instance: str) -> int:
-    """How many pods of the instance run; none where that may not be seen."""
+    """The number of running pods of the instance; 0 if that may not be read."""
     labels = f"app.kubernetes.io/instance={instance},app.kubernetes.io/part-of=supersonic"
     try:
         pods = api.list(f"/api/v1/namespaces/{segment(namespace)}/pods", "pods", {"labelSelector": labels})
@@ -380,7 +380,7 @@ def allowed(api: Api, permission: Mapping[str, Any], namespace: str | None) -> b
 
 
 def _rules(api: Api, namespace: str) -> list[Mapping[str, Any]]:
-    """What we may do in a namespace, by SelfSubjectRulesReview."""
+    """Our rights in a namespace, by SelfSubjectRulesReview."""
     review = api.call(
         "POST",
         "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
@@ -494,7 +494,7 @@ def _role(api: Api, namespace: str, instance: str, wanted: Mapping[str, Any], re
 
 
 def _without_pods(verbs: Sequence[str], permissions: Sequence[Mapping[str, Any]]) -> str:
-    """How to do without verbs on pods: everything that asks for one of them has to go.
+    """How to avoid these verbs on pods: the variables of everything that needs one of them.
 
     Whoever publishes makes pods, and a roll-out only notes on those of the servers what they serve.
     """

@@ -64,7 +64,7 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """What is wrong and what to do."""
+        """The problem and its solution as one sentence."""
         about = f"{self.subject}: " if self.check in _NAMED else ""
         return f"{about}{self.found} {self.action}".strip()
 

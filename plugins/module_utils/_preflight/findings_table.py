@@ -156,7 +156,7 @@ def missing_text(result: Object) -> str:
 
 
 def report(result: Object) -> dict[str, Any]:
-    """What a file for other programs has of one instance."""
+    """The report about one instance for other programs."""
     rows = findings(result)
     return {
         "namespace": (result.get("namespace") or {}).get("name", ""),

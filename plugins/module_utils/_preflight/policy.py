@@ -112,5 +112,5 @@ def _pool(demands: Object, rules: Object) -> Iterator[tuple[str, str, str]]:
 
 
 def accelerators(pods: Object) -> int:
-    """How many accelerators one of these pods asks for: resources of nodes that have a vendor's name."""
+    """The number of accelerators that one of these pods requests: resources with a vendor's name."""
     return int(sum(amount for name, amount in of_pod(pods, "requests").items() if "/" in name))

@@ -47,7 +47,7 @@ def rules(wanted: Iterable[Right]) -> list[dict[str, list[str]]]:
 
 
 def subject(wanted: Object, who: Object, namespace: str) -> dict[str, str] | None:
-    """Whom the Role is bound to: whom somebody has said, or else who asks (userInfo of a SelfSubjectReview)."""
+    """The subject of the RoleBinding: the given one, or else the current user (userInfo of a SelfSubjectReview)."""
     if wanted.get("kind"):
         kind, name = str(wanted["kind"]), str(wanted["name"])
         place = str(wanted.get("namespace") or namespace)
@@ -104,7 +104,7 @@ def of_manifests(
     subject_: Object | None = None,
     byproducts: Iterable[Object] = (),
 ) -> list[dict[str, Any]]:
-    """What whoever applies and removes these objects with the module manifests has to be allowed to do.
+    """The rights that it takes to apply and remove these objects with the module manifests.
 
     name: of the roles; subject_: kind, name and namespace of whom they are for; byproducts: as of that module.
     What is cluster-wide, the namespace itself included, is a ClusterRole, and everything else a Role in each

@@ -95,7 +95,7 @@ def claims(
 
 
 def _cannot_change(api: Api, namespace: str, claim: Object, origins: Origins) -> Iterator[Finding]:
-    """What Kubernetes will refuse of a claim of ours that is there already; nothing where it may not be read."""
+    """The changes to an existing claim that Kubernetes will refuse; none if it may not be read."""
     name, role = str(claim["name"]), str(claim["role"])
     try:
         live = _find(api, CLAIM, namespace, name)
@@ -146,7 +146,7 @@ def _grows(api: Api, name: object) -> bool:
 
 
 def _of_class(api: Api, name: object, field: str, *, unread: object) -> object:
-    """What a storage class says of a field; None without one, and unread where it may not be read."""
+    """A field of a storage class; None without one, `unread` if it may not be read."""
     if not name:
         return None
     try:

@@ -31,7 +31,7 @@ _COUNTED = {
 
 
 def demands(sets: Mapping[str, Iterable[Object]], publisher: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What the sets of manifests of one instance, by role, ask for; publisher: the pod that publishes models.
+    """The requests of the manifests of one instance, by role; publisher: the pod that publishes models.
 
     Returns pods (kinds of them, each with how many there are at least and at most), claims, ingresses, references
     (to objects that have to be there) and counts (objects of a kind).
@@ -74,7 +74,7 @@ def _pods(deployment: Object, scaled: Object | None) -> dict[str, Any]:
 
 
 def _surge(strategy: Object, pods: int) -> int:
-    """How many pods an update adds for a while."""
+    """The number of additional pods during an update."""
     if strategy.get("type") == "Recreate" or not pods:
         return 0
     surge = (strategy.get("rollingUpdate") or {}).get("maxSurge", "25%")
@@ -241,7 +241,7 @@ def _counts(documents: Sequence[Object], sets: int) -> dict[str, int]:
 
 
 def of_pod(pod: Object, kind: str) -> Amounts:
-    """What one pod requests (kind: requests) or may use (limits), by resource; as the scheduler counts it."""
+    """The requests (kind: requests) or limits of one pod, by resource; as the scheduler counts them."""
     together: Amounts = {}
     largest: Amounts = {}
     for container in pod["containers"]:

@@ -92,7 +92,7 @@ def objects(api: Api) -> list[str]:
 
 
 def _readable(read: Callable[[], Any], what: str, found: dict[str, Any], otherwise: str) -> Any:
-    """What there is, or None with a note where we may not look."""
+    """The objects, or None with a note if they may not be read."""
     try:
         return read()
     except ApiError as error:

@@ -20,7 +20,7 @@ TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class Policy:
-    """How much may change within a period."""
+    """A scaling policy: the largest change within a period."""
 
     type: str
     value: int

@@ -68,7 +68,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Watch:
-    """How the quantities are worked out: windows and the like as in Queries, which says what each is for."""
+    """The parameters of the quantities, such as windows; Queries describes each."""
 
     window: float = WINDOWS["window"][0]
     short_window: float = WINDOWS["short_window"][0]
@@ -159,7 +159,7 @@ class Prometheus:
         return max(1.0, self._most)
 
     def learn(self, now: float) -> None:
-        """What a recording rule does now and then."""
+        """Evaluate a recording rule, as Prometheus does at intervals."""
         window = self.watch.learning_window
         self._most = max(self._most, *(series.rate(COMPUTED, now, window) or 0.0 for series in self.servers), 0.0)
 
@@ -167,7 +167,7 @@ class Prometheus:
         return sum(1.0 for series in self.servers if series.within(now, self.watch.short_window))
 
     def servers_reachable(self, now: float) -> float:
-        """What the Envoys may send requests to, which knows of servers that stop at once."""
+        """The servers that Envoys may send requests to; those that stop are excluded at once."""
         last = [rows[-1] for series in self.envoys if (rows := series.within(now, self.watch.short_window))]
         return max((row[REACHABLE] for row in last), default=0.0)
 
@@ -238,7 +238,7 @@ class Prometheus:
 
 
 def _times(now: float, window: float, step: float) -> Iterator[float]:
-    """Where a subquery looks: at the multiples of its step, whenever it is asked, and not at the very begin."""
+    """The times at which a subquery is evaluated: multiples of its step, without the very beginning."""
     number = math.floor((now - window) / step) + 1
     while number * step <= now:
         yield number * step

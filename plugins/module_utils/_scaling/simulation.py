@@ -41,7 +41,7 @@ RECORDED_EVERY = 5.0
 
 @dataclass(frozen=True)
 class Model:
-    """How long an execution takes (s): `base` and, for each request in it, `each`."""
+    """The execution time in seconds: `base` plus `each` for every request in the batch."""
 
     name: str = "model"
     base: float = 0.0208
@@ -64,7 +64,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Trigger:
-    """What a ScaledObject asks for, and what comes to one server."""
+    """A trigger of a ScaledObject: the query, and its threshold for one server."""
 
     quantity: str
     threshold: float = 1.0
@@ -136,7 +136,7 @@ class Server:
 
 @dataclass
 class Trace:
-    """What happened."""
+    """The record of a simulation."""
 
     duration: float
     changes: list[float] = field(default_factory=list)

@@ -65,7 +65,7 @@ class DirectModule(Normal):
             self._here = False
 
     def _hindrance(self, variables: Mapping[str, Any]) -> str:
-        """Why the module needs a process of its own."""
+        """The reason why the module needs a process of its own, "" if there is none."""
         task, connection = self._task, self._connection
         host = variables.get("ansible_delegated_vars", {}).get(task.delegate_to, {}) if task.delegate_to else variables
         try:

@@ -44,7 +44,7 @@ def packed(arguments: Mapping[str, Any]) -> bytes:
 
 @contextlib.contextmanager
 def module_process(given: bytes) -> Iterator[tuple[io.StringIO, io.StringIO]]:
-    """What a module finds in a process of its own, for as long as the context lasts, and what it writes.
+    """The environment of a module's process, as a context manager; collects its output.
 
     A loop calls a module several times in one process, and each is to be the first.
     """
@@ -64,7 +64,7 @@ def module_process(given: bytes) -> Iterator[tuple[io.StringIO, io.StringIO]]:
 
 
 def _state(given: bytes, register: Callable[..., object]) -> tuple[tuple[Any, str, Any], ...]:
-    """What Ansible's library for modules keeps for a process: where, its name, and what it is at the start."""
+    """The state that Ansible's module library keeps for a process: module, name, and initial value."""
     return (
         (basic, "_ANSIBLE_ARGS", given),
         (basic, "_ANSIBLE_PROFILE", PROFILE),
@@ -105,7 +105,7 @@ def _handle_again(number: signal.Signals, handler: Any) -> None:
 
 
 def run(module: types.ModuleType, given: bytes) -> dict[str, Any]:
-    """What a command that runs the module would come to."""
+    """The result of running the module, as of a command."""
     code = 0
     with module_process(given) as (output, errors):
         try:

@@ -62,7 +62,7 @@ def origin(value: Any) -> str:
 
 
 def named(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> list[dict[str, str]]:
-    """What a user's variables name, for messages: each with variable (and the key in it), value and origin."""
+    """The names of objects in a user's variables, for messages: variable (with the key in it), value and origin."""
     found = []
     for name in NAMING:
         written = variables.get(name)

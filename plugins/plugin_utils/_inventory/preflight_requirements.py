@@ -115,7 +115,7 @@ def ingress_classes(instance: Variables) -> list[str]:
 
 
 def node_resources(instance: Variables) -> dict[str, int]:
-    """What one server needs of a node besides CPU and memory."""
+    """The resources that one server needs of a node besides CPU and memory."""
     gpus = int(instance["triton_gpus"] or 0)
     return {str(instance["triton_gpu_resource"]): gpus} if gpus > 0 else {}
 

@@ -26,7 +26,7 @@ MODELS = "model_repository"
 
 
 class RoleManifests:
-    """What templates of roles give for the variables of one host.
+    """The manifests that the templates of roles render for the variables of one host.
 
     Precedence is as in a play that includes the role: defaults lie below the inventory, vars of the role above it.
     """

@@ -56,7 +56,7 @@ CRITICAL, WARNING = "critical", "warning"
 
 @dataclass(frozen=True)
 class Objectives:
-    """What the service promises.
+    """The service level objectives.
 
     availability: share of requests that the service does not fail, over any time. latency_ms, latency_share: share of
     requests that are answered within so many ms; 0 for no such objective. queue_ms: mean wait at servers. error_share,
@@ -172,7 +172,7 @@ class Alerts:
         )  # fmt: skip
 
     def _objectives(self) -> Iterator[Alert]:
-        """What clients see, against what is promised."""
+        """Alerts about what clients see, compared with the objectives."""
         aims = self.objectives
         for name, rate, share, seconds, text, do in (
             ("SupersonicErrors", "error_rate", aims.error_share, 300, "fail",
@@ -238,7 +238,7 @@ class Alerts:
         )  # fmt: skip
 
     def _machinery(self) -> Iterator[Alert]:
-        """What the service needs around it."""
+        """Alerts about the components around servers and Envoys."""
         pod, namespace = self.labels["pod"], self.labels["namespace"]
         ours = f'{namespace}="{self.namespace}",{pod}=~"{self.name}-({"|".join(_SCRAPED)})(-[a-z0-9]+){{1,2}}"'
         yield Alert(
@@ -366,7 +366,7 @@ class Alerts:
         )  # fmt: skip
 
     def _gpu(self, metric: str, over: int = 0) -> str:
-        """Where the exporter names the pods of GPUs only those of the instance, and all of them where it does not."""
+        """Alerts about GPUs: those of the instance, or all of them if the exporter does not name pods."""
         pod = f"{object_name(self.name, TRITON)}-.*"
         found = (
             f'{metric}{{exported_namespace="{self.namespace}",exported_pod=~"{pod}"}}',

@@ -92,7 +92,7 @@ def _number(value: Any) -> str:
 
 
 def answers(results: Mapping[str, Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What each query says now, a line each. results: by the name of the trigger, as of prometheus_query_info."""
+    """The current value of each query, a line each. results: of prometheus_query_info, by the name of the trigger."""
     lines = []
     for trigger in found:
         result = results.get(trigger["name"])

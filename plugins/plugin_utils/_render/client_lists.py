@@ -37,7 +37,7 @@ def entry(
     jwt_issuers: Sequence[str] = (),
     client_certificates: bool = False,
 ) -> Entry:
-    """What clients need to know of an instance.
+    """The entry of an instance in lists for clients.
 
     answer: what triton_info says of its address, host:port; authorities: a path where clients run.
     """
@@ -138,7 +138,7 @@ def _address(item: Mapping[str, t.Any]) -> str:
 
 
 def _needs(item: Mapping[str, t.Any]) -> str:
-    """What a client has to show, in words; "" for nothing."""
+    """The credentials that a client needs, in words; "" for none."""
     authentication = item["authentication"]
     tokens = bool(authentication["clients"] or authentication["issuers"])
     return " or ".join((["token"] if tokens else []) + (["certificate"] if authentication["certificate"] else []))

@@ -168,7 +168,7 @@ def server_clusters(
 
 
 def heap_bytes(resources: Mapping[str, Any]) -> int:
-    """How large Envoy's heap may become: nine tenths of the container's limit of memory; 0 without a limit.
+    """The maximum size of Envoy's heap: nine tenths of the container's memory limit; 0 without a limit.
 
     The rest is for what is no heap: the program itself, its threads, buffers of the kernel.
     """

@@ -113,7 +113,7 @@ def _move(item: dict[str, Any], namespace: str) -> None:
 
 
 def _holders(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Where a namespace may be named."""
+    """The mappings of a manifest that may name a namespace."""
     yield item["metadata"]
     yield from item.get("subjects") or []
     service = (item.get("spec") or {}).get("service") if item["kind"] == "APIService" else None

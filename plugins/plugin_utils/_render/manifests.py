@@ -136,7 +136,7 @@ def _named(value: Any) -> bool:
 
 
 def verification_table(targets: Sequence[Mapping[str, Any]]) -> str:
-    """What inference_check found for each server, as a table."""
+    """The result of inference_check for each server, as a table."""
     rows = [("layer", "server", "protocol", "passed", "models", "slowest", "largest deviation")]
     for target in targets:
         slowest = target.get("slowest_ms")
@@ -176,7 +176,7 @@ _FILES_SHOWN = 10
 
 
 def model_repository_table(info: Mapping[str, Any]) -> str:
-    """What model_repository_info found: releases, servers, and what else there is to know about the store."""
+    """The result of model_repository_info as a table: releases, servers, and notes about the store."""
     if info["releases"]:
         rows = [("release", "current", "published", "size", "models")]
         rows += [
@@ -207,7 +207,7 @@ def model_repository_table(info: Mapping[str, Any]) -> str:
 
 
 def _unfinished(begun: Mapping[str, Any], opened: bool) -> str:
-    """What a switch means that has not come to its end, and what to do."""
+    """The explanation of an unfinished switch, and what to do."""
     back = begun["state"] == "rolled_back"
     what = "A roll-back" if back else "A publication"
     way = f" from {_id(begun['before']) if begun['before'] else 'none'} to {_id(begun['release'])}"
@@ -235,7 +235,7 @@ def _store_lines(info: Mapping[str, Any]) -> list[str]:
 
 
 def model_drift_table(drift: Sequence[Mapping[str, Any]]) -> str:
-    """What verifying releases found: a line for each release, and below it what is wrong."""
+    """The result of verifying releases: a line for each release, and its problems below it."""
     lines = []
     for item in drift:
         wrong = [f"{kind}: {path}" for kind in ("changed", "missing", "foreign") for path in item[kind]]

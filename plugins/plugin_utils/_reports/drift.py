@@ -19,7 +19,7 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._reports import 
 def drift_report(
     results: Sequence[Mapping[str, Any]], name: str, namespace: str = "", why: str = "", unknown: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What was found of one instance; why: it could not be asked."""
+    """The drift of one instance; why: the reason if it could not be read."""
     plain = [str(text) for text in unknown if text]
     return drift_differences.report(results, str(name), str(namespace), time.time(), str(why), unknown=plain)
 

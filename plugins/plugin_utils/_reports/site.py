@@ -39,7 +39,7 @@ PROVED, DEPLOYED, CHECKED, FAILED, NOT_BEGUN = "proved", "deployed", "checked", 
 
 
 def failure(result: Mapping[str, t.Any], task: Mapping[str, t.Any], step: str) -> dict[str, str]:
-    """Why an instance has failed: what the task that failed says, and its name.
+    """The failure of an instance: the message and the name of the failed task.
 
     result, task: ansible_failed_result and ansible_failed_task; step: cluster, deployment or proof.
     """
@@ -105,7 +105,7 @@ def _told(instances: Sequence[Variables], planned: Sequence[Sequence[str]]) -> d
 def outcomes(
     instances: Iterable[Variables], planned: Sequence[Sequence[str]] = (), check: bool = False
 ) -> list[Outcome]:
-    """What became of each instance, in the order of the waves that were planned."""
+    """The result of each instance, in the order of the planned waves."""
     known = list(instances)
     numbers = _told(known, planned)
     order = {host: place for place, host in enumerate(numbers)}

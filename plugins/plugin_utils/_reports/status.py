@@ -33,7 +33,7 @@ def status_table(instances: Sequence[Mapping[str, Any]]) -> str:
 
 
 def status_unreachable(name: str, why: str, namespace: str = "") -> dict[str, Any]:
-    """What takes the place of an instance that could not even be asked."""
+    """The status of an instance that could not be reached."""
     return {
         "name": str(name),
         "namespace": str(namespace),

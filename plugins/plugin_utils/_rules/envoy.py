@@ -251,7 +251,7 @@ def _certificates(variables: Variables) -> Iterator[Problem]:
 
 
 def _pair(certificate: str, key: str) -> str | None:
-    """What is wrong with a certificate and its key, by OpenSSL, which reads them from files only."""
+    """The problem of a certificate and its key, by OpenSSL, which reads them from files only."""
     with tempfile.TemporaryDirectory() as folder:
         paths = []
         for name, text in (("certificate", certificate), ("key", key)):

@@ -27,7 +27,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {
 
 
 def cautions(variables: Variables) -> Iterator[str]:
-    """What is allowed, and yet to be known."""
+    """Warnings: valid settings that are risky."""
     chart = variables.get("gpu_operator_chart")
     if variables.get("gpu_operator_mode") != "managed" or not chart or variables.get("gpu_operator_chart_sha256") != "":
         return

@@ -37,7 +37,7 @@ def findings(variables: Variables) -> Iterator[Problem]:
 
 
 def cautions(variables: Variables) -> Iterator[str]:
-    """What is allowed, and yet to be known."""
+    """Warnings: valid settings that are risky."""
     manifest = variables.get("keda_manifest")
     if variables.get("keda_mode") != "managed" or not manifest or variables.get("keda_manifest_checksum") != "":
         return

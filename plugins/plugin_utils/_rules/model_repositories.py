@@ -78,7 +78,7 @@ def check_repositories(variables: Variables) -> Iterator[Problem]:
 
 
 def _wrong_folder(kind: str, key: str, folder: str) -> Iterator[str]:
-    """What is wrong with a folder of a repository, taken for itself."""
+    """The problem of a repository's folder by itself."""
     parts = folder_parts(folder)
     if ".." in parts:
         yield "it must not lead out with '..'. Name the folder itself, a folder inside the volume."
@@ -161,7 +161,7 @@ def _repositories_together(name: str, repositories: Sequence[Variables]) -> Iter
 
 
 def _folder(item: Variables) -> tuple[str, ...]:
-    """Which folder of which storage a repository is, () where that cannot be said."""
+    """The storage and folder of a repository, () if not known."""
     kind, path = item.get("kind"), str(item.get("path") or "")
     if kind == "nfs":
         path = f"{item['export']}/{path}" if item.get("export") else ""

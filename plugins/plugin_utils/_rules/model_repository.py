@@ -23,7 +23,7 @@ RELEASE = re.compile(r"[0-9a-f]{8,40}")
 
 
 def check_rollout(variables: Variables) -> Iterator[Problem]:
-    """How running servers take another release of the models."""
+    """Rules for the roll-out of a release into running servers."""
     name, mode = "triton_model_rollout", variables.get("triton_model_control_mode")
     rollout = variables.get(name)
     if rollout not in ("explicit", "poll"):
@@ -116,7 +116,7 @@ def _reads_what_is_published(variables: Variables, claim: str) -> Iterator[Probl
 
 
 def check_test_load(variables: Variables) -> Iterator[Problem]:
-    """What it takes that a server tries a release before the others serve it."""
+    """Rules for the test load of a release."""
     tried = variables.get("model_repository_test_load")
     if variables.get("model_repository_canary") and tried is False:
         yield Problem(

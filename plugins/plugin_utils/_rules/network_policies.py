@@ -19,7 +19,7 @@ NO_NETWORK = "it has to be a network such as 192.0.2.0/24; a single address is 1
 
 
 def check_network_policies(variables: Variables) -> Iterator[Problem]:
-    """Who may reach the pods."""
+    """Rules for the peers that may reach the pods."""
     for name in PEERS:
         for index, peer in enumerate(variables.get(name) or []):
             yield from _peer(name, f"[{index}]", peer)

@@ -142,7 +142,7 @@ def _alerts(variables: Variables) -> Iterator[Problem]:
 
 
 def _told(variables: Variables) -> Iterator[Problem]:
-    """Whom the managed one tells."""
+    """Rules for the receivers of the managed Prometheus' alerts."""
     extra = variables.get("prometheus_extra_configuration") or {}
     secrets = variables.get("prometheus_secrets")
     for variable, key in (("prometheus_alertmanagers", "alerting"), ("prometheus_remote_write", "remote_write")):

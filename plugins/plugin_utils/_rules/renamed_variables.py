@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Change:
-    """What has become of a name: renamed to another one, or removed.
+    """The change of a name: renamed, or removed.
 
     version: the first one without the old name; new: the new name, a key's without its variable; why: sentences, for
     what was removed why and what to do instead, for what was renamed how the value differs, where it does.
@@ -34,7 +34,7 @@ CHANGES: dict[str, Change] = {}
 
 
 def explanation(name: str, present: Container[str] = (), changes: Mapping[str, Change] | None = None) -> str:
-    """What has become of a name, as sentences; "" for one that there never was.
+    """The change of a name as sentences; "" for a name that never existed.
 
     present: the names that are set beside it.
     """

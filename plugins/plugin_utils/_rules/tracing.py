@@ -149,7 +149,7 @@ def _envoy(variables: Variables) -> Iterator[Problem]:
 
 
 def counts(variables: Variables) -> int:
-    """How many counts of traced requests a pod of Envoys has: none knows of another."""
+    """The number of independent counters of traced requests in a pod of Envoys."""
     limits = (variables.get("envoy_client_limits") or {}).values()
     clusters = 1 + sum(bool(isinstance(limit, Mapping) and limit.get("in_flight")) for limit in limits)
     workers = int(variables.get("envoy_concurrency") or 1) * int(variables.get("envoy_processes") or 1)

@@ -32,7 +32,7 @@ OWN_MOUNTS = {"tmp": "/tmp", "shared-memory": "/dev/shm"}
 
 
 def check_pod(variables: Variables) -> Iterator[Problem]:
-    """What is added to the servers' pod: environment, volumes, mounts and containers."""
+    """Rules for additions to the servers' pods: environment, volumes, mounts and containers."""
     for index, item in enumerate(variables.get("triton_env") or []):
         if item["name"] in OWNED_ENV:
             yield Problem(

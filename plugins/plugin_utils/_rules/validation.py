@@ -115,6 +115,6 @@ def _judged(
 
 
 def cautions(variables: Variables) -> list[str]:
-    """What is allowed, and yet to be known before it is done."""
+    """Warnings: valid settings that are risky."""
     own = list(drain_cautions(variables))
     return own + [text for of in (keda, gpu_operator) for text in of.cautions(variables)]

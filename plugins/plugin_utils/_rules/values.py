@@ -72,7 +72,7 @@ def check_value(variable: str, value: Any, spec: Mapping[str, Any], path: str = 
 
 
 def _typed(variable: str, value: Any, kind: str) -> str:
-    """How a value is given on the command line, where NAME=VALUE is always a text."""
+    """The notation of a value on the command line, where NAME=VALUE is always a string."""
     if not isinstance(value, str) or kind not in ("bool", "list", "dict"):
         return ""
     wanted = {
