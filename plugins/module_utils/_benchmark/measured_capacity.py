@@ -70,7 +70,7 @@ def monotone(values: Sequence[float], weights: Sequence[float] | None = None) ->
 
 
 def capacity(levels: Sequence[Level], latency_factor: float) -> Capacity:
-    """The capacity by a sweep over requests in flight. Latencies are smoothed, since a single one may be off by chance."""
+    """The capacity by a sweep over requests in flight, with smoothed latencies: one may be off by chance."""
     ordered = sorted(levels, key=lambda level: level.clients)
     if not ordered or ordered[0].clients != 1:
         raise SupersonicError("The levels of a sweep have to begin with 1 request in flight, which is never queued.")

@@ -303,7 +303,7 @@ def check_wanted() -> None:
 
 
 def recorded(prometheus: Prometheus, namespace: str, instance: str, begin: float, seconds: float) -> list[Row]:
-    """The values of Prometheus for the same time (it began then, by time.monotonic()), at the resolution of its scrapes."""
+    """The values of Prometheus since then (time.monotonic()), at the resolution of its scrapes."""
     found = look_at(prometheus, namespace, instance, None)
     if found.problems:
         raise SupersonicError(f"No data: {' '.join(found.problems)}")

@@ -633,7 +633,7 @@ def import_images(inside: Inside, ctr: Sequence[str], folders: Sequence[Path]) -
 
 
 def _leftover(directory: Path) -> Path:
-    """The name of the state folder during its removal, so that an interrupted removal leaves nothing like a node."""
+    """The name of the state folder during its removal; an interrupted one leaves nothing like a node."""
     return directory.with_name(f".{directory.name}.removed")
 
 
