@@ -239,7 +239,7 @@ def play_called(playbook: str, name: str) -> dict[str, Any]:
 def test_nothing_is_proved_where_check_mode_predicts_changes(playbook: str, roles: list[str]) -> None:
     """Every result of the roles decides, but for what only looks."""
     if playbook == "site.yml":
-        deploying = play_called(playbook, "Deploy every instance and prove it")["tasks"][-1]["block"]
+        deploying = play_called(playbook, "Deploy and verify every instance")["tasks"][-1]["block"]
         deployed = [
             include["name"].rpartition(".")[2]
             for task in deploying
@@ -250,7 +250,7 @@ def test_nothing_is_proved_where_check_mode_predicts_changes(playbook: str, role
         assert [name for name in deployed if name != "autoscaler"] == [*roles, "verify"]
         proof = deploying[-1]
     else:
-        proof = play_called(playbook, "Prove every instance by inference")
+        proof = play_called(playbook, "Verify every instance by inference")
     results = {
         task["register"]
         for name in roles

@@ -83,7 +83,7 @@ class Keda:
         **variables: Any,
     ) -> Run:
         """Run the role alone, for the local cluster or for clusters of another inventory."""
-        task = {"name": "Have KEDA", "ansible.builtin.include_role": {"name": "fastml.supersonic.keda"}}
+        task = {"name": "Deploy KEDA", "ansible.builtin.include_role": {"name": "fastml.supersonic.keda"}}
         play = {"hosts": hosts, "gather_facts": False, "tasks": [task]}
         (folder / "keda.yml").write_text(json.dumps([play]))
         extra = {"local_directory": str(LOCAL), "keda_kubeconfig": self.cluster.kubeconfig, **variables}

@@ -112,7 +112,7 @@ def test_actions(ended: dict[str, Run], host: str) -> None:
     done = ended[run]
     assert done.code != 0
     assert message in done.said_of(host), done.output
-    assert ("Do what was asked for" in done.output or "TASK [fastml.supersonic.model_repository" in done.output) == (
+    assert ("Perform the action" in done.output or "TASK [fastml.supersonic.model_repository" in done.output) == (
         run == "right"
     )
     assert done.recap[host]["failed"] == 1
@@ -178,7 +178,7 @@ def test_all_but_one_come_as_far_as_the_cluster(published: tuple[dict[str, str],
 
 def test_what_a_server_is_shows_no_environment(published: tuple[dict[str, str], Run]) -> None:
     _found, done = published
-    assert "Say what a server is" in done.output
+    assert "Describe a server" in done.output
     assert "planted" not in done.output
 
 

@@ -36,7 +36,7 @@ def stand_ins() -> dict[str, list[dict[str, Any]]]:
     # Of its own those that need no cluster: what a login that failed leads to.
     tasks = CLONE / "roles/preflight/tasks"
     asking, preflight = (yaml.safe_load((tasks / f"{name}.yml").read_text()) for name in ("ask", "main"))
-    (kept,) = [task for task in asking if task["name"] == "Keep why nobody is logged in"]
+    (kept,) = [task for task in asking if task["name"] == "Record why the login failed"]
     # As the first play of all tells which roles are asked for, so do the tags here.
     return {
         "preflight": [fails("refusing"), leaves("__preflight_result", {"problems": []}), kept, preflight[-1]],

@@ -62,7 +62,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("teardown")
     left, before = (
         next(task for task in BLOCK["block"] if task["name"] == name)
-        for name in ("Say what is left", "Say what goes, and what becomes of data")
+        for name in ("Report what is left", "Report what is removed and what happens to data")
     )
     shared = {
         "ansible_connection": "local",

@@ -72,7 +72,7 @@ def test_keda_watches_the_instances_of_its_cluster(home: Path) -> None:
     """By the expressions of site.yml."""
     plays = yaml.safe_load((CLONE / "playbooks" / "site.yml").read_text())
     tasks = {task["name"]: task for task in every_task(plays)}
-    said = tasks["Say that no instance is in the cluster"]
+    said = tasks["Warn that no instance is in the cluster"]
     told = {"dest": "{{ folder }}/{{ inventory_hostname }}-said", "mode": "0644"}
     play = [{
         "hosts": "supersonic_clusters",
@@ -81,7 +81,7 @@ def test_keda_watches_the_instances_of_its_cluster(home: Path) -> None:
             {"name": "Tell",
              "ansible.builtin.copy": {"dest": "{{ folder }}/{{ inventory_hostname }}-has", "mode": "0644",
                                       "content": "{{ found | join('+') }}"},
-             "vars": {"found": tasks["Have KEDA"]["vars"]["keda_instance_namespaces"]}},
+             "vars": {"found": tasks["Deploy KEDA"]["vars"]["keda_instance_namespaces"]}},
             # The same as a file.
             {**{key: value for key, value in said.items() if key != "ansible.builtin.debug"},
              "ansible.builtin.copy": {**told, "content": said["ansible.builtin.debug"]["msg"]}},

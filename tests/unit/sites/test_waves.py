@@ -46,7 +46,7 @@ def host(name: str, **variables: Any) -> dict[str, Any]:
 
 
 def broken(name: str, step: str = "proof", **variables: Any) -> dict[str, Any]:
-    fault = {"step": step, "task": "Say what failed", "message": "wrong\nanswers"}
+    fault = {"step": step, "task": "Report what failed", "message": "wrong\nanswers"}
     return host(name, __site_failure=fault, **variables)
 
 
