@@ -9,7 +9,7 @@ This plugin util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import (
     autoscaler,
@@ -50,7 +50,7 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.workloads
     check_resources,
 )
 
-Check = Callable[["ReadVariables"], Iterator[Problem]]
+Check = Callable[[ReadVariables], Iterable[Problem]]
 
 
 def check_relations(variables: Variables, *, files: bool = True, unjudged: Collection[str] = ()) -> list[Problem]:
@@ -59,8 +59,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
     files: whether files and folders that are named have to be there already; unjudged: variables that are set, but are
     wrong themselves, so that nobody may take them for missing.
     """
-    problems: list[Problem] = []
-    for check in (
+    checks: list[Check] = [
         check_limits,
         check_identity,
         openshift.findings,
@@ -90,9 +89,8 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
         keda.findings,
         gpu_operator.findings,
         *([check_files, keda.missing_files, gpu_operator.missing_files] if files else []),
-    ):
-        problems.extend(_judged(check, variables, unjudged))
-    return problems
+    ]
+    return [problem for check in checks for problem in _judged(check, variables, unjudged)]
 
 
 def absent_files(variables: Variables, unjudged: Collection[str] = ()) -> list[Problem]:
@@ -100,9 +98,7 @@ def absent_files(variables: Variables, unjudged: Collection[str] = ()) -> list[P
     return _judged(check_files, variables, unjudged)
 
 
-def _judged(
-    check: Callable[[ReadVariables], Iterable[Problem]], variables: Variables, unjudged: Collection[str]
-) -> list[Problem]:
+def _judged(check: Check, variables: Variables, unjudged: Collection[str]) -> list[Problem]:
     read = ReadVariables(variables)
     read.unjudged = unjudged
     problems: list[Problem] = []
