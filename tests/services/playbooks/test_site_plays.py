@@ -61,7 +61,7 @@ def without_roles(item: dict[str, Any]) -> list[dict[str, Any]]:
 def written(folder: Path, *more: str, clusters: Mapping[str, Any]) -> Path:
     """The folder, with the playbook and an inventory; more: how plays begin that are kept besides."""
     plays = yaml.safe_load((CLONE / "playbooks/site.yml").read_text())
-    wanted = ("Ask every cluster", "Deploy every instance", "Tell what became", *more)
+    wanted = ("Check every cluster", "Deploy and verify every", "Report the result", *more)
     kept = [play for play in plays if play["name"].startswith(wanted)]
     assert len(kept) == len(wanted)
     for play in kept:
@@ -154,7 +154,7 @@ def test_what_refuses_keeps_everything_as_it_is(site: Path) -> None:
 def test_a_login_that_failed_is_a_cluster_that_refuses(tmp_path: Path) -> None:
     failure = {"__supersonic_login_failure": "Nobody is logged in: a wrong password."}
     keda = {"supersonic_components": ["keda"]}
-    plays = ("Deploy what clusters", "Tell which clusters")
+    plays = ("Deploy what clusters", "Report which clusters")
     site = written(tmp_path, *plays, clusters={"near": keda, "far": {**keda, **failure}})
     inventory = yaml.safe_load((site / "hosts.yml").read_text())
     inventory["supersonic_instances"]["hosts"]["late"] |= failure
