@@ -74,8 +74,11 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         if terms:
             raise AnsibleError("instance_roles takes no names, but was given " + ", ".join(map(str, terms)) + ".")
-        listed = of_task(self._templar, variables or {})["supersonic_components"]
-        # What is no list at all is refused by the module validate, in its own words.
+        # What cannot be evaluated, or is no list, is refused by the module validate in its own words.
+        try:
+            listed = of_task(self._templar, variables or {})["supersonic_components"]
+        except AnsibleError:
+            listed = []
         listed = [str(item) for item in listed] if isinstance(listed, (list, tuple)) else []
         found = {"all": instance_roles, "optional": optional_roles, "cluster": cluster_roles}
         roles = found[self.get_option("kind")](listed)

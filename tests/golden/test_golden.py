@@ -19,6 +19,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import object_names
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._envoy import config_validation
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render.manifests import yaml_documents
@@ -170,6 +171,7 @@ def test_objects_have_the_names_and_labels_that_others_rely_on(rendered: Rendere
         labels = document["metadata"]["labels"]
         instance = labels["app.kubernetes.io/instance"]
         name, component = document["metadata"]["name"], f"{instance}-{labels['app.kubernetes.io/component']}"
+        assert component in object_names(instance), where
         assert name in (instance, component) or (
             document["kind"] == "PersistentVolumeClaim"
             or (document["kind"] == "Secret" and name.startswith(f"{component}-"))

@@ -6,8 +6,8 @@
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
-Every list of components and every name of an object comes from here. Templates of roles write names themselves;
-tests/golden/test_golden.py compares them with this contract.
+Plugins take lists of components and names of objects from here. Templates of roles write names themselves, and
+tests/golden/test_golden.py compares those with object_names(); teardown.yml has its own order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ class Component:
     optional: whether it is deployed only where supersonic_components lists the role.
     pods: whether it runs pods as long as it is there.
     scraped: whether Prometheus scrapes its pods.
-    grace_variable: the variable with the seconds that a pod may take to stop; "" for what Kubernetes gives.
     data: whether it may have a claim whose data a teardown keeps unless it is told otherwise.
     others: further names of objects, after the instance's name.
     """
@@ -35,28 +34,24 @@ class Component:
     optional: bool = False
     pods: bool = True
     scraped: bool = False
-    grace_variable: str = ""
     data: bool = False
     others: tuple[str, ...] = ()
 
 
-TRITON = Component("triton", "triton", scraped=True, grace_variable="triton_termination_grace")
-ENVOY = Component("envoy", "envoy", scraped=True, grace_variable="envoy_termination_grace", others=("envoy-access",))
+TRITON = Component("triton", "triton", scraped=True)
+ENVOY = Component("envoy", "envoy", scraped=True, others=("envoy-access",))
 MODELS = Component("model_repository", "models", pods=False, data=True, others=("model-repository",))
-PROMETHEUS = Component(
-    "prometheus", "prometheus", optional=True, grace_variable="prometheus_termination_grace", data=True
-)
+PROMETHEUS = Component("prometheus", "prometheus", optional=True, data=True)
 OTEL_COLLECTOR = Component(
     "otel_collector",
     "otel-collector",
     optional=True,
     scraped=True,
-    grace_variable="otel_collector_termination_grace",
 )
-TEMPO = Component("tempo", "tempo", optional=True, scraped=True, grace_variable="tempo_termination_grace", data=True)
+TEMPO = Component("tempo", "tempo", optional=True, scraped=True, data=True)
 GRAFANA = Component("grafana", "grafana", optional=True, data=True)
 AUTOSCALER = Component("autoscaler", "autoscaler", optional=True, pods=False)
-# Servers first, then those that send to them; what only watches comes last, and what scales after all of them.
+# Models and servers first, then what sends to them; what only watches comes last, and what scales after all of them.
 COMPONENTS = (MODELS, TRITON, ENVOY, OTEL_COLLECTOR, TEMPO, PROMETHEUS, GRAFANA, AUTOSCALER)
 # What a cluster has for all its instances.
 CLUSTER_ROLES = ("keda", "gpu_operator")

@@ -161,7 +161,7 @@ def _ours(every: Iterable[tuple[GroupKind, Object]], namespace: str, name: str, 
     own = object_names(name)
     # The HorizontalPodAutoscaler that KEDA makes is called after its ScaledObject.
     names = own | {f"keda-hpa-{object_name(name, TRITON)}"}
-    sets = {ApplySet(each, namespace).id: each for each in own}
+    sets = {ApplySet(each, namespace).id: each for each in own - {name}}
     publishers = {claim_label(claim) for claim in {model_claim(name), *claims}}
     found: dict[str, Ours] = {}
     for uid, (kind, live) in unique.items():

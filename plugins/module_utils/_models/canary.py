@@ -34,6 +34,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish 
 
 _WORSE = "A server with it did worse than the others"
 _LOOK_SECONDS = 1.0
+# Until the kubelet has found a server ready that has answered golden requests already.
+_READY_SECONDS = 60.0
+_NOT_READY = "it is not ready"
 # Differences below this many milliseconds are not the model's.
 _NOISE_MS = 1.0
 # A server may fail so much larger a share of its requests than the others, and so many: clients send wrong requests to
@@ -214,6 +217,7 @@ def compare_with_pool(
         users_of = f"users' requests (to it and to {len(pool.others)} more, for {canary.seconds:g} s at most)"
         with _said(f"{compared} and {users_of}."):
             join(canary.seconds)
+            _wait_until_ready(resolver, target)
             over = time.monotonic() + canary.seconds
             while True:
                 left = over - time.monotonic()
@@ -351,13 +355,27 @@ def _raise_if_slow(reports: Sequence[Report], canary: Canary) -> None:
         raise TrialError(f"{_WORSE}: {'; '.join(slow)}.")
 
 
+def _wait_until_ready(resolver: Resolver, target: Target) -> None:
+    """Wait for the first readiness of a running server. Returns early if it has ended, and at last without it."""
+    over = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < over:
+        try:
+            _raise_if_not_ready(resolver, target)
+        except TrialError as error:
+            if not str(error).endswith(f"{_NOT_READY}."):
+                return
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return
+
+
 def _raise_if_not_ready(resolver: Resolver, target: Target) -> None:
     """A server that ends, or that gets no requests since it is not ready, passes nothing."""
     path = f"/api/v1/namespaces/{target.place['namespace']}/pods/{target.place['name']}"
     pod = resolver.api.find(path, str(target))
     reason = "it was removed" if pod is None else why_not_running(pod)
     if pod is not None and reason is None and (condition_of(pod, "Ready") or {}).get("status") != "True":
-        reason = "it is not ready"
+        reason = _NOT_READY
     if reason:
         raise TrialError(f"One server served it and did not stay: {reason.rstrip('.')}.")
 

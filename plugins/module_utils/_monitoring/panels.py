@@ -6,8 +6,8 @@
 
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
-How Grafana writes that is in _dashboards, and the PromQL in _queries. A panel without `nothing` has data as soon as an
-Envoy of the instance is scraped, idle or not; of any other, `nothing` says why there may be none.
+How Grafana writes that is in dashboards.py, and the PromQL in queries.py. A panel without `nothing` has data as soon as
+an Envoy of the instance is scraped, idle or not; of any other, `nothing` says why there may be none.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _SHARED = ("cpu", "memory")
 def policy(demands: Object, rules: Object) -> list[Finding]:
     """A row for each rule that is broken, or one that says that all are kept.
 
-    demands: see _demands.demands(); rules: preflight_policy.
+    demands: see resource_requests.demands(); rules: preflight_policy.
     """
     if not any(value is not None for key, value in rules.items() if key not in ("severity", "source")):
         return []

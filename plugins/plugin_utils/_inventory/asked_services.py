@@ -4,7 +4,7 @@
 
 """Lists the Services of the cluster that playbooks of an instance connect to.
 
-This module util is PRIVATE to the collection. It can have breaking changes at any time.
+This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """
 
 from __future__ import annotations

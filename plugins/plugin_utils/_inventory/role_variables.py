@@ -108,6 +108,10 @@ class InstanceVariables(Mapping[str, Any]):
             raise KeyError(name)
         return value
 
+    def __contains__(self, name: object) -> bool:
+        """Whether it is set or has a default; nothing is evaluated."""
+        return name in self._given or name in all_defaults()
+
     def __iter__(self) -> Iterator[str]:
         return iter({**all_defaults(), **self._given})
 

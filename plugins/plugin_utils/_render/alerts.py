@@ -4,7 +4,7 @@
 
 """The alert rules of an instance, each with what to do.
 
-This module util is PRIVATE to the collection. It can have breaking changes at any time.
+This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 
 Each says how bad it is (critical: users are not served, or soon will not be; warning: look at it today), what is wrong
 in numbers, what to do in one sentence, and where the runbook has more. Without data all of them are silent but the one

@@ -6,7 +6,7 @@
 
 No token is in any. The same instances give the same files, byte by byte, but for what depends on who is ready.
 
-This module util is PRIVATE to the collection. It can have breaking changes at any time.
+This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """
 
 from __future__ import annotations

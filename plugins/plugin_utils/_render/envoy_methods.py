@@ -7,7 +7,7 @@
 Names and paths are those of Triton 2.51: grpc_service.proto and the protocol documents of
 https://github.com/triton-inference-server/server/tree/main/docs/protocol.
 
-This module util is PRIVATE to the collection. It can have breaking changes at any time.
+This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 """Formats the differences of an instance for reading.
 
-This module util is PRIVATE to the collection. It can have breaking changes at any time.
+This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """
 
 from __future__ import annotations

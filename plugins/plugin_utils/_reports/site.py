@@ -6,7 +6,7 @@
 
 An instance is told by the variables that it has after the plays: what its roles have registered, and why it failed.
 
-This module util is PRIVATE to the collection. It can have breaking changes at any time.
+This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """
 
 from __future__ import annotations

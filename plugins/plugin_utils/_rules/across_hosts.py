@@ -52,11 +52,8 @@ def check_instances(host: str, instances: Mapping[str, Variables]) -> list[Probl
             problems.append(Problem("supersonic_name", f"host {other} is an instance of the same name {where}", name))
         elif theirs in object_names(name) or name in object_names(theirs):
             shared = max(name, theirs, key=len)
-            problems.append(
-                Problem(
-                    "supersonic_name", f"host {other} is {theirs}, so both would have a Service {shared} {where}", name
-                )
-            )
+            text = f"host {other} is {theirs}, so both would have objects called {shared} {where}"
+            problems.append(Problem("supersonic_name", text, name))
     return problems
 
 

@@ -4,7 +4,7 @@
 
 """Rules for the role keda.
 
-This module util is PRIVATE to the collection. It can have breaking changes at any time.
+This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Written by tests/kubernetes_types.py; run `make kubernetes-types` instead of cha
 A type is string, integer, boolean, Quantity, IntOrString, any, the name of a type below, words between '|', {TYPE}
 for a map, or [TYPE] for a list; [TYPE KEY ...] is a list whose items differ in these fields.
 
-This module util is PRIVATE to the collection. It can have breaking changes at any time.
+This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """
 
 from __future__ import annotations

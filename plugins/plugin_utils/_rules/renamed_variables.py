@@ -7,7 +7,7 @@
 Whoever renames or removes a variable, or a key of one, adds it here in the same change. An inventory with the old name
 is then refused before anything changes, with what to write instead. Nothing has been released yet, so nothing is old.
 
-This module util is PRIVATE to the collection. It can have breaking changes at any time.
+This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors i
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpoints import Target
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golden_requests import Golden, parse
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.kserve_client import CallError
+from ansible_collections.fastml.supersonic.plugins.module_utils._models import canary as model_canary
 from ansible_collections.fastml.supersonic.plugins.module_utils._models import store_pod, test_load
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.canary import (
     Canary,
@@ -291,6 +292,27 @@ def test_golden_requests_are_compared_with_a_server_that_stays(others: list[Peer
         {"m": compared} if compared else {}
     )
     assert ("m" in comparisons) == (compared is not None and compared[1] > 0)
+
+
+def test_a_canary_is_given_the_time_to_get_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kubelet finds it ready a moment after its golden requests; one that has ended is not waited for."""
+    monkeypatch.setattr(model_canary, "_LOOK_SECONDS", 0.01)
+    ready, running = [False, False, True, True], {"phase": "Running"}
+    asked: list[str] = []
+
+    def find(path: str, _what: str) -> dict[str, Any]:
+        asked.append(path)
+        conditions = [{"type": "Ready", "status": str(ready[len(asked) - 1])}]
+        return {"metadata": {"name": "p"}, "status": {**running, "conditions": conditions}}
+
+    resolver: Any = SimpleNamespace(api=SimpleNamespace(find=find))
+    target = Target("pod", {"namespace": "n", "name": "p"}, "canary", "http")
+    model_canary._wait_until_ready(resolver, target)
+    assert len(asked) == 3
+    asked.clear()
+    running["phase"] = "Failed"
+    model_canary._wait_until_ready(resolver, target)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
