@@ -47,7 +47,7 @@ def test_releases_in_a_claim_are_backed_up_whoever_publishes_them(given: dict[st
 @pytest.mark.parametrize("playbook", ["backup", "drift", "bundle", "status", "teardown"])
 def test_playbooks_take_the_claim_from_there(playbook: str) -> None:
     text = (CLONE / "playbooks" / f"{playbook}.yml").read_text()
-    assert "query('fastml.supersonic.instance_models')" in text
+    assert "query('fastml.supersonic.instance_models'" in text
     assert "triton_model_repositories" not in text
 
 
