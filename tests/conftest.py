@@ -21,6 +21,10 @@ import pytest
 CLONE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CLONE / ".collections"))
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import use_own_environment
+
+use_own_environment()
+
 TESTS = CLONE / "tests"
 RECORD = CLONE / ".local" / "tests" / "durations.json"
 CHANCE = "ansible_collections.fastml.supersonic.tests.harness.chance"

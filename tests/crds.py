@@ -10,7 +10,6 @@ is kept by hand, since no module has it.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+CLONE = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CLONE / ".collections"))
+
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 
 # As .txt, since linters want short lines, which patterns are not.
 FOLDER = Path(__file__).resolve().parent / "crds"
@@ -94,7 +98,7 @@ class _Dumper(yaml.SafeDumper):
 def main() -> None:
     """Download the modules and write the definitions."""
     with tempfile.TemporaryDirectory() as scratch:
-        environment = {**os.environ, "GOPATH": scratch, "GOFLAGS": "-modcacherw"}
+        environment = own_environment() | {"GOPATH": scratch, "GOFLAGS": "-modcacherw"}
         for name, (module, path) in SOURCES.items():
             command = ["go", "mod", "download", "-json", module]
             done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, check=True)

@@ -35,6 +35,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 CLONE = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CLONE / ".collections"))
+
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
+
 OUTPUT = CLONE / ".local" / "tests"
 PROGRAMS = CLONE / ".venv" / "bin"
 EVIDENCE = CLONE / "tests" / "harness" / "evidence.py"
@@ -268,7 +272,7 @@ class Running:
         self.part = part
         self.began = time.monotonic()
         part.report.unlink(missing_ok=True)
-        environment = dict(part.environment) | os.environ
+        environment = dict(part.environment) | own_environment()
         environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment['PATH']}"
         self.seed = ""
         if environment.get("SUPERSONIC_SEED") == "random":

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The real cluster of these tests: $KUBECONFIG, or the one that `make local` has made."""
+"""The real cluster of these tests: $SUPERSONIC_KUBECONFIG, or the one that `make local` has made."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as scaling_keda
 from ansible_collections.fastml.supersonic.tests.harness import evidence
+from ansible_collections.fastml.supersonic.tests.harness.environment import kubeconfig
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.shared import Shared
@@ -30,9 +31,9 @@ _MADE = pytest.StashKey[list[str]]()
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The cluster. Without one these tests fail: they are not to be passed over."""
-    kubeconfig = Path(os.environ.get("KUBECONFIG") or CLONE / ".local/kubeconfig")
-    assert kubeconfig.is_file(), f"there is no {kubeconfig}: run `make local-for-tests` first, or set KUBECONFIG"
-    found = Cluster(str(kubeconfig))
+    path = kubeconfig()
+    assert path.is_file(), f"there is no {path}: run `make local-for-tests` first, or set SUPERSONIC_KUBECONFIG"
+    found = Cluster(str(path))
     request.config.stash[_CLUSTER] = found
     found.on_failure = lambda namespace: _keep(found, [namespace], os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0])
     yield found

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.fastml.supersonic.tests.harness import evidence
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
@@ -38,7 +38,7 @@ def test_logs_are_kept_as_soon_as_a_task_has_failed(
     kept_at = logs / "failing" / namespace
     script = f"echo '{line}'; until [ -e {kept_at}/pods.json ]; do sleep 0.1; done; exit {code}"
     done, failed = evidence.run_and_keep(
-        ["bash", "-c", script], Path(cluster.kubeconfig), namespace, "failing", Path.cwd(), os.environ
+        ["bash", "-c", script], Path(cluster.kubeconfig), namespace, "failing", Path.cwd(), own_environment()
     )
     assert done == code
     assert failed == (f"{evidence.COLOUR.sub('', line)}\n" if code else "")

@@ -20,13 +20,14 @@ import numpy
 import pytest
 from kubernetes import client, config
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import kubeconfig
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.models import build_examples
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 CLONE = Path(__file__).resolve().parents[2]
-KUBECONFIG = os.environ.get("KUBECONFIG") or str(CLONE / ".local" / "kubeconfig")
+KUBECONFIG = str(kubeconfig())
 TRITON_IMAGE = os.environ.get("SUPERSONIC_TEST_TRITON_IMAGE", "docker.io/fastml/triton-local:2.51.0")
 LABELS = {"app.kubernetes.io/instance": "test", "app.kubernetes.io/component": "triton"}
 SECURITY = {

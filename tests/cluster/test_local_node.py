@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.node import Machine, hierarchies
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 pytestmark = pytest.mark.thorough
@@ -74,7 +75,7 @@ class Role:
         }
         command = ["ansible-playbook", "-i", "localhost,", str(self.folder / "play.yml"), "-e", json.dumps(variables)]
         environment = {
-            **os.environ,
+            **own_environment(),
             "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"),
             "ANSIBLE_COLLECTIONS_PATH": str(CLONE / ".collections"),
             "ANSIBLE_NOCOLOR": "true",

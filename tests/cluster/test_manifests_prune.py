@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import (
     Cluster,
     actions,
@@ -249,7 +249,7 @@ def kubectl(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[st
     built = sorted(Path("/var/cache/fastml-supersonic/programs").glob("kubernetes-*/kubectl"))
     program = shutil.which("kubectl") or (str(built[-1]) if built else None)
     assert program, "there is no kubectl in PATH"
-    environment = {**os.environ, "KUBECTL_APPLYSET": "true", "KUBECONFIG": cluster.kubeconfig}
+    environment = own_environment() | {"KUBECTL_APPLYSET": "true", "KUBECONFIG": cluster.kubeconfig}
     return subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=False)
 
 

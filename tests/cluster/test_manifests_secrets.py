@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container, secret, workload
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def play(cluster: Cluster, tmp_path: Path, namespace: str, *calls: Call) -> list
     (tmp_path / "play.yml").write_text(HEAD + "".join(TASK.format(number=number) for number in range(len(calls))))
     log = tmp_path / "ansible.log"
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-vvv", "--diff", str(tmp_path / "play.yml")]
-    environment = {**os.environ, "ANSIBLE_LOG_PATH": str(log), "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg")}
+    environment = own_environment() | {"ANSIBLE_LOG_PATH": str(log), "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg")}
     done = subprocess.run(
         [*command, "-e", f"arguments={tmp_path / 'arguments.json'}"],
         cwd=CLONE,

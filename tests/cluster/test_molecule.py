@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import kubeconfig, own_environment
 from ansible_collections.fastml.supersonic.tests.harness.evidence import run_and_keep
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
-from ansible_collections.fastml.supersonic.tests.harness.processes import own_environment
 
 FOLDER = CLONE / "extensions/molecule"
 # The life of an instance takes as long as several roles, and comes first.
@@ -37,11 +37,11 @@ def test_scenario(request: pytest.FixtureRequest, scenario: str) -> None:
     environment = own_environment(
         PATH=f"{programs}{os.pathsep}{os.environ['PATH']}",
         ANSIBLE_CONFIG=str(CLONE / "ansible.cfg"),
-        LC_ALL="C.UTF-8",
+        KUBECONFIG=str(kubeconfig()),
     )
     code, failed = run_and_keep(
         [programs / "molecule", "test", "--scenario-name", scenario],
-        Path(os.environ.get("KUBECONFIG") or CLONE / ".local/kubeconfig"),
+        kubeconfig(),
         f"molecule-{scenario.replace('_', '-')}",
         request.node.nodeid,
         CLONE,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.tests import parts, repeat
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.parts import Part, Result, Running
 
@@ -145,7 +145,7 @@ def test_a_test_that_hangs_fails_by_itself(tmp_path: Path) -> None:
         """
     done = subprocess.run(
         run_of_pytest(tmp_path, text, "--timeout=2"),
-        env=os.environ | {"PYTHONPATH": str(CLONE / ".collections")},
+        env=own_environment(PYTHONPATH=str(CLONE / ".collections")),
         capture_output=True,
         text=True,
         check=False,

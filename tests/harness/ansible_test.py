@@ -15,8 +15,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import cache, own_environment
+
 CLONE = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastml-supersonic" / "sanity"
+CACHE = cache() / "sanity"
 # ansible-test keeps its environments below a home: one of its own, so that nobody else's is touched.
 HOME = CACHE / "home"
 
@@ -46,7 +48,12 @@ def command(name: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
     HOME.mkdir(parents=True, exist_ok=True)
     words = ["ansible-test", name, "--python", version, "--color", "no", *arguments]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return words, {**os.environ, "PATH": path, "HOME": str(HOME), "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": os.devnull}
+    return words, own_environment() | {
+        "PATH": path,
+        "HOME": str(HOME),
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_CONFIG": os.devnull,
+    }
 
 
 def ansible_test(place: Path, name: str, *arguments: str) -> int:

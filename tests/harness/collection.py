@@ -14,6 +14,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import without_ansible
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
 # What a collection consists of once it is installed somewhere else; nothing of it may need anything more.
@@ -30,7 +31,7 @@ def install(folder: Path, source: Path = CLONE) -> Path:
     subprocess.run([*galaxy, "build", str(source), "--output-path", str(folder)], check=True, capture_output=True)
     (archive,) = folder.glob("*.tar.gz")
     # Of no configuration: with the clone's, the collection is installed already and nothing would be done.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment = without_ansible()
     command = [*galaxy, "install", str(archive), "-p", str(place)]
     subprocess.run(command, check=True, capture_output=True, cwd=folder, env=environment)
     for path in (place / "ansible_collections" / "fastml" / "supersonic").iterdir():

@@ -15,11 +15,11 @@ from typing import Any
 import envoy
 import yaml
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.processes import (
     Process,
     free_ports,
     http_status,
-    own_environment,
 )
 
 _TYPES = "type.googleapis.com/envoy"

@@ -17,8 +17,8 @@ from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
-from ansible_collections.fastml.supersonic.tests.harness.processes import own_environment
 
 Object = dict[str, Any]
 # Every local cluster has this image, and with it bash, sleep and Python.

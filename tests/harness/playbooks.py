@@ -20,12 +20,12 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import kubeconfig, own_environment
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
-from ansible_collections.fastml.supersonic.tests.harness.processes import own_environment
 
 CLONE = Path(__file__).resolve().parents[2]
 LOCAL = CLONE / ".local"
-KUBECONFIG = Path(os.environ.get("KUBECONFIG") or LOCAL / "kubeconfig")
+KUBECONFIG = kubeconfig()
 # Small and quick to stop: for everything that is not about lost requests.
 SMALL: dict[str, Any] = {
     "supersonic_kubeconfig": str(KUBECONFIG),

@@ -31,13 +31,6 @@ PATIENCE = 4
 PORTS = range(10_000, 30_000)
 
 
-def own_environment(**more: str) -> dict[str, str]:
-    """What a test's process inherits, and more. A plain copy may fail in a thread: pytest tells in a variable which
-    test runs, and changes it meanwhile."""
-    own = ((name, os.environ.get(name)) for name in list(os.environ))
-    return {name: value for name, value in own if value is not None} | more
-
-
 def until(condition: Callable[[], Any], seconds: float = 30.0, pause: float = 0.1) -> Any:
     """Wait for something that happens elsewhere, which takes so many seconds at most where nothing else runs."""
     limit = time.monotonic() + PATIENCE * seconds

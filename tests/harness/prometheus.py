@@ -16,11 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.processes import (
     Process,
     free_ports,
     http_status,
-    own_environment,
 )
 
 IMAGE = "docker.io/fastml/prometheus-local:3.13.5"

@@ -18,11 +18,11 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.processes import (
     Process,
     free_ports,
     http_status,
-    own_environment,
 )
 
 # Carries Triton 2.51.0, the version that the local cluster serves with.

@@ -33,6 +33,10 @@ from pathlib import Path
 import yaml
 
 CLONE = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CLONE / ".collections"))
+
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
+
 LIST = Path(__file__).with_name("mutations.yml")
 MOST_AT_ONCE = 2
 # Seconds for the tests of one mutation, many times what they take; and for one test, whose stacks are shown then.
@@ -111,7 +115,7 @@ def pytest(folder: Path, tests: Iterable[str], *more: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", "-p", "no:cacheprovider"]
     command += [f"--timeout={HUNG_S}", *more, *tests]
     # What was compiled of one mutation is never used for another.
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PWD": str(folder)}
+    environment = own_environment() | {"PYTHONDONTWRITEBYTECODE": "1", "PWD": str(folder)}
     process = subprocess.Popen(
         command,
         cwd=folder,

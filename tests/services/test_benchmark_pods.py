@@ -26,6 +26,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load 
     parse_times,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.load_pods import Outcome, add
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
 # Written by perf_analyzer 2.60.0: three requests of one client.
@@ -74,7 +75,7 @@ class Pod:
         (folder / "bin" / "perf_analyzer").write_text(PERF_ANALYZER)
         (folder / "bin" / "perf_analyzer").chmod(0o755)
         path = f"{folder / 'bin'}:{os.environ['PATH']}"
-        self.environment = {**os.environ, "PATH": path, "FOLDER": str(folder), "EXPORT": str(EXPORT)}
+        self.environment = own_environment() | {"PATH": path, "FOLDER": str(folder), "EXPORT": str(EXPORT)}
 
     def start(self, *words: str) -> None:
         self.process = subprocess.Popen(

@@ -9,7 +9,6 @@ nobody else can judge it here.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import tracing
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.tracing import container, of_kind, render
 
@@ -144,7 +144,7 @@ def validated(
     (folder / "otel-collector.yaml").write_text(text.replace(*change) if change[0] else text)
     environment = {item["name"]: "a value" for item in container(manifests)["env"] or []}
     command = [str(collector), "validate", f"--config={folder / 'otel-collector.yaml'}"]
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=own_environment() | {**environment}, capture_output=True, text=True, check=False)
 
 
 def test_what_it_sends_goes_where_it_is_wanted(rendered: Path) -> None:

@@ -29,9 +29,10 @@ from xml.etree import ElementTree
 CLONE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CLONE / ".collections"))
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import cache, own_environment
 from ansible_collections.fastml.supersonic.tests.parts import DAILY, OUTPUT, TOGETHER, pytest, read_report
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastml-supersonic" / "python"
+CACHE = cache() / "python"
 ENVIRONMENTS = CLONE / ".local" / "versions"
 REQUIREMENTS = ("requirements.txt", "requirements-local.txt", "requirements-openshift.txt", "requirements-dev.txt")
 TESTS = ("-m", DAILY, "tests/unit", "tests/contracts", "tests/services")
@@ -130,7 +131,7 @@ def test(version: Version, arguments: Sequence[str]) -> tuple[bool, str]:
         "SUPERSONIC_TRITON_ENVIRONMENT": sys.prefix,
     }
     command = [str(place / "bin" / "python"), "-m", *pytest(f"versions-{version.name}", *TOGETHER, *arguments)]
-    code = subprocess.run(command, cwd=CLONE, env=os.environ | own, check=False).returncode
+    code = subprocess.run(command, cwd=CLONE, env=own_environment() | own, check=False).returncode
     counts, _skipped = read_report(report(version))
     numbers = " ".join(f"{counts.get(key, 0):>8}" for key in ("passed", "failed", "skipped"))
     seconds = time.monotonic() - began

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 ENTRY = 'Component("mirror", "mirror", optional=True, scraped=True, data=True),\n'
@@ -80,7 +81,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_lists_of_components_have_it(collection: Path) -> None:
     others = [each for each in sys.path if each and "supersonic" not in each]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(collection.parents[2]), *others])}
+    environment = own_environment() | {"PYTHONPATH": os.pathsep.join([str(collection.parents[2]), *others])}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+
+from ansible_collections.fastml.supersonic.tests.harness.environment import without_ansible
 
 CLONE = Path(__file__).resolve().parents[3]
 # What users put into their clones, or what running things there leaves.
@@ -78,7 +79,7 @@ def test_only_the_project_is_packed(tmp_path: Path) -> None:
         "--output-path",
         str(tmp_path),
     ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment = without_ansible()
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment)
     (archive,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(archive) as opened:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 from ansible_collections.fastml.supersonic.tests.unit.inventory.test_wrong_inventories import (
     RIGHT,
@@ -27,7 +27,7 @@ from ansible_collections.fastml.supersonic.tests.unit.inventory.test_wrong_inven
 def run_site(inventory: Path, *arguments: str, playbook: str = "site.yml") -> subprocess.CompletedProcess[str]:
     """A playbook from the clone, results as JSON, one line each."""
     environment = {
-        **os.environ,
+        **own_environment(),
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
         "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"),
         "ANSIBLE_FORKS": "4",

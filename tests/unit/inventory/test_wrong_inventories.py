@@ -10,7 +10,6 @@ tests/services/playbooks, which has to say the same.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.names imp
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.unevaluated import Failure, unevaluated
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.validation import cautions, check_relations
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.values import check_value
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 
 CLONE = Path(__file__).resolve().parents[3]
 RIGHT: dict[str, Any] = {
@@ -1179,7 +1179,7 @@ def judged(*inventories: Path) -> dict[str, str]:
     done = subprocess.run(
         [sys.executable, str(CLONE / "tests/harness/one_process.py"), "judge", *map(str, inventories)],
         cwd=CLONE,
-        env={**os.environ, "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        env=own_environment() | {"ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True,
         text=True,
         timeout=300,

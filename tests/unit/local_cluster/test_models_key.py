@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 
 BUILDER = Path(__file__).resolve().parents[3] / "roles/local_cluster/files/models"
 
@@ -24,7 +25,7 @@ def key(builder: Path, libraries: Path | None = None) -> str:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(libraries or "")},
+        env=own_environment() | {"PYTHONPATH": str(libraries or "")},
     ).stdout.strip()
 
 

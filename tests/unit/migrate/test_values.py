@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +32,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.
     seconds,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._helm_migration.command import Command, parse
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 CLONE = Path(__file__).resolve().parents[3]
@@ -649,7 +649,7 @@ def test_the_inventory_is_right(inventory: Path) -> None:
         [sys.executable, str(CLONE / "tests/harness/one_process.py"), "judge", str(inventory)],
         cwd=CLONE,
         env={
-            **os.environ,
+            **own_environment(),
             "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
             migration_inventory.TOKEN: "a",
