@@ -11,10 +11,12 @@ from ansible_collections.fastml.supersonic.tests.harness.marks import marks
 from ansible_collections.fastml.supersonic.tests.mutations.run import CLONE, Mutation, read
 
 MUTATIONS = read()
+# It only grows: raised with each new entry.
+LEAST = 180
 
 
 def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
-    assert len({mutation.id for mutation in MUTATIONS}) == len(MUTATIONS) >= 60
+    assert len({mutation.id for mutation in MUTATIONS}) == len(MUTATIONS) >= LEAST
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.id)

@@ -240,3 +240,14 @@ def test_answers_in_words() -> None:
 def test_no_answer(result: dict[str, Any], said: str) -> None:
     assert autoscaler.answers({"queue_time": result}, TRIGGERS[1:2]) == [f"queue_time: {said}"]
     assert autoscaler.unusable({"queue_time": result, "other": {"value": 1.0}}) == ["queue_time"]
+
+
+def test_a_trigger_of_the_site_keeps_its_authentication() -> None:
+    own = {
+        "type": "kafka",
+        "metadata": {"topic": "events"},
+        "metricType": "Value",
+        "useCachedMetrics": True,
+        "authenticationRef": {"name": "kafka-login"},
+    }
+    assert autoscaler.triggers([], {}, URL, {}, [own]) == [{"name": "kafka-0", **own}]

@@ -179,3 +179,9 @@ def test_what_is_on_its_way_out_is_waited_for() -> None:
     every = [objects(item(POD, "a", labels=MINE))]
     _seen, left = owned_objects.wait_gone(ask, lambda seen: owned_objects.judge(seen.objects, []), 5, pause=0)
     assert len(left.stray) == 1
+
+
+def test_a_claim_that_is_being_deleted_does_not_stay() -> None:
+    going = item(PVC, "used", deletionTimestamp="2026-01-01T00:00:00Z", finalizers=["kubernetes.io/pvc-protection"])
+    left = owned_objects.judge(objects(going), [], ["used"])
+    assert ([one.name for one in left.kept], [one.name for one in left.stray]) == ([], ["used"])

@@ -197,3 +197,8 @@ def test_credentials_inside_of_configurations_are_learned() -> None:
 
 def test_values_of_the_inventory() -> None:
     assert secret_values([{"a": "one", "b": ["two", None]}, "", "one", False]) == ["one", "two"]
+
+
+@pytest.mark.parametrize("key", ["AKIA" + "A1" * 8, "ASIA" + "B2" * 8])
+def test_an_access_key_of_s3_is_removed(key: str) -> None:
+    assert Redactor().text(f"read s3://models with {key}, refused") == f"read s3://models with {REMOVED}, refused"

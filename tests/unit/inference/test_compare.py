@@ -45,6 +45,7 @@ def problems(want: Tensor, got: Tensor, tolerance: Tolerance | None = None) -> l
         # A share of what is expected, not of the answer, of which 1 would be too much.
         ("FP32", [100.0], [99.0], Tolerance(relative=0.01)),
         ("INT32", [10_000], [9_900], Tolerance(relative=0.01)),
+        ("INT32", [-10_000], [-9_900], Tolerance(relative=0.01)),
         ("FP32", [NAN, INF, "-Infinity"], [NAN, INF, "-Infinity"], None),
         ("FP32", [-0.0], [0.0], EXACT),
         ("FP16", [1.0], [1.005], None),

@@ -190,3 +190,9 @@ def test_hiding_leaves_the_object_alone() -> None:
     value = secret(data={"p": CODED})
     Mask([value]).object(value)
     assert value["data"] == {"p": CODED}
+
+
+def test_a_value_that_begins_with_another_is_hidden_whole() -> None:
+    values = {"user": "supersonic-admin", "password": "supersonic-admin-26"}
+    mask = Mask([{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "stringData": values}])
+    assert "26" not in mask.text("logged in with supersonic-admin-26")

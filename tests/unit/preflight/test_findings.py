@@ -768,3 +768,27 @@ def test_accelerators_that_this_run_installs_count_as_there(api: Api, resource: 
     assert "error" not in [severity for severity, _subject, _sentence in rows], rows
     rows = found(api, wanted, check="gpus", node_resources={resource: 1}, brought=BROUGHT[:1])
     assert "error" in [severity for severity, _subject, _sentence in rows], rows
+
+
+@pytest.mark.parametrize(
+    ("more", "granted"), [({}, True), ({"resourceNames": []}, True), ({"resourceNames": ["cms-triton"]}, False)]
+)
+def test_rights_on_one_named_object_are_no_rights_on_all(more: dict[str, Any], granted: bool) -> None:
+    rule = {"verbs": ["patch"], "apiGroups": ["apps"], "resources": ["deployments"], **more}
+    permission = {"verb": "patch", "group": "apps", "resource": "deployments"}
+    assert preflight_checks._covers(rule, permission) is granted
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "path"),
+    [("secretRef", "Secret", f"{BASE}/secrets/x"), ("configMapRef", "ConfigMap", f"{BASE}/configmaps/x")],
+)
+@pytest.mark.parametrize("optional", [False, True])
+def test_variables_from_a_whole_object_need_it(api: Api, source: str, kind: str, path: str, optional: bool) -> None:
+    manifest = deployment(envFrom=[{source: {"name": "x", "optional": optional}}])
+    check = "secrets" if kind == "Secret" else "objects"
+    words = f"The {kind} x, needed by Deployment cms-triton"
+    missing = [row for row in found(api, manifest, check=check) if words in row[2]]
+    assert [row[0] for row in missing] == ([] if optional else ["error"])
+    Cluster.answers = {path: {"metadata": {}, "type": "Opaque"}}
+    assert not [row for row in found(api, manifest, check=check) if row[0] == "error"]

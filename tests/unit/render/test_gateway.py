@@ -153,3 +153,10 @@ def test_a_heap_leaves_room_in_the_memory(limit: str, expected: int) -> None:
 
 def test_a_threshold_keeps_its_digits() -> None:
     assert "1234567.5" in unquote(envoy.load_check({"query": "x", "threshold": 1234567.5})["path"])
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_claim_that_is_a_boolean_matches_that_boolean_alone(value: bool) -> None:
+    matchers = envoy._claim("email_verified", value)["sourced_metadata"]["metadata_matcher"]["value"]["or_match"]
+    one = {"bool_match": value}
+    assert matchers["value_matchers"] == [one, {"list_match": {"one_of": one}}]
