@@ -12,7 +12,7 @@ from ansible_collections.fastml.supersonic.tests.mutations.run import CLONE, Mut
 
 MUTATIONS = read()
 # It only grows: raised with each new entry.
-LEAST = 180
+LEAST = 184
 
 
 def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
@@ -29,6 +29,6 @@ def test_a_mutation_fits_what_it_names(mutation: Mutation) -> None:
         assert (CLONE / path).is_file(), test
         # One test, not a file in which any other failure would count, and one that needs seconds and no cluster.
         assert name, test
-        assert path.startswith(("tests/unit/", "tests/contracts/", "tests/golden/")), test
+        assert path.startswith(("tests/unit/", "tests/contracts/", "tests/golden/", "tests/services/")), test
         written = marks(CLONE / path)[name.partition("[")[0]]
         assert not any("thorough" in mark or "alone" in mark for mark in written), test
