@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -199,10 +201,43 @@ def test_time_before_the_first_part_is_told() -> None:
     assert re.search(r"^lint +ok +12$", text, re.M)
 
 
-@pytest.mark.parametrize(("seconds", "daily", "said"), [(2701, True, True), (2699, True, False), (9999, False, False)])
-def test_what_takes_too_long_is_told(seconds: float, daily: bool, said: bool) -> None:
-    text = parts.summary({"lint": Result("ok", 12.3)}, before_s=0, seconds=seconds, daily=daily)
-    assert ("longer than the 45 min that make test may take" in text) == said
+@pytest.mark.parametrize(
+    ("seconds", "before_s", "local_s", "daily", "said"),
+    [
+        (2701, 0, 600, True, "FAILED: this took longer than the 45 min"),
+        (2699, 0, 600, True, ""),
+        (1201, 10, 100, True, "WARNING: this took longer than the 20 min"),
+        (1201, 30, 100, True, ""),
+        (1199, 0, 14, True, ""),
+        (9999, 0, 14, False, ""),
+    ],
+)
+def test_the_summary_says_when_make_test_took_too_long(
+    seconds: float, before_s: float, local_s: float, daily: bool, said: str
+) -> None:
+    text = parts.summary({"local": Result("ok", local_s)}, before_s=before_s, seconds=seconds, daily=daily)
+    assert said in text
+    assert ("this took longer" in text) == bool(said)
+
+
+@pytest.mark.parametrize(("seconds", "names", "code"), [(2701, ["test"], 1), (2699, ["test"], 0), (2701, ["lint"], 0)])
+def test_make_test_fails_when_it_takes_too_long(
+    monkeypatch: pytest.MonkeyPatch, output: Path, seconds: int, names: list[str], code: int
+) -> None:
+    output.mkdir()
+    monkeypatch.setattr(parts, "run", lambda _parts: {"lint": Result("ok", 1.0)})
+    monkeypatch.setattr(sys, "argv", ["parts.py", "--started", str(int(time.time() - seconds)), *names])
+    monkeypatch.setattr(signal, "signal", lambda *_arguments: None)
+    assert parts.main() == code
+
+
+def test_failed_tests_are_named_before_the_output(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output.mkdir()
+    name = "tests/unit/test_one.py::test_a[b] - assert 1 == 2"
+    script = f"echo '= FAILURES ='; yes 'a long text' | head -c {2 * parts.SHOWN}; echo; echo 'FAILED {name}'; exit 1"
+    parts.run([shell("unit", script)])
+    before, _separator, _shown = capsys.readouterr().out.partition("---- output of unit")
+    assert f"FAILED {name}" in before.splitlines()
 
 
 def test_runs_are_repeated_and_counted(
