@@ -102,6 +102,13 @@ options:
         V(0) does not wait.
     type: int
     default: 0
+  queries_wait_timeout:
+    description:
+      - Seconds to wait until each of O(queries) has a single value. Rates of a new instance have none before its second
+        scrape, and recorded series none before their rules are evaluated. V(0) does not wait.
+      - A query that still has none is no failure; its RV(answers.value) is V(null).
+    type: float
+    default: 0
   timeout:
     description:
       - Seconds that one query may take.
@@ -251,6 +258,9 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._inference.endpo
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import CONNECTION_SPEC
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring import prometheus as monitoring_prometheus
 
+# Seconds between two attempts at a query without a value.
+_PAUSE_S = 0.5
+
 
 def main() -> None:
     """Run the module."""
@@ -279,6 +289,7 @@ def main() -> None:
             "queries": {"type": "dict", "default": {}},
             "instance": {"type": "dict", "options": {**place, **looks}},
             "wait_timeout": {"type": "int", "default": 0},
+            "queries_wait_timeout": {"type": "float", "default": 0},
             "timeout": {"type": "float", "default": 30},
             **CONNECTION_SPEC,
         },
@@ -308,7 +319,7 @@ def main() -> None:
         if options["queries"]:
             # So that the way there is no part of the first one's seconds.
             prometheus.query("1")
-        answer["answers"] = {name: _ask(prometheus, name, str(query)) for name, query in options["queries"].items()}
+        answer["answers"] = _answers(prometheus, options["queries"], options["queries_wait_timeout"])
         for text in prometheus.warnings:
             module.warn(f"Prometheus: {text}")
     except SupersonicError as error:
@@ -316,6 +327,22 @@ def main() -> None:
     finally:
         resolver.close()
     module.exit_json(changed=False, **answer)
+
+
+def _answers(
+    prometheus: monitoring_prometheus.Prometheus, queries: dict[str, str], wait_timeout: float
+) -> dict[str, dict[str, object]]:
+    """The answers by name. Those without a value are asked for again, until they have one or wait_timeout seconds ended."""
+    end = time.monotonic() + wait_timeout
+    answers = {name: _ask(prometheus, name, str(query)) for name, query in queries.items()}
+    while missing := [name for name, found in answers.items() if found["value"] is None]:
+        left = end - time.monotonic()
+        if left <= 0:
+            break
+        # Prometheus tells nobody of new samples.
+        time.sleep(min(left, _PAUSE_S))
+        answers.update({name: _ask(prometheus, name, str(queries[name])) for name in missing})
+    return answers
 
 
 def _ask(prometheus: monitoring_prometheus.Prometheus, name: str, query: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ from ansible_collections.fastml.supersonic.tests.mutations.run import CLONE, Mut
 
 MUTATIONS = read()
 # It only grows: raised with each new entry.
-LEAST = 184
+LEAST = 187
 
 
 def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
