@@ -332,7 +332,7 @@ def main() -> None:
 def _answers(
     prometheus: monitoring_prometheus.Prometheus, queries: dict[str, str], wait_timeout: float
 ) -> dict[str, dict[str, object]]:
-    """The answers by name. Those without a value are asked for again, until they have one or wait_timeout seconds ended."""
+    """The answers by name. Queries without a value are asked again, for at most wait_timeout seconds."""
     end = time.monotonic() + wait_timeout
     answers = {name: _ask(prometheus, name, str(query)) for name, query in queries.items()}
     while missing := [name for name, found in answers.items() if found["value"] is None]:
