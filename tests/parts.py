@@ -1,6 +1,7 @@
 # Copyright (c) 2026, fastml.supersonic contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Long because it lists all parts.
 """Run the parts of `make test` and `make test-all`, each with a time limit and a log of its own.
 
     python tests/parts.py test          all parts of `make test`

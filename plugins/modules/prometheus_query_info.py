@@ -129,7 +129,7 @@ EXAMPLES = r"""
     queries: "{{ 'main' | fastml.supersonic.service_queries('cms') }}"
   register: prometheus
 
-- name: Say it
+- name: Show the result
   ansible.builtin.debug:
     msg: "{{ prometheus.answers.queue_time.value }} ms"
 

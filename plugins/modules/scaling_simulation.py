@@ -152,7 +152,7 @@ EXAMPLES = r"""
       autoscaler_scale_down: "{{ autoscaler_scale_down }}"
   register: simulated
 
-- name: Show it
+- name: Show the simulation
   ansible.builtin.debug:
     var: simulated.chart
 """

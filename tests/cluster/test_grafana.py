@@ -205,7 +205,7 @@ def no_secrets(life: Life) -> None:
 def test_the_playbook_asks_the_cluster_and_finds_nothing_to_change(life: Life) -> None:
     assert life.runs["site"].code == 0, life.runs["site"].output
     assert life.runs["site"].changed("seen") == 0
-    assert "What Grafana needs is present" in life.runs["site"].text
+    assert "Apply the objects of Grafana (present)" in life.runs["site"].text
 
 
 def test_nothing_is_left(life: Life) -> None:

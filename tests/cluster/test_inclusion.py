@@ -106,7 +106,7 @@ def test_tags_choose_what_runs(project: Project) -> None:
     proof = project.runs["proof"]
     assert proof.changed("tracking") == 0
     assert proof.recap["tracking"]["ok"] == 2
-    assert "Envoy endpoint is present" not in proof.output
+    assert "Apply the objects of Envoy (present)" not in proof.output
 
 
 def test_each_role_checks_by_itself(project: Project) -> None:

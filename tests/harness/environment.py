@@ -52,6 +52,9 @@ def use_own_environment() -> None:
             del os.environ[name]
     HOME.mkdir(parents=True, exist_ok=True)
     os.environ.update(HOME=str(HOME), LC_ALL="C.UTF-8", TZ="UTC", ANSIBLE_CONFIG=str(CLONE / "ansible.cfg"))
+    # Of "~" Ansible takes the home that the system records for the user, where it looks for a job, and $HOME where it
+    # writes one.
+    os.environ["ANSIBLE_ASYNC_DIR"] = str(HOME / ".ansible_async")
     os.umask(0o022)
 
 

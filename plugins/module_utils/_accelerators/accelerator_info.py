@@ -323,7 +323,7 @@ def _of_node(node: Node) -> Iterator[Finding]:
                 WARNING,
                 subject,
                 f"The node {node.name} offers {left} of its {whole} {name}.",
-                "The device plugin takes the others for broken.",
+                "The device plugin reports the others as unhealthy.",
                 "See its log, and nvidia-smi or dcgmi diag on that node.",
             )
     if any(node.capacity.values()) and not node.usable:

@@ -44,7 +44,7 @@ class Node:
 
     @property
     def has_nvidia(self) -> bool:
-        """Whether somebody has found a device of NVIDIA in it, whatever it offers."""
+        """Whether a discovery label shows an NVIDIA device, even if no GPU is allocatable."""
         found = [self.labels.get(PRESENT)] + [self.labels.get(f"feature.node.kubernetes.io/{name}") for name in PCI]
         return "true" in found
 

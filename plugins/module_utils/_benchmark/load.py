@@ -175,7 +175,7 @@ class Look(t.NamedTuple):
 
 
 class Busy(t.NamedTuple):
-    """For how long servers have executed something until a time, all of them together."""
+    """Execution time of all servers so far, in seconds, at a point in time."""
 
     time: float
     seconds: float

@@ -158,7 +158,7 @@ class Clients:
 class Outcome:
     """The measurements of the clients of one run.
 
-    lost: seconds of clients whose requests are not known, since one of them failed.
+    lost: client-seconds without data, because a client failed.
     """
 
     requests: list[Request] = field(default_factory=list)

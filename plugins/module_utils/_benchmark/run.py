@@ -299,7 +299,7 @@ def check_wanted() -> None:
     # The standard output, whatever Python has put in its place.
     watch.register(1, 0)
     if any(event & select.POLLERR for _descriptor, event in watch.poll(0)):
-        raise SupersonicError("Nobody waits for the benchmark any more.")
+        raise SupersonicError("The benchmark was cancelled: Ansible ended its task.")
 
 
 def recorded(prometheus: Prometheus, namespace: str, instance: str, begin: float, seconds: float) -> list[Row]:

@@ -50,7 +50,7 @@ class Sum:
         self.total = 0
 
     def take(self, counts: Mapping[str, int]) -> int:
-        """Add what has come since the last time. Servers that are there at first bring nothing from before."""
+        """Add the increase since the last sample; counts from before the first sample are ignored."""
         for server, count in counts.items():
             if server in self._last:
                 last = self._last[server]

@@ -21,7 +21,7 @@ class Lost(SupersonicError):
 
 
 class Ended(BaseException):
-    """Somebody ends this process. No failure of something that is cleared up, so nothing that suppresses those."""
+    """Raised on SIGTERM and Ctrl-C. A BaseException, so that clean-up that suppresses errors does not swallow it."""
 
 
 def missing_library(name: str, package: str | None = None) -> SupersonicError:

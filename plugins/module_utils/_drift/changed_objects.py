@@ -68,7 +68,7 @@ class Comparison(Run):
         self.findings += [finding(WARNING, DESIRED, "held", text.partition(":")[0], text) for text in self.held]
 
     def _nothing(self) -> None:
-        """The objects that still exist of a set that should be empty."""
+        """Add findings for the objects of a set that should be empty."""
         with ThreadPoolExecutor(4) as pool:
             self._pool = pool
             parent = self.api.find(self._set.parent_path, self._parent_label)
@@ -173,7 +173,7 @@ class Comparison(Run):
                 "refused",
                 str(plan.key),
                 f"the API server would not take what the inventory says: {refusal}",
-                "Correct the inventory; a field that cannot be changed takes an object that is made anew.",
+                "Correct the inventory. For an immutable field delete the object, then run site.yml.",
             )
         )
 

@@ -228,7 +228,7 @@ class Look:
         return {"name": name, "wanted": wanted, "pods": len(pods), "ready": ready, "images": images}
 
     def _images(self, what: str, pods: Sequence[Object]) -> dict[str, dict[str, list[str]]]:
-        """Pods by image and by container; the same name of an image may have been another one on another day."""
+        """Report containers of pods that run different digests of one image name, because its tag has moved."""
         found: dict[str, dict[str, list[str]]] = {}
         for pod in pods:
             for status in (pod.get("status") or {}).get("containerStatuses") or []:
@@ -254,7 +254,7 @@ class Look:
         return found
 
     def _loaded(self, pods: Sequence[Object]) -> None:
-        """ConfigMaps and Secrets that changed after the programs read them."""
+        """Add findings for ConfigMaps and Secrets that changed after the programs read them."""
         changed: dict[tuple[str, str], tuple[list[str], list[dict[str, str]]]] = {}
         contents: dict[tuple[str, str], Object | None] = {}
         for pod in pods:
@@ -437,7 +437,7 @@ class Look:
 
     # ---- models ------------------------------------------------------------------------------------------------------
     def _models(self) -> None:
-        """The release that the inventory would publish, the current one, and the one that each server loaded."""
+        """Compare the release of the inventory, the current one, and the one that each server loaded; add findings."""
         wanted = self.wanted
         if not wanted.claim and not wanted.path:
             return
@@ -508,7 +508,7 @@ class Look:
 
     # ---- what nobody owns --------------------------------------------------------------------------------------------
     def _strangers(self) -> None:
-        """Sets of parts that the inventory does not have, and objects with the instance's labels that are in no set."""
+        """Add findings for sets of parts that the inventory lacks, and for objects of the instance in no set."""
         wanted = self.wanted
         sets = {part: ApplySet(f"{wanted.name}-{part}", wanted.namespace) for part in PARTS}
         parents = self._list("/api/v1", "configmaps", f"{ID_LABEL},app.kubernetes.io/managed-by={TOOL}")

@@ -155,7 +155,7 @@ def write(path: str, text: str) -> None:
 
 
 def write_new(path: str, text: str) -> bool:
-    """The same where there is no such file yet; whether there was none. Of several at once, one is the first."""
+    """Write the file unless it exists; true if written. Of concurrent calls exactly one writes."""
     with _drafted(path, text) as draft:
         try:
             os.link(draft, path)

@@ -67,7 +67,7 @@ def load(texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Maps are merged, whatever else is replaced. A null stays, for what is below it."""
+    """Merge as Helm does: maps key by key, all else replaced. A null is kept: it removes the default below it."""
     result = {str(key): value for key, value in below.items()}
     for key, value in above.items():
         there = result.get(str(key))

@@ -23,7 +23,7 @@ _SPANS = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 @dataclass(frozen=True)
 class Line:
-    """Values at times (seconds since 1970); None where there was none, at least one that is there."""
+    """A time series by Unix time in seconds; None for gaps, at least one value."""
 
     name: str
     points: Sequence[tuple[float, float | None]]

@@ -7,7 +7,7 @@
 This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
 Importing the kubernetes library takes a quarter of a second, so settings are resolved here from the kubeconfig itself,
-and `_rest` speaks to the API with them.
+and `api_client` sends requests with them.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def sha256(path: Path) -> str:
 
 
 def _neutral(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Take from an entry what differs from one machine or moment to the next; everybody may read it."""
+    """Make a tar entry reproducible: no owner, no time, readable by everyone."""
     entry.uid = entry.gid = entry.mtime = 0
     entry.uname = entry.gname = ""
     if entry.isdir() or entry.mode & 0o111:

@@ -430,7 +430,7 @@ def as_found(session: Session, before: Published, current: str | None) -> Publis
 
 
 def _tried(outcome: Mapping[str, t.Any], tested: Mapping[str, t.Any] | None, options: Options) -> str:
-    """The server that tested the release."""
+    """The sentence on how the release was tested, or why it was not."""
     if not tested and outcome["previous"] is None and options.trial:
         return "nothing tried it, since no other release was served"
     if not tested:
@@ -539,7 +539,7 @@ def open_store(
 
 @contextlib.contextmanager
 def after_switch(release: str, outcome: Mapping[str, t.Any]) -> Iterator[None]:
-    """Run what follows a switch: its failures become warnings, since the switch is done."""
+    """Run what follows a switch. An error there is raised again with the sentence that the switch is done."""
     try:
         yield
     except Lost:

@@ -126,9 +126,8 @@ def _needs(pod: Mapping[str, t.Any], release: Release) -> Server | None:
 def switch_of_template(pool: Pool, release: Release) -> tuple[str, list[Server]]:
     """The annotation that the pod template needs for the release, and the servers that this replaces.
 
-    None as a rule: another release is another template. Going back to the release that the template names is not, so
-    servers that were started in between, while the store had another one, are only replaced when something else in it
-    changes.
+    The annotation is empty unless a rollback returns to the release that the template names already: only another
+    annotation then replaces servers that read a different release meanwhile.
     """
     name = object_name(pool.servers["instance"], TRITON)
     path = f"/apis/apps/v1/namespaces/{segment(pool.namespace)}/deployments/{segment(name)}"

@@ -741,7 +741,7 @@ class Store:
 
     @contextlib.contextmanager
     def _afterwards(self) -> t.Iterator[None]:
-        """Run what follows a switch: its failures become warnings, since the switch is done."""
+        """Run what follows a switch. An error there is raised again with the sentence that the switch is done."""
         try:
             yield
         except (OSError, StoreError) as error:
@@ -823,7 +823,7 @@ class Store:
         return [name for name in ordered if name in set(present)]
 
     def _served(self) -> list[str]:
-        """Those of them that were served."""
+        """The releases in the store that were current at some time."""
         served = {self.current(), *self._history()}
         return [name for name in self._order() if name in served]
 
@@ -989,7 +989,7 @@ class Store:
                     os.utime(self._path("lock", "holder"))
 
     def locked_by(self) -> dict[str, t.Any]:
-        """The noted holder of the lock; "" if there is none or it cannot be read."""
+        """The recorded holder of the lock; {} if there is none or it cannot be read."""
         return self._holder()
 
     def _holder(self) -> dict[str, t.Any]:

@@ -472,7 +472,7 @@ def _too_rare(prometheus: Prometheus, found: Scraped, wanted: float) -> Iterator
 def wait_until_scraped(
     prometheus: Prometheus, resolver: Resolver, instance: Mapping[str, t.Any], seconds: float
 ) -> Scraped:
-    """Look until everything is scraped that is ready, and how often is known, or the time is over."""
+    """Poll until every ready pod is scraped and its interval is known, or the timeout ends."""
     limit = time.monotonic() + seconds
     while True:
         failure: SupersonicError | None = None

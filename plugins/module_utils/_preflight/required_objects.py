@@ -412,4 +412,4 @@ def hosts(api: Api, namespace: str, demands: Object, origins: Origins = ()) -> l
                         )
                     )
     listed_hosts = all_of(dict.fromkeys(place["host"] or "every host" for item in ours for place in item["places"]))
-    return found or [Finding("ingress", OK, listed_hosts, f"No other Ingress has it, as far as {where} goes.")]
+    return found or [Finding("ingress", OK, listed_hosts, f"No other Ingress in {where} uses these hosts.")]

@@ -147,7 +147,7 @@ def of_task(templar: Any, variables: Mapping[str, Any]) -> InstanceVariables:
 
 
 def of_host(host: Mapping[str, Any]) -> InstanceVariables:
-    """Those of any host. host: its entry of hostvars, whose values are evaluated when they are read."""
+    """The effective variables of one host. host: its entry in hostvars, evaluated when a value is read."""
     return InstanceVariables(host, _evaluate)
 
 

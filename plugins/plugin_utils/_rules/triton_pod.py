@@ -25,9 +25,7 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem i
 SHELLS = {"sh", "bash", "dash", "ash", "zsh"}
 # What the role itself brings into the servers' pod.
 OWNED_ENV = {"POD_NAME", "POD_UID"}
-# Where servers find repositories: each below the first, under its name, but for CVMFS. Links inside CVMFS are absolute,
-# so that it is always mounted at its own place, and once.
-# What the pod has mounted besides; the name of each volume and its place.
+# Volumes that the role itself mounts: name and path.
 OWN_MOUNTS = {"tmp": "/tmp", "shared-memory": "/dev/shm"}
 
 

@@ -171,7 +171,7 @@ def test_a_value_that_comes_late_is_enough(valueless: tuple[Run, dict[str, list[
     assert "no value" not in said, done.output
     # The task after all checks: a server that is no cluster takes no objects.
     assert done.recap["late"]["failed"] == 1
-    assert "Autoscaler is present" in done.output
+    assert "Apply the objects of the autoscaler (present)" in done.output
     assert max(asked["late"].count(query) for query in asked["late"]) == 3
 
 

@@ -152,7 +152,7 @@ WRONG: list[tuple[str, Found, list[Demand], str, str]] = [
         Found(nodes=[node(allocatable={GPU: 1})]),
         [],
         "warning",
-        "The node a offers 1 of its 2 nvidia.com/gpu. The device plugin takes the others for broken.",
+        "The node a offers 1 of its 2 nvidia.com/gpu. The device plugin reports the others as unhealthy.",
     ),
     ("cordoned", Found(nodes=[node(cordoned=True)]), [], "warning", "has accelerators and is cordoned."),
     ("away", Found(nodes=[node(ready=False)]), [], "warning", "has accelerators and is not ready."),

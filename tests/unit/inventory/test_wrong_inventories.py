@@ -1203,7 +1203,11 @@ def judged(*inventories: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def refused(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The messages for one inventory that is right and the wrong ones whose tests were selected, such as by -k."""
-    items = [item for item in request.session.items if "refused" in getattr(item, "fixturenames", ())]
+    items = [
+        item
+        for item in request.session.items
+        if item.path == request.path and "refused" in getattr(item, "fixturenames", ())
+    ]
     rows = {
         item.callspec.params["name"]
         for item in items

@@ -626,7 +626,7 @@ def ingress(name: str = "cms-envoy", host: str = "sonic.example.org", path: str 
 @pytest.mark.parametrize(
     ("others", "severity", "words"),
     [
-        ([ingress()], "ok", "No other Ingress has it, as far as the cluster goes."),
+        ([ingress()], "ok", "No other Ingress in the cluster uses these hosts."),
         ([ingress(namespace="atlas", name="a")], "error",
          "The Ingress a in the namespace atlas leads sonic.example.org/ "
          "elsewhere already. Take another host"),
