@@ -30,7 +30,7 @@ VERBS = re.compile(
     "(?:Apply|Back|Begin|Build|Check|Choose|Collect|Combine|Compare|Compose|Compute|Copy|Create|Deploy|Describe|Disable|"
     "Download|End|Fail|Fetch|Fill|Find|Get|Go|Install|Link|List|Load|Log|Make|Measure|Move|Pause|Perform|Predict|Publish|"
     "Query|Read|Record|Remove|Report|Restore|Resume|Revoke|Roll|Run|Send|Show|Simulate|Skip|Start|Stop|Store|Take|Tell|"
-    "Train|Validate|Verify|Wait|Warn|Write)\b"
+    r"Train|Validate|Verify|Wait|Warn|Write)\b"
 )
 
 
