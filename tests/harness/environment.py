@@ -55,6 +55,8 @@ def use_own_environment() -> None:
     # Of "~" Ansible takes the home that the system records for the user, where it looks for a job, and $HOME where it
     # writes one.
     os.environ["ANSIBLE_ASYNC_DIR"] = str(HOME / ".ansible_async")
+    # A clone that belongs to another user, such as one mounted into a container, which a person allows in ~/.gitconfig.
+    os.environ.update(GIT_CONFIG_COUNT="1", GIT_CONFIG_KEY_0="safe.directory", GIT_CONFIG_VALUE_0="*")
     os.umask(0o022)
 
 
