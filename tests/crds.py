@@ -98,7 +98,7 @@ class _Dumper(yaml.SafeDumper):
 def main() -> None:
     """Download the modules and write the definitions."""
     with tempfile.TemporaryDirectory() as scratch:
-        environment = own_environment() | {"GOPATH": scratch, "GOFLAGS": "-modcacherw"}
+        environment = own_environment(GOPATH=scratch, GOFLAGS="-modcacherw")
         for name, (module, path) in SOURCES.items():
             command = ["go", "mod", "download", "-json", module]
             done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, check=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
 import signal
@@ -25,7 +24,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pause_
     PAUSED_REPLICAS,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._instance.pool import BEFORE, MANAGER
-from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
+from ansible_collections.fastml.supersonic.tests.harness.environment import for_python
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
@@ -143,7 +142,7 @@ def test_pools_under_the_same_load(service: Instance, tmp_path: Path) -> None:
 
 
 def test_interrupted_and_put_back(service: Instance) -> None:
-    environment = own_environment() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = for_python()
     process = subprocess.Popen([sys.executable, "-c", _RUN], stdin=subprocess.PIPE, text=True, env=environment)
     try:
         assert process.stdin

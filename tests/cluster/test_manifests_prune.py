@@ -249,7 +249,7 @@ def kubectl(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[st
     built = sorted(Path("/var/cache/fastml-supersonic/programs").glob("kubernetes-*/kubectl"))
     program = shutil.which("kubectl") or (str(built[-1]) if built else None)
     assert program, "there is no kubectl in PATH"
-    environment = own_environment() | {"KUBECTL_APPLYSET": "true", "KUBECONFIG": cluster.kubeconfig}
+    environment = own_environment(KUBECTL_APPLYSET="true", KUBECONFIG=cluster.kubeconfig)
     return subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=False)
 
 

@@ -49,7 +49,7 @@ def play(cluster: Cluster, tmp_path: Path, namespace: str, *calls: Call) -> list
     (tmp_path / "play.yml").write_text(HEAD + "".join(TASK.format(number=number) for number in range(len(calls))))
     log = tmp_path / "ansible.log"
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-vvv", "--diff", str(tmp_path / "play.yml")]
-    environment = own_environment() | {"ANSIBLE_LOG_PATH": str(log), "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg")}
+    environment = own_environment(ANSIBLE_LOG_PATH=str(log), ANSIBLE_CONFIG=str(CLONE / "ansible.cfg"))
     done = subprocess.run(
         [*command, "-e", f"arguments={tmp_path / 'arguments.json'}"],
         cwd=CLONE,

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
+from ansible_collections.fastml.supersonic.tests.harness.environment import for_python
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -128,7 +127,7 @@ def test_killed_while_a_server_tries_it(shop: Shop) -> None:
     shop.write("value = value - 0", initialize="time.sleep(120)")
     program = "import json, sys; from ansible_collections.fastml.supersonic.tests.harness.modules import run_module; "
     program += "run_module('model_repository', json.loads(sys.argv[1]))"
-    environment = own_environment() | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment = for_python()
     with subprocess.Popen([sys.executable, "-c", program, json.dumps(shop.options())], env=environment) as module:
         until(shop.trials, 60)
         module.kill()

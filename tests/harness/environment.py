@@ -11,6 +11,7 @@ tests/conftest.py calls `use_own_environment` before any test is imported. Progr
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -72,6 +73,11 @@ def own_environment(**more: str) -> dict[str, str]:
 def without_ansible(**more: str) -> dict[str, str]:
     """The same without settings of Ansible, so that it uses those of the directory where it starts."""
     return {name: value for name, value in own_environment().items() if not name.startswith("ANSIBLE_")} | more
+
+
+def for_python(**more: str) -> dict[str, str]:
+    """The environment of a Python program that imports what this process can import, and more variables."""
+    return own_environment(PYTHONPATH=os.pathsep.join(path for path in sys.path if path), **more)
 
 
 def cache() -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -17,7 +16,7 @@ from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
-from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
+from ansible_collections.fastml.supersonic.tests.harness.environment import for_python
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 
 Object = dict[str, Any]
@@ -65,7 +64,7 @@ class Cluster:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=_environment(),
+            env=for_python(),
         )
         assert process.stdin
         process.stdin.write(json.dumps(given))
@@ -153,10 +152,6 @@ class Cluster:
         """The end of the process: whatever of its namespaces is left."""
         for name in self.namespaces:
             self.remove_namespace(name)
-
-
-def _environment() -> dict[str, str]:
-    return own_environment(PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
 
 
 @contextlib.contextmanager

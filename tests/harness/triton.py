@@ -118,7 +118,7 @@ class Triton:
     def _environment(self) -> dict[str, str]:
         # The python backend takes the python3 that it finds first, and that environment's libraries.
         path = f"{PYTHON / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        return own_environment() | {**self._variables, "PATH": path}
+        return own_environment(**{**self._variables, "PATH": path})
 
     @property
     def grpc(self) -> str:

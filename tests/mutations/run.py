@@ -115,7 +115,7 @@ def pytest(folder: Path, tests: Iterable[str], *more: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", "-p", "no:cacheprovider"]
     command += [f"--timeout={HUNG_S}", *more, *tests]
     # What was compiled of one mutation is never used for another.
-    environment = own_environment() | {"PYTHONDONTWRITEBYTECODE": "1", "PWD": str(folder)}
+    environment = own_environment(PYTHONDONTWRITEBYTECODE="1", PWD=str(folder))
     process = subprocess.Popen(
         command,
         cwd=folder,

@@ -75,7 +75,7 @@ class Pod:
         (folder / "bin" / "perf_analyzer").write_text(PERF_ANALYZER)
         (folder / "bin" / "perf_analyzer").chmod(0o755)
         path = f"{folder / 'bin'}:{os.environ['PATH']}"
-        self.environment = own_environment() | {"PATH": path, "FOLDER": str(folder), "EXPORT": str(EXPORT)}
+        self.environment = own_environment(PATH=path, FOLDER=str(folder), EXPORT=str(EXPORT))
 
     def start(self, *words: str) -> None:
         self.process = subprocess.Popen(

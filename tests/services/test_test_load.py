@@ -25,7 +25,7 @@ import pytest
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import release_id
 from ansible_collections.fastml.supersonic.tests.harness.chance import dice
-from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
+from ansible_collections.fastml.supersonic.tests.harness.environment import for_python
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
@@ -92,7 +92,7 @@ class Shop:
 
     def start(self, stops: str = "") -> subprocess.Popen[str]:
         """Publish in a process of its own; stops: the place that it does not go on from."""
-        environment = own_environment() | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment = for_python()
         command = [sys.executable, "-c", MODULE, json.dumps(self.options()), stops]
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 

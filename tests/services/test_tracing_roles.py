@@ -144,7 +144,7 @@ def validated(
     (folder / "otel-collector.yaml").write_text(text.replace(*change) if change[0] else text)
     environment = {item["name"]: "a value" for item in container(manifests)["env"] or []}
     command = [str(collector), "validate", f"--config={folder / 'otel-collector.yaml'}"]
-    return subprocess.run(command, env=own_environment() | {**environment}, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=own_environment(**environment), capture_output=True, text=True, check=False)
 
 
 def test_what_it_sends_goes_where_it_is_wanted(rendered: Path) -> None:

@@ -81,7 +81,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_lists_of_components_have_it(collection: Path) -> None:
     others = [each for each in sys.path if each and "supersonic" not in each]
-    environment = own_environment() | {"PYTHONPATH": os.pathsep.join([str(collection.parents[2]), *others])}
+    environment = own_environment(PYTHONPATH=os.pathsep.join([str(collection.parents[2]), *others]))
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

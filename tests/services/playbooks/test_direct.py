@@ -249,7 +249,7 @@ def ended(place: Place, request: pytest.FixtureRequest) -> tuple[signal.Signals,
     hosts = [f"{host}-{act}" for host in ("here", "apart") for act in ("sleep", "tidy")]
     playbook = place.playbook([{PROBE: {"act": "{{ act }}", "text": "60", "path": path}}], ":".join(hosts))
     command = [sys.executable, "-m", "ansible", "playbook", "-i", place.folder / "hosts.yml", playbook]
-    with subprocess.Popen(command, env=own_environment() | {**place.environment}, start_new_session=True) as process:
+    with subprocess.Popen(command, env=own_environment(**place.environment), start_new_session=True) as process:
         until(lambda: all((folder / host).exists() and (folder / host).read_text() for host in hosts), 30)
         os.kill(process.pid, request.param)
         process.wait(timeout=120)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -44,7 +43,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark.run i
     swings,
 )
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
+from ansible_collections.fastml.supersonic.tests.harness.environment import for_python
 
 PAPER = [Step(1, 60), Step(10, 240), Step(1, 180)]
 
@@ -257,7 +256,7 @@ def test_following_the_load_is_no_swing() -> None:
 def test_a_run_ends_when_nobody_reads_its_result() -> None:
     """As Ansible leaves its modules when it is interrupted."""
     ask = "from ansible_collections.fastml.supersonic.plugins.module_utils._benchmark import run; run.check_wanted()"
-    environment = own_environment() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = for_python()
     for closed in (False, True):
         command = [sys.executable, "-c", f"import sys; sys.stdin.read(); {ask}"]
         with subprocess.Popen(

@@ -1189,7 +1189,7 @@ def judged(*inventories: Path) -> dict[str, str]:
     done = subprocess.run(
         [sys.executable, str(CLONE / "tests/harness/one_process.py"), "judge", *map(str, inventories)],
         cwd=CLONE,
-        env=own_environment() | {"ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        env=own_environment(ANSIBLE_CONFIG=str(CLONE / "ansible.cfg"), ANSIBLE_NOCOLOR="1"),
         capture_output=True,
         text=True,
         timeout=300,

@@ -25,7 +25,7 @@ def key(builder: Path, libraries: Path | None = None) -> str:
         capture_output=True,
         text=True,
         check=True,
-        env=own_environment() | {"PYTHONPATH": str(libraries or "")},
+        env=own_environment(PYTHONPATH=str(libraries or "")),
     ).stdout.strip()
 
 

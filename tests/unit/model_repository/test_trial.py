@@ -51,7 +51,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.store_po
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load import Goldens, _tail
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.test_load_pod import pod_on_trial
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository
-from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
+from ansible_collections.fastml.supersonic.tests.harness.environment import for_python
 from ansible_collections.fastml.supersonic.tests.harness.fake_api import FakeApi
 from ansible_collections.fastml.supersonic.tests.harness.models import golden, write_golden, write_model
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -675,7 +675,7 @@ def test_nothing_to_publish_costs_one_question(tmp_path: Path, api: FakeApi) -> 
         "test_load": {"pod_template": TEMPLATE},
         "canary": {"instance": "a"},
     }
-    environment = own_environment() | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment = for_python()
     done = subprocess.run(
         [sys.executable, "-c", MODULE, json.dumps(options)], env=environment, check=True, capture_output=True, text=True
     )
