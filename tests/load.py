@@ -38,6 +38,8 @@ ANSWERS = {"identity": lambda values: values, "accelerator": lambda values: valu
 TIMEOUT_S = 20.0
 # Between an answer and the next request of a stream.
 STREAM_PAUSE_S = 0.02
+# How gRPC's message begins when a request had no connection to leave by.
+UNSENT = "failed to connect to all addresses"
 # One connection per client, and no policy of retries from anywhere. The library's transparent retries stay on, as in
 # every client: they only cover a request that never left it, because the connection was sent away (GOAWAY) meanwhile.
 # No server can do anything about that moment.
@@ -50,6 +52,8 @@ class Report:
 
     requests: int = 0
     failed: int = 0
+    # Of those that failed: such that never left the client, since it had no connection.
+    unsent: int = 0
     wrong: int = 0
     longest_gap_s: float = 0.0
     # Of streams alone: requests, streams that ended early, and requests that were on their way then.
@@ -68,6 +72,7 @@ class Report:
     def add(self, other: Report) -> None:
         self.requests += other.requests
         self.failed += other.failed
+        self.unsent += other.unsent
         self.wrong += other.wrong
         self.longest_gap_s = max(self.longest_gap_s, other.longest_gap_s)
         self.streamed += other.streamed
@@ -84,6 +89,7 @@ class Report:
         return {
             "requests": self.requests,
             "failed": self.failed,
+            "unsent": self.unsent,
             "wrong": self.wrong,
             "longest_gap_s": round(self.longest_gap_s, 3),
             "streamed": self.streamed,
@@ -146,6 +152,7 @@ class Client(threading.Thread):
                     )
                 except InferenceServerException as exc:
                     report.failed += 1
+                    report.unsent += str(exc.message()).startswith(UNSENT)
                     report.first_failed = min(report.first_failed, time.time())
                     report.last_failed = time.time()
                     report.errors[f"{exc.status()}: {exc.message()}"] += 1

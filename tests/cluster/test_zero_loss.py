@@ -378,9 +378,12 @@ def test_no_request_is_lost(
         with Path(figures).open("a") as file:
             file.write(json.dumps({"event": event.__name__, "repeat": repeat, "may_fail": lost, **report}) + "\n")
     # Only what is on its way through an Envoy that is killed.
-    assert report["failed"] <= lost, report
+    assert report["failed"] - report["unsent"] <= lost, report
     if report["failed"]:
-        assert report["last_failed"] - report["first_failed"] < 1, report
+        # A client that connects again so quickly that it meets the Envoy while it dies tries again after a second, which
+        # gRPC's back-off takes, and sends nothing meanwhile.
+        assert lost, report
+        assert report["last_failed"] - report["first_failed"] < 2, report
     assert report["wrong"] == 0, report
     # A stream ends with its server or its Envoy, at most once with each that goes.
     assert report["streams_ended"] <= 4, report
