@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Generator, Iterator
@@ -14,18 +15,26 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as scaling_keda
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
+from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
 from ansible_collections.fastml.supersonic.tests.harness import evidence
+from ansible_collections.fastml.supersonic.tests.harness.deployed import deployed, differences
 from ansible_collections.fastml.supersonic.tests.harness.environment import kubeconfig
+from ansible_collections.fastml.supersonic.tests.harness.keda import IMAGES as KEDA_IMAGES
 from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
+from ansible_collections.fastml.supersonic.tests.harness.second_node import SecondNode
 from ansible_collections.fastml.supersonic.tests.harness.shared import Shared
 
 CLONE = Path(__file__).resolve().parents[2]
 # These files use one instance, which has to be in one process: fixture `shared`.
 SHARING = {"test_drift", "test_exposure", "test_isolation", "test_prometheus", "test_status", "test_tracing"}
-_CLUSTER = pytest.StashKey[Cluster]()
-_MADE = pytest.StashKey[list[str]]()
+# Of the second cluster.
+IMAGES = ["triton-local", "envoy-local", "prometheus-local", *KEDA_IMAGES]
+# Clusters that a fixture has opened, and the namespaces that a test has made beside those of its fixtures.
+_CLUSTERS = pytest.StashKey[list[Cluster]]()
+_BEFORE = pytest.StashKey[dict[str, str]]()
+_MADE = pytest.StashKey[list[tuple[Cluster, str]]]()
 
 
 @pytest.fixture(scope="session")
@@ -33,11 +42,21 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The cluster. Without one these tests fail: they are not to be passed over."""
     path = kubeconfig()
     assert path.is_file(), f"there is no {path}: run `make local-for-tests` first, or set SUPERSONIC_KUBECONFIG"
-    found = Cluster(str(path))
-    request.config.stash[_CLUSTER] = found
+    with _watched(request, Cluster(str(path))) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _watched(request: pytest.FixtureRequest, found: Cluster) -> Iterator[Cluster]:
+    """A cluster whose pods are kept of tests that fail, and whose namespaces go in the end."""
+    clusters = request.config.stash.setdefault(_CLUSTERS, [])
+    clusters.append(found)
     found.on_failure = lambda namespace: _keep(found, [namespace], os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0])
-    yield found
-    found.cleanup()
+    try:
+        yield found
+    finally:
+        found.cleanup()
+        clusters.remove(found)
 
 
 @pytest.fixture
@@ -64,19 +83,19 @@ def keda(cluster: Cluster) -> Keda:
     return found
 
 
-@pytest.fixture
-def without_keda(cluster: Cluster, tmp_path: Path) -> Iterator[Keda]:
-    """A cluster on which KEDA never was; it is there again afterwards. For tests that run alone."""
-    keda = Keda(cluster)
-    in_use = scaling_keda.objects(cluster.api)
-    assert in_use == [], "objects of KEDA's kinds are in the cluster: remove what has them, then run this test"
-    with keda.alone():
-        try:
-            keda.role(tmp_path, keda_state="absent").changed("local-cluster")
-            assert keda.left() == []
-            yield keda
-        finally:
-            keda.role(tmp_path).changed("local-cluster")
+@pytest.fixture(scope="module")
+def new_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A second cluster, on which nothing was ever deployed; its node has the images of an instance with KEDA. It takes
+    the place of `cluster` where KEDA comes or goes, since a person may use the KEDA of that one."""
+    node = SecondNode(tmp_path_factory.mktemp("node"), images=IMAGES)
+    # An earlier run may have been killed.
+    node.run(state="absent")
+    try:
+        node.run()
+        with _watched(request, Cluster(str(node.kubeconfig))) as found:
+            yield found
+    finally:
+        node.run(state="absent")
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +145,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 # ---- what is left behind ---------------------------------------------------------------------------------------------
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not _is_worker(session) and kubeconfig().is_file():
+        session.config.stash[_BEFORE] = deployed(_api())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What a person has deployed on the cluster is as it was before the tests."""
+    before = session.config.stash.get(_BEFORE, {})
+    if before and (found := differences(before, deployed(_api()))):
+        print("\nTests have changed what was on the cluster before them:", *found, sep="\n  ", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _is_worker(session: pytest.Session) -> bool:
+    return hasattr(session.config, "workerinput")
+
+
+def _api() -> Api:
+    return Api(connection({"kubeconfig": str(kubeconfig())}))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Namespaces that a test makes beside those of its fixtures go with it."""
@@ -134,33 +175,32 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
         yield
     except KeyboardInterrupt:
         # The part ran out of time.
-        if _CLUSTER in item.config.stash:
-            _keep(item.config.stash[_CLUSTER], _namespaces(item), item.nodeid)
+        for found in item.config.stash.get(_CLUSTERS, []):
+            _keep(found, found.namespaces, item.nodeid)
         raise
     finally:
-        item.stash[_MADE] = [name for name in _namespaces(item) if name not in before]
+        item.stash[_MADE] = [made for made in _namespaces(item) if made not in before]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    for name in item.stash.get(_MADE, []):
-        item.config.stash[_CLUSTER].remove_namespace(name)
+    for found, name in item.stash.get(_MADE, []):
+        found.remove_namespace(name)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """States, events and logs of pods are kept of a test that fails, and where they are is told."""
     report = yield
-    if report.failed and _CLUSTER in item.config.stash:
-        found = item.config.stash[_CLUSTER]
-        place = _keep(found, found.namespaces, item.nodeid)
-        if place:
+    if report.failed:
+        places = [_keep(found, found.namespaces, item.nodeid) for found in item.config.stash.get(_CLUSTERS, [])]
+        for place in filter(None, places):
             report.sections.append(("pods of the test's namespaces", f"States, events and logs are in {place}"))
     return report
 
 
-def _namespaces(item: pytest.Item) -> tuple[str, ...]:
-    return item.config.stash[_CLUSTER].namespaces if _CLUSTER in item.config.stash else ()
+def _namespaces(item: pytest.Item) -> list[tuple[Cluster, str]]:
+    return [(found, name) for found in item.config.stash.get(_CLUSTERS, []) for name in found.namespaces]
 
 
 def _keep(cluster: Cluster, namespaces: Any, test: str) -> Path | None:

@@ -5,16 +5,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as scaling_keda
-from ansible_collections.fastml.supersonic.tests.harness.autoscaling import held
 from ansible_collections.fastml.supersonic.tests.harness.keda import NAMESPACE, WANTED, Keda
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, container, workload
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -28,26 +24,6 @@ def info(cluster: Cluster, **options: Any) -> dict[str, Any]:
     if "host" not in options:
         options["kubeconfig"] = cluster.kubeconfig
     return run_module("keda_info", {**WANTED, **options})
-
-
-def scaled_object(name: str) -> dict[str, Any]:
-    """One that fits the schema of the real kind, with the fields that the defaults ask for."""
-    trigger = {"type": "kubernetes-workload", "metricType": "Value", "metadata": {"podSelector": "a=b", "value": "1"}}
-    return {
-        "apiVersion": "keda.sh/v1alpha1",
-        "kind": "ScaledObject",
-        "metadata": {"name": name},
-        "spec": {
-            "scaleTargetRef": {"name": name},
-            "minReplicaCount": 1,
-            "maxReplicaCount": 2,
-            "fallback": {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicas"},
-            "advanced": {
-                "horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 1}}}
-            },
-            "triggers": [trigger],
-        },
-    }
 
 
 @pytest.mark.usefixtures("keda")
@@ -82,22 +58,6 @@ def test_existing_passes_and_one_that_is_too_old_is_refused(keda: Keda, namespac
 def test_check_mode_predicts_nothing(keda: Keda, tmp_path: Path) -> None:
     done = keda.role(tmp_path, "--check", "--diff")
     assert done.changed("local-cluster") == 0, done.output
-
-
-@pytest.mark.thorough
-def test_what_somebody_else_has_set_is_named_and_can_be_taken_over(keda: Keda, tmp_path: Path) -> None:
-    """Replicas of the webhooks: one more of them is in nobody's way."""
-    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/keda-admission"
-    keda.cluster.patch(path, {"spec": {"replicas": 2}})
-    try:
-        refused = keda.role(tmp_path)
-        assert refused.code != 0
-        assert "another field manager has set .spec.replicas (owned by " in refused.text
-        assert "or take them over with keda_force_conflicts: true." in refused.text
-        assert keda.role(tmp_path, keda_force_conflicts=True).changed("local-cluster") == 1
-        assert keda.cluster.there(path)["spec"]["replicas"] == 1
-    finally:
-        keda.cluster.patch(path, {"spec": {"replicas": 1}})
 
 
 @pytest.mark.usefixtures("keda")
@@ -145,75 +105,3 @@ def test_rights_in_one_namespace_are_enough_to_ask(cluster: Cluster, namespace: 
     ]
     (problem,) = info(cluster, fields=["spec.fallback.miracles"], **user)["problems"]
     assert problem.startswith("The ScaledObject of this KEDA has no spec.fallback.miracles")
-
-
-@pytest.mark.alone
-@pytest.mark.thorough
-def test_life_of_keda(cluster: Cluster, keda: Keda, namespace: str, tmp_path: Path) -> None:
-    """From one that is in use to nothing left, and back."""
-    others = scaling_keda.objects(cluster.api)
-    if others:
-        pytest.skip(f"KEDA is in use, so it cannot be removed here: {', '.join(others)}")
-    path = f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects"
-    cluster.create(path, scaled_object("pool"))
-    refused = keda.role(tmp_path, keda_state="absent")
-    assert refused.code != 0
-    assert f"would go with it: ScaledObject pool in the namespace {namespace}. Nothing was changed." in refused.text
-    cluster.api.delete(f"{path}/pool", "pool")
-    until(lambda: cluster.get(f"{path}/pool") is None)
-    with keda.alone():
-        try:
-            removed_and_predicted(keda, tmp_path)
-        finally:
-            again = keda.role(tmp_path)
-    assert again.changed("local-cluster") == 1
-    assert keda.look()["problems"] == []
-
-
-@pytest.mark.alone
-@pytest.mark.thorough
-def test_a_pool_stays_while_keda_is_gone(cluster: Cluster, keda: Keda, namespace: str) -> None:
-    """Its operator, whom the API of metrics asks, does not run for three looks of the HorizontalPodAutoscaler."""
-    path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
-    for name, replicas in (("demand", 2), ("pool", 1)):
-        cluster.create(path, workload(name=name, replicas=replicas))
-    scaled = scaled_object("pool")
-    scaled["spec"]["triggers"][0]["metadata"]["podSelector"] = "app=demand"
-    cluster.create(f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects", scaled)
-
-    def wanted() -> int:
-        return int(cluster.there(f"{path}/pool")["spec"]["replicas"])
-
-    until(lambda: wanted() == 2, 90)
-    with keda.alone(), without_operator(cluster):
-        held(lambda: wanted() == 2, 45)
-    held(lambda: wanted() == 2, 20)
-
-
-@contextlib.contextmanager
-def without_operator(cluster: Cluster) -> Iterator[None]:
-    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/keda-operator"
-
-    def ready() -> int:
-        return int(cluster.there(path)["status"].get("readyReplicas") or 0)
-
-    cluster.patch(path, {"spec": {"replicas": 0}})
-    try:
-        until(lambda: ready() == 0, 60)
-        yield
-    finally:
-        cluster.patch(path, {"spec": {"replicas": 1}})
-        until(lambda: ready() == 1, 120)
-
-
-def removed_and_predicted(keda: Keda, folder: Path) -> None:
-    assert keda.role(folder, "--check", keda_state="absent").changed("local-cluster") > 0
-    assert keda.sound()
-    assert keda.role(folder, keda_state="absent").changed("local-cluster") > 0
-    assert keda.left() == []
-    assert keda.role(folder, keda_state="absent").changed("local-cluster") == 0
-    missing = keda.role(folder, keda_mode="existing", keda_namespace="")
-    assert missing.code != 0
-    assert "The cluster has no KEDA" in missing.text
-    assert keda.role(folder, "--check").changed("local-cluster") == 1
-    assert keda.left() == []

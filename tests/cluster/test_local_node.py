@@ -8,26 +8,20 @@ nothing. The tests follow one another on that node."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.node import Machine, hierarchies
-from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
+from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.node import hierarchies
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
+from ansible_collections.fastml.supersonic.tests.harness.second_node import INTERFACE, MACHINE, NAME, STATE, SecondNode
 
 pytestmark = pytest.mark.thorough
 
-CLONE = Path(__file__).resolve().parents[2]
-NAME, INTERFACE = "supersonic-test", "supersonic-test"
-STATE = Path("/var/lib/fastml-supersonic-test")
 # What a kubelet would change for the whole machine, with values that it would not leave.
 SETTINGS = {
     Path("/proc/sys/vm/overcommit_memory"): "0",
@@ -36,91 +30,32 @@ SETTINGS = {
     Path("/proc/sys/kernel/keys/root_maxkeys"): "999999",
     Path("/proc/sys/kernel/keys/root_maxbytes"): "24999999",
 }
-PLAYBOOK = """
-- hosts: localhost
-  connection: local
-  gather_facts: false
-  tasks:
-    - ansible.builtin.include_role:
-        name: fastml.supersonic.local_cluster
-    - ansible.builtin.copy:
-        content: "{{ __local_cluster_node.actions | to_json }}"
-        dest: actions.json
-        mode: "0600"
-      changed_when: false
-      check_mode: false
-"""
 
 
-class Role:
-    """Runs the role for the second node."""
+def run_and_kill(role: SecondNode, ready: Callable[[], bool]) -> None:
+    """Run the role and kill everything of the run as soon as something is so."""
+    command, environment = role.command()
+    mark = f"KILLED_WITH_THE_RUN={os.getpid()}"
+    environment["KILLED_WITH_THE_RUN"] = str(os.getpid())
+    run = subprocess.Popen(
+        command, env=environment, cwd=role.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        until(lambda: run.poll() is not None or ready(), 240, pause=0.01)
+        assert run.poll() is None, "the run ended before it could be killed"
+    finally:
+        kill_marked(mark)
+    assert run.wait() == -signal.SIGKILL
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.kubeconfig = folder / "kubeconfig"
-        (folder / "play.yml").write_text(PLAYBOOK)
 
-    def command(self, *arguments: str, **changes: Any) -> tuple[list[str], dict[str, str]]:
-        """The command and its environment."""
-        variables = {
-            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-            "local_cluster_name": NAME,
-            "local_cluster_interface": INTERFACE,
-            "local_cluster_directory": str(STATE),
-            "local_cluster_outside_address": "198.18.0.9",
-            "local_cluster_inside_address": "198.18.0.10",
-            "local_cluster_kubeconfig": str(self.kubeconfig),
-            "local_cluster_gpus": 2,
-            **{f"local_cluster_{name}": value for name, value in changes.items()},
-        }
-        command = ["ansible-playbook", "-i", "localhost,", str(self.folder / "play.yml"), "-e", json.dumps(variables)]
-        environment = {
-            **own_environment(),
-            "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(CLONE / ".collections"),
-            "ANSIBLE_NOCOLOR": "true",
-            "ANSIBLE_HOME": str(self.folder / "ansible"),
-        }
-        return [*command, *arguments], environment
-
-    def run(self, *arguments: str, **changes: Any) -> tuple[bool, list[str]]:
-        """Run it; whether it changed something, and what the node module did."""
-        command, environment = self.command(*arguments, **changes)
-        done = subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-        recap = re.search(r"^localhost +:.* changed=(\d+)", done.stdout, re.MULTILINE)
-        assert recap is not None
-        return int(recap[1]) > 0, json.loads((self.folder / "actions.json").read_text())
-
-    def run_and_kill(self, ready: Callable[[], bool]) -> None:
-        """Run it and kill everything of the run as soon as something is so."""
-        command, environment = self.command()
-        mark = f"KILLED_WITH_THE_RUN={os.getpid()}"
-        environment["KILLED_WITH_THE_RUN"] = str(os.getpid())
-        run = subprocess.Popen(
-            command, env=environment, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            until(lambda: run.poll() is not None or ready(), 240, pause=0.01)
-            assert run.poll() is None, "the run ended before it could be killed"
-        finally:
-            self._kill(mark)
-        assert run.wait() == -signal.SIGKILL
-
-    @staticmethod
-    def _kill(mark: str) -> None:
-        # A module is a process of its own, which outlives ansible-playbook; what it starts has its environment.
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
-                        os.kill(int(entry.name), signal.SIGKILL)
-
-    def kubectl(self, *arguments: str) -> str:
-        """What kubectl of the node says."""
-        kubelet = json.loads((STATE / "daemons/kubelet.json").read_text())["command"][0]
-        command = [str(Path(kubelet).with_name("kubectl")), "--kubeconfig", str(self.kubeconfig), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def kill_marked(mark: str) -> None:
+    """Kill processes with this variable. A module is a process of its own, which outlives ansible-playbook; what it
+    starts has its environment."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(entry.name), signal.SIGKILL)
 
 
 def traces() -> dict[str, list[str]]:
@@ -155,14 +90,14 @@ def before() -> Iterator[dict[str, list[str]]]:
 
 
 @pytest.fixture(scope="module")
-def role(before: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Role]:
+def role(before: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondNode]:
     """A running second node."""
     assert INTERFACE not in before["links"], "an earlier run of these tests left its node: remove it first"
-    found = Role(tmp_path_factory.mktemp("node"))
+    found = SecondNode(tmp_path_factory.mktemp("node"), gpus=2)
     try:
-        found.run_and_kill(Machine(NAME, INTERFACE).namespace.exists)
-        found.run_and_kill(lambda: any("import" in words for words in processes("ctr").values()))
-        found.run_and_kill(certificates_half_written)
+        run_and_kill(found, MACHINE.namespace.exists)
+        run_and_kill(found, lambda: any("import" in words for words in processes("ctr").values()))
+        run_and_kill(found, certificates_half_written)
         assert found.run()[0], "the run after the killed ones had nothing to do"
         yield found
     finally:
@@ -172,7 +107,7 @@ def role(before: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory)
 def processes(program: str) -> dict[int, list[str]]:
     """Commands of the node's processes of a program, by their number."""
     found = {}
-    for pid in Machine(NAME, INTERFACE).pids():
+    for pid in MACHINE.pids():
         # Many end while they are looked at.
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
@@ -193,19 +128,19 @@ def kill(name: str) -> int:
     return pid
 
 
-def gpus(role: Role) -> str:
+def gpus(role: SecondNode) -> str:
     """Simulated devices that pods can have."""
     return role.kubectl("get", "nodes", "-o", r"jsonpath={.items[0].status.allocatable.nvidia\.com/gpu}")
 
 
-def test_running_again_changes_nothing(role: Role) -> None:
+def test_running_again_changes_nothing(role: SecondNode) -> None:
     assert role.run() == (False, [])
     assert role.run("--check") == (False, [])
     assert gpus(role) == "2"
 
 
 @pytest.mark.parametrize("daemon", ["kubelet", "containerd", "kube-apiserver"])
-def test_a_killed_daemon_comes_back(role: Role, daemon: str) -> None:
+def test_a_killed_daemon_comes_back(role: SecondNode, daemon: str) -> None:
     pid = kill(daemon)
     role.run()
     again = processes(daemon)
@@ -214,16 +149,16 @@ def test_a_killed_daemon_comes_back(role: Role, daemon: str) -> None:
     until(lambda: gpus(role) == "2")
 
 
-def test_a_reboot_keeps_the_data(role: Role) -> None:
+def test_a_reboot_keeps_the_data(role: SecondNode) -> None:
     role.kubectl("create", "configmap", "kept", "--from-literal=a=b")
     # A reboot takes processes, links, namespaces and control groups, and leaves the disk.
-    Machine(NAME, INTERFACE).remove()
+    MACHINE.remove()
     assert role.run() == (True, ["started the node's namespaces"])
     assert role.kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.a}") == "b"
 
 
-def test_images_of_the_tests_are_imported_while_the_node_runs(role: Role) -> None:
-    first = Machine(NAME, INTERFACE).first_process()
+def test_images_of_the_tests_are_imported_while_the_node_runs(role: SecondNode) -> None:
+    first = MACHINE.first_process()
     # perf_analyzer does not know its own version.
     programs = {
         "prometheus-local": ("prometheus", "prometheus, version 3."),
@@ -233,7 +168,7 @@ def test_images_of_the_tests_are_imported_while_the_node_runs(role: Role) -> Non
     changed, actions = role.run(images=["triton-local", "envoy-local", *programs])
     assert changed
     assert [action.split()[0] for action in actions] == ["imported"]
-    assert Machine(NAME, INTERFACE).first_process() == first
+    assert MACHINE.first_process() == first
     references = [word.strip(",") for word in actions[0].split()[1:]]
     for name, (program, _said) in programs.items():
         image = next(reference for reference in references if f"/{name}:" in reference)
@@ -243,14 +178,14 @@ def test_images_of_the_tests_are_imported_while_the_node_runs(role: Role) -> Non
         assert said in role.kubectl("logs", name)
 
 
-def test_another_number_of_devices_leaves_the_rest_running(role: Role) -> None:
-    first = Machine(NAME, INTERFACE).first_process()
+def test_another_number_of_devices_leaves_the_rest_running(role: SecondNode) -> None:
+    first = MACHINE.first_process()
     assert role.run(gpus=3) == (True, ["started gpu-simulator"])
     until(lambda: gpus(role) == "3")
-    assert Machine(NAME, INTERFACE).first_process() == first
+    assert MACHINE.first_process() == first
 
 
-def test_a_purge_ends_what_works_for_the_cache_in_the_background(role: Role, tmp_path: Path) -> None:
+def test_a_purge_ends_what_works_for_the_cache_in_the_background(role: SecondNode, tmp_path: Path) -> None:
     cache, models = tmp_path / "cache", tmp_path / "models"
     cache.mkdir()
     models.symlink_to(cache)
@@ -279,9 +214,9 @@ def test_a_purge_ends_what_works_for_the_cache_in_the_background(role: Role, tmp
         work.wait()
 
 
-def test_removal_leaves_nothing(role: Role, before: dict[str, list[str]]) -> None:
+def test_removal_leaves_nothing(role: SecondNode, before: dict[str, list[str]]) -> None:
     assert role.run("--check", state="absent")[0]
-    assert Machine(NAME, INTERFACE).first_process() is not None
+    assert MACHINE.first_process() is not None
     assert role.run(state="absent") == (True, ["removed the node"])
     assert traces() == before
     assert role.run(state="absent") == (False, [])

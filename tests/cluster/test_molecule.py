@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.tests.harness.environment import kubeconfig, own_environment
+from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.evidence import run_and_keep
+from ansible_collections.fastml.supersonic.tests.harness.keda import Keda
+from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
 
 FOLDER = CLONE / "extensions/molecule"
@@ -25,27 +27,27 @@ DAILY = ("instance",)
 
 
 def marks(scenario: str) -> list[pytest.MarkDecorator]:
-    """That of the autoscaler deploys KEDA by its role, and so needs a cluster without it."""
+    """That of the autoscaler deploys KEDA by its role, and so needs a cluster on which a person has none."""
     thorough = [] if scenario in DAILY else [pytest.mark.thorough]
     return [pytest.mark.alone, *thorough] if scenario == "autoscaler" else thorough
 
 
 @pytest.mark.parametrize("scenario", [pytest.param(name, marks=marks(name)) for name in SCENARIOS])
 def test_scenario(request: pytest.FixtureRequest, scenario: str) -> None:
-    keda = request.getfixturevalue("without_keda") if scenario == "autoscaler" else None
+    cluster: Cluster = request.getfixturevalue("new_cluster" if scenario == "autoscaler" else "cluster")
     programs = Path(sys.executable).parent
     environment = own_environment(
         PATH=f"{programs}{os.pathsep}{os.environ['PATH']}",
         ANSIBLE_CONFIG=str(CLONE / "ansible.cfg"),
-        KUBECONFIG=str(kubeconfig()),
+        KUBECONFIG=cluster.kubeconfig,
     )
     code, failed = run_and_keep(
         [programs / "molecule", "test", "--scenario-name", scenario],
-        kubeconfig(),
+        Path(cluster.kubeconfig),
         f"molecule-{scenario.replace('_', '-')}",
         request.node.nodeid,
         CLONE,
         environment,
     )
     assert code == 0, f"These tasks failed, and molecule's whole output is below:\n{failed}"
-    assert keda is None or keda.left() == []
+    assert scenario != "autoscaler" or Keda(cluster).left() == []

@@ -90,6 +90,26 @@ class Keda:
         return run_playbook(folder / "keda.yml", inventory, *arguments, extra=extra)
 
 
+def scaled_object(name: str) -> Object:
+    """One that fits the schema of the real kind, with the fields that the defaults ask for."""
+    trigger = {"type": "kubernetes-workload", "metricType": "Value", "metadata": {"podSelector": "a=b", "value": "1"}}
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": name},
+        "spec": {
+            "scaleTargetRef": {"name": name},
+            "minReplicaCount": 1,
+            "maxReplicaCount": 2,
+            "fallback": {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicas"},
+            "advanced": {
+                "horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 1}}}
+            },
+            "triggers": [trigger],
+        },
+    }
+
+
 DEPLOYMENTS = {
     "keda-operator": "keda",
     "keda-metrics-apiserver": "keda-metrics-apiserver",
