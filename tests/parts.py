@@ -137,12 +137,12 @@ PARTS = (
         "modules and playbooks against real Triton, Envoy, Prometheus and collectors on loopback",
         after=["contracts", "local"],
     ),
-    # Beside services, which need no cluster: it waits for pods most of its time, and nobody may need KEDA meanwhile.
+    # Beside services, which need no cluster: it waits for a second one and its pods most of its time.
     Part(
         "first-deployment",
         pytest("first-deployment", FIRST_DEPLOYMENT, hung_s=1200),
         1800,
-        "a first deployment with the autoscaler on a cluster without KEDA",
+        "a first deployment with the autoscaler on a second cluster, where nothing was deployed before",
         after=["contracts"],
         needs=["local"],
     ),
@@ -258,6 +258,16 @@ PARTS = (
             "SUPERSONIC_OUTAGE": "300",
             "SUPERSONIC_SCALE_DOWNS": "20",
         },
+    ),
+    # Last, since it leaves the local instance with an autoscaler.
+    Part(
+        "spoilt",
+        ["python", "tests/spoilt.py", f"--junitxml={OUTPUT / 'spoilt'}.xml"],
+        HOUR,
+        "unit, contracts, services and some of cluster for a person whose settings are all in the way",
+        daily=False,
+        after=["thorough-cluster"],
+        needs=["local"],
     ),
 )
 

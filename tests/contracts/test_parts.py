@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -266,6 +267,16 @@ def test_runs_are_repeated_and_counted(
     assert "FAILED a::b\n" in said
     assert said.endswith("1 of 3 runs failed\n")
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["run-2"]
+
+
+def test_the_nightly_workflow_runs_every_part_once() -> None:
+    text = (Path(__file__).resolve().parents[2] / ".github/workflows/thorough.yml").read_text()
+    jobs = json.loads(re.search(r"'(\[[^']*\])'\) \}\}", text)[1])  # type: ignore[index]
+    names = [name for job in jobs for name in job.split() if name != "local"]
+    assert sorted(names) == sorted(["test", *(part.name for part in parts.PARTS if not part.daily)])
+    # Each job has a machine of its own.
+    needing = {part.name for part in parts.PARTS if "local" in part.needs and not part.daily}
+    assert all("local" in job.split() for job in jobs if needing & set(job.split()))
 
 
 def test_names() -> None:
