@@ -252,6 +252,32 @@ def test_a_set_comes_changes_and_goes(api: FakeApi) -> None:
     assert not run(host=api.url, state="absent")["changed"]
 
 
+SECRETS = f"{SPACE}/secrets/s"
+
+
+def test_a_kind_that_leaves_a_set_is_found_by_the_run_after_a_killed_one(api: FakeApi) -> None:
+    """The parent names kinds that may have objects of the set until the last of them is gone."""
+    assert not run(host=api.url, definitions=[*SET, SECRET])["failed"]
+    api.fail("DELETE", SECRETS, 403)
+    assert run(host=api.url, definitions=SET)["failed"]
+    assert SECRETS in api.objects
+    done = run(host=api.url, definitions=SET)
+    assert done["changed"]
+    assert SECRETS not in api.objects
+
+
+def test_objects_are_deleted_in_the_reverse_of_the_order_in_which_they_are_applied(api: FakeApi) -> None:
+    """Pods use a ConfigMap until the last moment."""
+    definitions = [*SET, deployment(replicas=0)]
+    assert not run(host=api.url, definitions=definitions, wait=False)["failed"]
+    applied = [change.path for change in api.changes if change.method == "PATCH" and change.path != PARENT]
+    api.changes.clear()
+    assert not run(host=api.url, state="absent", wait=False)["failed"]
+    deleted = [change.path for change in api.changes if change.method == "DELETE" and change.path != PARENT]
+    assert sorted(deleted) == sorted(applied)
+    assert (applied[-1], deleted[0]) == (TRITON, TRITON)
+
+
 @pytest.mark.parametrize("state", ["present", "absent"])
 def test_what_is_made_anew_while_it_is_removed_stays(api: FakeApi, state: str) -> None:
     """A newer decision than ours has made it."""

@@ -692,6 +692,18 @@ def test_a_pod_that_takes_the_lock_while_pods_are_listed_keeps_it(source: Path, 
         publish(FromPod(store, alive), [str(source)], Options(lock_seconds=0))
 
 
+@pytest.mark.parametrize("stale", [True, False])
+def test_a_lock_that_somebody_else_has_taken_meanwhile_is_put_back(tmp_path: Path, stale: bool) -> None:
+    """Two publishers see the same dead one, and one of them is faster than the other."""
+    place = tmp_path / "store"
+    leave_lock(place, host="elsewhere")
+    holder = json.loads((place / "lock/holder").read_text())
+    store = Store(str(place))
+    (place / "staging" / store.session).mkdir(parents=True, exist_ok=True)
+    store._break_lock(holder if stale else {**holder, "session": "one that is gone"})
+    assert (place / "lock/holder").exists() is not stale
+
+
 @pytest.mark.parametrize(
     ("operation", "arguments"),
     [
@@ -1226,6 +1238,52 @@ def test_everything_new_has_reached_the_disk_before_the_switch(
     contents = {name for name in disk.published if name.startswith("objects/")}
     assert set(disk.published) - contents == expected
     assert len(contents) > files
+
+
+def test_a_manifest_that_a_killed_run_has_renamed_reaches_the_disk(
+    two: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run finds it and does not write it again, but its name may be in memory alone."""
+    place, _first, second = two
+    store = Store(str(place))
+    store.open("one that is killed")
+    unserved = model_store.format_manifest(model_store.parse_manifest(str(store.manifest(second)))[1:])
+    manifests = str(place / "manifests")
+    disk = Disk(place, monkeypatch)
+
+    class Killed(BaseException):
+        pass
+
+    def sync(_store: Store, path: str) -> None:
+        if path == manifests:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_sync", sync)
+        with pytest.raises(Killed):
+            store.stage(unserved)
+    assert manifests in disk.unsure
+    store.stage(unserved)
+    assert manifests not in disk.unsure
+    store.close()
+
+
+def test_the_history_is_written_after_the_switch(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release that was never served is never the one to go back to."""
+    store = tmp_path / "store"
+    first = put(source, store)["release"]
+    replace, seen = os.replace, []
+
+    def watched(source_path: str, made: str) -> None:
+        if str(made) == f"{store}/current":
+            seen.append(json.loads((store / "history").read_text()))
+        replace(source_path, made)
+
+    monkeypatch.setattr(os, "replace", watched)
+    (source / "alpha/1/model.py").write_text("# new\n")
+    second = put(source, store)["release"]
+    assert seen == [[first]]
+    assert json.loads((store / "history").read_text()) == [second, first]
 
 
 def test_a_disk_that_fails_is_heard_of(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
