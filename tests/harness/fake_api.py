@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -128,6 +129,15 @@ class FakeApi:
 
     def client(self, **options: Any) -> Api:
         return Api(Connection(host=self.url, source="a test", token="abc"), **options)
+
+    def kubeconfig(self, path: Path) -> Path:
+        """Write a kubeconfig that leads here."""
+        cluster = {"name": "fake", "cluster": {"server": self.url}}
+        user = {"name": "fake", "user": {"token": "abc"}}
+        context = {"name": "fake", "context": {"cluster": "fake", "user": "fake"}}
+        config = {"apiVersion": "v1", "kind": "Config", "current-context": "fake"}
+        path.write_text(json.dumps({**config, "clusters": [cluster], "users": [user], "contexts": [context]}))
+        return path
 
     # ---- what others do ----------------------------------------------------------------------------------------------
 

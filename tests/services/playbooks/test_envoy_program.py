@@ -36,17 +36,12 @@ def api() -> Iterator[FakeApi]:
 
 def deploy(api: FakeApi, folder: Path, **variables: Any) -> Run:
     """Run the role alone; it does not wait for pods, which nothing starts here."""
-    cluster = {"name": "fake", "cluster": {"server": api.url}}
-    context = {"name": "fake", "context": {"cluster": "fake", "user": "fake"}}
-    config = {"apiVersion": "v1", "kind": "Config", "current-context": "fake", "clusters": [cluster]}
-    config |= {"contexts": [context], "users": [{"name": "fake", "user": {"token": "abc"}}]}
-    (folder / "kubeconfig").write_text(json.dumps(config))
     given = {
         "ansible_connection": "local",
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
         "supersonic_name": "main",
         "supersonic_namespace": "cms",
-        "supersonic_kubeconfig": str(folder / "kubeconfig"),
+        "supersonic_kubeconfig": str(api.kubeconfig(folder / "kubeconfig")),
         "envoy_program": str(program()),
         "envoy_wait": False,
         **variables,

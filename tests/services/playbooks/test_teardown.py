@@ -14,8 +14,9 @@ import yaml
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
 
 PLAYS = yaml.safe_load((CLONE / "playbooks" / "teardown.yml").read_text())
+(PLAY,) = [play for play in PLAYS if play.get("name") == "Remove instances"]
 # All that is done is in one block, so that whoever fails is logged out.
-((BLOCK,),) = [play["tasks"] for play in PLAYS if play.get("name") == "Remove instances"]
+(BLOCK,) = PLAY["tasks"]
 KEPT = {"kind": "PersistentVolumeClaim", "name": "main-prometheus", "namespace": "cms", "action": "kept"}
 METRICS = (
     'What Prometheus has recorded in the claim main-prometheus in the namespace cms is left: -e \'{"teardown_metrics": '
@@ -40,6 +41,23 @@ STRAY = [
     {"kind": "Service", "name": "main-tempo"},
 ]
 RECORDED = {"prometheus": "teardown_metrics", "tempo": "teardown_traces"}
+
+
+REPOSITORIES = [{"name": name, "kind": "pvc", "claim": name} for name in ("main-models", "shared")]
+# Claims of others that servers mount, by who manages the first one.
+USED = {"managed": "shared", "existing": "main-models+shared"}
+
+
+def using() -> dict[str, Any]:
+    """A task that tells which claims both looks for objects of the instance leave out."""
+    looks = [
+        task["fastml.supersonic.instance_objects"]["claims"]
+        for task in BLOCK["block"]
+        if "fastml.supersonic.instance_objects" in task
+    ]
+    assert len(looks) == 2
+    said = " and ".join(f"{{{{ used[{number}] | sort | join('+') }}}}" for number in range(len(looks)))
+    return {"ansible.builtin.debug": {"msg": f"Used: {said}."}, "vars": PLAY["vars"] | {"used": looks}}
 
 
 def keeping(name: str) -> dict[str, Any]:
@@ -91,7 +109,15 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
             "none": {"__teardown_before": {"stray": [], "kept": [], "volumes": []}},
         },
     }
-    tasks = {"left": left, "before": before}
+    groups["used"] = {
+        f"used-{mode}": {
+            "model_repository_mode": mode,
+            "model_repository_claim": "main-models",
+            "triton_model_repositories": REPOSITORIES,
+        }
+        for mode in USED
+    }
+    tasks = {"left": left, "before": before, "used": using()}
     for name, variable in RECORDED.items():
         groups[name] = {f"{name}-no": {variable: False}, f"{name}-yes": {variable: "true"}}
         tasks[name] = keeping(name)
@@ -120,3 +146,16 @@ def test_what_is_waited_for_is_told_before(done: Run) -> None:
 def test_what_was_recorded_goes_only_when_that_is_said(done: Run, name: str) -> None:
     assert "Kept: Namespace+PersistentVolumeClaim." in done.said_of(f"{name}-no")
     assert "Kept: Namespace." in done.said_of(f"{name}-yes")
+
+
+@pytest.mark.parametrize("mode", USED)
+def test_claims_that_the_instance_only_uses_stay(done: Run, mode: str) -> None:
+    assert f"Used: {USED[mode]} and {USED[mode]}." in done.said_of(f"used-{mode}")
+
+
+def test_what_would_bring_servers_back_goes_before_them() -> None:
+    roles = [
+        task["ansible.builtin.import_role"]["name"] for task in BLOCK["block"] if "ansible.builtin.import_role" in task
+    ]
+    order = [name.removeprefix("fastml.supersonic.") for name in roles]
+    assert order.index("autoscaler") < order.index("triton") < order.index("model_repository")
