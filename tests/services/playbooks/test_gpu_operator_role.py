@@ -73,6 +73,8 @@ def test_variables_become_values(rendered: tuple[Path, Run]) -> None:
     assert spec["dcgmExporter"] == {"enabled": True, "serviceMonitor": monitor}
     (config,) = (item for item in objects if item["metadata"]["name"] == spec["devicePlugin"]["config"]["name"])
     shared = yaml.safe_load(config["data"]["shared"])
+    # Two slices may be of one GPU, so that nobody gets more by asking for two.
+    assert shared["sharing"]["timeSlicing"]["failRequestsGreaterThanOne"] is True
     assert shared["sharing"]["timeSlicing"]["resources"] == [{"name": "nvidia.com/mig-1g.5gb", "replicas": 3}]
 
 
