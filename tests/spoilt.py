@@ -74,7 +74,8 @@ def spoil(home: Path) -> dict[str, str]:
     galaxy("build", "--output-path", str(home / "build"))
     (archive,) = (home / "build").glob("*.tar.gz")
     installed = home / ".ansible" / "collections"
-    galaxy("install", "--offline", "-p", str(installed), str(archive))
+    # Ansible finds the collection of the clone, and would install none.
+    galaxy("install", "--force", "--offline", "-p", str(installed), str(archive))
     modules = sorted((installed / "ansible_collections/fastml/supersonic/plugins/modules").glob("*.py"))
     assert modules, f"nothing was installed below {installed}"
     for module in modules:

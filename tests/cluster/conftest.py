@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -147,14 +148,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 # ---- what is left behind ---------------------------------------------------------------------------------------------
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not _is_worker(session) and kubeconfig().is_file():
-        session.config.stash[_BEFORE] = deployed(_api())
+        session.config.stash[_BEFORE] = _deployed()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """What a person has deployed on the cluster is as it was before the tests."""
     before = session.config.stash.get(_BEFORE, {})
-    if before and (found := differences(before, deployed(_api()))):
+    if before and (found := differences(before, _deployed())):
         print("\nTests have changed what was on the cluster before them:", *found, sep="\n  ", file=sys.stderr)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -163,8 +164,11 @@ def _is_worker(session: pytest.Session) -> bool:
     return hasattr(session.config, "workerinput")
 
 
-def _api() -> Api:
-    return Api(connection({"kubeconfig": str(kubeconfig())}))
+def _deployed() -> dict[str, str]:
+    with warnings.catch_warnings():
+        # The client closes its connection when nobody has it any more.
+        warnings.simplefilter("ignore", ResourceWarning)
+        return deployed(Api(connection({"kubeconfig": str(kubeconfig())})))
 
 
 @pytest.hookimpl(wrapper=True)
