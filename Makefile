@@ -50,7 +50,7 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/local
 # ---- the local cluster --------------------------------------------------------------------------------------------
 .PHONY: local
 local: $(VENV)/local  ## The whole service on a real Kubernetes on this machine, proved by inference
-	ansible-playbook playbooks/local.yml -i $(INVENTORY)
+	ansible-playbook dev/playbooks/local.yml -i $(INVENTORY)
 
 # The images come beside those of `make local`; the first time they are built (about ten minutes).
 IMAGES := ["triton-local", "envoy-local", "prometheus-local", "otel-collector-local", "perf-analyzer-local", \
@@ -59,15 +59,15 @@ AUTOSCALING := {"supersonic_components": ["keda", "prometheus", "autoscaler"], "
 
 .PHONY: autoscaling
 autoscaling: $(VENV)/local  ## The same with KEDA and Prometheus, which scale the servers
-	ansible-playbook playbooks/local.yml -i $(INVENTORY) -e '$(AUTOSCALING)'
+	ansible-playbook dev/playbooks/local.yml -i $(INVENTORY) -e '$(AUTOSCALING)'
 
 .PHONY: local-down
 local-down: $(VENV)/local  ## Remove the cluster; built programs and images stay in the cache
-	ansible-playbook playbooks/local.yml -i $(INVENTORY) --limit supersonic_clusters -e local_cluster_state=absent
+	ansible-playbook dev/playbooks/local.yml -i $(INVENTORY) --limit supersonic_clusters -e local_cluster_state=absent
 
 .PHONY: local-purge
 local-purge: $(VENV)/local  ## Remove the cluster and the cache
-	ansible-playbook playbooks/local.yml -i $(INVENTORY) --limit supersonic_clusters -e local_cluster_state=absent \
+	ansible-playbook dev/playbooks/local.yml -i $(INVENTORY) --limit supersonic_clusters -e local_cluster_state=absent \
 	  -e '{"local_cluster_purge_cache": true}'
 
 .PHONY: verify
@@ -113,7 +113,7 @@ mutations: $(VENV)/dev  ## Change the collection in small ways, each of which a 
 # With the images and programs that tests need, so that none of them builds while others measure.
 .PHONY: local-for-tests
 local-for-tests: $(VENV)/dev  ## make local with all images and programs that tests need, for tests of the cluster by hand
-	ansible-playbook playbooks/local.yml -i $(INVENTORY) -e '{"local_cluster_images": $(IMAGES)}'
+	ansible-playbook dev/playbooks/local.yml -i $(INVENTORY) -e '{"local_cluster_images": $(IMAGES)}'
 	python tests/harness/programs.py helm gpu-simulator
 
 # Sizes and more: make benchmark-models BENCHMARK="--files 1000 --large 0 --kubeconfig .local/kubeconfig".
@@ -129,7 +129,7 @@ simulate: $(VENV)/local  ## The autoscaler's defaults under many shapes of load,
 
 .PHONY: benchmark-gateway
 benchmark-gateway: $(VENV)/dev  ## Envoy's cost, balance, 20,000 requests at once and 100 servers; BENCHMARK=PART
-	ansible-playbook playbooks/local.yml -i $(INVENTORY) \
+	ansible-playbook dev/playbooks/local.yml -i $(INVENTORY) \
 	  -e '{"local_cluster_images": ["triton-local", "envoy-local", "perf-analyzer-local"]}'
 	python tests/benchmark/gateway.py $(BENCHMARK)
 
@@ -148,7 +148,7 @@ molecule: $(VENV)/dev local-for-tests  ## The life of an instance, and each role
 .PHONY: lint
 lint: $(VENV)/dev  ## ruff, mypy, import-linter, ansible-lint, ansible-test sanity, changelog
 # All of them, the long ones side by side; it fails where one does.
-	@failed=0; mypy -p ansible_collections.fastml.supersonic.plugins & typed=$$!; ansible-lint & linted=$$!; \
+	@failed=0; mypy -p ansible_collections.fastml.supersonic.plugins -p ansible_collections.fastml.supersonic_dev.plugins & typed=$$!; ansible-lint & linted=$$!; \
 	ruff check . || failed=1; ruff format --check . || failed=1; antsibull-changelog lint || failed=1; \
 	PYTHONPATH=.collections lint-imports --no-cache --no-logo || failed=1; \
 	python tests/sanity/run.py || failed=1; wait $$typed || failed=1; wait $$linted || failed=1; exit $$failed

@@ -13,9 +13,11 @@ import jinja2
 import yaml
 
 CLONE = Path(__file__).resolve().parents[1]
+# Those of the collection, and those for developers.
+ROLES = sorted(path for folder in ("roles", "dev/roles") for path in (CLONE / folder).iterdir() if path.is_dir())
 TEMPLATE = """\
 <!-- Written by docs/role_readmes.py from meta/argument_specs.yml; change that file, then run `make docs`. -->
-# fastml.supersonic.{{ role }}
+# {{ collection }}.{{ role }}
 
 {{ main.short_description }}.
 
@@ -69,7 +71,7 @@ namespace and how its cluster is reached.
 {% endfor %}
 {% endif %}
   roles:
-    - role: fastml.supersonic.{{ role }}
+    - role: {{ collection }}.{{ role }}
 ```
 
 """
@@ -118,6 +120,7 @@ def render(role: Path) -> str:
     prefixes = (f"{role.name}_", *(["supersonic_"] if instance else []))
     return environment.from_string(TEMPLATE).render(
         role=role.name,
+        collection="fastml.supersonic_dev" if "dev" in role.parts else "fastml.supersonic",
         instance=instance,
         example={name: value for name, value in EXAMPLE.items() if name.startswith(prefixes)},
         main=entries["main"],
@@ -128,9 +131,8 @@ def render(role: Path) -> str:
 
 def main() -> None:
     """Write them all."""
-    for role in sorted((CLONE / "roles").iterdir()):
-        if role.is_dir():
-            (role / "README.md").write_text(render(role))
+    for role in ROLES:
+        (role / "README.md").write_text(render(role))
 
 
 if __name__ == "__main__":

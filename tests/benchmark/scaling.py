@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".collections"))
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import simulation_report as report
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._simulation import report
 
 FIGURE = report.PROFILE
 

@@ -26,7 +26,6 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
 from ansible_collections.fastml.supersonic.tests.harness.autoscaling import ScaledInstance
 from ansible_collections.fastml.supersonic.tests.harness.certificates import certificate
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
@@ -38,6 +37,7 @@ from ansible_collections.fastml.supersonic.tests.harness.playbooks import KUBECO
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
 from ansible_collections.fastml.supersonic.tests.load import Endpoint
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import locked
 
 pytestmark = [pytest.mark.alone, pytest.mark.thorough]
 

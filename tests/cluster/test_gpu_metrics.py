@@ -14,7 +14,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
 from ansible_collections.fastml.supersonic.tests.harness.accelerators import Accelerator, pod, scraped
 from ansible_collections.fastml.supersonic.tests.harness.envoy import DeployedEnvoy
 from ansible_collections.fastml.supersonic.tests.harness.gateway import render_cases
@@ -26,6 +25,7 @@ from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import locked
 
 pytestmark = pytest.mark.thorough
 

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
 from ansible_collections.fastml.supersonic.tests.harness.helm import helm_program, packaged
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import IMAGE, Cluster, actions
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
@@ -24,6 +23,7 @@ from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL,
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import Page, Prometheus
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import locked
 
 POLICY = "/apis/nvidia.com/v1/clusterpolicies/cluster-policy"
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterpolicies.nvidia.com"

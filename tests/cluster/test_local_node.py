@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.node import hierarchies
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.second_node import INTERFACE, MACHINE, NAME, STATE, SecondNode
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.node import hierarchies
 
 pytestmark = pytest.mark.thorough
 

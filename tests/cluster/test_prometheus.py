@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api, ApiError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
 from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.queries import (
     QUANTITIES,
     service_queries,
@@ -34,6 +33,7 @@ from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.programs import program
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE, Guard, Prometheus
 from ansible_collections.fastml.supersonic.tests.harness.shared import Shared
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import locked
 
 sys.path.insert(0, str(CLONE / "tests"))
 import crds

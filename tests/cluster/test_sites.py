@@ -25,7 +25,6 @@ import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.api_client import Api
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.checks import allowed
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.rbac import rights, rules
 from ansible_collections.fastml.supersonic.tests.harness.gateway import KEY, key_set, token
@@ -44,6 +43,7 @@ from ansible_collections.fastml.supersonic.tests.harness.playbooks import (
 )
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 from ansible_collections.fastml.supersonic.tests.harness.prometheus import IMAGE
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import locked
 
 INVENTORIES = CLONE / "inventories"
 SITES = ("nrp", "geddes", "anvil", "uchicago")

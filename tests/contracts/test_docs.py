@@ -14,13 +14,13 @@ from typing import Any
 import yaml
 
 CLONE = Path(__file__).resolve().parents[2]
-PLAYBOOKS = CLONE / "playbooks"
+PLAYBOOKS = {path.stem: path for folder in ("playbooks", "dev/playbooks") for path in (CLONE / folder).glob("*.yml")}
 
 
 def tags(playbook: str) -> set[str]:
     """Every tag of a playbook, those of imported ones included."""
     found: set[str] = set()
-    queue: list[dict[str, Any]] = yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text())
+    queue: list[dict[str, Any]] = yaml.safe_load(PLAYBOOKS[playbook].read_text())
     while queue:
         item = queue.pop(0)
         given = item.get("tags", [])
@@ -35,13 +35,13 @@ def tags(playbook: str) -> set[str]:
 def test_every_tag_is_told() -> None:
     rows = re.findall(r"^\| (`\w.*?) \| `(\w+)` \| \w", (CLONE / "docs/operations.md").read_text(), re.M)
     told = {(playbook, tag) for playbooks, tag in rows for playbook in re.findall(r"`(\w+)`", playbooks)}
-    there = {(path.stem, tag) for path in PLAYBOOKS.glob("*.yml") for tag in tags(path.stem) - {"always"}}
+    there = {(name, tag) for name in PLAYBOOKS for tag in tags(name) - {"always"}}
     assert told == there
 
 
 def test_what_has_a_tag_is_judged_before() -> None:
     """A part of a playbook takes it as done by the first play."""
-    for path in PLAYBOOKS.glob("*.yml"):
+    for path in PLAYBOOKS.values():
         plays = yaml.safe_load(path.read_text())
         judged = [play for play in plays if "fastml.supersonic.validate" in str(play.get("tasks"))]
         if tags(path.stem) - {"always"} and "__supersonic_judged: true" in path.read_text():
@@ -55,11 +55,11 @@ def test_installed_playbooks_are_named() -> None:
         text = (CLONE / path).read_text()
         assert "ansible-playbook fastml.supersonic.models -i" in text, path
         for name in re.findall(r"ansible-playbook fastml\.supersonic\.(\w+)", text):
-            assert (PLAYBOOKS / f"{name}.yml").is_file(), f"{path}: {name}"
+            assert (CLONE / f"playbooks/{name}.yml").is_file(), f"{path}: {name}"
 
 
 def pages() -> list[Path]:
-    others = [CLONE / name for name in ("README.md", "CONTRIBUTING.md", "tests/README.md")]
+    others = [CLONE / name for name in ("README.md", "CONTRIBUTING.md", "tests/README.md", "dev/README.md")]
     return [*others, *sorted((CLONE / "docs").glob("*.md"))]
 
 
@@ -86,7 +86,7 @@ def test_values_with_blanks_are_given_as_json() -> None:
     """Of -e NAME='two words' Ansible takes the first: what comes after a blank is another NAME=VALUE, or is lost."""
     given = re.compile(r"""(?:-e|--extra-vars)[ ]+('[^']*'|"[^"]*"|[^\s'"`]+(?:'[^']*'|"[^"]*")?)""")
     seen = 0
-    for path in [*pages(), *PLAYBOOKS.glob("*.yml")]:
+    for path in [*pages(), *PLAYBOOKS.values()]:
         text = path.read_text() if path.suffix == ".md" else "\n".join(re.findall(r"^ *#.*", path.read_text(), re.M))
         # A comment goes on in the next line.
         text = re.sub(r"\n *#? *", " ", text)

@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 CLONE = Path(__file__).resolve().parents[2]
-MODULES = sorted((CLONE / "plugins/modules").glob("*.py"))
-PLUGINS = CLONE / "plugins"
-UTILS = sorted((PLUGINS / "module_utils").rglob("*.py"))
+# Of the collection, and of the one for developers.
+COLLECTIONS = {CLONE / "plugins": "fastml.supersonic", CLONE / "dev/plugins": "fastml.supersonic_dev"}
+MODULES = sorted(path for plugins in COLLECTIONS for path in (plugins / "modules").glob("*.py"))
+UTILS = sorted(path for plugins in COLLECTIONS for path in (plugins / "module_utils").rglob("*.py"))
 
 
 def documentation(path: Path) -> dict[str, Any]:
@@ -27,9 +28,9 @@ def documentation(path: Path) -> dict[str, Any]:
     return parsed
 
 
-@pytest.mark.parametrize("path", UTILS, ids=lambda path: str(path.relative_to(PLUGINS)))
+@pytest.mark.parametrize("path", UTILS, ids=lambda path: str(path.relative_to(CLONE)))
 def test_module_utils_are_private(path: Path) -> None:
-    package = path.relative_to(PLUGINS / "module_utils").parts[0]
+    package = path.parts[path.parts.index("module_utils") + 1]
     assert package.startswith("_")
     assert path.name != package
     if path.stem != "errors":
@@ -39,10 +40,13 @@ def test_module_utils_are_private(path: Path) -> None:
 def test_module_utils_import_without_ansible() -> None:
     """And without any library that the controller may lack: only what a call really needs is imported, when it needs
     it. PyYAML comes with Ansible."""
-    script = "import sys, importlib\n" + "".join(
-        f"importlib.import_module('ansible_collections.fastml.supersonic.plugins.{'.'.join(path.relative_to(PLUGINS).with_suffix('').parts)}')\n"
+    names = [
+        f"ansible_collections.{collection}.plugins.{'.'.join(path.relative_to(plugins).with_suffix('').parts)}"
+        for plugins, collection in COLLECTIONS.items()
         for path in UTILS
-    )
+        if path.is_relative_to(plugins)
+    ]
+    script = "import sys, importlib\n" + "".join(f"importlib.import_module({name!r})\n" for name in names)
     script += (
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
         "print(sorted(loaded & {'ansible', 'kubernetes', 'tritonclient', 'grpc', 'onnx', 'sklearn'}))\n"
@@ -76,7 +80,7 @@ def test_action_group_names_every_module_that_has_a_connection() -> None:
 
 def test_nothing_is_left_to_do() -> None:
     word = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
-    for folder in ("plugins", "roles", "playbooks", "tests"):
+    for folder in ("plugins", "roles", "playbooks", "dev", "tests"):
         for path in (CLONE / folder).rglob("*"):
             if path.suffix in (".py", ".yml", ".j2") and path != Path(__file__):
                 assert not word.search(path.read_text()), path

@@ -17,10 +17,11 @@ import yaml
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import render_in_one_process
 
 CLONE = Path(__file__).resolve().parents[2]
-ROLES = sorted(path for path in (CLONE / "roles").iterdir() if path.is_dir())
+# Of the collection, and of the one for developers.
+ROLES = sorted(path for folder in ("roles", "dev/roles") for path in (CLONE / folder).iterdir() if path.is_dir())
 TYPES = {"bool": bool, "dict": dict, "int": int, "list": list, "path": str, "str": str, "float": (int, float)}
 # Programs that no module runs, each with the file that may call it.
-COMMANDS_ALLOWED = {"roles/local_cluster/tasks/models.yml": ["{{ ansible_playbook_python }}"]}
+COMMANDS_ALLOWED = {"dev/roles/local_cluster/tasks/models.yml": ["{{ ansible_playbook_python }}"]}
 
 
 def load(path: Path) -> Any:
@@ -168,7 +169,7 @@ def test_fields_of_others_can_be_taken_over_by_the_variable_that_the_message_nam
 
 
 def test_no_image_without_a_version() -> None:
-    for path in [*CLONE.glob("roles/**/*.yml"), *CLONE.glob("inventories/**/*.yml")]:
+    for path in [*(path for role in ROLES for path in role.rglob("*.yml")), *CLONE.glob("inventories/**/*.yml")]:
         for image in re.findall(r"^\s*(?:[a-z_]*_)?image:\s*['\"]?([^\s'\"{]+)", path.read_text(), re.M):
             if path.name == "argument_specs.yml" or image.startswith("#"):
                 continue
@@ -177,7 +178,7 @@ def test_no_image_without_a_version() -> None:
 
 
 def test_roles_reach_for_nothing_outside_of_the_collection() -> None:
-    for path in CLONE.glob("roles/*/tasks/*.yml"):
+    for path in (path for role in ROLES for path in (role / "tasks").glob("*.yml")):
         assert not re.search(r"\.\./(inventories|docs|tests|extensions)", path.read_text()), path
 
 
@@ -195,7 +196,8 @@ def example(role: Path) -> dict[str, Any]:
     """The play that a role's README shows."""
     (text,) = re.findall(r"^## Example\n\n```yaml\n(.*?)^```$", (role / "README.md").read_text(), re.M | re.S)
     (play,) = yaml.safe_load(text)
-    assert play["roles"] == [{"role": f"fastml.supersonic.{role.name}"}]
+    collection = "fastml.supersonic_dev" if role.is_relative_to(CLONE / "dev") else "fastml.supersonic"
+    assert play["roles"] == [{"role": f"{collection}.{role.name}"}]
     return {"hosts": play["hosts"], "vars": play.get("vars", {})}
 
 

@@ -21,8 +21,8 @@ CLONE = Path(__file__).resolve().parents[2]
 FILE_LINES, FUNCTION_LINES = 500, 60
 REASON = "Long because"
 # Files above FILE_LINES that do not say why, and functions above FUNCTION_LINES.
-LONG_FILES = {"plugins": 24, "tests": 17}
-LONG_FUNCTIONS = {"plugins": 20, "tests": 12}
+LONG_FILES = {"plugins": 23, "dev": 1, "tests": 17}
+LONG_FUNCTIONS = {"plugins": 20, "dev": 0, "tests": 12}
 # First words of public docstrings that leave open what is meant, and how often they are there.
 VAGUE = {"What", "Who", "Whoever", "Where", "How", "Those", "Somebody", "Nobody"}
 VAGUE_DOCSTRINGS = 16
@@ -96,8 +96,9 @@ def names(tasks: Any) -> Iterator[str]:
 def test_names_of_tasks_begin_with_a_verb() -> None:
     found = {
         f"{path.relative_to(CLONE)}: {name}"
+        for folder in (CLONE, CLONE / "dev")
         for pattern in ("playbooks/**/*.yml", "roles/*/tasks/*.yml", "roles/*/handlers/*.yml")
-        for path in CLONE.glob(pattern)
+        for path in folder.glob(pattern)
         for name in names(yaml.safe_load(path.read_text()))
         if not VERBS.match(name.strip())
     }

@@ -19,13 +19,16 @@ from ansible_collections.fastml.supersonic.tests.harness.environment import cach
 
 CLONE = Path(__file__).resolve().parents[2]
 CACHE = cache() / "sanity"
+# The folder dev as a collection.
+DEV = "supersonic_dev"
 # ansible-test keeps its environments below a home: one of its own, so that nobody else's is touched.
 HOME = CACHE / "home"
 
 
 @contextlib.contextmanager
 def collection() -> Iterator[Path]:
-    """A copy of what git tracks in the clone and of what is new there, since ansible-test refuses a link to it."""
+    """A copy of what git tracks in the clone and of what is new there, since ansible-test refuses a link to it.
+    Beside it is the collection for developers, supersonic_dev."""
     with tempfile.TemporaryDirectory() as folder:
         copied = Path(folder) / "ansible_collections" / "fastml" / "supersonic"
         listed = subprocess.run(
@@ -34,11 +37,14 @@ def collection() -> Iterator[Path]:
             capture_output=True,
             check=True,
         )
-        for name in filter(None, listed.stdout.decode().split("\0")):
+        # The link by which Ansible finds it in the clone.
+        link = f".collections/ansible_collections/fastml/{DEV}"
+        for name in set(listed.stdout.decode().split("\0")) - {"", link}:
             source = CLONE / name
+            place = copied.with_name(DEV) / name.removeprefix("dev/") if name.startswith("dev/") else copied / name
             if source.is_symlink() or source.is_file():
-                (copied / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, copied / name, follow_symlinks=False)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, place, follow_symlinks=False)
         yield copied
 
 

@@ -21,7 +21,7 @@ def bring(*recipes: str, components: Sequence[str] = ()) -> None:
         "supersonic_components": list(components),
     }
     inventory, clusters = CLONE / "inventories/local", ("--limit", "supersonic_clusters")
-    done = run_playbook("playbooks/local.yml", inventory, *clusters, extra=extra, seconds=None)
+    done = run_playbook("dev/playbooks/local.yml", inventory, *clusters, extra=extra, seconds=None)
     assert done.code == 0, done.output[-6000:]
 
 

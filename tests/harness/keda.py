@@ -13,11 +13,11 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
 from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import keda as scaling_keda
 from ansible_collections.fastml.supersonic.tests.harness.images import bring
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster, Object
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, LOCAL, Run, run_playbook
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import locked
 
 NAMESPACE = "keda"
 IMAGES = ["keda", "keda-metrics-apiserver", "keda-admission-webhooks"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CLONE = Path(__file__).resolve().parents[2]
-BUILDER = CLONE / "roles" / "local_cluster" / "files" / "models" / "build.py"
+BUILDER = CLONE / "dev/roles/local_cluster" / "files" / "models" / "build.py"
 
 MODEL = """
 import time

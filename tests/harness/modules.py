@@ -14,9 +14,16 @@ from typing import Any
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._direct.module_process import module_process, packed
 
 
-def run_module(name: str, options: Mapping[str, Any], *, check: bool = False, diff: bool = False) -> dict[str, Any]:
+def run_module(
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    check: bool = False,
+    diff: bool = False,
+    collection: str = "fastml.supersonic",
+) -> dict[str, Any]:
     """Run a module and return its result; failed is always there."""
-    module = importlib.import_module(f"ansible_collections.fastml.supersonic.plugins.modules.{name}")
+    module = importlib.import_module(f"ansible_collections.{collection}.plugins.modules.{name}")
     given = packed({**options, "_ansible_check_mode": check, "_ansible_diff": diff})
     code: object = None
     with module_process(given) as (output, _errors):

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.node import Machine
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.node import Machine
 
 # The node that `make local` brings up.
 NODE = Machine("supersonic-local", "supersonic0")

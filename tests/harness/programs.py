@@ -20,12 +20,12 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".collections"))
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.programs import Go, Program
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import Cache
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.programs import Go, Program
 
 CACHE = Path("/var/cache/fastml-supersonic")
-ROLE = CLONE / "roles" / "local_cluster"
+ROLE = CLONE / "dev/roles/local_cluster"
 
 
 @cache
@@ -43,7 +43,7 @@ def program(name: str, folder: Path) -> Path:
     """The folder of a program, from the cache or built into it (minutes); a scratch folder for the playbook."""
     if place(name).is_dir():
         return place(name)
-    role = {"name": "fastml.supersonic.local_cluster", "tasks_from": "program", "rolespec_validate": False}
+    role = {"name": "fastml.supersonic_dev.local_cluster", "tasks_from": "program", "rolespec_validate": False}
     task = {"name": f"Build {name}", "ansible.builtin.include_role": role, "vars": {"__local_cluster_program": name}}
     variables = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": [task]}

@@ -40,7 +40,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def stand_in(folder: Path) -> Path:
     """What inventories expect to find on the machine, small and the same everywhere."""
     (folder / "kubeconfig").write_text("")
-    source = CLONE / "roles/local_cluster/files/models/sources/identity"
+    source = CLONE / "dev/roles/local_cluster/files/models/sources/identity"
     model = folder / "models/identity"
     (model / "1").mkdir(parents=True)
     shutil.copyfile(source / "config.pbtxt", model / "config.pbtxt")

@@ -13,8 +13,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.node import Machine
 from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.node import Machine
 
 CLONE = Path(__file__).resolve().parents[2]
 NAME, INTERFACE = "supersonic-test", "supersonic-test"
@@ -26,7 +26,7 @@ PLAYBOOK = """
   gather_facts: false
   tasks:
     - ansible.builtin.include_role:
-        name: fastml.supersonic.local_cluster
+        name: fastml.supersonic_dev.local_cluster
     - ansible.builtin.copy:
         content: "{{ __local_cluster_node.actions | to_json }}"
         dest: actions.json

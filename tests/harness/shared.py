@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import locked
 from ansible_collections.fastml.supersonic.tests.harness import prometheus, tracing
 from ansible_collections.fastml.supersonic.tests.harness.images import have_image
 from ansible_collections.fastml.supersonic.tests.harness.kubernetes import Cluster
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import LOCAL, Instance, Run
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import locked
 
 NAME = "shared"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}

@@ -30,7 +30,7 @@ from ansible_collections.fastml.supersonic.tests.harness.triton import Triton
 IMAGE = "docker.io/fastml/otel-collector-local:0.161.0"
 # Otherwise every test would wait for a quarter of a minute.
 QUICK = {"connectors": {"spanmetrics": {"metrics_flush_interval": "1s"}}}
-SOURCES = CLONE / "roles" / "local_cluster" / "files" / "models" / "sources"
+SOURCES = CLONE / "dev/roles/local_cluster" / "files" / "models" / "sources"
 PIPELINE = """
 name: "pipeline"
 platform: "ensemble"

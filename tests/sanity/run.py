@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".collections"))
 
-from ansible_collections.fastml.supersonic.tests.harness.ansible_test import CACHE, HOME, ansible_test, collection
+from ansible_collections.fastml.supersonic.tests.harness.ansible_test import CACHE, DEV, HOME, ansible_test, collection
 
 # Tests that need what package registries for Python do not have, and the one that runs by itself.
 SKIPPED = ["pslint", "shellcheck", "pylint"]
@@ -61,6 +61,8 @@ def main() -> int:
             return pylint(place, "tests/")
         skipped = [word for name in SKIPPED for word in ("--skip-test", name)]
         codes = [ansible_test(place, "sanity", "--requirements", *skipped), pylint(place, "--exclude", "tests/")]
+        dev = place.with_name(DEV)
+        codes += [ansible_test(dev, "sanity", "--requirements", *skipped), pylint(dev)]
         # A program that was killed has a negative one.
         return int(any(codes))
 

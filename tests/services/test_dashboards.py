@@ -45,7 +45,7 @@ ENVOY = "main-envoy-7c9d8f6b5-abcde"
 # One request at a time, 100 ms each: with so many clients a request takes that much longer, so that what the client's
 # own program takes does not matter, also on a machine that has much else to do.
 SERVICE_MS, CLIENTS, BATCH = 100, 8, 2
-SOURCES = CLONE / "roles" / "local_cluster" / "files" / "models" / "sources"
+SOURCES = CLONE / "dev/roles/local_cluster" / "files" / "models" / "sources"
 WINDOW = 15
 # Longer than everything from the start of Prometheus to the end of the load, and how far what panels say of it may be
 # from what clients have counted. From the newest sample to the moment that is asked for Prometheus takes a rate to go

@@ -18,7 +18,8 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.quer
     service_queries,
     service_rules,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_metrics import (
+from ansible_collections.fastml.supersonic.tests.harness.prometheus import judge_rules
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._simulation.metrics import (
     COMPUTED,
     DONE,
     EXECUTIONS,
@@ -29,9 +30,11 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulat
     Prometheus,
     Series,
 )
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulation import RECORDED_EVERY, Simulation
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulation_report import pool_of, profile_of
-from ansible_collections.fastml.supersonic.tests.harness.prometheus import judge_rules
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._simulation.report import pool_of, profile_of
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._simulation.simulation import (
+    RECORDED_EVERY,
+    Simulation,
+)
 
 # Those that both have, by the name in the simulator where it is another one.
 QUANTITIES = {

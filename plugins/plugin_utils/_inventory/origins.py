@@ -20,7 +20,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._common.componen
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_variables import COLLECTION
 
 # What these say is not what a user has written.
-_OURS = tuple(os.path.join(COLLECTION, folder, "") for folder in ("playbooks", "roles"))
+_OURS = tuple(os.path.join(COLLECTION, folder, "") for folder in ("playbooks", "roles", "dev"))
 _WORKLOADS = tuple(component.role for component in COMPONENTS if component.pods)
 _WITH_CLAIMS = tuple(component.role for component in COMPONENTS if component.data)
 _OF_CLAIMS = ("storage_class", "size", "access_modes")

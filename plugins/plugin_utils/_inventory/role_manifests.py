@@ -9,17 +9,16 @@ This plugin util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight import resource_requests
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._inventory.role_variables import (
-    ROLES,
     SHARED,
     defaults,
     internal_variables,
     is_of_instance,
+    role_folder,
 )
 
 MODELS = "model_repository"
@@ -64,7 +63,7 @@ class RoleManifests:
             **internal_variables(SHARED),
             **internal_variables(role),
             # Where its templates are looked for.
-            "ansible_search_path": [os.path.join(ROLES, role)],
+            "ansible_search_path": [role_folder(role)],
         }
         templar = self._templar.copy_with_new_env(available_variables=available)
         return lambda name: templar.template(available[name])

@@ -23,15 +23,26 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
 COLLECTION = os.path.abspath(os.path.join(os.path.dirname(os.path.realpath(__file__)), *3 * [os.pardir]))
-ROLES = os.path.join(COLLECTION, "roles")
+# The second folder is there in a clone alone: dev/README.md.
+FOLDERS = tuple(
+    folder
+    for folder in (os.path.join(COLLECTION, "roles"), os.path.join(COLLECTION, "dev", "roles"))
+    if os.path.isdir(folder)
+)
 # The role whose variables all roles of an instance take.
 SHARED = "supersonic"
 
 
 @functools.cache
 def role_names() -> tuple[str, ...]:
-    """All roles of the collection, in alphabetical order."""
-    return tuple(sorted(os.listdir(ROLES)))
+    """All roles of the collection, in a clone with those for developers, in alphabetical order."""
+    return tuple(sorted(name for folder in FOLDERS for name in os.listdir(folder)))
+
+
+@functools.cache
+def role_folder(role: str) -> str:
+    """Where the files of a role are."""
+    return next(path for folder in FOLDERS if os.path.isdir(path := os.path.join(folder, role)))
 
 
 @functools.cache
@@ -47,7 +58,7 @@ def internal_variables(role: str) -> Mapping[str, Any]:
 
 
 def _templates(role: str, folder: str) -> Mapping[str, Any]:
-    path = os.path.join(ROLES, role, folder, "main.yml")
+    path = os.path.join(role_folder(role), folder, "main.yml")
     if not os.path.isfile(path):
         return {}
     return dict(DataLoader().load_from_file(path, trusted_as_template=True) or {})
@@ -56,7 +67,7 @@ def _templates(role: str, folder: str) -> Mapping[str, Any]:
 @functools.cache
 def options(role: str) -> Mapping[str, Any]:
     """The variables of a role, with what its argument specification says of each."""
-    path = os.path.join(ROLES, role, "meta", "argument_specs.yml")
+    path = os.path.join(role_folder(role), "meta", "argument_specs.yml")
     if not os.path.isfile(path):
         return {}
     # Without Ansible's record of the line of each value, which takes ten times as long.
@@ -67,7 +78,7 @@ def options(role: str) -> Mapping[str, Any]:
 @functools.cache
 def is_of_instance(role: str) -> bool:
     """Whether a role belongs to instances: those of clusters do not depend on the shared role."""
-    path = os.path.join(ROLES, role, "meta", "main.yml")
+    path = os.path.join(role_folder(role), "meta", "main.yml")
     if not os.path.isfile(path):
         return False
     with open(path, encoding="utf-8") as file:

@@ -9,7 +9,6 @@ This plugin util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -27,19 +26,6 @@ LIMITS: dict[str, tuple[int, int | None]] = {
     "benchmark_wait_timeout": (1, None),
     "benchmark_settle_timeout": (1, None),
 }
-# Options of the module scaling_simulation that are about the service, and not about the load or the autoscaler.
-SIMULATION = (
-    "envoys",
-    "models",
-    "outages",
-    "overhead_ms",
-    "runs",
-    "scrape_interval",
-    "seed",
-    "slots",
-    "start_seconds",
-    "think_ms",
-)
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
 # Words of perf_analyzer that the module sets, and the variable that says the same.
 OWNED_ARGUMENTS = {
@@ -96,19 +82,9 @@ def findings(variables: Variables) -> Iterator[Problem]:
     tls = variables.get("benchmark_tls") or {}
     if bool(tls.get("client_certificate")) != bool(tls.get("client_key")):
         yield Problem("benchmark_tls", "client_certificate and client_key belong together; one of them is missing.")
-    yield from _simulation(variables.get("benchmark_simulation") or {})
     for key, text in tls.items():
         if text and "-----BEGIN " not in str(text):
             yield Problem("benchmark_tls", "it has to be PEM, which begins with -----BEGIN.", None, f".{key}")
-
-
-def _simulation(simulation: Variables) -> Iterator[Problem]:
-    name = "benchmark_simulation"
-    for key, value in simulation.items():
-        if key not in SIMULATION:
-            close = difflib.get_close_matches(str(key), SIMULATION, n=1)
-            hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(SIMULATION)}."
-            yield Problem(name, f"there is no such key. {hint}", value, f".{key}")
 
 
 def _profile(profile: Any) -> Iterator[Problem]:

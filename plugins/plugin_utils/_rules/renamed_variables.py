@@ -5,7 +5,7 @@
 """Renamed and removed variables, with what replaces them.
 
 Whoever renames or removes a variable, or a key of one, adds it here in the same change. An inventory with the old name
-is then refused before anything changes, with what to write instead. Nothing has been released yet, so nothing is old.
+is then refused before anything changes, with what to write instead.
 
 This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
 """
@@ -29,8 +29,12 @@ class Change:
     why: str = ""
 
 
+_SIMULATOR = "The simulator is in the repository alone: its playbook dev/playbooks/simulate.yml takes"
 # By variable, or for a key of a dictionary by VARIABLE.KEY (with indexes of lists left out: VARIABLE[].KEY).
-CHANGES: dict[str, Change] = {}
+CHANGES: dict[str, Change] = {
+    "benchmark_simulation": Change("1.0.0", why=f"{_SIMULATOR} the same keys in simulate_pool."),
+    "benchmark_autoscaler": Change("1.0.0", why=f"{_SIMULATOR} the inventory's variables of the role autoscaler."),
+}
 
 
 def explanation(name: str, present: Container[str] = (), changes: Mapping[str, Change] | None = None) -> str:

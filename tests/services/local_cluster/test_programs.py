@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster import cache as cache_module
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache, run
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.programs import Go, Program
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster import cache as cache_module
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import Cache, run
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.programs import Go, Program
 
 
 @pytest.fixture

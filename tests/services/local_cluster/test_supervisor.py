@@ -19,7 +19,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.tests.harness.processes import until
 
-SUPERVISOR = Path(__file__).resolve().parents[3] / "roles/local_cluster/files/supervisor.py"
+SUPERVISOR = Path(__file__).resolve().parents[3] / "dev/roles/local_cluster/files/supervisor.py"
 RUN = "import runpy, sys; from pathlib import Path; runpy.run_path(sys.argv[1])['supervise'](Path(sys.argv[2]))"
 
 

@@ -18,7 +18,7 @@ from ansible_collections.fastml.supersonic.tests.harness.model_cases import GOOD
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, Run, run_playbook
 
-IDENTITY = CLONE / "roles/local_cluster/files/models/sources/identity"
+IDENTITY = CLONE / "dev/roles/local_cluster/files/models/sources/identity"
 FILES = [".rendered", "envoy.yaml", "model_repository.yaml", "triton.yaml"]
 # What each instance has of its own.
 HOSTS: dict[str, dict[str, Any]] = {

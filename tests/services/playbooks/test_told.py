@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulation_report import chart
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
 
 VARIABLES = CLONE / "roles" / "benchmark" / "vars" / "main.yml"
@@ -22,22 +21,10 @@ MEASURED: dict[str, Any] = {
     "files": ["/a/b/benchmark.json"],
     "plotted": True,
 }
-ROW = {
-    "pool": "1",
-    "mean_ms": 35.7,
-    "p99_ms": 66.0,
-    "servers_mean": 1.0,
-    "utilization": 0.5,
-    "requests": 9,
-    "swings": 0,
-}
-# Nobody asks and no server is there: the line ends where its bar would begin.
-SPAN = {"seconds": 0.0, "clients": 0, "rate": 0.0, "servers_ready": 0, "servers_wanted": 0, "mean_ms": None}
 HOSTS: dict[str, dict[str, Any]] = {
     "plotted": {"__benchmark_result": MEASURED},
     "plain": {"__benchmark_result": {**MEASURED, "plotted": False, "variables_text": "a: 1\nb: 2"}},
     "unwritten": {"__benchmark_result": {**MEASURED, "files": [], "plotted": False}},
-    "simulated": {"__benchmark_simulated": {"pools": [ROW], "chart": chart([SPAN])}},
     "fixed": {},
     "scaled": {"supersonic_components": ["prometheus", "autoscaler"]},
 }
@@ -53,21 +40,18 @@ BROUGHT = {
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """Of each host, in one run."""
     folder = tmp_path_factory.mktemp("told")
-    plays = yaml.safe_load((CLONE / "playbooks" / "local.yml").read_text())
+    plays = yaml.safe_load((CLONE / "dev/playbooks/local.yml").read_text())
     (brought,) = [
         {**task, "when": "inventory_hostname in ['fixed', 'scaled']"}
         for play in plays
         for task in play.get("tasks", [])
         if "what can be done next" in str(task.get("name")) and "ansible.builtin.debug" in task
     ]
-    texts = [
-        {
-            "ansible.builtin.debug": {"msg": f"{{{{ __benchmark_{name}_text }}}}"},
-            "when": f"__benchmark_{result} is defined",
-        }
-        for name, result in (("measured", "result"), ("simulated", "simulated"))
-    ]
-    play = {"hosts": "all", "gather_facts": False, "vars_files": [str(VARIABLES)], "tasks": [*texts, brought]}
+    text = {
+        "ansible.builtin.debug": {"msg": "{{ __benchmark_measured_text }}"},
+        "when": "__benchmark_result is defined",
+    }
+    play = {"hosts": "all", "gather_facts": False, "vars_files": [str(VARIABLES)], "tasks": [text, brought]}
     shared = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **BROUGHT}
     (folder / "play.json").write_text(json.dumps([play]))
     (folder / "hosts.json").write_text(json.dumps({"all": {"vars": shared, "hosts": HOSTS}}))
@@ -85,11 +69,6 @@ def test_a_table_and_where_the_report_is(told: dict[str, list[str]]) -> None:
     assert told["plain"][:-1] == [*table, "", "a: 1", "b: 2", ""]
     assert told["plain"][-1].startswith("Report: /a/b. It has no plots: install matplotlib")
     assert told["unwritten"] == table
-
-
-def test_a_simulation_is_lines(told: dict[str, list[str]]) -> None:
-    assert [line.split()[0] for line in told["simulated"] if line] == ["servers", "1", "seconds", "0"]
-    assert told["simulated"][-1].endswith(" -")
 
 
 def test_what_is_next_does_something(told: dict[str, list[str]]) -> None:

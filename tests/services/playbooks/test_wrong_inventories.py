@@ -79,10 +79,10 @@ def test_nothing_ran_after_the_refusal(run_of_some: subprocess.CompletedProcess[
 
 
 def test_local_is_refused_before_a_cluster_is_built(tmp_path: Path) -> None:
-    """playbooks/local.yml with a wrong instance; folders that only its cluster play makes are no problem yet."""
+    """dev/playbooks/local.yml with a wrong instance; folders that only its cluster play makes are no problem yet."""
     inventory = CLONE / "inventories" / "local"
     wrong = json.dumps({"local_directory": str(tmp_path / "none"), "triton_replicas": -1})
-    done = run_site(inventory, "-e", wrong, playbook="playbooks/local.yml")
+    done = run_site(inventory, "-e", wrong, playbook="dev/playbooks/local.yml")
     assert done.returncode == 2
     found = messages(done.stdout)
     assert list(found) == ["local"]

@@ -56,8 +56,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"benchmark_tls": {"client_certificate": PEM}}, r"benchmark_tls: client_certificate and client_key belong"),
     ({"benchmark_tls": {"ca_certificates": "/etc/ca.pem"}}, r"benchmark_tls\.ca_certificates: it has to be PEM"),
     ({"benchmark_tls": {"ca": PEM}}, r"(?s)benchmark_tls\.ca .*there is no such key"),
-    ({"benchmark_simulation": {"start_second": 5}}, r"benchmark_simulation\.start_second is 5: .* mean start_seconds"),
-    ({"benchmark_simulation": {"profile": []}}, r"benchmark_simulation\.profile is \[\]: .* There are envoys, models"),
     ({"benchmark_image": "perf:latest"}, r"benchmark_image is .*"),
     ({"benchmark_resources": {"limit": {}}}, r"benchmark_resources\.limit .*there is no such key. Did you mean limits"),
     ({"benchmark_tolerations": [{"keys": "gpu"}]}, r"benchmark_tolerations\[0\]\.keys .*there is no such key"),
@@ -84,7 +82,6 @@ def test_defaults_are_right() -> None:
     [
         {"benchmark_pools": ["dynamic"]},
         {"benchmark_mode": "restore", "benchmark_model": ""},
-        {"benchmark_mode": "simulate", "benchmark_model": "", "benchmark_simulation": {"models": [{"max_batch": 8}]}},
         {"benchmark_pools": ["3", 1]},
         {"benchmark_tls": {"ca_certificates": PEM, "client_certificate": PEM, "client_key": PEM}},
         {"benchmark_shapes": {"points": [100, 2]}},

@@ -95,7 +95,7 @@ def test_another_version_is_refused() -> None:
 
 
 def test_the_local_cluster_builds_the_release_that_the_role_installs() -> None:
-    local = CLONE / "roles/local_cluster"
+    local = CLONE / "dev/roles/local_cluster"
     (module,) = re.findall(r"github\.com/kedacore/keda/v2 v(\S+)", (local / "files/go/keda/go.mod").read_text())
     (recipe,) = re.findall(r"^__local_cluster_keda: (\S+)$", (local / "vars/main.yml").read_text(), re.M)
     assert module == recipe == DEFAULTS["keda_version"]

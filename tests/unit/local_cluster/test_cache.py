@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache, content_key
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import Cache, content_key
 
 COLLECTIONS = Path(__file__).resolve().parents[3] / ".collections"
 
@@ -23,7 +23,7 @@ BUILDER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import Cache
 
 def build(folder):
     (folder / "half").write_text("half")

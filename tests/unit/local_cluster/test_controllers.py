@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster import controllers
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster import controllers
 
 OFFERED = "cpuset cpu io memory hugetlb pids rdma"
 

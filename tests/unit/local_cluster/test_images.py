@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.images import (
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import Cache
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.images import (
     Recipe,
     image_identity,
     pack,

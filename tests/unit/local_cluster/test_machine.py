@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster import machine
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster import machine
 
 
 @pytest.fixture

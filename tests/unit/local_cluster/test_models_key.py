@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 
-BUILDER = Path(__file__).resolve().parents[3] / "roles/local_cluster/files/models"
+BUILDER = Path(__file__).resolve().parents[3] / "dev/roles/local_cluster/files/models"
 
 
 def key(builder: Path, libraries: Path | None = None) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster import node
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.controllers import Controllers
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster import node
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.controllers import Controllers
 
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
 SINCE = node.seconds("2026-01-01T00:00:30Z")

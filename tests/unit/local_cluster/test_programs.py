@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.cache import Cache
-from ansible_collections.fastml.supersonic.plugins.module_utils._local_cluster.programs import Go, Program, unpack_wheel
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.cache import Cache
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._local_cluster.programs import (
+    Go,
+    Program,
+    unpack_wheel,
+)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-SUPERVISOR = Path(__file__).resolve().parents[3] / "roles/local_cluster/files/supervisor.py"
+SUPERVISOR = Path(__file__).resolve().parents[3] / "dev/roles/local_cluster/files/supervisor.py"
 
 
 def test_logs_are_bounded(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_hpa import (
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._simulation.hpa import (
     SCALE_DOWN,
     SCALE_UP,
     Activation,

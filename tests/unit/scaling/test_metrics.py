@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_metrics import (
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._simulation.metrics import (
     Prometheus,
     Series,
     Watch,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.modules import scaling_simulation
 from ansible_collections.fastml.supersonic.tests.harness.modules import run_module
+from ansible_collections.fastml.supersonic_dev.plugins.modules import scaling_simulation
 
 SHORT = [{"clients": 1, "seconds": 30}, {"clients": 10, "seconds": 60}]
 
@@ -20,6 +20,7 @@ def test_pools_are_compared_under_one_load(check: bool) -> None:
         "scaling_simulation",
         {"profile": SHORT, "pools": ["1", "dynamic"], "variables": {"autoscaler_max_replicas": 3}},
         check=check,
+        collection="fastml.supersonic_dev",
     )
     assert not found["changed"]
     static, dynamic = found["pools"]
@@ -49,7 +50,7 @@ def test_pools_are_compared_under_one_load(check: bool) -> None:
     ],
 )
 def test_what_makes_no_sense_is_said(options: dict[str, object], message: str) -> None:
-    found = run_module("scaling_simulation", {"profile": SHORT, **options})
+    found = run_module("scaling_simulation", {"profile": SHORT, **options}, collection="fastml.supersonic_dev")
     assert found["failed"]
     assert message in found["msg"]
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling import simulation_report as report
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulation import Simulation
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._simulation import report
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._simulation.simulation import Simulation
 
 RECORDS = Path(__file__).with_name("real_runs.json")
 RUNS: dict[str, dict[str, Any]] = json.loads(RECORDS.read_text())

@@ -14,20 +14,20 @@ import pytest
 import yaml
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_hpa import Policy, Rules
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulated_metrics import Watch
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulation import (
-    Pool,
-    Simulation,
-    Trace,
-    Trigger,
-)
-from ansible_collections.fastml.supersonic.plugins.module_utils._scaling.simulation_report import (
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._simulation.hpa import Policy, Rules
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._simulation.metrics import Watch
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._simulation.report import (
     PROFILE,
     figures,
     pool_of,
     profile_of,
     simulate,
+)
+from ansible_collections.fastml.supersonic_dev.plugins.module_utils._simulation.simulation import (
+    Pool,
+    Simulation,
+    Trace,
+    Trigger,
 )
 
 CLONE = Path(__file__).resolve().parents[3]
