@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-TARGET = Path(__file__).resolve().parents[1] / "plugins/plugin_utils/_rules/kubernetes_types.py"
+TARGET = Path(__file__).resolve().parents[1] / "plugins/plugin_utils/_rules/kubernetes_types.json"
 KUBERNETES = "1.34"
 # Everything else is reached from these.
 ROOTS = (
@@ -35,24 +35,6 @@ WORDS = {
     "Toleration.operator": ("Equal", "Exists"),
     "TopologySpreadConstraint.whenUnsatisfiable": ("DoNotSchedule", "ScheduleAnyway"),
 }
-HEAD = '''\
-# Copyright (c) 2026, fastml.supersonic contributors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-# SPDX-License-Identifier: GPL-3.0-or-later
-
-"""The types of Kubernetes {version} that variables have: fields and the type of each.
-
-Written by tests/kubernetes_types.py; run `make kubernetes-types` instead of changing it.
-
-A type is string, integer, boolean, Quantity, IntOrString, any, the name of a type below, words between '|', {{TYPE}}
-for a map, or [TYPE] for a list; [TYPE KEY ...] is a list whose items differ in these fields.
-
-This plugin util is PRIVATE to the collection. It can have breaking changes at any time.
-"""
-
-from __future__ import annotations
-
-'''
 
 
 def schemas() -> Mapping[str, Any]:
@@ -113,16 +95,15 @@ def types() -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
 
 
 def render() -> str:
-    """The text of the file."""
+    """The text of the file: a line for each type."""
     fields, required = types()
-    lines = [HEAD.format(version=KUBERNETES) + "TYPES: dict[str, dict[str, str]] = {"]
-    for name, parts in sorted(fields.items()):
-        lines += [f'    "{name}": {{', *(f'        "{key}": "{kind}",' for key, kind in parts.items()), "    },"]
-    lines += ["}", "# Fields that have to be there.", "REQUIRED: dict[str, tuple[str, ...]] = {"]
-    for name, keys in sorted(required.items()):
-        inside = ", ".join(f'"{key}"' for key in keys)
-        lines.append(f'    "{name}": ({inside}{"," if len(keys) == 1 else ""}),')
-    return "\n".join([*lines, "}", ""])
+
+    def lines(items: Mapping[str, Any]) -> str:
+        return ",\n".join(f"  {json.dumps(name)}: {json.dumps(item)}" for name, item in sorted(items.items()))
+
+    return (
+        f'{{"kubernetes": "{KUBERNETES}",\n"types": {{\n{lines(fields)}\n}},\n"required": {{\n{lines(required)}\n}}}}\n'
+    )
 
 
 def main() -> None:

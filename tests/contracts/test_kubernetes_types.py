@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes import KUBERNETES_TYPES
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes import kubernetes_type
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.triton_pod import OWNED_ENV, volume_mounts
 from ansible_collections.fastml.supersonic.tests.harness import renders
 
@@ -40,7 +40,7 @@ def test_every_dictionary_is_judged(role: str) -> None:
         and "options" not in option
         and not name.endswith((*FREE, *ENVOY))
     }
-    assert dictionaries == set(options) & set(KUBERNETES_TYPES)
+    assert dictionaries == {name for name in options if kubernetes_type(name)}
 
 
 def test_what_the_role_brings_is_known(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -13,10 +13,8 @@ from ansible_collections.fastml.supersonic.tests.harness.marks import marks
 from ansible_collections.fastml.supersonic.tests.mutations.run import CLONE, Mutation, read
 
 MUTATIONS = read()
-# Written by `make kubernetes-types`.
-WITHOUT = {"plugins/plugin_utils/_rules/kubernetes_types.py"}
 # It only grows: raised with each new entry.
-LEAST = 231
+LEAST = 232
 
 
 def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
@@ -45,4 +43,4 @@ def test_each_role_package_and_file_of_rules_has_one() -> None:
     names = {str(path.relative_to(CLONE)) for path in places}
     changed = {str(parent) for mutation in MUTATIONS for parent in (Path(mutation.file), *Path(mutation.file).parents)}
     assert len(names) > 60
-    assert names - changed == WITHOUT
+    assert names <= changed, names - changed

@@ -21,7 +21,7 @@ CLONE = Path(__file__).resolve().parents[2]
 FILE_LINES, FUNCTION_LINES = 500, 60
 REASON = "Long because"
 # Files above FILE_LINES that do not say why, and functions above FUNCTION_LINES.
-LONG_FILES = {"plugins": 23, "dev": 1, "tests": 17}
+LONG_FILES = {"plugins": 22, "dev": 1, "tests": 17}
 LONG_FUNCTIONS = {"plugins": 20, "dev": 0, "tests": 12}
 # First words of public docstrings that leave open what is meant, and how often they are there.
 VAGUE = {"What", "Who", "Whoever", "Where", "How", "Those", "Somebody", "Nobody"}

@@ -231,3 +231,6 @@ def _access(variables: Variables) -> Iterator[Problem]:
     for key, label in labels.items():
         if not _LABEL.fullmatch(str(label)):
             yield Problem("autoscaler_metric_labels", "this is no name of a label of Prometheus.", label, f".{key}")
+
+
+CHECKS = (findings,)

@@ -126,3 +126,6 @@ def _levels(levels: Any) -> Iterator[Problem]:
     for index in range(1, len(numbers)):
         if numbers[index] <= numbers[index - 1]:
             yield Problem(name, "levels have to grow.", numbers[index], f"[{index}]")
+
+
+CHECKS = (findings,)

@@ -24,6 +24,50 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._monitoring.quer
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import envoy_methods as methods
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem, Variables
 
+# Smallest and, where there is one, largest value of a number.
+LIMITS: dict[str, tuple[float, float | None]] = {
+    "envoy_replicas": (1, None),
+    "envoy_processes": (1, 2),
+    "envoy_concurrency": (1, None),
+    "envoy_service_port": (1, 65535),
+    "envoy_service_node_port": (0, 65535),
+    "envoy_route_timeout": (0, None),
+    "envoy_stream_idle_timeout": (0, None),
+    "envoy_connect_timeout": (1, None),
+    "envoy_server_wait": (0, None),
+    "envoy_server_wait_requests": (1, 1_000_000),
+    "envoy_retry_buffer_bytes": (1, 2**32 - 1),
+    "envoy_retries": (0, None),
+    "envoy_dns_refresh_seconds": (1, None),
+    "envoy_health_check_interval": (1, None),
+    "envoy_health_check_timeout": (1, None),
+    "envoy_health_check_unhealthy_threshold": (1, None),
+    "envoy_health_check_healthy_threshold": (1, None),
+    "envoy_outlier_consecutive_errors": (0, None),
+    "envoy_outlier_ejection_seconds": (1, None),
+    "envoy_outlier_max_ejection_percent": (0, 100),
+    "envoy_max_connections": (1, None),
+    "envoy_max_requests": (1, None),
+    "envoy_max_pending_requests": (1, None),
+    "envoy_max_retries": (1, None),
+    "envoy_connection_max_seconds": (0, None),
+    "envoy_retry_budget_percent": (0, 100),
+    "envoy_slow_start_seconds": (0, None),
+    "envoy_trusted_hops": (0, None),
+    "envoy_client_connections": (0, None),
+    "envoy_connection_rate": (0, None),
+    "envoy_connection_burst": (0, None),
+    "envoy_request_rate": (0, None),
+    "envoy_request_burst": (0, None),
+    "envoy_requests_in_flight": (0, None),
+    "envoy_request_max_bytes": (0, None),
+    "envoy_concurrent_streams": (0, 2**31 - 1),
+    "envoy_endpoint_wait": (1, None),
+    "envoy_drain_time": (1, None),
+    "envoy_in_flight_wait": (1, None),
+    "envoy_termination_grace": (1, None),
+    "envoy_wait_timeout": (1, None),
+}
 TOKEN_LENGTH = 20
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/-]*")
 # Of a certificate it is a URI (spiffe://example.org/cms), a DNS name or a subject (CN=cms,O=Example).
@@ -415,3 +459,6 @@ def _further(variables: Variables) -> Iterator[Problem]:
                 "or leave it out.",
                 own,
             )
+
+
+CHECKS = (findings,)

@@ -314,3 +314,13 @@ def _covers(pattern: str, host: str) -> bool:
     if pattern.startswith("*."):
         return host.partition(".")[2] == pattern[2:]
     return pattern == host
+
+
+CHECKS = (
+    check_service,
+    check_load_balancer,
+    check_ingress,
+    check_gateway_route,
+    check_openshift_route,
+    check_certificate,
+)

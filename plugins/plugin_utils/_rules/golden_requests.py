@@ -58,3 +58,6 @@ def _golden_requests(variables: Variables) -> Iterator[Problem]:
                 model,
                 f"[{index}]",
             )
+
+
+FILE_CHECKS = (check_files,)

@@ -106,3 +106,10 @@ def _managed(variables: Variables) -> Iterator[Problem]:
 def _resource(name: str, value: object, path: str = "") -> Iterator[Problem]:
     if value and not _RESOURCE.fullmatch(str(value)):
         yield Problem(name, "it has to be a resource such as nvidia.com/gpu.", value, path)
+
+
+CHECKS = (findings,)
+
+
+FILE_CHECKS = (missing_files,)
+CAUTIONS = (cautions,)

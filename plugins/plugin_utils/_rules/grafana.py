@@ -198,3 +198,6 @@ def _sidecar(variables: Variables) -> Iterator[Problem]:
         value = variables.get(name)
         if value is not None and not pattern.fullmatch(str(value)):
             yield Problem(name, said, value)
+
+
+CHECKS = (findings,)

@@ -18,6 +18,10 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem i
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _MINIMUM = re.compile(r"\d+\.\d+(\.\d+)?")
+# Smallest and, where there is one, largest value of a number.
+LIMITS: dict[str, tuple[float, float | None]] = {
+    "keda_wait_timeout": (1, None),
+}
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 
 
@@ -100,3 +104,10 @@ def _watched(variables: Variables, managed: bool) -> Iterator[Problem]:
                 namespace,
                 f"[{index}]",
             )
+
+
+CHECKS = (findings,)
+
+
+FILE_CHECKS = (missing_files,)
+CAUTIONS = (cautions,)

@@ -9,109 +9,71 @@ This plugin util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.module_utils._common.components import COMPONENTS
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes_types import REQUIRED, TYPES
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.values import check_value, is_kind, unknown_keys
 
-RESOURCES = (
-    "triton_resources",
-    "envoy_resources",
-    "model_repository_resources",
-    "benchmark_resources",
-    "prometheus_resources",
-    "grafana_resources",
-    "otel_collector_resources",
-    "tempo_resources",
-    "keda_operator_resources",
-    "keda_metrics_resources",
-    "keda_webhooks_resources",
-)
 PROBE_HANDLERS = {"httpGet", "tcpSocket", "grpc", "exec"}
-PROBES = ("triton_startup_probe", "triton_readiness_probe", "triton_liveness_probe")
-BUDGETS = ("triton_pod_disruption_budget", "envoy_pod_disruption_budget")
-ROLLING_UPDATES = ("triton_rolling_update", "envoy_rolling_update")
-OVERRIDES = (
-    "triton_pod_spec_overrides",
-    "envoy_pod_spec_overrides",
-    "prometheus_pod_spec_overrides",
-    "grafana_pod_spec_overrides",
-    "otel_collector_pod_spec_overrides",
-    "tempo_pod_spec_overrides",
-)
-PEERS = (
-    "triton_metrics_from",
-    "envoy_metrics_from",
-    "envoy_clients_from",
-    "prometheus_clients_from",
-    "grafana_clients_from",
-    "otel_collector_clients_from",
-    "otel_collector_metrics_from",
-    "tempo_clients_from",
-)
-# Components of one pod each, that take the same variables.
-OBSERVERS = tuple(component.role for component in COMPONENTS if component.optional and component.pods)
-# What variables are to Kubernetes.
-KUBERNETES_TYPES = {
-    **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("triton", "envoy") for name, field in (
-        ("affinity", "affinity"),
-        ("image_pull_secrets", "imagePullSecrets"),
-        ("init_containers", "initContainers"),
-        ("node_selector", "nodeSelector"),
-        ("pod_security_context", "securityContext"),
-        ("sidecars", "containers"),
-        ("tolerations", "tolerations"),
-        ("topology_spread_constraints", "topologySpreadConstraints"),
-        ("volumes", "volumes"),
-    )},
-    **{f"{role}_{name}": TYPES["Container"][field] for role in ("triton", "envoy") for name, field in (
-        ("env", "env"),
-        ("env_from", "envFrom"),
-        ("security_context", "securityContext"),
-        ("volume_mounts", "volumeMounts"),
-    )},
-    **{f"{role}_{name}": TYPES["PodSpec"][field] for role in ("model_repository", "benchmark") for name, field in (
-        ("image_pull_secrets", "imagePullSecrets"),
-        ("node_selector", "nodeSelector"),
-        ("tolerations", "tolerations"),
-    )},
-    **{f"gpu_operator_proof_{name}": TYPES["PodSpec"][field] for name, field in (
-        ("image_pull_secrets", "imagePullSecrets"),
-        ("node_selector", "nodeSelector"),
-        ("tolerations", "tolerations"),
-    )},
-    "keda_image_pull_secrets": TYPES["PodSpec"]["imagePullSecrets"],
-    **{f"{role}_{name}": TYPES["PodSpec"][field] for role in OBSERVERS for name, field in (
-        ("affinity", "affinity"),
-        ("image_pull_secrets", "imagePullSecrets"),
-        ("node_selector", "nodeSelector"),
-        ("pod_security_context", "securityContext"),
-        ("tolerations", "tolerations"),
-    )},
-    **{f"{role}_security_context": TYPES["Container"]["securityContext"] for role in OBSERVERS},
-    **dict.fromkeys(RESOURCES, "ResourceRequirements"),
-    **dict.fromkeys(PROBES, "Probe"),
-    **dict.fromkeys(BUDGETS, "PodDisruptionBudgetSpec"),
-    **dict.fromkeys(ROLLING_UPDATES, "RollingUpdateDeployment"),
-    **dict.fromkeys(OVERRIDES, "PodSpec"),
-    **dict.fromkeys(PEERS, "[NetworkPolicyPeer]"),
-}  # fmt: skip
+# Fields of every type, and those that have to be there: written by `make kubernetes-types`. A type is string, integer,
+# boolean, Quantity, IntOrString, any, the name of another one, words between '|', {TYPE} for a map, or [TYPE] for a
+# list; [TYPE KEY ...] is a list whose items differ in these fields.
+with open(os.path.join(os.path.dirname(__file__), "kubernetes_types.json"), encoding="utf-8") as _file:
+    _KNOWN = json.load(_file)
+TYPES: dict[str, dict[str, str]] = _KNOWN["types"]
+REQUIRED: dict[str, list[str]] = _KNOWN["required"]
+# The type of a variable by the end of its name; of two ends the longer one counts.
+BY_SUFFIX = {
+    "_resources": "ResourceRequirements",
+    "_probe": "Probe",
+    "_pod_disruption_budget": "PodDisruptionBudgetSpec",
+    "_rolling_update": "RollingUpdateDeployment",
+    "_pod_spec_overrides": "PodSpec",
+    "_clients_from": "[NetworkPolicyPeer]",
+    "_metrics_from": "[NetworkPolicyPeer]",
+    "_affinity": TYPES["PodSpec"]["affinity"],
+    "_image_pull_secrets": TYPES["PodSpec"]["imagePullSecrets"],
+    "_init_containers": TYPES["PodSpec"]["initContainers"],
+    "_node_selector": TYPES["PodSpec"]["nodeSelector"],
+    "_pod_security_context": TYPES["PodSpec"]["securityContext"],
+    "_sidecars": TYPES["PodSpec"]["containers"],
+    "_tolerations": TYPES["PodSpec"]["tolerations"],
+    "_topology_spread_constraints": TYPES["PodSpec"]["topologySpreadConstraints"],
+    "_volumes": TYPES["PodSpec"]["volumes"],
+    "_env": TYPES["Container"]["env"],
+    "_env_from": TYPES["Container"]["envFrom"],
+    "_security_context": TYPES["Container"]["securityContext"],
+    "_volume_mounts": TYPES["Container"]["volumeMounts"],
+}
+# A map of names of extended resources to numbers.
+_OTHERS = {"preflight_node_resources"}
 # Types that may hold passwords, which no message shows.
 SECRET_TYPES = {"Container", "EnvVar", "HTTPHeader"}
+
+
+def kubernetes_type(variable: str) -> str | None:
+    """The type that a variable has in Kubernetes; None where it is not a part of an object."""
+    ends = [end for end in BY_SUFFIX if variable.endswith(end) and variable not in _OTHERS]
+    return BY_SUFFIX[max(ends, key=len)] if ends else None
+
+
+def with_suffix(variables: Mapping[str, Any], *ends: str) -> list[str]:
+    """Names of the variables with one of these ends, in alphabetical order."""
+    return sorted(name for name in variables if name.endswith(ends) and name not in _OTHERS)
 
 
 def check_kubernetes(variable: str, value: Any) -> Iterator[Problem]:
     """Compare a value with the type that Kubernetes has for this variable, where it has one: what is wrong here would
     be refused by the API server, after others have been changed."""
-    kind = KUBERNETES_TYPES.get(variable)
+    kind = kubernetes_type(variable)
     # An empty value is left out by the roles, or means none.
     if kind and value:
-        yield from _check_type(variable, value, kind, "", merged=variable in OVERRIDES, secret=False)
+        yield from _check_type(variable, value, kind, "", merged=variable.endswith("_pod_spec_overrides"), secret=False)
 
 
 def _check_type(variable: str, value: Any, kind: str, path: str, *, merged: bool, secret: bool) -> Iterator[Problem]:

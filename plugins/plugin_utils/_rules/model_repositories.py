@@ -171,3 +171,6 @@ def _folder(item: Variables) -> tuple[str, ...]:
     if not storage or (kind != "pvc" and not path):
         return ()
     return (str(kind), str(storage), *folder_parts(path))
+
+
+CHECKS = (check_repositories,)

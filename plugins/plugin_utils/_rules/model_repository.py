@@ -19,6 +19,16 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem i
     Variables,
 )
 
+# Smallest and, where there is one, largest value of a number.
+LIMITS: dict[str, tuple[float, float | None]] = {
+    "model_repository_keep": (2, None),
+    "model_repository_timeout": (1, None),
+    "model_repository_pod_lifetime": (1, None),
+    "model_repository_run_as_user": (0, 2**31 - 1),
+    "model_repository_run_as_group": (0, 2**31 - 1),
+    "model_repository_test_load_timeout": (1, None),
+    "model_repository_canary_seconds": (0, None),
+}
 RELEASE = re.compile(r"[0-9a-f]{8,40}")
 
 
@@ -173,3 +183,6 @@ def check_test_load(variables: Variables) -> Iterator[Problem]:
             surge,
             ".maxSurge",
         )
+
+
+CHECKS = (check_models, check_test_load)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes import PEERS
+from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes import with_suffix
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem, Variables
 
 NO_NETWORK = "it has to be a network such as 192.0.2.0/24; a single address is 192.0.2.10/32."
@@ -20,7 +20,7 @@ NO_NETWORK = "it has to be a network such as 192.0.2.0/24; a single address is 1
 
 def check_network_policies(variables: Variables) -> Iterator[Problem]:
     """Rules for the peers that may reach the pods."""
-    for name in PEERS:
+    for name in with_suffix(variables, "_clients_from", "_metrics_from"):
         for index, peer in enumerate(variables.get(name) or []):
             yield from _peer(name, f"[{index}]", peer)
     if variables.get("envoy_clients_from") and variables.get("envoy_network_policy") is False:
@@ -70,3 +70,6 @@ def parse_network(text: str) -> tuple[int, int, int] | None:
 
 def _inside(part: tuple[int, int, int], whole: tuple[int, int, int]) -> bool:
     return part != whole and part[0] == whole[0] and whole[1] <= part[1] and part[2] <= whole[2]
+
+
+CHECKS = (check_network_policies,)

@@ -57,3 +57,6 @@ def findings(variables: Variables) -> Iterator[Problem]:
             "the kubeconfig that the login writes has one context. Leave this out.",
             variables.get("supersonic_context"),
         )
+
+
+CHECKS = (findings,)

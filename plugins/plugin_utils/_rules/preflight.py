@@ -43,3 +43,6 @@ def findings(variables: Variables) -> Iterator[Problem]:
     for key in ("kind", "name") if subject else ():
         if not subject.get(key):
             yield Problem("preflight_role_subject", f"the key {key} is missing or empty.")
+
+
+CHECKS = (findings,)

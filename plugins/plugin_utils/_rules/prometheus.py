@@ -247,3 +247,6 @@ def _named(variable: str, key: str, variables: Variables, ours: Iterable[str]) -
         elif name in seen:
             yield Problem(variable, "there is one of this name already.", name, f"[{index}].{key}")
         seen.add(str(name))
+
+
+CHECKS = (findings,)

@@ -84,3 +84,6 @@ def check_identity(variables: Variables) -> Iterator[Problem]:
         yield from check_annotations(name, "", variables.get(name))
     for name in ("envoy_ingress", "envoy_gateway_route", "envoy_openshift_route", "grafana_ingress"):
         yield from check_annotations(name, ".annotations", (variables.get(name) or {}).get("annotations"))
+
+
+CHECKS = (check_identity,)

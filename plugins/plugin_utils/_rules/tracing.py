@@ -315,3 +315,6 @@ def _url(name: str, url: str, path: str, what: str) -> Iterator[Problem]:
             None if "@" in url else url,
             path,
         )
+
+
+CHECKS = (findings,)

@@ -22,6 +22,18 @@ from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem i
 )
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.triton_pod import SHELLS
 
+# Smallest and, where there is one, largest value of a number.
+LIMITS: dict[str, tuple[float, float | None]] = {
+    "triton_replicas": (0, None),
+    "triton_gpus": (0, None),
+    "triton_repository_poll_seconds": (1, None),
+    "triton_startup_budget": (1, None),
+    "triton_drain_wait": (0, None),
+    "triton_exit_timeout": (0, None),
+    "triton_termination_grace": (1, None),
+    "triton_wait_timeout": (1, None),
+    "triton_model_load_timeout": (1, None),
+}
 PROBE_NUMBERS = {
     "initialDelaySeconds": 0,
     "periodSeconds": 1,
@@ -149,3 +161,9 @@ def _flags(arguments: Sequence[Any]) -> list[tuple[str, str]]:
         following = words[number] if number < len(words) and not words[number].startswith("-") else ""
         found.append((name, value if equals else following))
     return found
+
+
+CHECKS = (check_triton,)
+
+
+CAUTIONS = (drain_cautions,)

@@ -126,3 +126,6 @@ def _containers(variables: Variables) -> Iterator[Problem]:
 def volume_mounts(repositories: Sequence[Variables]) -> dict[str, str]:
     """Name of every volume of a server's pod, and where it is mounted; those of triton_volumes aside."""
     return OWN_MOUNTS | dict(repository_mount(item) for item in repositories if item.get("kind") != "image")
+
+
+CHECKS = (check_pod,)

@@ -9,48 +9,36 @@ This plugin util is PRIVATE to the collection. It can have breaking changes at a
 
 from __future__ import annotations
 
+import functools
+import importlib
+import os
 from collections.abc import Callable, Collection, Iterable
+from types import ModuleType
+from typing import Any
 
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules import (
-    autoscaler,
-    benchmark,
-    envoy,
-    gpu_operator,
-    grafana,
-    keda,
-    openshift,
-    preflight,
-    prometheus,
-    tracing,
-    verify,
-)
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.exposure import (
-    check_certificate,
-    check_gateway_route,
-    check_ingress,
-    check_load_balancer,
-    check_openshift_route,
-    check_service,
-)
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.golden_requests import check_files
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.limits import check_limits
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.model_repositories import check_repositories
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.model_repository import (
-    check_models,
-    check_test_load,
-)
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.network_policies import check_network_policies
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem, ReadVariables, Variables
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.supersonic import check_identity
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.triton import check_triton, drain_cautions
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.triton_pod import check_pod
-from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.workloads import (
-    check_images,
-    check_pods,
-    check_resources,
-)
 
 Check = Callable[[ReadVariables], Iterable[Problem]]
+
+
+@functools.cache
+def _rules() -> tuple[ModuleType, ...]:
+    """All files of rules. Each may have CHECKS of variables, FILE_CHECKS of files that they name, CAUTIONS about valid
+    settings that are risky, and LIMITS of numbers."""
+    package = __name__.rpartition(".")[0]
+    names = sorted(file[:-3] for file in os.listdir(os.path.dirname(__file__)) if file.endswith(".py"))
+    return tuple(importlib.import_module(f"{package}.{name}") for name in names)
+
+
+def _all(name: str) -> list[Any]:
+    return [item for module in _rules() for item in getattr(module, name, ())]
+
+
+def _check_limits(variables: Variables) -> Iterable[Problem]:
+    limits = {variable: pair for module in _rules() for variable, pair in getattr(module, "LIMITS", {}).items()}
+    return check_limits(variables, limits)
 
 
 def check_relations(variables: Variables, *, files: bool = True, unjudged: Collection[str] = ()) -> list[Problem]:
@@ -59,37 +47,7 @@ def check_relations(variables: Variables, *, files: bool = True, unjudged: Colle
     files: whether files and folders that are named have to be there already; unjudged: variables that are set, but are
     wrong themselves, so that nobody may take them for missing.
     """
-    checks: list[Check] = [
-        check_limits,
-        check_identity,
-        openshift.findings,
-        check_images,
-        check_resources,
-        check_pods,
-        check_triton,
-        check_pod,
-        check_repositories,
-        check_service,
-        envoy.findings,
-        verify.findings,
-        preflight.findings,
-        prometheus.findings,
-        grafana.findings,
-        tracing.findings,
-        benchmark.findings,
-        autoscaler.findings,
-        check_load_balancer,
-        check_ingress,
-        check_gateway_route,
-        check_openshift_route,
-        check_certificate,
-        check_network_policies,
-        check_models,
-        check_test_load,
-        keda.findings,
-        gpu_operator.findings,
-        *([check_files, keda.missing_files, gpu_operator.missing_files] if files else []),
-    ]
+    checks: list[Check] = [_check_limits, *_all("CHECKS"), *(_all("FILE_CHECKS") if files else [])]
     return [problem for check in checks for problem in _judged(check, variables, unjudged)]
 
 
@@ -112,5 +70,4 @@ def _judged(check: Check, variables: Variables, unjudged: Collection[str]) -> li
 
 def cautions(variables: Variables) -> list[str]:
     """Warnings: valid settings that are risky."""
-    own = list(drain_cautions(variables))
-    return own + [text for of in (keda, gpu_operator) for text in of.cautions(variables)]
+    return [text for caution in _all("CAUTIONS") for text in caution(variables)]

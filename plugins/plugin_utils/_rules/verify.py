@@ -17,6 +17,14 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._inference.golde
 from ansible_collections.fastml.supersonic.plugins.module_utils._inference.rate_limit import parse_limit
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem, Variables
 
+# Smallest and, where there is one, largest value of a number.
+LIMITS: dict[str, tuple[float, float | None]] = {
+    "verify_certificate_days": (0, None),
+    "verify_dashboards_timeout": (0, None),
+    "verify_repeat": (1, None),
+    "verify_timeout": (1, None),
+    "verify_wait_timeout": (0, None),
+}
 _FINGERPRINT = re.compile(r"([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
 
 
@@ -88,3 +96,6 @@ def _way_in(variables: Variables) -> Iterator[Problem]:
             "the gateway lets in only clients with a token, so that the proof needs one: of envoy_tokens, or of an "
             "issuer in envoy_jwt_issuers.",
         )
+
+
+CHECKS = (findings,)

@@ -15,27 +15,13 @@ from typing import Any
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.quantity import quantity
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.kubernetes import (
-    BUDGETS,
     PROBE_HANDLERS,
-    PROBES,
-    RESOURCES,
-    ROLLING_UPDATES,
+    with_suffix,
 )
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.problem import Problem, Variables
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._rules.triton import PROBE_NUMBERS
 
 QUANTITIES = ("triton_shared_memory_size", "model_repository_size", "prometheus_size", "tempo_size", "grafana_size")
-IMAGES = (
-    "triton_image",
-    "envoy_image",
-    "model_repository_image",
-    "prometheus_image",
-    "grafana_image",
-    "otel_collector_image",
-    "tempo_image",
-    "benchmark_image",
-    "gpu_operator_proof_image",
-)
 
 
 def check_annotations(name: str, path: str, annotations: Mapping[str, Any] | None) -> Iterator[Problem]:
@@ -47,7 +33,7 @@ def check_annotations(name: str, path: str, annotations: Mapping[str, Any] | Non
 
 
 def check_images(variables: Variables) -> Iterator[Problem]:
-    for name in IMAGES:
+    for name in with_suffix(variables, "_image"):
         image = variables.get(name)
         if not image:
             continue
@@ -66,7 +52,7 @@ def check_resources(variables: Variables) -> Iterator[Problem]:
         value = variables.get(name)
         if value is not None and not quantity(value):
             yield Problem(name, "it has to be a Kubernetes quantity above zero, such as 512Mi or 20Gi.", value)
-    for name in RESOURCES:
+    for name in with_suffix(variables, "_resources"):
         resources = variables.get(name) or {}
         limits = resources.get("limits") or {}
         for resource, amount in (resources.get("requests") or {}).items():
@@ -78,7 +64,7 @@ def check_resources(variables: Variables) -> Iterator[Problem]:
 
 
 def check_pods(variables: Variables) -> Iterator[Problem]:
-    for name in PROBES:
+    for name in with_suffix(variables, "_probe"):
         probe = variables.get(name) or {}
         if not probe:
             continue
@@ -88,14 +74,14 @@ def check_pods(variables: Variables) -> Iterator[Problem]:
             value = probe.get(key)
             if value is not None and value < smallest:
                 yield Problem(name, f"it has to be {smallest} or more.", value, f".{key}")
-    for name in BUDGETS:
+    for name in with_suffix(variables, "_pod_disruption_budget"):
         budget = variables.get(name) or {}
         yield from _int_or_percent(name, budget, ("minAvailable", "maxUnavailable"))
         if "selector" in budget:
             yield Problem(name, "the role selects its own pods.", budget["selector"], ".selector")
         if budget and len({"minAvailable", "maxUnavailable"} & set(budget)) != 1:
             yield Problem(name, "it has exactly one of minAvailable and maxUnavailable.", dict(budget))
-    for name in ROLLING_UPDATES:
+    for name in with_suffix(variables, "_rolling_update"):
         update = variables.get(name) or {}
         yield from _int_or_percent(name, update, ("maxSurge", "maxUnavailable"))
         if all(str(update.get(key, 1)).rstrip("%") in ("0", "") for key in ("maxSurge", "maxUnavailable")):
@@ -111,3 +97,6 @@ def _int_or_percent(name: str, value: Mapping[str, Any], keys: Sequence[str]) ->
             yield Problem(
                 name, "it has to be a number of pods, 0 or more, or a percentage such as 25%.", item, f".{key}"
             )
+
+
+CHECKS = (check_images, check_resources, check_pods)

@@ -41,7 +41,7 @@ print(json.dumps({
     "pods that are scraped": "mirror" in prometheus.ALL_PARTS,
     "where its classes are written": "mirror_storage_class" in origins.NAMING,
     "results": "__mirror_result" in site.RESULTS,
-    "types of its variables": "mirror_tolerations" in kubernetes.KUBERNETES_TYPES,
+    "types of its variables": kubernetes.kubernetes_type("mirror_tolerations") is not None,
 }))
 """
 

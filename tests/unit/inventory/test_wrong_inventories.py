@@ -1491,8 +1491,13 @@ def test_no_message_shows_what_may_be_a_password() -> None:
 def test_one_check_that_breaks_costs_no_other() -> None:
     """A content that no type has refused is a problem of its variable, beside all others."""
     found = check_relations({"triton_volumes": [1], "triton_replicas": -1, "envoy_replicas": 0})
-    assert [problem.variable for problem in found] == ["triton_replicas", "envoy_replicas", "triton_volumes"]
+    assert [problem.variable for problem in found] == ["envoy_replicas", "triton_replicas", "triton_volumes"]
     assert "it cannot be judged" in found[2].message
+
+
+def test_numbers_of_roles_without_other_rules_have_limits() -> None:
+    (problem,) = check_relations({"status_window": 10, "status_timeout": 1})
+    assert problem.sentence() == "status_window is 10: it has to be 60 or more."
 
 
 SCALED: dict[str, Any] = {"supersonic_components": ["autoscaler"]}
