@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Three instances in one run of site.yml, of which the middle one fails its proof; all at once, and in waves.
 
-What Ansible makes of waves in more cases is in tests/unit/sites/test_site_plays.py.
+What Ansible makes of waves in more cases is in tests/services/playbooks/test_site_plays.py.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 
 from ansible_collections.fastml.supersonic.plugins.plugin_utils._render import client_lists as lists
-from ansible_collections.fastml.supersonic.tests.unit.sites.test_client_lists import AWAY, FIVE, made
+from ansible_collections.fastml.supersonic.tests.unit.render.test_client_lists import AWAY, FIVE, made
 
 
 def shell(text: str) -> dict[str, str]:

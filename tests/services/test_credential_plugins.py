@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._kube.connection import connection
-from ansible_collections.fastml.supersonic.tests.unit.manifests.test_client import bare, config
+from ansible_collections.fastml.supersonic.tests.unit.kube.test_connection import bare, config
 
 __all__ = ["bare"]
 

@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
-from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_archive import (
+from ansible_collections.fastml.supersonic.tests.unit.models.test_sources import (
     COLLECTIONS,
     pack,
     release,

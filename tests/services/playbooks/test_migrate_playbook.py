@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE, run_playbook
-from ansible_collections.fastml.supersonic.tests.unit.migrate.test_values import inventory
+from ansible_collections.fastml.supersonic.tests.unit.helm_migration.test_chart_values import inventory
 
 __all__ = ["inventory"]
 

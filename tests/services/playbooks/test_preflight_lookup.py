@@ -15,7 +15,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._preflight impor
 from ansible_collections.fastml.supersonic.plugins.module_utils._preflight.resource_requests import demands
 from ansible_collections.fastml.supersonic.tests.harness import renders
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import asked_of_clusters
-from ansible_collections.fastml.supersonic.tests.unit.preflight.test_role import OUTSIDE, THEIRS
+from ansible_collections.fastml.supersonic.tests.unit.preflight.test_rbac import OUTSIDE, THEIRS
 
 HOSTS = {"everything": True, "scaled": False, "watched": False}
 

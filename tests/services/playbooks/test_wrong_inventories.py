@@ -16,7 +16,7 @@ import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
 from ansible_collections.fastml.supersonic.tests.harness.playbooks import CLONE
-from ansible_collections.fastml.supersonic.tests.unit.inventory.test_wrong_inventories import (
+from ansible_collections.fastml.supersonic.tests.unit.rules.test_wrong_inventories import (
     RIGHT,
     WRONG,
     judged,

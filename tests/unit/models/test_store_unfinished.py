@@ -22,7 +22,7 @@ from ansible_collections.fastml.supersonic.plugins.module_utils._models.publish 
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.releases import describe, prune, roll_back
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.store import Begun, Store
 from ansible_collections.fastml.supersonic.plugins.modules import model_repository_info, model_rollout
-from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_releases import CLAIM, Cluster, Noted
+from ansible_collections.fastml.supersonic.tests.unit.models.test_releases import CLAIM, Cluster, Noted
 
 Patch = pytest.MonkeyPatch
 

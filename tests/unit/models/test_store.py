@@ -179,7 +179,7 @@ def _stale(_path: str) -> t.Any:
 def test_a_source_that_goes_away_meanwhile_is_named(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind_pipes: bool, meets: t.Any, said: str
 ) -> None:
-    from ansible_collections.fastml.supersonic.tests.unit.model_repository.test_module import PipeTarget
+    from ansible_collections.fastml.supersonic.tests.unit.models.test_publish import PipeTarget
 
     gone, store, hidden = source / "beta/1/model.py", tmp_path / "store", []
 

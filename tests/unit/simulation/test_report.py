@@ -6,7 +6,7 @@
 
 real_runs.json is of the local cluster with the real KEDA, Prometheus, one Envoy and the model `accelerator`: the column
 servers_wanted of timeline-dynamic.csv, as `playbooks/benchmark.yml` writes it, wherever it changes. Written by
-`PYTHONPATH=.collections python tests/unit/scaling/test_real_runs.py NAME REPORT`.
+`PYTHONPATH=.collections python tests/unit/simulation/test_report.py NAME REPORT`.
 """
 
 from __future__ import annotations

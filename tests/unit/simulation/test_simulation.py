@@ -57,7 +57,7 @@ def test_static_pools_are_as_measured(servers: int, mean: float, p99: float, uti
 
 def test_two_draws_of_the_prototype_are_as_two_measured_runs() -> None:
     """Of two real runs. Where a run stood near a threshold each draw goes its own way: these two went as they did, and
-    tests/unit/scaling/test_real_runs.py compares many draws with four runs."""
+    tests/unit/simulation/test_report.py compares many draws with four runs."""
     prototype = replace(
         DEFAULT,
         triggers=(Trigger("requests_in_flight", 1.8),),

@@ -232,7 +232,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         r"envoy_server_wait is 60 .*envoy_stream_idle_timeout \(30\) ends it before",
     ),
     ("wait-nobody", {"envoy_server_wait_requests": 0}, r"envoy_server_wait_requests is 0 .*1 or more"),
-    # More of them in tests/unit/autoscaler.
+    # More of them in tests/unit/rules/test_autoscaler.py.
     (
         "autoscaler-without-end",
         {"supersonic_components": ["autoscaler"]},
