@@ -106,6 +106,26 @@ test-repeat: $(VENV)/dev  ## Parts again and again beside a load, to find tests 
 test-fast: $(VENV)/dev  ## Linters, unit tests, and rules that all files have to follow; no cluster, a few minutes
 	@python tests/parts.py lint unit contracts
 
+# A Python from 3.11 on, with venv; neither root nor Debian. The environment is beside that of everything else.
+UNIT := $(CURDIR)/.venv/unit
+UNIT_PYTHON := python3
+$(UNIT)/made: requirements.txt tests/unit/requirements.txt constraints.txt
+	@$(UNIT_PYTHON) -c 'import sys; assert sys.version_info >= (3, 11)' || \
+	  { echo "Tests need Python 3.11 or newer: make unit UNIT_PYTHON=/path/to/python3"; exit 1; }
+	$(UNIT_PYTHON) -m venv --clear $(UNIT)
+	@echo "Installing Python packages of unit tests (usually 1 min)"
+	$(UNIT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  -r requirements.txt -r tests/unit/requirements.txt pytest pytest-xdist
+	@touch $@
+
+.PHONY: unit
+unit: $(UNIT)/made  ## Unit tests with any Python from 3.11 on, without root and without Debian's packages
+	$(UNIT)/bin/python -m pytest -q -n auto --dist loadfile tests/unit
+
+.PHONY: test-changed
+test-changed: $(VENV)/dev  ## Tests that belong to what differs from main, without a cluster; BASE=COMMIT for another one
+	@python tests/changed.py --base $(or $(BASE),main)
+
 .PHONY: mutations
 mutations: $(VENV)/dev  ## Change the collection in small ways, each of which a test has to find; MUTATIONS="ID... --file PART"
 	@python tests/mutations/run.py $(MUTATIONS)

