@@ -109,7 +109,5 @@ def _resource(name: str, value: object, path: str = "") -> Iterator[Problem]:
 
 
 CHECKS = (findings,)
-
-
 FILE_CHECKS = (missing_files,)
 CAUTIONS = (cautions,)

@@ -107,7 +107,5 @@ def _watched(variables: Variables, managed: bool) -> Iterator[Problem]:
 
 
 CHECKS = (findings,)
-
-
 FILE_CHECKS = (missing_files,)
 CAUTIONS = (cautions,)

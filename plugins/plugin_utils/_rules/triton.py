@@ -164,6 +164,4 @@ def _flags(arguments: Sequence[Any]) -> list[tuple[str, str]]:
 
 
 CHECKS = (check_triton,)
-
-
 CAUTIONS = (drain_cautions,)
