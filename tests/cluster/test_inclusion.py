@@ -33,7 +33,7 @@ ENVOY = {
 # What a role needs here besides the variables of its example, and not of the other roles.
 MORE: dict[str, dict[str, Any]] = {
     "autoscaler": {},
-    "benchmark": {"benchmark_mode": "simulate"},
+    "benchmark": {"benchmark_mode": "restore"},
     "envoy": {},
     "grafana": {},
     "model_repository": {"model_repository_sources": [str(EXAMPLE / "models")]},

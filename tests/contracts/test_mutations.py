@@ -37,7 +37,12 @@ def test_a_mutation_fits_what_it_names(mutation: Mutation) -> None:
 
 
 def test_each_role_package_and_file_of_rules_has_one() -> None:
-    packages = [path for kind in ("module_utils", "plugin_utils") for path in (CLONE / "plugins" / kind).glob("_*/")]
+    packages = [
+        path
+        for kind in ("module_utils", "plugin_utils")
+        for path in (CLONE / "plugins" / kind).glob("_*/")
+        if list(path.glob("*.py"))
+    ]
     rules = (CLONE / "plugins/plugin_utils/_rules").glob("*.py")
     places = [*(CLONE / "roles").glob("*/"), *packages, *rules, CLONE / "playbooks"]
     names = {str(path.relative_to(CLONE)) for path in places}

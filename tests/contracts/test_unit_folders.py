@@ -18,6 +18,7 @@ PACKAGES = {
     path.name.removeprefix("_"): path
     for kind in ("plugins/module_utils", "plugins/plugin_utils", "dev/plugins/module_utils")
     for path in (CLONE / kind).glob("_*/")
+    if list(path.glob("*.py"))
 }
 # Of what is no file of a package: templates and variables of roles, and playbooks.
 OTHERS = {"roles", "playbooks"}

@@ -35,7 +35,7 @@ BY_CONTROLLERS = {
     "replicasets",
     "volumeattachments",
 }
-# Which pods there are, and not what controllers write into them.
+# Which pods of workloads there are, and not what controllers write into them. Others end by themselves.
 UID_ALONE = {"pods"}
 
 
@@ -45,7 +45,7 @@ def deployed(api: Api) -> dict[str, str]:
     for base, name in _kinds(api):
         for item in api.list(f"{base}/{name}", name):
             meta = item["metadata"]
-            if not OF_TESTS.fullmatch(_namespace(name, item)):
+            if not OF_TESTS.fullmatch(_namespace(name, item)) and (name != "pods" or meta.get("ownerReferences")):
                 path = "/".join(filter(None, (base, meta.get("namespace"), name, meta["name"])))
                 found[path] = meta["uid"] if name in UID_ALONE else _digest(item)
     return found

@@ -41,8 +41,9 @@ def role_names() -> tuple[str, ...]:
 
 @functools.cache
 def role_folder(role: str) -> str:
-    """Where the files of a role are."""
-    return next(path for folder in FOLDERS if os.path.isdir(path := os.path.join(folder, role)))
+    """Where the files of a role are, or would be."""
+    paths = [os.path.join(folder, role) for folder in FOLDERS]
+    return next(filter(os.path.isdir, paths), paths[0])
 
 
 @functools.cache
