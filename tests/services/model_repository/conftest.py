@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.fastml.supersonic.tests.unit.model_repository.conftest import _own_cache, source
+from ansible_collections.fastml.supersonic.tests.unit.models.conftest import _own_cache, source
 
 __all__ = ["_own_cache", "source"]
 

@@ -39,7 +39,7 @@ def variables(folder: Path) -> dict[str, Any]:
             {"name": "models", "kind": "pvc", "claim": "supersonic-models", "path": "current"}
         ],
         "model_repository_image": "example.org/tritonserver:26.04-py3",
-        "verify_golden_directories": [str(CLONE / "tests/unit/inventory/models")],
+        "verify_golden_directories": [str(CLONE / "tests/unit/rules/models")],
     }
 
 
@@ -148,7 +148,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str],
     folder = tmp_path_factory.mktemp("publishers")
     common = {
         **variables(folder),
-        "model_repository_sources": [str(CLONE / "tests/unit/inventory/models")],
+        "model_repository_sources": [str(CLONE / "tests/unit/rules/models")],
         # The claim would be asked for first.
         "model_repository_mode": "existing",
         "triton_env": [{"name": "WHAT", "value": "planted-5d1f"}],

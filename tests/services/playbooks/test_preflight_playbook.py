@@ -82,7 +82,7 @@ def run(address: str, folder: Path, playbook: str, hosts: dict[str, dict[str, An
             {"name": "models", "kind": "pvc", "claim": "models-of-others", "path": "current"}
         ],
         "model_repository_image": "example.org/tritonserver:26.04-py3",
-        "verify_golden_directories": [str(CLONE / "tests/unit/inventory/models")],
+        "verify_golden_directories": [str(CLONE / "tests/unit/rules/models")],
         "verify_wait_timeout": 0,
     }
     inventory = folder / "hosts.yml"
