@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.fastml.supersonic.plugins.module_utils._common.errors import SupersonicError
 from ansible_collections.fastml.supersonic.plugins.module_utils._models.model_tree import scan
-from ansible_collections.fastml.supersonic.tests.unit.models.test_sources import (
+from ansible_collections.fastml.supersonic.tests.unit.models.test_archive import (
     COLLECTIONS,
     pack,
     release,
