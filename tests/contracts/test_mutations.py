@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.fastml.supersonic.tests.harness.collection import packages
 from ansible_collections.fastml.supersonic.tests.harness.marks import marks
 from ansible_collections.fastml.supersonic.tests.mutations.run import CLONE, Mutation, read
 
@@ -37,14 +38,13 @@ def test_a_mutation_fits_what_it_names(mutation: Mutation) -> None:
 
 
 def test_each_role_package_and_file_of_rules_has_one() -> None:
-    packages = [
-        path
-        for kind in ("module_utils", "plugin_utils")
-        for path in (CLONE / "plugins" / kind).glob("_*/")
-        if list(path.glob("*.py"))
-    ]
     rules = (CLONE / "plugins/plugin_utils/_rules").glob("*.py")
-    places = [*(CLONE / "roles").glob("*/"), *packages, *rules, CLONE / "playbooks"]
+    places = [
+        *(CLONE / "roles").glob("*/"),
+        *packages("plugins/module_utils", "plugins/plugin_utils"),
+        *rules,
+        CLONE / "playbooks",
+    ]
     names = {str(path.relative_to(CLONE)) for path in places}
     changed = {str(parent) for mutation in MUTATIONS for parent in (Path(mutation.file), *Path(mutation.file).parents)}
     assert len(names) > 60

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.fastml.supersonic.tests.harness.collection import packages
+
 CLONE = Path(__file__).resolve().parents[2]
 UNIT = CLONE / "tests" / "unit"
 # Folders of packages, by name without the underscore.
 PACKAGES = {
     path.name.removeprefix("_"): path
-    for kind in ("plugins/module_utils", "plugins/plugin_utils", "dev/plugins/module_utils")
-    for path in (CLONE / kind).glob("_*/")
-    if list(path.glob("*.py"))
+    for path in packages("plugins/module_utils", "plugins/plugin_utils", "dev/plugins/module_utils")
 }
 # Of what is no file of a package: templates and variables of roles, and playbooks.
 OTHERS = {"roles", "playbooks"}

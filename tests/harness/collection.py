@@ -24,6 +24,12 @@ INSTALLED = {"meta", "plugins", "roles", "playbooks", "MANIFEST.json", "FILES.js
 EARLIER = "15a6fbc51b10cd2216d681e790c36ff94c556489"
 
 
+def packages(*folders: str) -> list[Path]:
+    """Packages of private Python files in these folders. One without a file is none: Python leaves what it has compiled
+    where a package was."""
+    return [path for folder in folders for path in sorted((CLONE / folder).glob("_*/")) if list(path.glob("*.py"))]
+
+
 def install(folder: Path, source: Path = CLONE) -> Path:
     """The collection built, installed and cut down to what a collection consists of; returns where it is searched."""
     galaxy = [sys.executable, "-m", "ansible", "galaxy", "collection"]
